@@ -1,0 +1,4 @@
+//! The module map.
+
+pub mod models;
+pub mod proto;

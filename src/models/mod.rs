@@ -1,0 +1,1 @@
+//! Model files: stand-ins with the real structure, and the published weights.
