@@ -25,6 +25,9 @@ const READ_AS_JSON: &[&str] = &[
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = protox::compile(["inference.proto"], ["proto"])?;
     let mut config = tonic_prost_build::configure().build_server(false).build_transport(false);
+    // tensors are handed on without copying
+    config = config.bytes(".inference.ModelInferRequest.raw_input_contents");
+    config = config.bytes(".inference.ModelInferResponse.raw_output_contents");
     for message in READ_AS_JSON {
         config = config.message_attribute(format!("inference.{message}"), "#[derive(serde::Serialize)]");
     }

@@ -1,0 +1,160 @@
+//! Commands and their help. Only `main` uses this.
+#![allow(missing_docs)]
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::run::{Mode, Options};
+use crate::scenario::{Overrides, Protocol};
+
+/// Benchmarks models of KServe v2 inference servers, NVIDIA Triton first: HTTP against gRPC, on equal terms.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    override_usage = "runner [OPTIONS] <SCENARIO>...\n       runner <COMMAND>",
+    after_help = "Examples:\n  runner scenarios/scrfd.toml                      the whole matrix, against the server on localhost\n  \
+                  runner scenarios/*.toml --server gpu-box --quick  another server, a few seconds a case\n  \
+                  runner scenarios/scrfd.toml --list               the plan; nothing is sent\n  \
+                  runner report --splice README.md                 make the tables of a document anew"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub run: RunArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the tables of runs, or put them into a document
+    Report(ReportArguments),
+    /// Get the model files of a scenario
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// A worker process, as a run starts it
+    #[command(hide = true)]
+    Worker,
+}
+
+#[derive(Args, Debug)]
+pub struct RunArguments {
+    /// Scenario files; every key is explained in scenarios/README.md
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<PathBuf>,
+    /// Print the plan; nothing is sent
+    #[arg(long, conflicts_with = "verify")]
+    pub list: bool,
+    /// Send one request a case and process and check its answer; nothing is timed
+    #[arg(long)]
+    pub verify: bool,
+    /// End each case after a few seconds; the results say so
+    #[arg(long)]
+    pub quick: bool,
+    /// Host of the server, on the default ports 8000 (HTTP) and 8001 (gRPC)
+    #[arg(long, value_name = "HOST")]
+    pub server: Option<String>,
+    /// Address of the server's HTTP port
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<String>,
+    /// Address of the server's gRPC port
+    #[arg(long, value_name = "HOST:PORT")]
+    pub grpc: Option<String>,
+    /// Requests of one process in one case
+    #[arg(long, value_name = "N")]
+    pub iterations: Option<u64>,
+    /// Requests of one process before anything is measured
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<u64>,
+    /// Batch sizes, such as 1,4,8
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    pub batch_sizes: Vec<u32>,
+    /// Numbers of client processes, such as 1,3
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    pub processes: Vec<u32>,
+    /// Protocols, such as http,grpc
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
+    pub protocols: Vec<ProtocolName>,
+    /// Folder in which each run makes its own
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ProtocolName {
+    Http,
+    Grpc,
+}
+
+#[derive(Args, Debug)]
+pub struct ReportArguments {
+    /// Runs' folders, or names of scenarios, which stand for their newest complete runs [default: all scenarios]
+    #[arg(value_name = "RUN")]
+    pub runs: Vec<String>,
+    /// Make what stands between this document's markers anew; a marker carries the runs it shows
+    #[arg(long, value_name = "FILE")]
+    pub splice: Option<PathBuf>,
+    /// Folder of the runs
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// Download the published weights, after showing their licence
+    Fetch {
+        /// Name of the scenario, or its file
+        scenario: String,
+        /// Accept the licence without being asked
+        #[arg(long)]
+        accept_license: bool,
+        /// Folder of the models
+        #[arg(long, value_name = "DIR", default_value = "model_repository")]
+        model_repository: PathBuf,
+    },
+    /// Write a stand-in with the real structure and seeded random weights
+    Synth {
+        /// Name of the scenario, or its file
+        scenario: String,
+        /// Seed of the weights
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Replace published weights too
+        #[arg(long)]
+        force: bool,
+        /// Folder of the models
+        #[arg(long, value_name = "DIR", default_value = "model_repository")]
+        model_repository: PathBuf,
+    },
+}
+
+impl From<RunArguments> for Options {
+    fn from(arguments: RunArguments) -> Self {
+        let protocol = |name: ProtocolName| match name {
+            ProtocolName::Http => Protocol::Http,
+            ProtocolName::Grpc => Protocol::Grpc,
+        };
+        Options {
+            scenarios: arguments.scenarios,
+            overrides: Overrides {
+                iterations: arguments.iterations,
+                warmup: arguments.warmup,
+                batch_sizes: arguments.batch_sizes,
+                processes: arguments.processes,
+                protocols: arguments.protocols.into_iter().map(protocol).collect(),
+                server: arguments.server,
+                http: arguments.http,
+                grpc: arguments.grpc,
+                quick: arguments.quick,
+            },
+            results: arguments.results,
+            mode: match (arguments.list, arguments.verify) {
+                (true, _) => Mode::List,
+                (_, true) => Mode::Verify,
+                _ => Mode::Measure,
+            },
+        }
+    }
+}

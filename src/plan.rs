@@ -1,0 +1,91 @@
+//! Scenario -> Plan, pure: groups of cases that differ in protocol alone, and the seeded order of their blocks.
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::scenario::{Protocol, Scenario};
+
+/// One point of the run matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Case {
+    pub protocol: Protocol,
+    /// Items a request.
+    pub batch_size: u32,
+    /// Operating-system processes.
+    pub processes: u32,
+    /// Requests in flight in one process.
+    pub concurrency: u32,
+}
+
+/// Cases that differ in protocol alone: what a reader compares, and so what is measured interleaved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// In the scenario's order of protocols.
+    pub cases: Vec<Case>,
+    /// In each round every case runs one block.
+    pub rounds: Vec<Round>,
+}
+
+/// One block of every case of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// Requests of each process.
+    pub iterations: u64,
+    /// Indices into the group's cases, in the order in which they run.
+    pub order: Vec<usize>,
+}
+
+/// Everything that is to be measured, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The groups, in the order of the scenario's axes: batch size, processes, concurrency.
+    pub groups: Vec<Group>,
+}
+
+impl Plan {
+    /// Expands a scenario's matrix. The same scenario gives the same plan on every machine.
+    pub fn expand(scenario: &Scenario) -> Self {
+        let mut generator = ChaCha8Rng::seed_from_u64(scenario.load.seed);
+        let matrix = &scenario.matrix;
+        let mut groups = Vec::new();
+        for &batch_size in &matrix.batch_sizes {
+            for &processes in &matrix.processes {
+                for &concurrency in &matrix.concurrency {
+                    let wanted =
+                        |protocol: &&Protocol| !matrix.excludes(**protocol, batch_size, processes, concurrency);
+                    let cases: Vec<Case> = matrix
+                        .protocols
+                        .iter()
+                        .filter(wanted)
+                        .map(|&protocol| Case { protocol, batch_size, processes, concurrency })
+                        .collect();
+                    if !cases.is_empty() {
+                        let rounds = rounds(scenario, cases.len(), &mut generator);
+                        groups.push(Group { cases, rounds });
+                    }
+                }
+            }
+        }
+        Plan { groups }
+    }
+
+    /// All cases, group by group.
+    pub fn cases(&self) -> impl Iterator<Item = &Case> {
+        self.groups.iter().flat_map(|group| &group.cases)
+    }
+}
+
+/// Spreads the iterations over the blocks as evenly as whole numbers allow; no block is empty.
+fn rounds(scenario: &Scenario, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
+    let iterations = scenario.load.iterations;
+    let blocks = u64::from(scenario.load.blocks).min(iterations);
+    (0..blocks)
+        .map(|block| {
+            let mut order: Vec<usize> = (0..cases).collect();
+            order.shuffle(generator);
+            Round { iterations: iterations / blocks + u64::from(block < iterations % blocks), order }
+        })
+        .collect()
+}

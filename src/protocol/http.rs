@@ -1,0 +1,264 @@
+//! Inference over HTTP/1.1 with the binary tensor extension: a JSON header and the raw tensors in one body.
+//! Must not know how requests are timed or counted.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Response, Url};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Answer, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
+
+/// Length of the JSON part of a body, in bytes.
+const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// An error's text is cut here: a proxy may answer with a page.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// A client that keeps one HTTP/1.1 connection, follows no proxy and asks for no compression.
+pub(super) fn client(connect_timeout: Duration) -> Result<Client, Fault> {
+    Client::builder()
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .tcp_nodelay(true)
+        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(None)
+        .connect_timeout(connect_timeout)
+        .build()
+        .map_err(|error| Fault::of_transport(&error))
+}
+
+/// `http://ADDRESS/v2/SEGMENT/..`, each segment escaped: names from outside stay one segment.
+pub(super) fn url(address: &str, segments: &[&str]) -> Result<Url, Fault> {
+    let bad = |cause: &dyn std::fmt::Display| {
+        Fault::new(FaultKind::Connect, format!("the HTTP address \"{address}\" is not host:port: {cause}"))
+    };
+    let mut url = Url::parse(&format!("http://{address}/v2")).map_err(|cause| bad(&cause))?;
+    url.path_segments_mut().map_err(|()| bad(&"it cannot hold a path"))?.extend(segments);
+    Ok(url)
+}
+
+/// One connection and its request.
+pub struct Http {
+    client: Client,
+    request: reqwest::Request,
+}
+
+/// A request ready to be sent.
+#[derive(Clone)]
+pub struct Encoded {
+    url: Url,
+    header_length: usize,
+    body: Bytes,
+}
+
+impl Driver for Http {
+    type Encoded = Encoded;
+
+    fn encode(address: &str, request: &Request) -> Result<Encoded, Fault> {
+        let mut segments = vec!["models", request.model.as_str()];
+        if let Some(version) = &request.version {
+            segments.extend(["versions", version.as_str()]);
+        }
+        segments.push("infer");
+        let header = json_header(request);
+        let tensors: usize = request.inputs.iter().map(|input| input.bytes.len()).sum();
+        let mut body = BytesMut::with_capacity(header.len() + tensors);
+        body.put_slice(&header);
+        for input in &request.inputs {
+            body.put_slice(&input.bytes);
+        }
+        Ok(Encoded { url: url(address, &segments)?, header_length: header.len(), body: body.freeze() })
+    }
+
+    async fn connect(_address: &str, encoded: Encoded) -> Result<Self, Fault> {
+        let mut request = reqwest::Request::new(Method::POST, encoded.url);
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        request.headers_mut().insert(HEADER_LENGTH, HeaderValue::from(encoded.header_length));
+        *request.body_mut() = Some(encoded.body.into());
+        Ok(Http { client: client(Duration::from_secs(10))?, request })
+    }
+
+    async fn infer(&mut self) -> Result<Reply, Fault> {
+        let mut response = self.send().await?;
+        let header_length = header_length(&response);
+        let mut total = 0;
+        while let Some(chunk) = response.chunk().await.map_err(|error| Fault::of_transport(&error))? {
+            total += chunk.len() as u64;
+        }
+        Ok(Reply { bytes: total.saturating_sub(header_length.unwrap_or(0)) })
+    }
+
+    async fn infer_whole(&mut self) -> Result<Answer, Fault> {
+        let response = self.send().await?;
+        let header_length = header_length(&response);
+        let body = response.bytes().await.map_err(|error| Fault::of_transport(&error))?;
+        decode(&body, header_length)
+    }
+}
+
+impl Http {
+    async fn send(&self) -> Result<Response, Fault> {
+        let request = self
+            .request
+            .try_clone()
+            .ok_or_else(|| Fault::new(FaultKind::Transport, "the prepared request cannot be sent twice"))?;
+        let response = self.client.execute(request).await.map_err(|error| Fault::of_transport(&error))?;
+        if response.status().is_success() { Ok(response) } else { Err(error_of(response).await) }
+    }
+}
+
+fn json_header(request: &Request) -> Vec<u8> {
+    let inputs: Vec<_> = request
+        .inputs
+        .iter()
+        .map(|input| {
+            json!({"name": input.name, "shape": input.shape, "datatype": input.datatype.name(),
+                   "parameters": {"binary_data_size": input.bytes.len()}})
+        })
+        .collect();
+    let outputs: Vec<_> =
+        request.outputs.iter().map(|name| json!({"name": name, "parameters": {"binary_data": true}})).collect();
+    json!({"inputs": inputs, "outputs": outputs}).to_string().into_bytes()
+}
+
+fn header_length(response: &Response) -> Option<u64> {
+    response.headers().get(HEADER_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The server's own words of an answer that is not a success.
+pub(super) async fn error_of(mut response: Response) -> Fault {
+    #[derive(Deserialize)]
+    struct ErrorBody {
+        error: String,
+    }
+    let status = response.status();
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > ERROR_BYTES_MAX {
+            break;
+        }
+    }
+    let words = match serde_json::from_slice::<ErrorBody>(&body) {
+        Ok(body) => body.error,
+        Err(_) => String::from_utf8_lossy(&body).chars().take(200).collect(),
+    };
+    let kind = match status.as_u16() {
+        404 | 405 | 501 => FaultKind::Unsupported,
+        _ => FaultKind::Server,
+    };
+    Fault::new(kind, format!("HTTP {}: {words}", status.as_u16()))
+}
+
+#[derive(Deserialize)]
+struct JsonAnswer {
+    outputs: Vec<JsonOutput>,
+}
+
+#[derive(Deserialize)]
+struct JsonOutput {
+    name: String,
+    datatype: String,
+    shape: Vec<i64>,
+    #[serde(default)]
+    parameters: JsonParameters,
+    data: Option<serde_json::Value>,
+}
+
+#[derive(Default, Deserialize)]
+struct JsonParameters {
+    binary_data_size: Option<usize>,
+}
+
+/// Takes an answer apart: the JSON header, then each binary output in turn.
+fn decode(body: &Bytes, header_length: Option<u64>) -> Result<Answer, Fault> {
+    let bad = |message: String| Fault::new(FaultKind::Answer, message);
+    let header_length = header_length.map_or(body.len(), |length| usize::try_from(length).unwrap_or(usize::MAX));
+    let header = body.get(..header_length).ok_or_else(|| {
+        bad(format!("the answer's JSON should hold {header_length} bytes, the answer holds {}", body.len()))
+    })?;
+    let header: JsonAnswer =
+        serde_json::from_slice(header).map_err(|error| bad(format!("the answer's JSON cannot be read: {error}")))?;
+    let mut at = header_length;
+    let mut outputs = Vec::new();
+    for output in header.outputs {
+        let payload = match output.parameters.binary_data_size {
+            Some(size) => {
+                let end = at.checked_add(size).filter(|end| *end <= body.len());
+                let end = end.ok_or_else(|| bad(format!("the output \"{}\" is cut short", output.name)))?;
+                let raw = body.slice(at..end);
+                at = end;
+                Payload::Raw(raw)
+            }
+            None => Payload::Elements(output.data.as_ref().map_or(0, leaves)),
+        };
+        outputs.push(OutputTensor { name: output.name, datatype: output.datatype, shape: output.shape, payload });
+    }
+    if at != body.len() {
+        return Err(bad(format!("{} bytes follow the last output", body.len() - at)));
+    }
+    Ok(Answer { bytes: (body.len() - header_length) as u64, outputs })
+}
+
+/// JSON tensors may be flat or nested.
+fn leaves(value: &serde_json::Value) -> usize {
+    value.as_array().map_or(1, |items| items.iter().map(leaves).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::InputTensor;
+    use crate::tensor::Datatype;
+
+    fn request() -> Request {
+        Request {
+            model: "a/../b c".to_owned(),
+            version: Some("3".to_owned()),
+            inputs: vec![InputTensor {
+                name: "x".to_owned(),
+                datatype: Datatype::Uint8,
+                shape: vec![1, 2],
+                bytes: Bytes::from_static(&[7, 9]),
+            }],
+            outputs: vec!["y".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_request_is_json_then_tensors_and_names_cannot_leave_their_segment() {
+        let encoded = Http::encode("localhost:8000", &request()).unwrap();
+        assert_eq!(encoded.url.as_str(), "http://localhost:8000/v2/models/a%2F..%2Fb%20c/versions/3/infer");
+        let (header, tensors) = encoded.body.split_at(encoded.header_length);
+        let header: serde_json::Value = serde_json::from_slice(header).unwrap();
+        assert_eq!(header["inputs"][0]["parameters"]["binary_data_size"], 2);
+        assert_eq!(header["outputs"][0]["parameters"]["binary_data"], true);
+        assert_eq!(tensors, [7, 9]);
+    }
+
+    #[test]
+    fn an_answer_is_taken_apart_and_damage_is_said() {
+        let header = r#"{"outputs":[{"name":"y","datatype":"FP32","shape":[1,1],"parameters":{"binary_data_size":4}},
+            {"name":"z","datatype":"INT64","shape":[2,2],"data":[[1,2],[3,4]]}]}"#;
+        let mut body = header.as_bytes().to_vec();
+        body.extend([0; 4]);
+        let answer = decode(&Bytes::from(body.clone()), Some(header.len() as u64)).unwrap();
+        assert_eq!(answer.bytes, 4);
+        assert!(matches!(&answer.outputs[0].payload, Payload::Raw(raw) if raw.len() == 4));
+        assert!(matches!(answer.outputs[1].payload, Payload::Elements(4)));
+        for (body, length, words) in [
+            (&body[..body.len() - 1], header.len(), "cut short"),
+            (&body[..], header.len() + 9, "should hold"),
+            (&[&body[..], &[1]].concat()[..], header.len(), "follow the last output"),
+            (&b"{}"[..], 2, "cannot be read"),
+        ] {
+            let fault = decode(&Bytes::copy_from_slice(body), Some(length as u64)).unwrap_err();
+            assert_eq!(fault.kind, FaultKind::Answer);
+            assert!(fault.message.contains(words), "{}", fault.message);
+        }
+    }
+}

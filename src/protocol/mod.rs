@@ -1,0 +1,174 @@
+//! How one inference request travels: the seam between the timed loop and the wire. Knows tensors and protobuf
+//! messages; must not know recorders, records, reports or workers, and never reads the clock.
+
+pub mod control;
+pub mod grpc;
+pub mod http;
+pub mod verify;
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::io;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::tensor::Datatype;
+
+/// A connection to a server that carries one prepared request again and again.
+pub trait Driver: Sized {
+    /// The request as it goes over the wire, encoded once; cloning clones handles, not bytes.
+    type Encoded: Clone;
+
+    /// Encodes a request.
+    ///
+    /// # Errors
+    /// The request cannot be expressed in the protocol.
+    fn encode(address: &str, request: &Request) -> Result<Self::Encoded, Fault>;
+
+    /// A connection of its own, made by the first request if not before.
+    fn connect(address: &str, encoded: Self::Encoded) -> impl Future<Output = Result<Self, Fault>>;
+
+    /// Sends the request, waits for the whole answer and drops it. The timed path.
+    fn infer(&mut self) -> impl Future<Output = Result<Reply, Fault>>;
+
+    /// Sends the request and keeps the answer, to be verified.
+    fn infer_whole(&mut self) -> impl Future<Output = Result<Answer, Fault>>;
+}
+
+/// An inference request in the protocol's terms.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Name of the model.
+    pub model: String,
+    /// Version of the model; `None` leaves it to the server.
+    pub version: Option<String>,
+    /// Input tensors.
+    pub inputs: Vec<InputTensor>,
+    /// Names of the outputs wanted back.
+    pub outputs: Vec<String>,
+}
+
+/// An input tensor with its bytes: little-endian, row-major, BYTES elements with their lengths.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct InputTensor {
+    pub name: String,
+    pub datatype: Datatype,
+    /// With the batch dimension.
+    pub shape: Vec<u64>,
+    pub bytes: Bytes,
+}
+
+/// What the timed path keeps of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Bytes of the answer's tensors (HTTP) or message (gRPC).
+    pub bytes: u64,
+}
+
+/// An answer that was kept.
+#[derive(Debug)]
+pub struct Answer {
+    /// The same count that [`Reply`] gives.
+    pub bytes: u64,
+    /// Output tensors in the server's order.
+    pub outputs: Vec<OutputTensor>,
+}
+
+/// An output tensor of an answer.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct OutputTensor {
+    pub name: String,
+    /// The server's spelling.
+    pub datatype: String,
+    pub shape: Vec<i64>,
+    pub payload: Payload,
+}
+
+/// The elements of an output tensor.
+#[derive(Debug)]
+pub enum Payload {
+    /// Raw bytes, as asked for.
+    Raw(Bytes),
+    /// The number of elements of a server that answered in JSON or typed contents.
+    Elements(usize),
+}
+
+/// Why a request has no good answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What sort of thing went wrong.
+    pub kind: FaultKind,
+    /// The cause in words, one line.
+    pub message: String,
+}
+
+/// The sorts of faults that are counted apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// No connection could be made.
+    Connect,
+    /// No answer in time.
+    Timeout,
+    /// The connection broke.
+    Transport,
+    /// The server answered with an error.
+    Server,
+    /// The server does not offer this call.
+    Unsupported,
+    /// The answer is not what was asked for.
+    Answer,
+}
+
+impl FaultKind {
+    /// The spelling of results.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultKind::Connect => "connect",
+            FaultKind::Timeout => "timeout",
+            FaultKind::Transport => "transport",
+            FaultKind::Server => "server",
+            FaultKind::Unsupported => "unsupported",
+            FaultKind::Answer => "answer",
+        }
+    }
+}
+
+impl Fault {
+    /// A fault with its cause in words.
+    pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
+        Fault { kind, message: message.into().replace(['\n', '\r'], " ") }
+    }
+
+    /// A fault below the protocol, told apart by its causes.
+    pub fn of_transport(error: &(dyn Error + 'static)) -> Self {
+        let mut messages: Vec<String> = Vec::new();
+        let mut kind = FaultKind::Transport;
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(io) = error.downcast_ref::<io::Error>()
+                && matches!(io.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable)
+            {
+                kind = FaultKind::Connect;
+            }
+            let message = error.to_string();
+            if !messages.iter().any(|earlier| earlier.contains(&message)) {
+                messages.push(message);
+            }
+            cause = error.source();
+        }
+        Fault::new(kind, messages.join(": "))
+    }
+}
+
+impl Error for Fault {}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}

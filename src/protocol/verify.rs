@@ -1,0 +1,118 @@
+//! Whether an answer is what was asked for: names, types, shapes and sizes. Values are the model's affair.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Fault, FaultKind, OutputTensor, Payload};
+use crate::tensor::Datatype;
+
+/// What an output tensor has to look like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// Name of the tensor.
+    pub name: String,
+    /// The server's spelling of its type.
+    pub datatype: String,
+    /// Its shape, with the batch dimension; -1 is any size.
+    pub shape: Vec<i64>,
+}
+
+/// Whether two shapes can be the same; -1 on either side is any size.
+pub fn shapes_agree(one: &[i64], other: &[i64]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a == b || *a == -1 || *b == -1)
+}
+
+/// Checks an answer against what is expected of its outputs.
+///
+/// # Errors
+/// The first difference, of kind `Answer`.
+pub fn verify(answer: &Answer, expected: &[Expected]) -> Result<(), Fault> {
+    for wanted in expected {
+        let found = answer.outputs.iter().find(|output| output.name == wanted.name);
+        let found = found.ok_or_else(|| {
+            let names: Vec<&str> = answer.outputs.iter().map(|output| output.name.as_str()).collect();
+            bad(format!("the output \"{}\" is missing; the answer has {}", wanted.name, names.join(", ")))
+        })?;
+        verify_tensor(found, wanted)?;
+    }
+    Ok(())
+}
+
+fn verify_tensor(found: &OutputTensor, wanted: &Expected) -> Result<(), Fault> {
+    let name = &wanted.name;
+    if found.datatype != wanted.datatype {
+        return Err(bad(format!("the output \"{name}\" is {}, expected {}", found.datatype, wanted.datatype)));
+    }
+    if !shapes_agree(&found.shape, &wanted.shape) || found.shape.iter().any(|dimension| *dimension < 0) {
+        return Err(bad(format!("the output \"{name}\" has shape {:?}, expected {:?}", found.shape, wanted.shape)));
+    }
+    let elements = found.shape.iter().try_fold(1_usize, |count, size| count.checked_mul(usize::try_from(*size).ok()?));
+    let elements = elements.ok_or_else(|| bad(format!("the output \"{name}\" has an impossible shape")))?;
+    let size = found.datatype.parse::<Datatype>().ok().and_then(Datatype::size);
+    match (&found.payload, size) {
+        (Payload::Elements(count), _) if *count != elements => {
+            Err(bad(format!("the output \"{name}\" holds {count} elements, its shape asks for {elements}")))
+        }
+        (Payload::Raw(raw), Some(size)) if Some(raw.len()) != elements.checked_mul(size) => {
+            Err(bad(format!("the output \"{name}\" holds {} bytes, its shape asks for {}", raw.len(), elements * size)))
+        }
+        (Payload::Raw(raw), None) if text_elements(raw) != Some(elements) => {
+            Err(bad(format!("the output \"{name}\" does not hold {elements} BYTES elements")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// BYTES elements, each a little-endian length and that many bytes; `None` if they do not fill the data.
+fn text_elements(mut raw: &[u8]) -> Option<usize> {
+    let mut count = 0;
+    while !raw.is_empty() {
+        let (length, rest) = raw.split_first_chunk::<4>()?;
+        raw = rest.get(u32::from_le_bytes(*length) as usize..)?;
+        count += 1;
+    }
+    Some(count)
+}
+
+fn bad(message: String) -> Fault {
+    Fault::new(FaultKind::Answer, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn answer(datatype: &str, shape: &[i64], raw: &'static [u8]) -> Answer {
+        let payload = Payload::Raw(Bytes::from_static(raw));
+        let output = OutputTensor { name: "y".into(), datatype: datatype.into(), shape: shape.to_vec(), payload };
+        Answer { bytes: raw.len() as u64, outputs: vec![output] }
+    }
+
+    fn expected(datatype: &str, shape: &[i64]) -> [Expected; 1] {
+        [Expected { name: "y".into(), datatype: datatype.into(), shape: shape.to_vec() }]
+    }
+
+    #[test]
+    fn good_answers_pass() {
+        verify(&answer("FP16", &[2, 1], b"abcd"), &expected("FP16", &[2, -1])).unwrap();
+        verify(&answer("BYTES", &[2], b"\x01\0\0\0a\0\0\0\0"), &expected("BYTES", &[2])).unwrap();
+    }
+
+    #[test]
+    fn every_difference_is_said() {
+        for (answer, expected, words) in [
+            (answer("FP16", &[2], b"abcd"), expected("FP32", &[2]), "is FP16"),
+            (answer("FP16", &[2], b"abcd"), expected("FP16", &[3]), "has shape [2]"),
+            (answer("FP16", &[-1], b"abcd"), expected("FP16", &[-1]), "has shape [-1]"),
+            (answer("FP16", &[2], b"abc"), expected("FP16", &[2]), "holds 3 bytes"),
+            (answer("BYTES", &[1], b"\x09\0\0\0a"), expected("BYTES", &[1]), "does not hold 1 BYTES"),
+            (answer("BYTES", &[2], b"\x01\0\0\0a"), expected("BYTES", &[2]), "does not hold 2 BYTES"),
+        ] {
+            let fault = verify(&answer, &expected).unwrap_err();
+            assert!(fault.message.contains(words), "{} lacks {words}", fault.message);
+        }
+        let other = [Expected { name: "z".into(), ..expected("FP16", &[2])[0].clone() }];
+        assert!(verify(&answer("FP16", &[2], b"abcd"), &other).unwrap_err().message.contains("missing"));
+    }
+}

@@ -1,0 +1,362 @@
+//! The files of a run: rows <-> CSV, the manifest <-> JSON. Must not know reports, workers or protocols.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use jiff::{Timestamp, Unit};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::environment::Environment;
+use crate::plan::Case;
+use crate::recorder::Recorder;
+use crate::scenario::Protocol;
+
+/// `records.csv`: one row a case.
+pub const RECORDS: &str = "records.csv";
+/// `blocks.csv`: one row a case and block.
+pub const BLOCKS: &str = "blocks.csv";
+/// `run.json`: what holds for the whole run.
+pub const MANIFEST: &str = "run.json";
+
+/// How a case ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Every request that was sent was answered.
+    Ok,
+    /// Measured to the end, but some requests failed.
+    Errors,
+    /// Could not be measured to the end.
+    Failed,
+    /// The user stopped the run while it was measured.
+    Interrupted,
+    /// Not begun.
+    NotRun,
+}
+
+impl Status {
+    /// The spelling of results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Ok => "ok",
+            Status::Errors => "errors",
+            Status::Failed => "failed",
+            Status::Interrupted => "interrupted",
+            Status::NotRun => "not_run",
+        }
+    }
+}
+
+/// One case. Latencies are in milliseconds from the request's start to the answer's last byte, in a closed loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Record {
+    pub scenario: String,
+    pub model: String,
+    pub server: String,
+    pub server_version: String,
+    /// What the server says of the model's weights; empty when it says nothing.
+    pub weights: String,
+    pub protocol: Protocol,
+    pub batch_size: u32,
+    pub processes: u32,
+    /// Requests in flight in one process, each on a connection of its own.
+    pub concurrency: u32,
+    pub status: Status,
+    /// Why the status is not `ok`; empty otherwise.
+    pub reason: String,
+    /// Requests asked for, over all processes.
+    pub requests_planned: u64,
+    /// Requests answered.
+    pub requests: u64,
+    /// Requests without a good answer.
+    pub errors: u64,
+    /// Errors by kind, such as `timeout=2 server=1`.
+    pub error_kinds: String,
+    pub mean_ms: Option<f64>,
+    pub stddev_ms: Option<f64>,
+    pub min_ms: Option<f64>,
+    pub p50_ms: Option<f64>,
+    pub p90_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    pub max_ms: Option<f64>,
+    /// Items a second, from first send to last answer, summed over the blocks.
+    pub inferences_per_s: Option<f64>,
+    pub requests_per_s: Option<f64>,
+    /// CPU time of the client a request, user and system.
+    pub client_cpu_ms: Option<f64>,
+    /// Blocks measured.
+    pub blocks: u32,
+    /// Requests of one process before anything was measured.
+    pub warmup: u64,
+    /// Whether measuring time was capped (`--quick`).
+    pub quick: bool,
+    pub started: String,
+    pub ended: String,
+    pub runner_version: String,
+    pub git_revision: String,
+}
+
+/// One block of a case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct BlockRecord {
+    pub scenario: String,
+    pub protocol: Protocol,
+    pub batch_size: u32,
+    pub processes: u32,
+    pub concurrency: u32,
+    /// Number of the round, from 0.
+    pub block: u32,
+    /// Place of this case in the round, from 0.
+    pub position: u32,
+    pub requests: u64,
+    pub errors: u64,
+    pub mean_ms: Option<f64>,
+    pub stddev_ms: Option<f64>,
+    pub min_ms: Option<f64>,
+    pub p50_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
+    pub max_ms: Option<f64>,
+    /// From first send to last answer of any process.
+    pub duration_s: f64,
+    pub requests_per_s: Option<f64>,
+    pub client_cpu_ms: Option<f64>,
+    pub started: String,
+}
+
+/// What holds for a whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Manifest {
+    pub scenario: String,
+    pub title: String,
+    pub state: State,
+    pub started: String,
+    pub ended: Option<String>,
+    pub runner_version: String,
+    pub git_revision: String,
+    /// Options that changed the scenario, as they were given.
+    pub overridden: Vec<String>,
+    /// Seconds of measuring to which each case was capped (`--quick`).
+    pub cap_s: Option<f64>,
+    pub server: String,
+    pub server_version: String,
+    pub http: String,
+    pub grpc: String,
+    pub model: String,
+    pub weights: String,
+    pub iterations: u64,
+    pub warmup: u64,
+    pub blocks: u32,
+    pub timeout_s: f64,
+    pub seed: u64,
+    pub cases: usize,
+    pub counts: Option<CountCheck>,
+    pub client: Environment,
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Not ended; or the program was killed.
+    Running,
+    /// Every case is `ok`.
+    Complete,
+    /// Ended, but some case is not `ok`.
+    Incomplete,
+    /// The user stopped it.
+    Interrupted,
+}
+
+/// The server's own count of inferences over the run, against the client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountCheck {
+    /// By the server's statistics, from before the first worker to after the last.
+    pub server: u64,
+    /// Items in answered requests of the rows.
+    pub measured: u64,
+    /// Items in answered requests while verifying and warming up.
+    pub prepared: u64,
+}
+
+impl CountCheck {
+    /// Whether both sides counted the same.
+    pub fn agrees(&self) -> bool {
+        self.server == self.measured + self.prepared
+    }
+}
+
+/// Nanoseconds as milliseconds, the unit of tables.
+pub fn milliseconds(nanoseconds: f64) -> f64 {
+    (nanoseconds / 1e6 * 1e6).round() / 1e6
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+/// Latency columns of a recorder.
+pub struct Latencies<'a>(pub &'a Recorder);
+
+#[allow(missing_docs)]
+impl Latencies<'_> {
+    pub fn mean(&self) -> Option<f64> {
+        self.0.mean_ns().map(milliseconds)
+    }
+
+    pub fn stddev(&self) -> Option<f64> {
+        self.0.stddev_ns().map(milliseconds)
+    }
+
+    pub fn min(&self) -> Option<f64> {
+        self.0.min_ns().map(|ns| milliseconds(ns as f64))
+    }
+
+    pub fn max(&self) -> Option<f64> {
+        self.0.max_ns().map(|ns| milliseconds(ns as f64))
+    }
+
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        self.0.quantile_ns(q).map(|ns| milliseconds(ns as f64))
+    }
+
+    /// Answered requests a second.
+    pub fn rate(&self, duration_ns: u64) -> Option<f64> {
+        (duration_ns > 0 && self.0.count() > 0).then(|| rounded(self.0.count() as f64 / (duration_ns as f64 / 1e9)))
+    }
+
+    /// Milliseconds of CPU a request; `None` where CPU time cannot be read.
+    pub fn cpu(&self, cpu_ns: u64) -> Option<f64> {
+        let requests = self.0.count() + self.0.error_count();
+        (cpu_ns > 0 && requests > 0).then(|| milliseconds(cpu_ns as f64 / requests as f64))
+    }
+}
+
+/// `timeout=2 server=1`.
+pub fn error_kinds(errors: &BTreeMap<String, u64>) -> String {
+    errors.iter().map(|(kind, count)| format!("{kind}={count}")).collect::<Vec<_>>().join(" ")
+}
+
+/// A case as part of a file name: `http-b1-p1-c1`.
+pub fn case_name(case: &Case) -> String {
+    format!("{}-b{}-p{}-c{}", case.protocol.name(), case.batch_size, case.processes, case.concurrency)
+}
+
+/// An instant in UTC to the millisecond: `2026-01-31T12:00:00.000Z`.
+pub fn utc(instant: Timestamp) -> String {
+    let rounded = instant.round(Unit::Millisecond).unwrap_or(instant);
+    format!("{rounded:.3}")
+}
+
+/// Adds a row to a CSV file and waits until it is on disk; a new file begins with the names of the columns.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn append<T: Serialize>(path: &Path, row: &T) -> Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    let file = OpenOptions::new().create(true).append(true).open(path).with_context(failed)?;
+    let empty = file.metadata().with_context(failed)?.len() == 0;
+    let mut writer = csv::WriterBuilder::new().has_headers(empty).from_writer(Vec::new());
+    writer.serialize(row)?;
+    let bytes = writer.into_inner().with_context(failed)?;
+    // one write, so that a row is there whole or not at all
+    let mut file = file;
+    file.write_all(&bytes).and_then(|()| file.sync_data()).with_context(failed)
+}
+
+/// Reads all rows of a CSV file.
+///
+/// # Errors
+/// The file cannot be read, or a row is not of this program's format; the message names the file and the line.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let rows = csv::Reader::from_reader(file).deserialize().collect::<Result<Vec<T>, _>>();
+    rows.with_context(|| format!("{} is not a file of this program's format", path.display()))
+}
+
+/// Writes a file so that it is there whole or not at all.
+///
+/// # Errors
+/// The file cannot be written; the message names it.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let write = || {
+        let mut file = File::create(&part)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().with_context(failed)
+}
+
+/// Writes a value as JSON, indented, with a newline at the end.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    write_whole(path, &text)
+}
+
+/// Reads a run's manifest.
+///
+/// # Errors
+/// The file cannot be read, or is not a manifest.
+pub fn read_manifest(run: &Path) -> Result<Manifest> {
+    let path = run.join(MANIFEST);
+    let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not a file of this program's format", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_survive_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(BLOCKS);
+        let row = BlockRecord {
+            scenario: "a, \"b\"\nc".to_owned(),
+            protocol: Protocol::Grpc,
+            batch_size: 8,
+            processes: 3,
+            concurrency: 1,
+            block: 0,
+            position: 1,
+            requests: 0,
+            errors: 7,
+            mean_ms: None,
+            stddev_ms: None,
+            min_ms: None,
+            p50_ms: Some(1.25),
+            p95_ms: Some(0.000_001),
+            max_ms: Some(1e9),
+            duration_s: 0.5,
+            requests_per_s: None,
+            client_cpu_ms: None,
+            started: utc(Timestamp::UNIX_EPOCH),
+        };
+        append(&path, &row).unwrap();
+        append(&path, &row).unwrap();
+        assert_eq!(read::<BlockRecord>(&path).unwrap(), [row.clone(), row]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap().matches("scenario,").count(), 1);
+    }
+
+    #[test]
+    fn instants_are_utc_to_the_millisecond() {
+        assert_eq!(utc(Timestamp::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+        let instant: Timestamp = "2026-01-31T12:00:00.0014999Z".parse().unwrap();
+        assert_eq!(utc(instant), "2026-01-31T12:00:00.001Z");
+    }
+}

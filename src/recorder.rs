@@ -1,0 +1,226 @@
+//! What is kept of many requests: a histogram, exact sums, error counts. Memory does not grow with their number, and
+//! merging loses nothing. Knows no other module.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
+
+/// Upper bound of the histogram, one hour in nanoseconds; the same bounds everywhere make merging lossless.
+const HIGHEST_NS: u64 = 3_600_000_000_000;
+/// Significant decimal digits of a bucket.
+const DIGITS: u8 = 3;
+
+/// Latencies in nanoseconds and errors by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorder {
+    histogram: Histogram<u64>,
+    sum_ns: u128,
+    sum_of_squares: u128,
+    min_ns: u64,
+    max_ns: u64,
+    errors: BTreeMap<String, u64>,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        let histogram = Histogram::new_with_bounds(1, HIGHEST_NS, DIGITS);
+        Recorder {
+            histogram: histogram.expect("constant bounds are valid"),
+            sum_ns: 0,
+            sum_of_squares: 0,
+            min_ns: u64::MAX,
+            max_ns: 0,
+            errors: BTreeMap::new(),
+        }
+    }
+}
+
+impl Recorder {
+    /// Counts one answered request.
+    pub fn record(&mut self, latency_ns: u64) {
+        self.histogram.saturating_record(latency_ns);
+        self.sum_ns += u128::from(latency_ns);
+        self.sum_of_squares += u128::from(latency_ns) * u128::from(latency_ns);
+        self.min_ns = self.min_ns.min(latency_ns);
+        self.max_ns = self.max_ns.max(latency_ns);
+    }
+
+    /// Counts one request without a good answer.
+    pub fn record_error(&mut self, kind: &str) {
+        match self.errors.get_mut(kind) {
+            Some(count) => *count += 1,
+            None => drop(self.errors.insert(kind.to_owned(), 1)),
+        }
+    }
+
+    /// Adds what another recorder holds: the same as having recorded everything here.
+    pub fn merge(&mut self, other: &Recorder) {
+        self.histogram.add(&other.histogram).expect("all recorders have the same bounds");
+        self.sum_ns += other.sum_ns;
+        self.sum_of_squares += other.sum_of_squares;
+        self.min_ns = self.min_ns.min(other.min_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+        for (kind, count) in &other.errors {
+            *self.errors.entry(kind.clone()).or_default() += count;
+        }
+    }
+
+    /// Answered requests.
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// Requests without a good answer.
+    pub fn error_count(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    /// Errors by kind.
+    pub fn errors(&self) -> &BTreeMap<String, u64> {
+        &self.errors
+    }
+
+    /// Exact mean in nanoseconds; `None` without answers.
+    pub fn mean_ns(&self) -> Option<f64> {
+        (self.count() > 0).then(|| self.sum_ns as f64 / self.count() as f64)
+    }
+
+    /// Exact sample deviation in nanoseconds; `None` with fewer than two answers.
+    pub fn stddev_ns(&self) -> Option<f64> {
+        let count = u128::from(self.count());
+        if count < 2 {
+            return None;
+        }
+        // n * sum(x^2) - sum(x)^2 in whole numbers: nothing cancels
+        let scaled = count.checked_mul(self.sum_of_squares)?.checked_sub(self.sum_ns.checked_mul(self.sum_ns)?)?;
+        Some((scaled as f64 / (count as f64 * (count - 1) as f64)).sqrt())
+    }
+
+    /// Exact smallest latency in nanoseconds.
+    pub fn min_ns(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.min_ns)
+    }
+
+    /// Exact largest latency in nanoseconds.
+    pub fn max_ns(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.max_ns)
+    }
+
+    /// The latency in nanoseconds that a share `q` of the requests did not exceed, to three significant digits.
+    pub fn quantile_ns(&self, q: f64) -> Option<u64> {
+        (self.count() > 0).then(|| self.histogram.value_at_quantile(q).clamp(self.min_ns, self.max_ns))
+    }
+
+    /// The histogram, for a standard log.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+}
+
+/// A recorder between processes: the histogram in HdrHistogram's compressed V2 form, the sums in decimal.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RecorderWire {
+    histogram: String,
+    sum_ns: String,
+    sum_of_squares: String,
+    min_ns: u64,
+    max_ns: u64,
+    errors: BTreeMap<String, u64>,
+}
+
+impl Recorder {
+    /// For sending to another process.
+    ///
+    /// # Errors
+    /// The histogram cannot be serialised.
+    pub fn to_wire(&self) -> Result<RecorderWire> {
+        let mut bytes = Vec::new();
+        let written = V2DeflateSerializer::new().serialize(&self.histogram, &mut bytes);
+        written.map_err(|error| anyhow::anyhow!("the histogram cannot be serialised: {error:?}"))?;
+        Ok(RecorderWire {
+            histogram: STANDARD.encode(bytes),
+            sum_ns: self.sum_ns.to_string(),
+            sum_of_squares: self.sum_of_squares.to_string(),
+            min_ns: self.min_ns,
+            max_ns: self.max_ns,
+            errors: self.errors.clone(),
+        })
+    }
+
+    /// From another process.
+    ///
+    /// # Errors
+    /// The text is not what [`Recorder::to_wire`] makes.
+    pub fn from_wire(wire: RecorderWire) -> Result<Self> {
+        let bytes = STANDARD.decode(&wire.histogram).context("the histogram is not base64")?;
+        let read: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|error| anyhow::anyhow!("the histogram cannot be read: {error:?}"))?;
+        let mut recorder = Recorder::default();
+        ensure!(read.high() == HIGHEST_NS && read.sigfig() == DIGITS, "the histogram has other bounds");
+        recorder.histogram.add(&read).map_err(|error| anyhow::anyhow!("the histogram does not fit: {error:?}"))?;
+        recorder.sum_ns = wire.sum_ns.parse().context("sum_ns")?;
+        recorder.sum_of_squares = wire.sum_of_squares.parse().context("sum_of_squares")?;
+        recorder.min_ns = wire.min_ns;
+        recorder.max_ns = wire.max_ns;
+        recorder.errors = wire.errors;
+        Ok(recorder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn recorded(latencies: &[u64]) -> Recorder {
+        let mut recorder = Recorder::default();
+        latencies.iter().for_each(|latency| recorder.record(*latency));
+        recorder
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_recording_everything_in_one(parts in prop::collection::vec(prop::collection::vec(1..HIGHEST_NS, 0..50), 1..16)) {
+            let mut merged = Recorder::default();
+            for part in &parts {
+                merged.merge(&recorded(part));
+            }
+            prop_assert_eq!(merged, recorded(&parts.concat()));
+        }
+
+        #[test]
+        fn the_wire_loses_nothing(latencies in prop::collection::vec(1..HIGHEST_NS, 0..200), errors in 0_u64..5) {
+            let mut recorder = recorded(&latencies);
+            (0..errors).for_each(|_| recorder.record_error("timeout"));
+            let text = serde_json::to_string(&recorder.to_wire().unwrap()).unwrap();
+            prop_assert_eq!(Recorder::from_wire(serde_json::from_str(&text).unwrap()).unwrap(), recorder);
+        }
+
+        #[test]
+        fn mean_and_deviation_are_exact(latencies in prop::collection::vec(1..10_000_000_000_u64, 2..100)) {
+            let recorder = recorded(&latencies);
+            let count = latencies.len() as f64;
+            let mean = latencies.iter().map(|x| *x as f64).sum::<f64>() / count;
+            let variance = latencies.iter().map(|x| (*x as f64 - mean).powi(2)).sum::<f64>() / (count - 1.0);
+            prop_assert!((recorder.mean_ns().unwrap() - mean).abs() <= 1e-9 * mean);
+            prop_assert!((recorder.stddev_ns().unwrap() - variance.sqrt()).abs() <= 1e-6 * (1.0 + variance.sqrt()));
+        }
+    }
+
+    #[test]
+    fn quantiles_stay_within_what_was_seen() {
+        let recorder = recorded(&(1..=1000).map(|n| n * 1_000_003).collect::<Vec<_>>());
+        let p50 = recorder.quantile_ns(0.5).unwrap() as f64;
+        assert!((p50 / 500_001_500.0 - 1.0).abs() < 0.002, "{p50}");
+        assert_eq!(recorder.quantile_ns(1.0), recorder.max_ns());
+        assert_eq!(recorded(&[]).quantile_ns(0.5), None);
+        assert_eq!(recorded(&[5]).stddev_ns(), None);
+    }
+}

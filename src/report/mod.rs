@@ -1,0 +1,125 @@
+//! From the files of a run to what people read. Reads records and nothing else: every report can be made again.
+
+pub mod markdown;
+pub mod splice;
+pub mod terminal;
+
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::record::{self, MANIFEST, Manifest, RECORDS, Record, State};
+
+/// A run as its files tell it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What holds for all of it.
+    pub manifest: Manifest,
+    /// One row a case, in the order of measuring.
+    pub records: Vec<Record>,
+}
+
+impl Run {
+    /// Reads a run's folder.
+    ///
+    /// # Errors
+    /// The folder is not a run's; the message names the file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let manifest = record::read_manifest(path)?;
+        let records = path.join(RECORDS);
+        // a run whose first case is not measured yet has none
+        let records = if records.exists() { record::read(&records)? } else { Vec::new() };
+        Ok(Run { path: path.to_owned(), manifest, records })
+    }
+}
+
+/// The run that a word of the command line or of a README marker means: a run's folder, or a scenario's name, which
+/// stands for its newest complete run.
+///
+/// # Errors
+/// There is no such run.
+pub fn find(results: &Path, word: &str) -> Result<Run> {
+    let path = Path::new(word);
+    if path.join(MANIFEST).is_file() {
+        return Run::open(path);
+    }
+    ensure!(
+        path.components().all(|part| matches!(part, Component::Normal(_))) && path.components().count() == 1,
+        "{word} is not a run's folder: it has no {MANIFEST}",
+    );
+    newest_complete(results, word)
+}
+
+fn newest_complete(results: &Path, scenario: &str) -> Result<Run> {
+    let folder = results.join(scenario);
+    for path in folders(&folder)?.into_iter().rev() {
+        if record::read_manifest(&path).is_ok_and(|manifest| manifest.state == State::Complete) {
+            return Run::open(&path);
+        }
+    }
+    bail!("{} holds no complete run: run `runner scenarios/{scenario}.toml`, or name a run's folder", folder.display())
+}
+
+/// The names of the scenarios that have results, in alphabetical order.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn scenarios(results: &Path) -> Result<Vec<String>> {
+    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(folders(results)?.iter().filter_map(name).collect())
+}
+
+/// The folders in a folder, by name; runs are named by their time, so the last is the newest.
+fn folders(parent: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(parent).with_context(|| format!("there are no results in {}", parent.display()))?;
+    let mut folders: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    Ok(folders)
+}
+
+/// `runner report`: prints the sections of runs, or puts them between a document's markers. Runs that are named take
+/// the place of their scenarios' newest ones.
+///
+/// # Errors
+/// A run cannot be found or read, or the document's markers are broken; the document is then left as it was.
+pub fn command(words: &[String], document: Option<&Path>, results: &Path) -> Result<()> {
+    let named = words.iter().map(|word| find(results, word)).collect::<Result<Vec<Run>>>()?;
+    let Some(document) = document else {
+        let all = if named.is_empty() { newest_of_all(results)? } else { named };
+        let sections: Vec<String> = all.iter().map(markdown::section).collect();
+        terminal::print(&sections.join("\n"));
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(document).with_context(|| format!("cannot read {}", document.display()))?;
+    let render = |words: &[&str]| {
+        let scenarios;
+        let words = if words.is_empty() {
+            scenarios = self::scenarios(results)?;
+            scenarios.iter().map(String::as_str).collect()
+        } else {
+            words.to_vec()
+        };
+        let section = |word: &&str| {
+            let chosen = named.iter().rev().find(|run| run.manifest.scenario == **word);
+            chosen.map_or_else(|| find(results, word), |run| Ok(run.clone())).map(|run| markdown::section(&run))
+        };
+        Ok(words.iter().map(section).collect::<Result<Vec<String>>>()?.join("\n"))
+    };
+    let spliced = splice::splice(&text, render).with_context(|| document.display().to_string())?;
+    if spliced != text {
+        record::write_whole(document, spliced.as_bytes())?;
+    }
+    terminal::say(&format!(
+        "{}: {}",
+        document.display(),
+        if spliced == text { "nothing to change" } else { "tables made anew" }
+    ));
+    Ok(())
+}
+
+fn newest_of_all(results: &Path) -> Result<Vec<Run>> {
+    scenarios(results)?.iter().map(|scenario| newest_complete(results, scenario)).collect()
+}

@@ -1,0 +1,201 @@
+//! What a person sees in a terminal: the plan, a progress bar with an ETA, finished cases, the tables.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Run, markdown};
+use crate::plan::{Case, Group, Plan, Round};
+use crate::record::{Manifest, Record, Status};
+use crate::scenario::Scenario;
+
+/// One line on standard error, where it does not mix with results.
+pub fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// Text on standard output.
+pub fn print(text: &str) {
+    print!("{text}");
+}
+
+/// `--list`: the plan of a scenario.
+pub fn plan(scenario: &Scenario, plan: &Plan) {
+    let load = &scenario.load;
+    println!("{} ({}), model {}", scenario.title, scenario.file.display(), scenario.model.name);
+    println!(
+        "{} cases in {} groups; {} iterations a process in {} blocks, {} before them to warm up; timeout {} s, seed {}",
+        plan.cases().count(),
+        plan.groups.len(),
+        load.iterations,
+        plan.groups.first().map_or(0, |group| group.rounds.len()),
+        load.warmup,
+        load.timeout.as_secs_f64(),
+        load.seed,
+    );
+    for (index, group) in plan.groups.iter().enumerate() {
+        let first = &group.cases[0];
+        println!(
+            "group {}: {}, {} of input a request",
+            index + 1,
+            point(first),
+            size(scenario.request_bytes(first.batch_size))
+        );
+        for case in &group.cases {
+            let requests = group.rounds.iter().map(|round| round.iterations).sum::<u64>() * u64::from(case.processes);
+            println!("  {:4}  {requests} requests to {}", case.protocol.name(), scenario.server.address(case.protocol));
+        }
+        let orders = group.rounds.iter().map(|round| {
+            round.order.iter().map(|case| group.cases[*case].protocol.name()).collect::<Vec<_>>().join(" ")
+        });
+        println!("  order of blocks: {}", orders.collect::<Vec<_>>().join(" | "));
+    }
+}
+
+/// `--verify`: one line a case.
+pub fn verified(scenario: &Scenario, case: &Case, words: &str) {
+    println!("{}  {:4}  {}: {words}", scenario.name, case.protocol.name(), point(case));
+}
+
+/// The tables of a run and where its files are.
+///
+/// # Errors
+/// The run's files cannot be read.
+pub fn run(path: &Path) -> Result<()> {
+    let run = Run::open(path)?;
+    println!("\n{}", markdown::section(&run).trim_end());
+    Ok(())
+}
+
+fn point(case: &Case) -> String {
+    format!(
+        "batch {}, {}, {} in flight in each",
+        case.batch_size,
+        markdown::processes_words(case.processes),
+        case.concurrency
+    )
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+/// The progress of a run. Without a terminal only finished cases are told.
+pub struct Progress {
+    bar: ProgressBar,
+    capped: bool,
+    /// Work of all groups that are done.
+    groups: u64,
+    /// Work of the blocks that are done.
+    blocks: u64,
+    /// Work of the block under way.
+    current: u64,
+}
+
+impl Progress {
+    /// Says what is about to be measured, and draws an empty bar.
+    pub fn new(scenario: &Scenario, plan: &Plan, manifest: &Manifest) -> Self {
+        let weights = if manifest.weights.is_empty() { "not told by the server" } else { &manifest.weights };
+        say(&format!("{}: {} {}, model {}", scenario.name, manifest.server, manifest.server_version, manifest.model));
+        say(&format!("{}: weights: {weights}", scenario.name));
+        let capped = scenario.load.cap.is_some();
+        let total = plan.groups.iter().map(|group| group_work(group, capped)).sum();
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(4)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        let template = "{elapsed_precise} [{bar:30}] {percent:>3}%  ETA {eta}  {msg}";
+        bar.set_style(
+            ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("=> "),
+        );
+        bar.enable_steady_tick(Duration::from_millis(500));
+        Progress { bar, capped, groups: 0, blocks: 0, current: 0 }
+    }
+
+    /// Shows the case that is under way.
+    pub fn show(&mut self, case: &Case, round: Option<(usize, &Group)>) {
+        let what = point(case);
+        match round {
+            None => self.bar.set_message(format!("{what}: connecting and warming up")),
+            Some((index, group)) => {
+                self.current = work(case, &group.rounds[index], self.capped);
+                let name = markdown::protocol_name(case.protocol);
+                self.bar.set_message(format!("{what}: {name}, block {} of {}", index + 1, group.rounds.len()));
+            }
+        }
+    }
+
+    /// Requests of the block under way that have finished.
+    pub fn advance(&mut self, finished: u64, planned: u64) {
+        let part = self.current as f64 * finished as f64 / planned.max(1) as f64;
+        self.bar.set_position(self.groups + self.blocks + (part as u64).min(self.current));
+    }
+
+    /// The block under way is done.
+    pub fn block_done(&mut self) {
+        self.blocks += std::mem::take(&mut self.current);
+        self.bar.set_position(self.groups + self.blocks);
+    }
+
+    /// A group is done, measured to its end or not.
+    pub fn group_done(&mut self, group: &Group) {
+        self.groups += group_work(group, self.capped);
+        self.blocks = 0;
+        self.bar.set_position(self.groups);
+    }
+
+    /// Tells how a case ended.
+    pub fn case_done(&mut self, record: &Record) {
+        let place = format!(
+            "{}: batch {}, {}, {}",
+            record.scenario,
+            record.batch_size,
+            markdown::processes_words(record.processes),
+            markdown::protocol_name(record.protocol)
+        );
+        let numbers = match (record.mean_ms, record.p95_ms, record.inferences_per_s) {
+            (Some(mean), Some(p95), Some(rate)) => format!(
+                "mean {} ms, p95 {} ms, {rate:.1} inferences/s, {} requests",
+                markdown::format_ms(mean),
+                markdown::format_ms(p95),
+                record.requests
+            ),
+            _ => "no answers".to_owned(),
+        };
+        let line = match record.status {
+            Status::Ok => format!("{place}: {numbers}"),
+            status => format!("{place}: {}: {} ({numbers})", status.name().replace('_', " "), record.reason),
+        };
+        if self.bar.is_hidden() {
+            say(&line);
+        } else {
+            self.bar.println(line);
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn group_work(group: &Group, capped: bool) -> u64 {
+    let round = |round: &Round| group.cases.iter().map(|case| work(case, round, capped)).sum::<u64>();
+    group.rounds.iter().map(round).sum()
+}
+
+/// How long a block takes in proportion to others: with a cap all last as long, without it the items count.
+fn work(case: &Case, round: &Round, capped: bool) -> u64 {
+    if capped { 1000 } else { round.iterations * u64::from(case.batch_size) * u64::from(case.processes) * 1000 }
+}

@@ -1,0 +1,94 @@
+//! The folder of one run: `results/<scenario>/<UTC time>/`. Everything measured is on disk before the next thing is.
+
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, anyhow};
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::record::{self, BLOCKS, BlockRecord, MANIFEST, Manifest, RECORDS, Record};
+
+/// The histograms of all blocks, in the standard log format, tagged with their case.
+const HISTOGRAMS: &str = "histograms.hlog";
+
+/// A run's folder.
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Makes a folder of its own, also when two runs begin in the same second.
+    ///
+    /// # Errors
+    /// The folder cannot be made; the message names it.
+    pub fn create(results: &Path, scenario: &str, started: Timestamp) -> Result<Self> {
+        let parent = results.join(scenario);
+        std::fs::create_dir_all(&parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+        let time = started.strftime("%Y-%m-%dT%H%M%SZ").to_string();
+        for attempt in 1..100 {
+            let name = if attempt == 1 { time.clone() } else { format!("{time}-{attempt}") };
+            let path = parent.join(name);
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(Folder { path }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot make the folder {}", path.display())),
+            }
+        }
+        Err(anyhow!("cannot make a new folder for {time} in {}", parent.display()))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The scenario's text, as it was read.
+    pub fn scenario(&self, text: &str) -> Result<()> {
+        record::write_whole(&self.path.join("scenario.toml"), text.as_bytes())
+    }
+
+    /// What the server said, as `<name>.json`.
+    pub fn json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        record::write_json(&self.path.join(format!("{name}.json")), value)
+    }
+
+    /// The manifest, which replaces an earlier one.
+    pub fn manifest(&self, manifest: &Manifest) -> Result<()> {
+        record::write_json(&self.path.join(MANIFEST), manifest)
+    }
+
+    /// A measured case.
+    pub fn record(&self, record: &Record) -> Result<()> {
+        record::append(&self.path.join(RECORDS), record)
+    }
+
+    /// A measured block and its histogram. `tag` names the case; times are since the Unix epoch.
+    pub fn block(
+        &self,
+        block: &BlockRecord,
+        tag: &str,
+        histogram: &Histogram<u64>,
+        start: Duration,
+        length: Duration,
+    ) -> Result<()> {
+        record::append(&self.path.join(BLOCKS), block)?;
+        let path = self.path.join(HISTOGRAMS);
+        let failed = || format!("cannot write {}", path.display());
+        let mut file = OpenOptions::new().create(true).append(true).open(&path).with_context(failed)?;
+        let mut builder = IntervalLogWriterBuilder::new();
+        if file.metadata().with_context(failed)?.len() == 0 {
+            builder.add_comment("latencies in nanoseconds; one interval a block, tagged with its case");
+            builder.with_base_time(SystemTime::UNIX_EPOCH);
+        }
+        let mut serializer = V2DeflateSerializer::new();
+        let mut log = builder.begin_log_with(&mut file, &mut serializer).with_context(failed)?;
+        log.write_histogram(histogram, start, length, Tag::new(tag))
+            .map_err(|error| anyhow!("cannot write {}: {error:?}", path.display()))
+    }
+}

@@ -1,0 +1,303 @@
+//! Measures one group of a plan: its cases interleaved block by block, each block on disk when it is there.
+//! Must not know how results are shown.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::folder::Folder;
+use crate::plan::{Case, Group, Round};
+use crate::preflight::expected_for;
+use crate::protocol::verify::Expected;
+use crate::record::{BlockRecord, Latencies, Manifest, Record, Status, case_name, error_kinds, utc};
+use crate::recorder::Recorder;
+use crate::scenario::Scenario;
+use crate::worker::message::Order;
+use crate::worker::pool::{BlockOutcome, Pool, PoolError};
+
+/// `--quick`: the longest warmup of a worker.
+const QUICK_WARMUP: Duration = Duration::from_millis(500);
+
+/// What is told while a group is measured.
+pub trait Listener {
+    /// A case begins its block of a round, or (without one) its workers prepare.
+    fn begins(&mut self, case: &Case, round: Option<(usize, &Group)>);
+    /// Requests of the block under way that have finished, and the number planned.
+    fn progress(&mut self, finished: u64, planned: u64);
+    /// The block under way has ended.
+    fn block_done(&mut self);
+}
+
+/// What stays the same for all groups of a run.
+pub struct Context<'a> {
+    /// The scenario.
+    pub scenario: &'a Scenario,
+    /// The outputs as the model describes them.
+    pub outputs: &'a [Expected],
+    /// The run's manifest, whose fields are repeated in rows.
+    pub manifest: &'a Manifest,
+    /// Where results go.
+    pub folder: &'a Folder,
+    /// Becomes true when the user asks to stop.
+    pub stop: &'a watch::Receiver<bool>,
+}
+
+/// A case under measurement.
+struct Running {
+    case: Case,
+    pool: Option<Pool>,
+    recorder: Recorder,
+    window_ns: u64,
+    cpu_ns: u64,
+    blocks: u32,
+    prepared: u64,
+    started: Timestamp,
+    ended: Timestamp,
+    /// Why it is not measured further.
+    ended_early: Option<(Status, String)>,
+    example: Option<String>,
+}
+
+/// Measures a group. Its rows are returned, not yet written, with the items answered while preparing.
+///
+/// # Errors
+/// Results cannot be written. A fault of the server or a worker is no error but a row.
+pub async fn group(context: &Context<'_>, group: &Group, listener: &mut dyn Listener) -> Result<(Vec<Record>, u64)> {
+    let mut running: Vec<Running> = group.cases.iter().map(Running::new).collect();
+    for case in &group.cases {
+        listener.begins(case, None);
+    }
+    join_all(running.iter_mut().map(|running| running.prepare(context))).await;
+    for (index, round) in group.rounds.iter().enumerate() {
+        for (position, case) in round.order.iter().enumerate() {
+            let running = &mut running[*case];
+            listener.begins(&running.case, Some((index, group)));
+            if running.ended_early.is_none() {
+                running.block(context, round, (index, position), group.rounds.len(), listener).await?;
+            }
+            listener.block_done();
+        }
+        // after a whole round, so that all cases of the group have as many blocks
+        let spent =
+            |running: &Running| context.scenario.load.cap.is_some_and(|cap| running.window_ns >= cap.as_nanos() as u64);
+        if running.iter().any(spent) {
+            break;
+        }
+    }
+    let prepared = running.iter().map(|running| running.prepared * u64::from(running.case.batch_size)).sum();
+    Ok((running.into_iter().map(|running| running.into_record(context, group)).collect(), prepared))
+}
+
+impl Running {
+    fn new(case: &Case) -> Self {
+        let now = Timestamp::now();
+        Running {
+            case: *case,
+            pool: None,
+            recorder: Recorder::default(),
+            window_ns: 0,
+            cpu_ns: 0,
+            blocks: 0,
+            prepared: 0,
+            started: now,
+            ended: now,
+            ended_early: None,
+            example: None,
+        }
+    }
+
+    async fn prepare(&mut self, context: &Context<'_>) {
+        let order = order(context.scenario, context.outputs, &self.case);
+        match Pool::start(&order, self.case.processes, context.stop).await {
+            Ok(pool) => {
+                self.prepared = pool.prepared_requests;
+                self.pool = Some(pool);
+            }
+            Err(error) => self.end(error),
+        }
+    }
+
+    async fn block(
+        &mut self,
+        context: &Context<'_>,
+        round: &Round,
+        (index, position): (usize, usize),
+        rounds: usize,
+        listener: &mut dyn Listener,
+    ) -> Result<()> {
+        let Some(pool) = self.pool.as_mut() else { return Ok(()) };
+        if self.blocks == 0 {
+            self.started = Timestamp::now();
+        }
+        let planned = round.iterations * u64::from(self.case.processes);
+        let cap = context.scenario.load.cap.map(|cap| cap / rounds as u32);
+        let mut progress = |finished| listener.progress(finished, planned);
+        let outcome = pool.block(round.iterations, cap, context.stop, &mut progress).await;
+        self.ended = Timestamp::now();
+        match outcome {
+            Ok(outcome) => self.keep(context, outcome, index, position),
+            Err(error) => {
+                self.end(error);
+                Ok(())
+            }
+        }
+    }
+
+    fn keep(&mut self, context: &Context<'_>, outcome: BlockOutcome, index: usize, position: usize) -> Result<()> {
+        let window_ns = outcome.last_unix_ns.saturating_sub(outcome.first_unix_ns);
+        let latencies = Latencies(&outcome.recorder);
+        let start = Duration::from_nanos(outcome.first_unix_ns);
+        let row = BlockRecord {
+            scenario: context.scenario.name.clone(),
+            protocol: self.case.protocol,
+            batch_size: self.case.batch_size,
+            processes: self.case.processes,
+            concurrency: self.case.concurrency,
+            block: index as u32,
+            position: position as u32,
+            requests: outcome.recorder.count(),
+            errors: outcome.recorder.error_count(),
+            mean_ms: latencies.mean(),
+            stddev_ms: latencies.stddev(),
+            min_ms: latencies.min(),
+            p50_ms: latencies.quantile(0.50),
+            p95_ms: latencies.quantile(0.95),
+            max_ms: latencies.max(),
+            duration_s: window_ns as f64 / 1e9,
+            requests_per_s: latencies.rate(window_ns),
+            client_cpu_ms: latencies.cpu(outcome.cpu_ns),
+            started: utc(Timestamp::UNIX_EPOCH.saturating_add(start).unwrap_or(self.started)),
+        };
+        context.folder.block(
+            &row,
+            &case_name(&self.case),
+            outcome.recorder.histogram(),
+            start,
+            Duration::from_nanos(window_ns),
+        )?;
+        self.recorder.merge(&outcome.recorder);
+        self.window_ns += window_ns;
+        self.cpu_ns += outcome.cpu_ns;
+        self.blocks += 1;
+        let words = outcome.example.map(|fault| fault.message);
+        if outcome.gave_up {
+            let last = words.clone().unwrap_or_default();
+            self.ended_early = Some((Status::Failed, format!("given up after 10 failures in a row: {last}")));
+            self.pool = None;
+        }
+        self.example = self.example.take().or(words);
+        Ok(())
+    }
+
+    fn end(&mut self, error: PoolError) {
+        self.pool = None;
+        self.ended_early = Some(match error {
+            PoolError::Interrupted if self.blocks == 0 => {
+                (Status::NotRun, "the run was stopped by the user".to_owned())
+            }
+            PoolError::Interrupted => (Status::Interrupted, "the run was stopped by the user".to_owned()),
+            PoolError::Failed(fault) => (Status::Failed, fault.message),
+        });
+    }
+
+    fn into_record(self, context: &Context<'_>, group: &Group) -> Record {
+        let (status, reason) = match self.ended_early {
+            Some(ended) => ended,
+            None if self.recorder.error_count() > 0 => (Status::Errors, self.example.unwrap_or_default()),
+            None => (Status::Ok, String::new()),
+        };
+        let latencies = Latencies(&self.recorder);
+        let iterations: u64 = group.rounds.iter().map(|round| round.iterations).sum();
+        Record {
+            reason,
+            requests_planned: iterations * u64::from(self.case.processes),
+            requests: self.recorder.count(),
+            errors: self.recorder.error_count(),
+            error_kinds: error_kinds(self.recorder.errors()),
+            mean_ms: latencies.mean(),
+            stddev_ms: latencies.stddev(),
+            min_ms: latencies.min(),
+            p50_ms: latencies.quantile(0.50),
+            p90_ms: latencies.quantile(0.90),
+            p95_ms: latencies.quantile(0.95),
+            p99_ms: latencies.quantile(0.99),
+            max_ms: latencies.max(),
+            inferences_per_s: latencies.rate(self.window_ns).map(|rate| rate * f64::from(self.case.batch_size)),
+            requests_per_s: latencies.rate(self.window_ns),
+            client_cpu_ms: latencies.cpu(self.cpu_ns),
+            blocks: self.blocks,
+            started: utc(self.started),
+            ended: utc(self.ended),
+            ..empty_record(context, &self.case, status)
+        }
+    }
+}
+
+/// The row of a case that was not begun.
+pub fn not_run(context: &Context<'_>, group: &Group, case: &Case, reason: &str) -> Record {
+    let iterations: u64 = group.rounds.iter().map(|round| round.iterations).sum();
+    Record {
+        reason: reason.to_owned(),
+        requests_planned: iterations * u64::from(case.processes),
+        ..empty_record(context, case, Status::NotRun)
+    }
+}
+
+fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
+    let manifest = context.manifest;
+    let now = utc(Timestamp::now());
+    Record {
+        scenario: manifest.scenario.clone(),
+        model: manifest.model.clone(),
+        server: manifest.server.clone(),
+        server_version: manifest.server_version.clone(),
+        weights: manifest.weights.clone(),
+        protocol: case.protocol,
+        batch_size: case.batch_size,
+        processes: case.processes,
+        concurrency: case.concurrency,
+        status,
+        reason: String::new(),
+        requests_planned: 0,
+        requests: 0,
+        errors: 0,
+        error_kinds: String::new(),
+        mean_ms: None,
+        stddev_ms: None,
+        min_ms: None,
+        p50_ms: None,
+        p90_ms: None,
+        p95_ms: None,
+        p99_ms: None,
+        max_ms: None,
+        inferences_per_s: None,
+        requests_per_s: None,
+        client_cpu_ms: None,
+        blocks: 0,
+        warmup: manifest.warmup,
+        quick: manifest.cap_s.is_some(),
+        started: now.clone(),
+        ended: now,
+        runner_version: manifest.runner_version.clone(),
+        git_revision: manifest.git_revision.clone(),
+    }
+}
+
+/// What the workers of a case are told.
+pub fn order(scenario: &Scenario, outputs: &[Expected], case: &Case) -> Order {
+    Order {
+        protocol: case.protocol,
+        address: scenario.server.address(case.protocol).to_owned(),
+        model: scenario.model.clone(),
+        inputs: scenario.inputs.clone(),
+        outputs: expected_for(outputs, scenario.model.batching, case.batch_size),
+        batch_size: case.batch_size,
+        concurrency: case.concurrency,
+        warmup: scenario.load.warmup,
+        warmup_cap_ms: scenario.load.cap.map(|_| QUICK_WARMUP.as_millis() as u64),
+        timeout_ms: scenario.load.timeout.as_millis() as u64,
+    }
+}

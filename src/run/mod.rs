@@ -1,0 +1,343 @@
+//! The composition root of a run: load, plan, check, measure, write, report.
+
+mod folder;
+mod measure;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::environment::Environment;
+use crate::plan::{Case, Group, Plan};
+use crate::preflight;
+use crate::protocol::Fault;
+use crate::protocol::control::{Control, Counts, ModelConfig};
+use crate::protocol::verify::Expected;
+use crate::record::{CountCheck, Manifest, Record, State, Status, utc};
+use crate::report;
+use crate::report::terminal::{Progress, say};
+use crate::scenario::{Overrides, Protocol, Scenario};
+use crate::worker::pool::{Pool, PoolError};
+use folder::Folder;
+
+/// How long a server that does not answer is waited for before a group is given up.
+const SERVER_PATIENCE: Duration = Duration::from_secs(5);
+/// Statistics may lag behind the answer that they count.
+const COUNT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What `runner SCENARIO...` is asked to do.
+pub struct Options {
+    /// Scenario files.
+    pub scenarios: Vec<PathBuf>,
+    /// Changes to all of them.
+    pub overrides: Overrides,
+    /// Folder under which each run makes its own.
+    pub results: PathBuf,
+    /// What to do with them.
+    pub mode: Mode,
+}
+
+/// What to do with a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Measure it.
+    Measure,
+    /// Print the plan; nothing is sent.
+    List,
+    /// Send one checked request a case; nothing is timed.
+    Verify,
+}
+
+/// How it went, for the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Every case is `ok`.
+    Complete,
+    /// Some case is not.
+    Incomplete,
+    /// The user stopped it.
+    Interrupted,
+}
+
+/// Does what is asked for all scenarios, one after the other. All are read before anything is sent.
+///
+/// # Errors
+/// A scenario is wrong, the server cannot be reached or does not agree with it, or results cannot be written.
+pub async fn run(options: &Options) -> Result<Outcome> {
+    let mut scenarios = Vec::new();
+    for path in &options.scenarios {
+        let scenario = Scenario::load(path)?.overridden_by(&options.overrides).map_err(anyhow::Error::msg)?;
+        scenarios.push((Plan::expand(&scenario), scenario));
+    }
+    if options.mode == Mode::List {
+        scenarios.iter().for_each(|(plan, scenario)| report::terminal::plan(scenario, plan));
+        return Ok(Outcome::Complete);
+    }
+    let stop = stop_on_ctrl_c();
+    let mut worst = Outcome::Complete;
+    let mut failure = None;
+    let mut runs = Vec::new();
+    for (plan, scenario) in &scenarios {
+        if *stop.borrow() {
+            break;
+        }
+        let done = match options.mode {
+            Mode::Verify => verify(scenario, plan, &stop).await.map(|outcome| (outcome, None)),
+            _ => measure(scenario, plan, &options.results, &stop).await.map(|(outcome, run)| (outcome, Some(run))),
+        };
+        match done {
+            Ok((outcome, run)) => {
+                worst = worst.max(outcome);
+                runs.extend(run);
+            }
+            // the other scenarios may be fine
+            Err(error) => {
+                say(&format!("error: {}: {error:#}", scenario.file.display()));
+                failure = Some(error.context(format!("{} could not be run", scenario.file.display())));
+            }
+        }
+    }
+    for run in &runs {
+        report::terminal::run(run)?;
+    }
+    match failure {
+        Some(_) if worst != Outcome::Interrupted => Ok(Outcome::Incomplete),
+        _ => Ok(worst),
+    }
+}
+
+/// A server that was found to agree with a scenario.
+struct Ready {
+    control: Control,
+    server: crate::protocol::control::ServerMetadata,
+    metadata: crate::protocol::control::ModelMetadata,
+    config: Option<ModelConfig>,
+    outputs: Vec<Expected>,
+}
+
+/// Reaches the server over every protocol of the scenario, and checks that the two agree.
+async fn reach(scenario: &Scenario) -> Result<Ready> {
+    let (name, version) = (scenario.model.name.as_str(), scenario.model.version.as_deref());
+    for protocol in &scenario.matrix.protocols {
+        let address = scenario.server.address(*protocol);
+        let mut control = control(scenario, *protocol)?;
+        let hint = "is the server up, and is this its port? (scripts/triton start; --server, --http, --grpc)";
+        let reached = control.ready(name, version).await;
+        reached.with_context(|| format!("the server at {address} ({}) cannot be used; {hint}", protocol.name()))?;
+    }
+    let mut control = control(scenario, scenario.matrix.protocols[0])?;
+    let server = control.server_metadata().await.context("the server's metadata")?;
+    let metadata = control.model_metadata(name, version).await.with_context(|| format!("the model \"{name}\""))?;
+    // an extension that other servers of the protocol lack
+    let config = control.model_config(name, version).await.ok();
+    match preflight::agree(scenario, &metadata, config.as_ref()) {
+        Ok(outputs) => Ok(Ready { control, server, metadata, config, outputs }),
+        Err(wrong) => {
+            let list: String = wrong.iter().map(|line| format!("\n  {line}")).collect();
+            bail!("the scenario does not fit the model \"{name}\" of {} {}:{list}", server.name, server.version)
+        }
+    }
+}
+
+fn control(scenario: &Scenario, protocol: Protocol) -> Result<Control, Fault> {
+    match protocol {
+        Protocol::Http => Control::http(&scenario.server.http),
+        Protocol::Grpc => Control::grpc(&scenario.server.grpc),
+    }
+}
+
+async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) -> Result<Outcome> {
+    let ready = reach(scenario).await?;
+    let mut outcome = Outcome::Complete;
+    for case in plan.cases() {
+        let mut order = measure::order(scenario, &ready.outputs, case);
+        order.warmup = 0;
+        let words = match Pool::start(&order, case.processes, stop).await {
+            Ok(_) => "ok".to_owned(),
+            Err(PoolError::Interrupted) => return Ok(Outcome::Interrupted),
+            Err(PoolError::Failed(fault)) => {
+                outcome = Outcome::Incomplete;
+                format!("failed: {}", fault.message)
+            }
+        };
+        report::terminal::verified(scenario, case, &words);
+    }
+    Ok(outcome)
+}
+
+async fn measure(
+    scenario: &Scenario,
+    plan: &Plan,
+    results: &Path,
+    stop: &watch::Receiver<bool>,
+) -> Result<(Outcome, PathBuf)> {
+    let mut ready = reach(scenario).await?;
+    let started = Timestamp::now();
+    let folder = Folder::create(results, &scenario.name, started)?;
+    let mut manifest = manifest(scenario, plan, &ready, started);
+    folder.scenario(&scenario.text)?;
+    folder.json("server", &ready.server)?;
+    folder.json("model_metadata", &ready.metadata)?;
+    if let Some(config) = &ready.config {
+        folder.json("model_config", &config.json)?;
+    }
+    folder.manifest(&manifest)?;
+
+    let before = counts(&mut ready.control, scenario).await;
+    let mut progress = Progress::new(scenario, plan, &manifest);
+    let mut states = Vec::new();
+    let (mut measured, mut prepared) = (0, 0);
+    for group in &plan.groups {
+        let context =
+            measure::Context { scenario, outputs: &ready.outputs, manifest: &manifest, folder: &folder, stop };
+        let unreachable = if *stop.borrow() {
+            Some("the run was stopped by the user".to_owned())
+        } else {
+            unreachable(scenario, stop).await
+        };
+        let records = match unreachable {
+            Some(reason) => group.cases.iter().map(|case| measure::not_run(&context, group, case, &reason)).collect(),
+            None => {
+                let (records, items) = measure::group(&context, group, &mut progress).await?;
+                prepared += items;
+                records
+            }
+        };
+        for record in &records {
+            folder.record(record)?;
+            progress.case_done(record);
+            measured += record.requests * u64::from(record.batch_size);
+        }
+        progress.group_done(group);
+        states.extend(records.iter().map(|record: &Record| record.status));
+    }
+    progress.finish();
+
+    let complete = states.iter().all(|status| *status == Status::Ok);
+    let interrupted = *stop.borrow();
+    manifest.state = match (complete, interrupted) {
+        (true, _) => State::Complete,
+        (false, true) => State::Interrupted,
+        (false, false) => State::Incomplete,
+    };
+    manifest.ended = Some(utc(Timestamp::now()));
+    if let (Some(before), true) = (before, complete) {
+        manifest.counts = count_check(&mut ready.control, scenario, before, measured, prepared).await;
+    }
+    folder.manifest(&manifest)?;
+    let outcome = match manifest.state {
+        State::Complete => Outcome::Complete,
+        State::Interrupted => Outcome::Interrupted,
+        State::Incomplete | State::Running => Outcome::Incomplete,
+    };
+    Ok((outcome, folder.path().to_owned()))
+}
+
+fn manifest(scenario: &Scenario, plan: &Plan, ready: &Ready, started: Timestamp) -> Manifest {
+    let weights = ready.config.as_ref().and_then(|config| config.weights.clone()).unwrap_or_default();
+    Manifest {
+        scenario: scenario.name.clone(),
+        title: scenario.title.clone(),
+        state: State::Running,
+        started: utc(started),
+        ended: None,
+        runner_version: env!("CARGO_PKG_VERSION").to_owned(),
+        git_revision: env!("RUNNER_GIT_REVISION").to_owned(),
+        overridden: scenario.overridden.clone(),
+        cap_s: scenario.load.cap.map(|cap| cap.as_secs_f64()),
+        server: ready.server.name.clone(),
+        server_version: ready.server.version.clone(),
+        http: scenario.server.http.clone(),
+        grpc: scenario.server.grpc.clone(),
+        model: scenario.model.name.clone(),
+        weights,
+        iterations: scenario.load.iterations,
+        warmup: scenario.load.warmup,
+        blocks: scenario.load.blocks,
+        timeout_s: scenario.load.timeout.as_secs_f64(),
+        seed: scenario.load.seed,
+        cases: plan.cases().count(),
+        counts: None,
+        client: Environment::read(),
+    }
+}
+
+/// Why the server cannot be used now; a server that restarts is waited for.
+async fn unreachable(scenario: &Scenario, stop: &watch::Receiver<bool>) -> Option<String> {
+    let (name, version) = (scenario.model.name.as_str(), scenario.model.version.as_deref());
+    let begin = Timestamp::now();
+    loop {
+        let mut fault = None;
+        for protocol in &scenario.matrix.protocols {
+            let asked = match control(scenario, *protocol) {
+                Ok(mut control) => control.ready(name, version).await,
+                Err(fault) => Err(fault),
+            };
+            fault =
+                fault.or(asked.err().map(|fault| format!("the server cannot be used ({}): {fault}", protocol.name())));
+        }
+        let waited = Timestamp::now().duration_since(begin).unsigned_abs();
+        if fault.is_none() || waited > SERVER_PATIENCE || *stop.borrow() {
+            return fault;
+        }
+        sleep(Duration::from_millis(250)).await;
+    }
+}
+
+async fn counts(control: &mut Control, scenario: &Scenario) -> Option<Counts> {
+    control.counts(&scenario.model.name, scenario.model.version.as_deref()).await.ok()
+}
+
+/// Compares the server's count with the client's, once the server has counted the last answer.
+async fn count_check(
+    control: &mut Control,
+    scenario: &Scenario,
+    before: Counts,
+    measured: u64,
+    prepared: u64,
+) -> Option<CountCheck> {
+    let begin = Timestamp::now();
+    loop {
+        let now = counts(control, scenario).await?;
+        let check = CountCheck { server: now.inference_count.checked_sub(before.inference_count)?, measured, prepared };
+        if check.agrees() || Timestamp::now().duration_since(begin).unsigned_abs() > COUNT_PATIENCE {
+            return Some(check);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Becomes true at the first Ctrl-C; the second ends the program at once.
+fn stop_on_ctrl_c() -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            say("stopping: what is measured is kept; press Ctrl-C again to end at once");
+            let _ = sender.send(true);
+        }
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+        // the receiver must not see the sender go
+        std::future::pending::<()>().await;
+    });
+    receiver
+}
+
+impl measure::Listener for Progress {
+    fn begins(&mut self, case: &Case, round: Option<(usize, &Group)>) {
+        self.show(case, round);
+    }
+
+    fn progress(&mut self, finished: u64, planned: u64) {
+        self.advance(finished, planned);
+    }
+
+    fn block_done(&mut self) {
+        Progress::block_done(self);
+    }
+}

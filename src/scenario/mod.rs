@@ -1,0 +1,220 @@
+//! A scenario: validated and complete, no `Option` left that a default fills. Read from TOML with spans, so that every
+//! error names file, line, key, value and remedy. Knows [`crate::tensor`] and nothing else of the program.
+
+mod error;
+mod overrides;
+mod validate;
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::ScenarioError;
+pub use overrides::Overrides;
+
+use crate::tensor::{Datatype, Source};
+
+/// What to ask of which model, and how often.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The file's stem, made safe as a directory name: `scrfd` of `scenarios/scrfd.toml`.
+    pub name: String,
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// The file's text, kept with the results.
+    pub text: String,
+    /// Heading of the report.
+    pub title: String,
+    /// Where to find the server.
+    pub server: Server,
+    /// The model to ask.
+    pub model: Model,
+    /// Input tensors, at least one.
+    pub inputs: Vec<Input>,
+    /// Names of the requested output tensors, at least one.
+    pub outputs: Vec<String>,
+    /// The axes of the run matrix.
+    pub matrix: Matrix,
+    /// How much is asked in a case.
+    pub load: Load,
+    /// Where the published weights come from.
+    pub artifact: Option<Artifact>,
+    /// What the command line overrode, as it was given there.
+    pub overridden: Vec<String>,
+}
+
+/// Addresses of a server, `host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Server {
+    pub http: String,
+    pub grpc: String,
+}
+
+impl Server {
+    /// The address for a protocol.
+    pub fn address(&self, protocol: Protocol) -> &str {
+        match protocol {
+            Protocol::Http => &self.http,
+            Protocol::Grpc => &self.grpc,
+        }
+    }
+}
+
+/// A model of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// The name the server knows it by.
+    pub name: String,
+    /// A version; `None` leaves the choice to the server.
+    pub version: Option<String>,
+    /// Whether tensors have a leading batch dimension.
+    pub batching: bool,
+}
+
+/// An input tensor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// Name of the tensor.
+    pub name: String,
+    /// Element type.
+    pub datatype: Datatype,
+    /// Shape without the batch dimension.
+    pub shape: Vec<usize>,
+    /// What fills it.
+    pub data: Source,
+}
+
+/// A protocol of the KServe v2 standard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Protocol {
+    Http,
+    Grpc,
+}
+
+impl Protocol {
+    /// Both, with the spelling of scenario files and results.
+    pub const ALL: [(&'static str, Protocol); 2] = [("http", Protocol::Http), ("grpc", Protocol::Grpc)];
+
+    /// The spelling of scenario files and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Http => "http",
+            Protocol::Grpc => "grpc",
+        }
+    }
+}
+
+/// The axes of the run matrix; each list is non-empty and without repetition.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    /// Protocols to compare.
+    pub protocols: Vec<Protocol>,
+    /// Items a request.
+    pub batch_sizes: Vec<u32>,
+    /// Operating-system processes.
+    pub processes: Vec<u32>,
+    /// Requests in flight in one process.
+    pub concurrency: Vec<u32>,
+    /// Points of the matrix to leave out.
+    pub exclude: Vec<Exclude>,
+}
+
+/// Points to leave out: those that have one of the values on every axis listed. An empty list means any value.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Exclude {
+    pub protocols: Vec<Protocol>,
+    pub batch_sizes: Vec<u32>,
+    pub processes: Vec<u32>,
+    pub concurrency: Vec<u32>,
+}
+
+/// How much is asked in a case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Load {
+    /// Requests of one process in one case.
+    pub iterations: u64,
+    /// Requests of one process before anything is measured.
+    pub warmup: u64,
+    /// The iterations are spread over this many interleaved blocks.
+    pub blocks: u32,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
+    /// Seed of the order in which cases are interleaved.
+    pub seed: u64,
+    /// Longest measuring time of a case, when it is capped (`--quick`).
+    pub cap: Option<Duration>,
+}
+
+/// Where a model's published weights come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// Address of a zip archive.
+    pub url: String,
+    /// SHA-256 of the archive, lower-case hexadecimal.
+    pub sha256: String,
+    /// The model's file in the archive.
+    pub member: String,
+    /// SHA-256 of that file.
+    pub member_sha256: String,
+    /// What the user has to accept.
+    pub licence: String,
+    /// The built-in structure that stands in when the weights are not there.
+    pub stand_in: StandIn,
+    /// Published output names and the names they are served under.
+    pub outputs: Vec<(String, String)>,
+}
+
+/// A built-in model structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum StandIn {
+    Scrfd,
+    ArcFace,
+}
+
+impl StandIn {
+    /// Every structure with its spelling.
+    pub const ALL: [(&'static str, StandIn); 2] = [("scrfd", StandIn::Scrfd), ("arcface", StandIn::ArcFace)];
+}
+
+impl Scenario {
+    /// Reads and checks a scenario file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong in the file: see [`ScenarioError`].
+    pub fn load(path: &Path) -> Result<Self, ScenarioError> {
+        let bytes = std::fs::read(path).map_err(|cause| {
+            let help = "give the path of a scenario file, such as scenarios/scrfd.toml";
+            error::unreadable(path.to_owned(), format!("the scenario file cannot be read: {cause}"), help)
+        })?;
+        let text = match std::str::from_utf8(&bytes) {
+            Ok(text) => text,
+            Err(cause) => {
+                let valid = std::str::from_utf8(&bytes[..cause.valid_up_to()]).unwrap_or_default();
+                let document = error::Document { file: path.to_owned(), text: valid };
+                let end = valid.len();
+                let found = bytes[end];
+                return Err(document.error(
+                    end..end,
+                    format!("found the byte 0x{found:02X}, expected UTF-8 text"),
+                    "save the file as UTF-8",
+                ));
+            }
+        };
+        validate::scenario(&error::Document { file: path.to_owned(), text })
+    }
+
+    /// Bytes of the input tensors of one request.
+    pub fn request_bytes(&self, batch_size: u32) -> u64 {
+        let bytes = |input: &Input| {
+            input.shape.iter().map(|d| *d as u64).product::<u64>() * input.datatype.generated_size() as u64
+        };
+        self.inputs.iter().map(bytes).sum::<u64>() * u64::from(batch_size)
+    }
+}

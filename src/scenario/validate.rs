@@ -1,0 +1,409 @@
+//! From what serde read to a [`Scenario`]: limits, defaults, and what must agree with what.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::error::{Document, ScenarioError, nearest};
+use super::{Artifact, Exclude, Input, Load, Matrix, Model, Protocol, Scenario, Server, StandIn, wire};
+use crate::tensor::{Datatype, Source, element_count};
+
+type Checked<T> = Result<T, ScenarioError>;
+
+pub(super) const BATCH_SIZES: RangeInclusive<i64> = 1..=65_536;
+pub(super) const PROCESSES: RangeInclusive<i64> = 1..=256;
+pub(super) const ITERATIONS: RangeInclusive<i64> = 1..=1_000_000_000;
+pub(super) const WARMUP: RangeInclusive<i64> = 0..=1_000_000;
+const CONCURRENCY: RangeInclusive<i64> = 1..=1024;
+const BLOCKS: RangeInclusive<i64> = 1..=1000;
+const TIMEOUT_S: RangeInclusive<f64> = 0.001..=86_400.0;
+const SEED: RangeInclusive<i64> = 0..=i64::MAX;
+const DIMENSION: RangeInclusive<i64> = 1..=i64::MAX;
+
+/// A protobuf message, and so a gRPC request, holds at most this many bytes; HTTP is held to the same, to compare.
+const REQUEST_BYTES_MAX: u64 = i32::MAX as u64;
+
+pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
+    let wire: wire::Scenario = toml::from_str(document.text).map_err(|error| document.from_toml(&error))?;
+    let model = model(document, &wire.model)?;
+    let inputs = inputs(document, &wire.input)?;
+    let outputs = outputs(document, &wire.output)?;
+    let matrix = matrix(document, &wire.matrix)?;
+    if !model.batching {
+        let axis = wire.matrix.get_ref().batch_sizes.as_ref();
+        if let Some(size) = axis.and_then(|axis| axis.get_ref().iter().find(|size| *size.get_ref() != 1)) {
+            return Err(document.unexpected(
+                size,
+                "1",
+                "the model has `batching = false`: leave batch_sizes out, or [1]",
+            ));
+        }
+    }
+    request_fits(document, &wire.input, &inputs, &matrix)?;
+    Ok(Scenario {
+        name: safe_name(&document.file),
+        title: text(document, &wire.title)?,
+        server: Server {
+            http: address(document, wire.server.http.as_ref(), "localhost:8000")?,
+            grpc: address(document, wire.server.grpc.as_ref(), "localhost:8001")?,
+        },
+        load: load(document, &wire.load)?,
+        artifact: wire.artifact.as_ref().map(|spanned| artifact(document, spanned, &outputs)).transpose()?,
+        file: document.file.clone(),
+        text: document.text.to_owned(),
+        overridden: Vec::new(),
+        model,
+        inputs,
+        outputs,
+        matrix,
+    })
+}
+
+fn model(document: &Document<'_>, wire: &wire::Model) -> Checked<Model> {
+    Ok(Model {
+        name: text(document, &wire.name)?,
+        version: wire.version.as_ref().map(|version| text(document, version)).transpose()?,
+        batching: wire.batching.unwrap_or(true),
+    })
+}
+
+fn inputs(document: &Document<'_>, wire: &Spanned<Vec<Spanned<wire::Input>>>) -> Checked<Vec<Input>> {
+    if wire.get_ref().is_empty() {
+        return Err(document.unexpected(wire, "at least one input", "add an [[input]] table"));
+    }
+    let names: Vec<&Spanned<String>> = wire.get_ref().iter().map(|input| &input.get_ref().name).collect();
+    distinct(document, &names, "input")?;
+    wire.get_ref().iter().map(|spanned| input(document, spanned.get_ref())).collect()
+}
+
+fn input(document: &Document<'_>, wire: &wire::Input) -> Checked<Input> {
+    let datatype: Datatype = wire.datatype.get_ref().parse().map_err(|()| {
+        let known = Datatype::ALL.map(|(name, _)| name);
+        let help = match nearest(wire.datatype.get_ref(), &known) {
+            Some(near) => format!("did you mean \"{near}\"? The types are {}", known.join(", ")),
+            None => format!("the types are {}", known.join(", ")),
+        };
+        document.unexpected(&wire.datatype, "a KServe v2 data type", help)
+    })?;
+    let mut shape = Vec::new();
+    for dimension in wire.shape.get_ref() {
+        let help = "give the size to send; the batch dimension is added by the runner and not written here";
+        let size = whole(document, dimension, DIMENSION, help)?;
+        shape.push(usize::try_from(size).map_err(|_| document.unexpected(dimension, "a size that fits memory", help))?);
+    }
+    let fits = element_count(&shape).and_then(|count| count.checked_mul(datatype.generated_size()));
+    if fits.is_none_or(|bytes| bytes as u64 > REQUEST_BYTES_MAX) {
+        let help = format!("one item may hold at most {REQUEST_BYTES_MAX} bytes, what a protobuf message holds");
+        return Err(document.unexpected(&wire.shape, "a smaller shape", help));
+    }
+    let data = match wire.data.as_ref().map(|data| (data, data.get_ref())) {
+        None | Some((_, wire::Data::Zeros)) => Source::Zeros,
+        Some((_, wire::Data::Random { seed })) => {
+            Source::Random { seed: whole(document, seed, SEED, "any whole number from 0 is a seed")?.unsigned_abs() }
+        }
+        Some((data, wire::Data::File(file))) => {
+            Source::File(data_file(document, data, file.get_ref(), datatype, &shape)?)
+        }
+    };
+    Ok(Input { name: text(document, &wire.name)?, datatype, shape, data })
+}
+
+/// The path, relative to the scenario's folder, of a file that holds what the input needs.
+fn data_file(
+    document: &Document<'_>,
+    data: &Spanned<wire::Data>,
+    file: &str,
+    datatype: Datatype,
+    shape: &[usize],
+) -> Checked<PathBuf> {
+    let path = document.file.parent().unwrap_or(Path::new("")).join(file);
+    let path = std::path::absolute(&path).unwrap_or(path);
+    match crate::tensor::bytes_of(datatype, shape, 1, &Source::File(path.clone())) {
+        Ok(_) => Ok(path),
+        Err(_) if !path.is_file() => Err(document.error(
+            data.span(),
+            format!("the file \"{file}\" does not exist"),
+            "the path is relative to the scenario's folder",
+        )),
+        Err(cause) => Err(document.error(
+            data.span(),
+            format!("the file \"{file}\" {}", cause.root_cause()),
+            "give a .npy array or raw little-endian bytes of the input's type and shape",
+        )),
+    }
+}
+
+fn outputs(document: &Document<'_>, wire: &Spanned<Vec<wire::Output>>) -> Checked<Vec<String>> {
+    if wire.get_ref().is_empty() {
+        return Err(document.unexpected(wire, "at least one output", "add an [[output]] table"));
+    }
+    let names: Vec<&Spanned<String>> = wire.get_ref().iter().map(|output| &output.name).collect();
+    distinct(document, &names, "output")?;
+    names.into_iter().map(|name| text(document, name)).collect()
+}
+
+fn matrix(document: &Document<'_>, wire: &Spanned<wire::Matrix>) -> Checked<Matrix> {
+    let axes = wire.get_ref();
+    let mut matrix = Matrix {
+        protocols: protocols(document, axes.protocols.as_ref(), &Protocol::ALL.map(|(_, protocol)| protocol))?,
+        batch_sizes: numbers(document, axes.batch_sizes.as_ref(), BATCH_SIZES, &[1])?,
+        processes: numbers(document, axes.processes.as_ref(), PROCESSES, &[1])?,
+        concurrency: numbers(document, axes.concurrency.as_ref(), CONCURRENCY, &[1])?,
+        exclude: Vec::new(),
+    };
+    for spanned in &axes.exclude {
+        let wire = spanned.get_ref();
+        let exclude = Exclude {
+            protocols: excluded(document, &wire.protocols, &matrix.protocols, |axis| protocols(document, axis, &[]))?,
+            batch_sizes: excluded(document, &wire.batch_sizes, &matrix.batch_sizes, |axis| {
+                numbers(document, axis, BATCH_SIZES, &[])
+            })?,
+            processes: excluded(document, &wire.processes, &matrix.processes, |axis| {
+                numbers(document, axis, PROCESSES, &[])
+            })?,
+            concurrency: excluded(document, &wire.concurrency, &matrix.concurrency, |axis| {
+                numbers(document, axis, CONCURRENCY, &[])
+            })?,
+        };
+        matrix.exclude.push(exclude);
+        if matrix.is_empty() {
+            let help = "leave some of the matrix to measure; an empty exclude leaves nothing";
+            return Err(document.error(spanned.span(), "excludes every case that is left", help));
+        }
+    }
+    Ok(matrix)
+}
+
+/// One axis of an `exclude`: its values have to be on the matrix's axis, or they would exclude nothing.
+fn excluded<W, T: PartialEq>(
+    document: &Document<'_>,
+    wire: &Option<wire::Axis<W>>,
+    axis: &[T],
+    read: impl Fn(Option<&wire::Axis<W>>) -> Checked<Vec<T>>,
+) -> Checked<Vec<T>> {
+    let values = read(wire.as_ref())?;
+    if let (Some(spanned), Some(stray)) = (wire, values.iter().position(|value| !axis.contains(value))) {
+        let help = "name values of that axis of the [matrix]";
+        return Err(document.unexpected(&spanned.get_ref()[stray], "a value that the matrix has", help));
+    }
+    Ok(values)
+}
+
+fn protocols(
+    document: &Document<'_>,
+    axis: Option<&wire::Axis<String>>,
+    default: &[Protocol],
+) -> Checked<Vec<Protocol>> {
+    let read = |value: &Spanned<String>| {
+        let known = Protocol::ALL.iter().find(|(name, _)| name == value.get_ref());
+        known
+            .map(|(_, protocol)| *protocol)
+            .ok_or_else(|| document.unexpected(value, "\"http\" or \"grpc\"", "spell the protocols in lower case"))
+    };
+    axis_values(document, axis, default, read)
+}
+
+fn numbers(
+    document: &Document<'_>,
+    axis: Option<&wire::Axis<i64>>,
+    range: RangeInclusive<i64>,
+    default: &[u32],
+) -> Checked<Vec<u32>> {
+    let read = |value: &Spanned<i64>| {
+        whole(document, value, range.clone(), "change it, or leave the value out").map(|number| number as u32)
+    };
+    axis_values(document, axis, default, read)
+}
+
+fn axis_values<W, T: Clone + PartialEq>(
+    document: &Document<'_>,
+    axis: Option<&wire::Axis<W>>,
+    default: &[T],
+    read: impl Fn(&Spanned<W>) -> Checked<T>,
+) -> Checked<Vec<T>> {
+    let Some(axis) = axis else { return Ok(default.to_vec()) };
+    if axis.get_ref().is_empty() {
+        return Err(document.unexpected(
+            axis,
+            "at least one value",
+            "fill the list, or leave the key out for its default",
+        ));
+    }
+    let mut values = Vec::new();
+    for spanned in axis.get_ref() {
+        let value = read(spanned)?;
+        if values.contains(&value) {
+            return Err(document.unexpected(spanned, "each value once", "remove the repetition"));
+        }
+        values.push(value);
+    }
+    Ok(values)
+}
+
+/// The largest request must fit what a request can hold.
+fn request_fits(
+    document: &Document<'_>,
+    wire: &Spanned<Vec<Spanned<wire::Input>>>,
+    inputs: &[Input],
+    matrix: &Matrix,
+) -> Checked<()> {
+    let batch = matrix.batch_sizes.iter().copied().max().unwrap_or(1);
+    let mut total = 0_u64;
+    for (input, spanned) in inputs.iter().zip(wire.get_ref()) {
+        let item = element_count(&input.shape).unwrap_or(usize::MAX) as u64 * input.datatype.generated_size() as u64;
+        total = total.saturating_add(item.saturating_mul(batch.into()));
+        if total > REQUEST_BYTES_MAX {
+            return Err(document.error(
+                spanned.get_ref().shape.span(),
+                format!("a request of batch size {batch} would hold {total} bytes, more than {REQUEST_BYTES_MAX}"),
+                "lower the largest of batch_sizes, or the shape: a protobuf message holds no more",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn load(document: &Document<'_>, wire: &wire::Load) -> Checked<Load> {
+    let number = |value: &Option<Spanned<i64>>, range: RangeInclusive<i64>, default: i64, help: &str| {
+        value.as_ref().map_or(Ok(default), |value| whole(document, value, range, help)).map(i64::unsigned_abs)
+    };
+    let timeout_s = match &wire.timeout_s {
+        Some(value) if !TIMEOUT_S.contains(value.get_ref()) => {
+            let help = "how long one request may take, in seconds";
+            return Err(document.unexpected(value, "a number from 0.001 to 86400", help));
+        }
+        value => value.as_ref().map_or(30.0, |value| *value.get_ref()),
+    };
+    Ok(Load {
+        iterations: number(&wire.iterations, ITERATIONS, 1000, "requests of one process in one case")?,
+        warmup: number(&wire.warmup, WARMUP, 10, "requests before anything is measured; 0 for none")?,
+        blocks: number(&wire.blocks, BLOCKS, 10, "the iterations are spread over this many blocks")? as u32,
+        timeout: Duration::from_secs_f64(timeout_s),
+        seed: number(&wire.seed, SEED, 1, "any whole number from 0 is a seed")?,
+        cap: None,
+    })
+}
+
+fn artifact(document: &Document<'_>, wire: &Spanned<wire::Artifact>, served: &[String]) -> Checked<Artifact> {
+    let wire = wire.get_ref();
+    let url = text(document, &wire.url)?;
+    if !url.parse::<http::Uri>().is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http"))) {
+        return Err(document.unexpected(&wire.url, "an http or https address", "give the address of the zip archive"));
+    }
+    let digest = |value: &Spanned<String>| {
+        let digits = value.get_ref().to_lowercase();
+        if digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Ok(digits);
+        }
+        Err(document.unexpected(value, "64 hexadecimal digits", "the output of sha256sum"))
+    };
+    let stand_in = StandIn::ALL.iter().find(|(name, _)| name == wire.stand_in.get_ref());
+    let outputs: Vec<(String, String)> = wire.outputs.clone().into_iter().collect();
+    if let (false, Some(missing)) =
+        (outputs.is_empty(), served.iter().find(|name| !outputs.iter().any(|(_, served)| served == *name)))
+    {
+        let help = format!(
+            "add the published name of the output \"{missing}\" to [artifact.outputs], or leave that table out"
+        );
+        return Err(document.error(wire.member.span(), format!("no published output becomes \"{missing}\""), help));
+    }
+    Ok(Artifact {
+        url,
+        sha256: digest(&wire.sha256)?,
+        member: text(document, &wire.member)?,
+        member_sha256: digest(&wire.member_sha256)?,
+        licence: text(document, &wire.licence)?,
+        stand_in: stand_in.map(|(_, structure)| *structure).ok_or_else(|| {
+            document.unexpected(&wire.stand_in, "\"scrfd\" or \"arcface\"", "name a built-in structure")
+        })?,
+        outputs,
+    })
+}
+
+fn whole(document: &Document<'_>, value: &Spanned<i64>, range: RangeInclusive<i64>, help: &str) -> Checked<i64> {
+    if range.contains(value.get_ref()) {
+        return Ok(*value.get_ref());
+    }
+    let expected = if *range.end() == i64::MAX {
+        format!("a whole number from {}", range.start())
+    } else {
+        format!("a whole number from {} to {}", range.start(), range.end())
+    };
+    Err(document.unexpected(value, &expected, help))
+}
+
+/// A name or title: one line, not empty.
+fn text(document: &Document<'_>, value: &Spanned<String>) -> Checked<String> {
+    let text = value.get_ref();
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err(document.unexpected(value, "one line of text", "give a name without line breaks"));
+    }
+    Ok(text.clone())
+}
+
+fn address(document: &Document<'_>, value: Option<&Spanned<String>>, default: &str) -> Checked<String> {
+    let Some(value) = value else { return Ok(default.to_owned()) };
+    check_address(value.get_ref())
+        .map_err(|help| document.unexpected(value, "host:port", help))
+        .map(|()| value.get_ref().clone())
+}
+
+/// Whether `text` is `host:port`; the error is the remedy.
+pub(super) fn check_address(text: &str) -> Result<(), &'static str> {
+    if text.contains("://") {
+        return Err("leave the scheme out: \"localhost:8000\"");
+    }
+    if text.contains('@') {
+        return Err("leave user names and passwords out of the address");
+    }
+    let authority: http::uri::Authority = text.parse().map_err(|_| "such as \"localhost:8000\"")?;
+    if authority.port_u16().is_none_or(|port| port == 0) || authority.host().is_empty() {
+        return Err("name a port from 1 to 65535: \"localhost:8000\"");
+    }
+    Ok(())
+}
+
+fn distinct(document: &Document<'_>, names: &[&Spanned<String>], what: &str) -> Checked<()> {
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].iter().any(|earlier| earlier.get_ref() == name.get_ref()) {
+            let help = format!("every {what} has a name of its own: remove one, or rename it");
+            return Err(document.unexpected(name, &format!("a name that no other {what} has"), help));
+        }
+    }
+    Ok(())
+}
+
+/// The file's stem as a directory name: nothing that could leave the results folder or surprise a shell.
+fn safe_name(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let safe: String =
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' }).collect();
+    let safe = safe.trim_start_matches(['.', '-']);
+    if safe.is_empty() { "scenario".to_owned() } else { safe.to_owned() }
+}
+
+impl Matrix {
+    /// Whether the point is left out.
+    pub fn excludes(&self, protocol: Protocol, batch_size: u32, processes: u32, concurrency: u32) -> bool {
+        let hit = |list: &[u32], value: u32| list.is_empty() || list.contains(&value);
+        self.exclude.iter().any(|exclude| {
+            (exclude.protocols.is_empty() || exclude.protocols.contains(&protocol))
+                && hit(&exclude.batch_sizes, batch_size)
+                && hit(&exclude.processes, processes)
+                && hit(&exclude.concurrency, concurrency)
+        })
+    }
+
+    /// Whether nothing is left to measure.
+    pub fn is_empty(&self) -> bool {
+        !self.protocols.iter().any(|protocol| {
+            self.batch_sizes.iter().any(|batch| {
+                self.processes.iter().any(|processes| {
+                    self.concurrency.iter().any(|depth| !self.excludes(*protocol, *batch, *processes, *depth))
+                })
+            })
+        })
+    }
+}

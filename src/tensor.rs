@@ -1,0 +1,343 @@
+//! Tensor data types, shapes and the bytes of an input. Knows nothing of protocols, scenarios or servers.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{BufMut, Bytes, BytesMut};
+use half::{bf16, f16};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// An element type of the KServe v2 protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)]
+pub enum Datatype {
+    Bool,
+    Uint8,
+    Uint16,
+    Uint32,
+    Uint64,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Fp16,
+    Bf16,
+    Fp32,
+    Fp64,
+    Bytes,
+}
+
+impl Datatype {
+    /// Every data type, in the protocol's spelling.
+    pub const ALL: [(&'static str, Datatype); 14] = [
+        ("BOOL", Datatype::Bool),
+        ("UINT8", Datatype::Uint8),
+        ("UINT16", Datatype::Uint16),
+        ("UINT32", Datatype::Uint32),
+        ("UINT64", Datatype::Uint64),
+        ("INT8", Datatype::Int8),
+        ("INT16", Datatype::Int16),
+        ("INT32", Datatype::Int32),
+        ("INT64", Datatype::Int64),
+        ("FP16", Datatype::Fp16),
+        ("BF16", Datatype::Bf16),
+        ("FP32", Datatype::Fp32),
+        ("FP64", Datatype::Fp64),
+        ("BYTES", Datatype::Bytes),
+    ];
+
+    /// The protocol's spelling, such as `FP32`.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, datatype)| *datatype == self).map_or("?", |(name, _)| name)
+    }
+
+    /// Bytes of one element; `None` for BYTES, whose elements carry their own length.
+    pub fn size(self) -> Option<usize> {
+        match self {
+            Datatype::Bool | Datatype::Uint8 | Datatype::Int8 => Some(1),
+            Datatype::Uint16 | Datatype::Int16 | Datatype::Fp16 | Datatype::Bf16 => Some(2),
+            Datatype::Uint32 | Datatype::Int32 | Datatype::Fp32 => Some(4),
+            Datatype::Uint64 | Datatype::Int64 | Datatype::Fp64 => Some(8),
+            Datatype::Bytes => None,
+        }
+    }
+
+    /// Bytes of one element of generated data: BYTES elements are a four-byte length and at most eight characters.
+    pub fn generated_size(self) -> usize {
+        self.size().unwrap_or(4 + RANDOM_TEXT_LENGTH)
+    }
+}
+
+impl fmt::Display for Datatype {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for Datatype {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, datatype)| *datatype).ok_or(())
+    }
+}
+
+/// Where the bytes of an input come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Every element zero; BYTES elements are empty.
+    Zeros,
+    /// Seeded random elements in the type's sensible range: see [`bytes_of`].
+    Random {
+        /// The same seed gives the same bytes on every machine.
+        seed: u64,
+    },
+    /// A `.npy` array, or raw little-endian row-major bytes.
+    File(PathBuf),
+}
+
+/// Length of a random BYTES element, in bytes.
+const RANDOM_TEXT_LENGTH: usize = 8;
+
+/// The number of elements of `shape`, or `None` when it does not fit.
+pub fn element_count(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |count, dimension| count.checked_mul(*dimension))
+}
+
+/// The bytes of an input: `items` times a tensor of `item_shape`, one after the other, little-endian and row-major.
+///
+/// Random floats lie in [0, 1), random integers in [0, 128), so that they suit every integer type; random BYTES are
+/// eight lower-case letters. A file holds one item, which is repeated, or several, which are taken in turn.
+///
+/// # Errors
+/// The file cannot be read, or its type, shape or size is not the input's. The message names the file and the remedy.
+pub fn bytes_of(datatype: Datatype, item_shape: &[usize], items: usize, source: &Source) -> Result<Bytes> {
+    let item = element_count(item_shape).context("the shape has more elements than can be addressed")?;
+    let elements = item.checked_mul(items).context("batch size x shape has more elements than can be addressed")?;
+    match source {
+        Source::Zeros => {
+            let size = elements.checked_mul(datatype.size().unwrap_or(4)).context("the tensor is too large")?;
+            Ok(Bytes::from(vec![0_u8; size]))
+        }
+        Source::Random { seed } => Ok(random(datatype, elements, *seed)),
+        Source::File(path) => {
+            from_file(datatype, item_shape, items, path).with_context(|| format!("input data {}", path.display()))
+        }
+    }
+}
+
+fn random(datatype: Datatype, elements: usize, seed: u64) -> Bytes {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    let mut bytes = BytesMut::with_capacity(elements * datatype.generated_size());
+    for _ in 0..elements {
+        put_random(&mut bytes, datatype, &mut generator);
+    }
+    bytes.freeze()
+}
+
+fn put_random(bytes: &mut BytesMut, datatype: Datatype, generator: &mut impl Rng) {
+    let integer = |generator: &mut dyn FnMut() -> u32| (generator() >> 25) as u8;
+    let mut next = || generator.next_u32();
+    match datatype {
+        Datatype::Bool => bytes.put_u8(u8::from(next() >> 31 == 1)),
+        Datatype::Uint8 | Datatype::Int8 => bytes.put_u8(integer(&mut next)),
+        Datatype::Uint16 | Datatype::Int16 => bytes.put_u16_le(integer(&mut next).into()),
+        Datatype::Uint32 | Datatype::Int32 => bytes.put_u32_le(integer(&mut next).into()),
+        Datatype::Uint64 | Datatype::Int64 => bytes.put_u64_le(integer(&mut next).into()),
+        Datatype::Fp16 => bytes.put_u16_le(f16::from_f32(below_one(generator, 11)).to_bits()),
+        Datatype::Bf16 => bytes.put_u16_le(bf16::from_f32(below_one(generator, 8)).to_bits()),
+        Datatype::Fp32 => bytes.put_f32_le(generator.random::<f32>()),
+        Datatype::Fp64 => bytes.put_f64_le(generator.random::<f64>()),
+        Datatype::Bytes => {
+            bytes.put_u32_le(RANDOM_TEXT_LENGTH as u32);
+            for _ in 0..RANDOM_TEXT_LENGTH {
+                bytes.put_u8(b'a' + (generator.next_u32() % 26) as u8);
+            }
+        }
+    }
+}
+
+/// A multiple of 2^-bits in [0, 1): rounding a finer number to a short mantissa could give 1.
+fn below_one(generator: &mut impl Rng, bits: u32) -> f32 {
+    (generator.next_u32() >> (32 - bits)) as f32 / (1_u32 << bits) as f32
+}
+
+fn from_file(datatype: Datatype, item_shape: &[usize], items: usize, path: &Path) -> Result<Bytes> {
+    let content = std::fs::read(path).context("cannot be read")?;
+    let data = if path.extension().is_some_and(|extension| extension == "npy") {
+        npy_data(datatype, item_shape, &content)?
+    } else {
+        content
+    };
+    let cuts = item_boundaries(datatype, element_count(item_shape).unwrap_or(0), &data)?;
+    let mut bytes = BytesMut::new();
+    for item in 0..items {
+        let range = &cuts[item % cuts.len()];
+        bytes.extend_from_slice(&data[range.clone()]);
+    }
+    Ok(bytes.freeze())
+}
+
+/// Where each item of raw data begins and ends.
+fn item_boundaries(datatype: Datatype, elements: usize, data: &[u8]) -> Result<Vec<std::ops::Range<usize>>> {
+    let mut cuts = Vec::new();
+    if let Some(size) = datatype.size() {
+        let item = elements * size;
+        ensure!(
+            item > 0 && !data.is_empty() && data.len() % item == 0,
+            "holds {} bytes, expected a multiple of {item} ({elements} {datatype} elements an item)",
+            data.len(),
+        );
+        cuts.extend((0..data.len() / item).map(|index| index * item..(index + 1) * item));
+        return Ok(cuts);
+    }
+    let mut at = 0;
+    while at < data.len() {
+        let start = at;
+        for _ in 0..elements {
+            let Some(length) = data.get(at..at + 4) else {
+                bail!(
+                    "ends inside a BYTES item: expected {elements} elements, each a 4-byte length and that many bytes"
+                );
+            };
+            at += 4 + u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+        }
+        ensure!(at <= data.len() && at > start, "a BYTES element reaches past the end of the file");
+        cuts.push(start..at);
+    }
+    ensure!(!cuts.is_empty(), "is empty");
+    Ok(cuts)
+}
+
+/// The raw bytes of a `.npy` array, after its type and shape were checked.
+fn npy_data(datatype: Datatype, item_shape: &[usize], content: &[u8]) -> Result<Vec<u8>> {
+    let mut reader = content;
+    let header = npyz::NpyHeader::from_reader(&mut reader).context("is not a .npy file")?;
+    let found = header.dtype().descr();
+    let found = found.trim_matches('\'').trim_start_matches(['<', '|', '=']);
+    let Some(expected) = npy_type(datatype) else {
+        bail!("a .npy array cannot hold {datatype}: give a raw file instead");
+    };
+    ensure!(
+        found == expected,
+        "holds elements of type {found}, expected {expected} for {datatype}: convert with numpy's astype"
+    );
+    ensure!(header.order() == npyz::Order::C, "is in Fortran order: save numpy.ascontiguousarray(a)");
+    let shape: Vec<usize> = header.shape().iter().map(|dimension| *dimension as usize).collect();
+    ensure!(
+        shape == item_shape || (shape.len() == item_shape.len() + 1 && &shape[1..] == item_shape),
+        "has shape {shape:?}, expected {item_shape:?}, or that with a leading batch dimension",
+    );
+    Ok(reader.to_vec())
+}
+
+fn npy_type(datatype: Datatype) -> Option<&'static str> {
+    Some(match datatype {
+        Datatype::Bool => "b1",
+        Datatype::Uint8 => "u1",
+        Datatype::Uint16 => "u2",
+        Datatype::Uint32 => "u4",
+        Datatype::Uint64 => "u8",
+        Datatype::Int8 => "i1",
+        Datatype::Int16 => "i2",
+        Datatype::Int32 => "i4",
+        Datatype::Int64 => "i8",
+        Datatype::Fp16 => "f2",
+        Datatype::Fp32 => "f4",
+        Datatype::Fp64 => "f8",
+        Datatype::Bf16 | Datatype::Bytes => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_gives_the_bytes_its_shape_asks_for() {
+        for (_, datatype) in Datatype::ALL {
+            for source in [Source::Zeros, Source::Random { seed: 7 }] {
+                let bytes = bytes_of(datatype, &[3, 5], 2, &source).unwrap();
+                let element = match (datatype.size(), &source) {
+                    (Some(size), _) => size,
+                    (None, Source::Zeros) => 4,
+                    (None, _) => 12,
+                };
+                assert_eq!(bytes.len(), 30 * element, "{datatype} {source:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn random_bytes_depend_on_the_seed_alone() {
+        let draw = |seed| bytes_of(Datatype::Fp32, &[64], 1, &Source::Random { seed }).unwrap();
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+        let floats: Vec<f32> = draw(7).chunks(4).map(|c| f32::from_le_bytes(c.try_into().unwrap())).collect();
+        assert!(floats.iter().all(|value| (0.0..1.0).contains(value)));
+    }
+
+    #[test]
+    fn random_short_floats_stay_below_one() {
+        for datatype in [Datatype::Fp16, Datatype::Bf16] {
+            let bytes = bytes_of(datatype, &[20_000], 1, &Source::Random { seed: 1 }).unwrap();
+            for pair in bytes.chunks(2) {
+                let bits = u16::from_le_bytes([pair[0], pair[1]]);
+                let value = if datatype == Datatype::Fp16 {
+                    f16::from_bits(bits).to_f32()
+                } else {
+                    bf16::from_bits(bits).to_f32()
+                };
+                assert!((0.0..1.0).contains(&value), "{datatype} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_raw_file_is_repeated_or_taken_in_turn() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.bin");
+        std::fs::write(&path, [1, 2, 3, 4]).unwrap();
+        let read = |shape: &[usize], items| bytes_of(Datatype::Uint8, shape, items, &Source::File(path.clone()));
+        assert_eq!(&read(&[2], 3).unwrap()[..], [1, 2, 3, 4, 1, 2]);
+        assert_eq!(&read(&[4], 2).unwrap()[..], [1, 2, 3, 4, 1, 2, 3, 4]);
+        assert!(format!("{:#}", read(&[3], 1).unwrap_err()).contains("expected a multiple of 3"));
+    }
+
+    #[test]
+    fn bytes_items_are_cut_at_their_own_lengths() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.raw");
+        std::fs::write(&path, b"\x01\0\0\0a\x02\0\0\0bc").unwrap();
+        let read = |items| bytes_of(Datatype::Bytes, &[1], items, &Source::File(path.clone())).unwrap();
+        assert_eq!(&read(1)[..], b"\x01\0\0\0a");
+        assert_eq!(&read(3)[..], b"\x01\0\0\0a\x02\0\0\0bc\x01\0\0\0a");
+        std::fs::write(&path, b"\x09\0\0\0a").unwrap();
+        let error = bytes_of(Datatype::Bytes, &[1], 1, &Source::File(path.clone())).unwrap_err();
+        assert!(format!("{error:#}").contains("past the end"));
+    }
+
+    #[test]
+    fn npy_arrays_are_checked_for_type_and_shape() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.npy");
+        let mut header = b"\x93NUMPY\x01\0\x76\0{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }".to_vec();
+        header.resize(127, b' ');
+        header.push(b'\n');
+        for value in 0..6 {
+            header.extend((value as f32).to_le_bytes());
+        }
+        std::fs::write(&path, &header).unwrap();
+        let read = |datatype, shape: &[usize], items| bytes_of(datatype, shape, items, &Source::File(path.clone()));
+        assert_eq!(read(Datatype::Fp32, &[2, 3], 1).unwrap().len(), 24);
+        assert_eq!(read(Datatype::Fp32, &[3], 3).unwrap().len(), 36);
+        assert!(format!("{:#}", read(Datatype::Fp64, &[3], 1).unwrap_err()).contains("f4"));
+        assert!(format!("{:#}", read(Datatype::Fp32, &[4], 1).unwrap_err()).contains("[2, 3]"));
+    }
+}

@@ -1,0 +1,114 @@
+//! What parent and worker say to each other, as JSON lines over a duplex stream. Must not know what the stream is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::verify::Expected;
+use crate::protocol::{Fault, Request};
+use crate::recorder::RecorderWire;
+use crate::scenario::{Input, Model, Protocol};
+use crate::tensor::bytes_of;
+
+/// From the parent to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant)]
+pub enum ToWorker {
+    /// Connect, verify an answer, warm up, say `Ready`.
+    Order(Order),
+    /// Measure one block, say `Done`.
+    Block(Block),
+}
+
+/// What a worker is to do in one case.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Order {
+    pub protocol: Protocol,
+    /// `host:port`.
+    pub address: String,
+    pub model: Model,
+    pub inputs: Vec<Input>,
+    /// The outputs to ask for, and what they have to look like.
+    pub outputs: Vec<Expected>,
+    pub batch_size: u32,
+    /// Requests in flight, each on a connection of its own.
+    pub concurrency: u32,
+    /// Requests before anything is measured.
+    pub warmup: u64,
+    /// Longest time for them, if there is a cap; at least one is sent all the same.
+    pub warmup_cap_ms: Option<u64>,
+    /// Longest wait for one answer.
+    pub timeout_ms: u64,
+}
+
+impl Order {
+    /// The request with its tensors' bytes.
+    ///
+    /// # Errors
+    /// Input data cannot be had.
+    pub fn request(&self) -> anyhow::Result<Request> {
+        let batch = if self.model.batching { Some(self.batch_size) } else { None };
+        let tensor = |input: &Input| {
+            Ok(crate::protocol::InputTensor {
+                name: input.name.clone(),
+                datatype: input.datatype,
+                shape: batch.map(u64::from).into_iter().chain(input.shape.iter().map(|size| *size as u64)).collect(),
+                bytes: bytes_of(input.datatype, &input.shape, batch.unwrap_or(1) as usize, &input.data)?,
+            })
+        };
+        Ok(Request {
+            model: self.model.name.clone(),
+            version: self.model.version.clone(),
+            inputs: self.inputs.iter().map(tensor).collect::<anyhow::Result<_>>()?,
+            outputs: self.outputs.iter().map(|output| output.name.clone()).collect(),
+        })
+    }
+}
+
+/// One block of a case.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Block {
+    /// Requests to send.
+    pub iterations: u64,
+    /// No request begins later than this after the block's start; the first one always does.
+    pub cap_ms: Option<u64>,
+    /// All workers begin at this instant, in nanoseconds of the Unix epoch.
+    pub start_unix_ns: u64,
+}
+
+/// From a worker to the parent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromWorker {
+    /// Connected, one answer verified, warmed up.
+    Ready {
+        /// Requests answered so far.
+        requests: u64,
+    },
+    /// Still alive; requests finished in this block, or in the warmup. At most four times a second.
+    Progress {
+        /// Requests finished.
+        requests: u64,
+    },
+    /// A block's result.
+    Done(BlockDone),
+    /// The worker cannot go on.
+    Failed(Fault),
+}
+
+/// What one worker measured in one block.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BlockDone {
+    /// Latencies and errors.
+    pub recorder: RecorderWire,
+    /// First send, in nanoseconds of the Unix epoch.
+    pub first_unix_ns: u64,
+    /// Last answer, in nanoseconds of the Unix epoch.
+    pub last_unix_ns: u64,
+    /// CPU time of the worker in the block, user and system, in nanoseconds; 0 where it cannot be read.
+    pub cpu_ns: u64,
+    /// One of the errors, in words.
+    pub example: Option<Fault>,
+    /// Whether the worker stopped early because requests kept failing.
+    pub gave_up: bool,
+}

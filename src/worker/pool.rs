@@ -1,0 +1,234 @@
+//! The parent's side: starts worker processes, starts their blocks together, gathers what they measured, and puts an
+//! end to one that dies or hangs. Only here processes are started. Must not know plans, records or results.
+
+use std::cell::RefCell;
+use std::process::Stdio;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use futures_util::future::try_join_all;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::message::{Block, FromWorker, Order, ToWorker};
+use crate::protocol::{Fault, FaultKind};
+use crate::recorder::Recorder;
+
+/// A worker that says nothing for this long hangs. While it prepares tensors it cannot speak.
+const SILENCE_PREPARING: Duration = Duration::from_secs(120);
+/// The same while requests are under way: four heartbeats a second are due.
+const SILENCE: Duration = Duration::from_secs(20);
+/// Ahead of a block's start, so that every worker has heard of it.
+const LEAD: Duration = Duration::from_millis(10);
+/// What a dead worker's standard error may add to its row.
+const LAST_WORDS_MAX: u64 = 16 * 1024;
+
+/// The worker processes of one case.
+pub struct Pool {
+    workers: Vec<Worker>,
+    /// Requests answered while connecting and warming up.
+    pub prepared_requests: u64,
+}
+
+/// What the workers of a case measured in one block, merged.
+#[derive(Clone, Debug, Default)]
+pub struct BlockOutcome {
+    /// Latencies and errors of all workers.
+    pub recorder: Recorder,
+    /// First send of any worker, in nanoseconds of the Unix epoch.
+    pub first_unix_ns: u64,
+    /// Last answer of any worker, in nanoseconds of the Unix epoch.
+    pub last_unix_ns: u64,
+    /// CPU time of all workers, in nanoseconds.
+    pub cpu_ns: u64,
+    /// One of the errors, in words.
+    pub example: Option<Fault>,
+    /// Whether a worker stopped early because requests kept failing.
+    pub gave_up: bool,
+}
+
+/// Why a case cannot go on.
+#[derive(Debug)]
+pub enum PoolError {
+    /// The user asked to stop.
+    Interrupted,
+    /// A worker could not do its work.
+    Failed(Fault),
+}
+
+impl From<anyhow::Error> for PoolError {
+    fn from(error: anyhow::Error) -> Self {
+        PoolError::Failed(Fault::new(FaultKind::Transport, format!("{error:#}")))
+    }
+}
+
+struct Worker {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    last_words: Option<JoinHandle<String>>,
+}
+
+impl Pool {
+    /// Starts the workers of a case and waits until all are connected, verified and warmed up.
+    ///
+    /// # Errors
+    /// A worker could not be started or prepared, or the user asked to stop; the others are stopped.
+    pub async fn start(order: &Order, processes: u32, stop: &watch::Receiver<bool>) -> Result<Self, PoolError> {
+        let mut workers = Vec::new();
+        for _ in 0..processes {
+            let mut worker = Worker::spawn()?;
+            worker.say(&ToWorker::Order(order.clone())).await?;
+            workers.push(worker);
+        }
+        let ready = workers.iter_mut().enumerate().map(async |(index, worker)| {
+            loop {
+                match worker.hear(SILENCE_PREPARING, stop).await.map_err(|error| named(error, index, processes))? {
+                    FromWorker::Ready { requests } => return Ok(requests),
+                    FromWorker::Progress { .. } => {}
+                    other => return Err(named(unexpected(other), index, processes)),
+                }
+            }
+        });
+        let requests: Vec<u64> = try_join_all(ready).await?;
+        Ok(Pool { workers, prepared_requests: requests.iter().sum() })
+    }
+
+    /// Runs one block on all workers, started together. `progress` hears the number of finished requests.
+    ///
+    /// # Errors
+    /// A worker died, hung or failed, or the user asked to stop: the pool is of no use after that.
+    pub async fn block(
+        &mut self,
+        iterations: u64,
+        cap: Option<Duration>,
+        stop: &watch::Receiver<bool>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BlockOutcome, PoolError> {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+        let start_unix_ns = (since_epoch + LEAD).as_nanos() as u64;
+        let block = Block { iterations, cap_ms: cap.map(|cap| cap.as_millis() as u64), start_unix_ns };
+        let processes = self.workers.len() as u32;
+        for worker in &mut self.workers {
+            worker.say(&ToWorker::Block(block)).await?;
+        }
+        let finished = RefCell::new((vec![0; self.workers.len()], progress));
+        // all are heard at once: a worker whose words nobody reads would stand still when the pipe is full
+        let done = self.workers.iter_mut().enumerate().map(async |(index, worker)| {
+            loop {
+                match worker.hear(SILENCE, stop).await.map_err(|error| named(error, index, processes))? {
+                    FromWorker::Progress { requests } => {
+                        let (finished, progress) = &mut *finished.borrow_mut();
+                        finished[index] = requests;
+                        progress(finished.iter().sum());
+                    }
+                    FromWorker::Done(done) => return Ok(done),
+                    other => return Err(named(unexpected(other), index, processes)),
+                }
+            }
+        });
+        let mut outcome = BlockOutcome { first_unix_ns: u64::MAX, ..BlockOutcome::default() };
+        for done in try_join_all(done).await? {
+            outcome.recorder.merge(&Recorder::from_wire(done.recorder)?);
+            outcome.first_unix_ns = outcome.first_unix_ns.min(done.first_unix_ns);
+            outcome.last_unix_ns = outcome.last_unix_ns.max(done.last_unix_ns);
+            outcome.cpu_ns += done.cpu_ns;
+            outcome.gave_up |= done.gave_up;
+            outcome.example = outcome.example.or(done.example);
+        }
+        Ok(outcome)
+    }
+}
+
+impl Worker {
+    fn spawn() -> Result<Self> {
+        let program = std::env::current_exe().context("the program's own file cannot be found")?;
+        let mut command = Command::new(program);
+        command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        // Ctrl-C in a terminal reaches the parent alone, which ends the run in order
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command.spawn().context("a worker process cannot be started")?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let last_words = child.stderr.take().map(|stderr| {
+            tokio::spawn(async move {
+                let mut words = String::new();
+                let _ = stderr.take(LAST_WORDS_MAX).read_to_string(&mut words).await;
+                words
+            })
+        });
+        Ok(Worker {
+            child,
+            input: input.context("the worker has no input")?,
+            output: BufReader::new(output.context("the worker has no output")?),
+            last_words,
+        })
+    }
+
+    async fn say(&mut self, message: &ToWorker) -> Result<()> {
+        let mut line = serde_json::to_vec(message)?;
+        line.push(b'\n');
+        // a worker that died is told by its next silence, with the reason
+        let _ = self.input.write_all(&line).await;
+        Ok(())
+    }
+
+    async fn hear(&mut self, silence: Duration, stop: &watch::Receiver<bool>) -> Result<FromWorker, PoolError> {
+        let mut stop = stop.clone();
+        let mut line = String::new();
+        let read = tokio::select! {
+            read = timeout(silence, self.output.read_line(&mut line)) => read,
+            _ = stop.wait_for(|stop| *stop) => return Err(PoolError::Interrupted),
+        };
+        match read {
+            Ok(Ok(length)) if length > 0 => {
+                let message = serde_json::from_str(&line).context("a worker said something that cannot be read")?;
+                Ok(message)
+            }
+            Ok(_) => Err(PoolError::Failed(Fault::new(FaultKind::Transport, self.how_it_died().await))),
+            Err(_) => {
+                let _ = self.child.kill().await;
+                let words = format!("a worker said nothing for {} s and was killed", silence.as_secs());
+                Err(PoolError::Failed(Fault::new(FaultKind::Timeout, words)))
+            }
+        }
+    }
+
+    async fn how_it_died(&mut self) -> String {
+        let status = match timeout(Duration::from_secs(5), self.child.wait()).await {
+            Ok(Ok(status)) => status.to_string(),
+            _ => {
+                let _ = self.child.kill().await;
+                "closed its output".to_owned()
+            }
+        };
+        let words = match self.last_words.take() {
+            Some(task) => task.await.unwrap_or_default(),
+            None => String::new(),
+        };
+        let words = words.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("note:"));
+        let words = words.collect::<Vec<_>>().join(" ");
+        format!("a worker process died ({status}){}{words}", if words.is_empty() { "" } else { ": " })
+    }
+}
+
+fn unexpected(message: FromWorker) -> PoolError {
+    PoolError::Failed(match message {
+        FromWorker::Failed(fault) => fault,
+        other => Fault::new(FaultKind::Transport, format!("a worker said {other:?} out of turn")),
+    })
+}
+
+/// Says which of several processes it was.
+fn named(error: PoolError, index: usize, processes: u32) -> PoolError {
+    match error {
+        PoolError::Failed(fault) if processes > 1 => {
+            let message = format!("process {} of {processes}: {}", index + 1, fault.message);
+            PoolError::Failed(Fault { message, ..fault })
+        }
+        other => other,
+    }
+}
