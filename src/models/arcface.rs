@@ -26,7 +26,12 @@ pub fn model(seed: u64, label: &str) -> ModelProto {
     let mut value = graph.prelu("stem.prelu", &value, channels);
     for (layer, (blocks, planes)) in LAYERS.into_iter().enumerate() {
         for block in 0..blocks {
-            value = residual_block(&mut graph, &format!("layer{}.{block}", layer + 1), &value, (channels, planes, block == 0));
+            value = residual_block(
+                &mut graph,
+                &format!("layer{}.{block}", layer + 1),
+                &value,
+                (channels, planes, block == 0),
+            );
             channels = planes;
         }
     }

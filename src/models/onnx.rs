@@ -253,10 +253,7 @@ pub fn parameters_bytes(model: &ModelProto) -> u64 {
 /// FP32 [batch, `shape`...].
 fn batched(name: &str, shape: &[i64]) -> ValueInfoProto {
     let dim = std::iter::once(symbolic(BATCH)).chain(shape.iter().map(|&size| fixed(size))).collect();
-    let tensor = type_proto::Tensor {
-        elem_type: Some(DataType::Float as i32),
-        shape: Some(TensorShapeProto { dim }),
-    };
+    let tensor = type_proto::Tensor { elem_type: Some(DataType::Float as i32), shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
         name: Some(name.to_owned()),
         r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() }),
