@@ -30,7 +30,7 @@ pub async fn member(artifact: &Artifact, folder: &Path, mut progress: impl FnMut
     let mut part = Part::create(folder)?;
     download(artifact, &mut part, &mut progress).await?;
     part.file().seek(SeekFrom::Start(0)).context("cannot read the downloaded archive again")?;
-    unpack(artifact, &mut part).with_context(|| format!("in the archive from {}", artifact.url))
+    unpack(artifact, &mut part, MAX_MEMBER_BYTES).with_context(|| format!("in the archive from {}", artifact.url))
 }
 
 /// Streams the archive into `part` and compares its hash.
@@ -85,8 +85,8 @@ fn verify(what: &str, key: &str, expected: &str, hash: Sha256) -> Result<()> {
     Ok(())
 }
 
-/// Reads the one member into memory and compares its hash.
-fn unpack(artifact: &Artifact, part: &mut Part) -> Result<Vec<u8>> {
+/// Reads the one member, of at most `limit` bytes, into memory and compares its hash.
+fn unpack(artifact: &Artifact, part: &mut Part, limit: u64) -> Result<Vec<u8>> {
     let name = &artifact.member;
     let mut archive = zip::ZipArchive::new(part.file()).context("it is not a zip archive; correct [artifact] url")?;
     let Some(index) = archive.index_for_name(name) else {
@@ -95,15 +95,15 @@ fn unpack(artifact: &Artifact, part: &mut Part) -> Result<Vec<u8>> {
     };
     let file = archive.by_index(index).with_context(|| format!("cannot read member {name:?}"))?;
     ensure!(
-        file.size() <= MAX_MEMBER_BYTES,
-        "member {name:?} is {} bytes, over the limit of {MAX_MEMBER_BYTES}; correct [artifact] member",
+        file.size() <= limit,
+        "member {name:?} is {} bytes, over the limit of {limit}; correct [artifact] member",
         file.size()
     );
     // The size that the archive states is a claim: what is read is limited as well.
     let mut bytes = Vec::new();
-    let read = file.take(MAX_MEMBER_BYTES + 1).read_to_end(&mut bytes);
+    let read = file.take(limit + 1).read_to_end(&mut bytes);
     read.with_context(|| format!("cannot unpack member {name:?}: the archive is damaged"))?;
-    ensure!(bytes.len() as u64 <= MAX_MEMBER_BYTES, "member {name:?} is larger than it says; do not use this archive");
+    ensure!(bytes.len() as u64 <= limit, "member {name:?} is larger than it says; do not use this archive");
     verify(
         &format!("member {name:?}"),
         "[artifact] member_sha256",

@@ -88,6 +88,7 @@ impl Case {
     fn error(&mut self, replies: Vec<Vec<u8>>) -> String {
         let error = format!("{:#}", self.fetch(replies).unwrap_err());
         assert!(self.files().is_empty(), "{:?}", self.files());
+        assert!(!self.outer.path().join("repository/scrfd").exists());
         error
     }
 
@@ -254,4 +255,27 @@ fn a_name_that_leads_outside_is_only_compared() {
     let installed = case.fetch(vec![ok(&body)]).unwrap();
     assert_eq!(case.files(), [installed.path]);
     assert!(!Path::new("/tmp/runner-evil").exists());
+}
+
+#[test]
+fn a_member_over_the_limit_is_not_unpacked() {
+    let zeros = vec![0; 10_000];
+    let body = archive(&[(MEMBER, &zeros)]);
+    let case = Case::new(&body, MEMBER, &zeros);
+    let mut part = Part::create(case.outer.path()).unwrap();
+    part.write(&body).unwrap();
+    let error = format!("{:#}", unpack(&case.artifact, &mut part, 9_999).unwrap_err());
+    assert!(error.contains("is 10000 bytes, over the limit of 9999"), "{error}");
+    assert_eq!(unpack(&case.artifact, &mut part, 10_000).unwrap(), zeros);
+}
+
+#[test]
+fn a_member_that_lies_about_its_size_is_not_unpacked() {
+    let zeros = vec![0; 10_000];
+    let mut body = archive(&[(MEMBER, &zeros)]);
+    // The size in the central directory, which is what readers believe.
+    let directory = body.windows(4).rposition(|four| four == b"PK\x01\x02").unwrap();
+    body[directory + 24..directory + 28].copy_from_slice(&5u32.to_le_bytes());
+    let error = Case::new(&body, MEMBER, &zeros).error(vec![ok(&body)]);
+    assert!(error.contains("miniature.onnx"), "{error}");
 }

@@ -139,7 +139,8 @@ pub fn synth(structure: Structure, repository: &Path, model_name: &str, seed: u6
 ///
 /// # Errors
 /// The licence is not accepted, the download or a hash fails, the file is not the expected model, the disk refuses.
-/// Nothing is left behind then, and a model that was there stays.
+/// Nothing is left behind then, and a model that was there stays. Dropping the future in the middle deletes the partial
+/// download too; a process that ends on Ctrl-C without dropping it leaves a hidden `.onnx.part` file.
 pub async fn fetch(
     artifact: &Artifact,
     repository: &Path,
@@ -154,14 +155,27 @@ pub async fn fetch(
          random weights instead: runner models synth {}",
         artifact.stand_in
     );
-    let path = model_path(&folder);
-    let version = create_version(&path)?;
+    let version = create_version(&model_path(&folder))?;
+    let fetched = fetch_into(artifact, &folder, &version, progress).await;
+    if fetched.is_err() {
+        // What was created for nothing. Folders that hold something stay: remove_dir refuses them.
+        let _ = fs::remove_dir(&version).and_then(|()| fs::remove_dir(&folder));
+    }
+    fetched
+}
+
+async fn fetch_into(
+    artifact: &Artifact,
+    folder: &Path,
+    version: &Path,
+    progress: impl FnMut(u64, Option<u64>),
+) -> Result<Installed> {
     let bytes = fetch::member(artifact, version, progress).await?;
     let what = || format!("{} from {}", artifact.member, artifact.url);
     let mut model = onnx::ModelProto::decode(&*bytes).with_context(|| format!("{} is not an ONNX model", what()))?;
     drop(bytes);
     published::make_batchable(&mut model, artifact).with_context(|| format!("cannot make {} batchable", what()))?;
-    install(&folder, &model, published::label(artifact))
+    install(folder, &model, published::label(artifact))
 }
 
 /// `<repository>/<model_name>`, refusing a name that would lead elsewhere.
@@ -179,10 +193,10 @@ fn model_path(folder: &Path) -> PathBuf {
 }
 
 /// The folder of `path`, created.
-fn create_version(path: &Path) -> Result<&Path> {
+fn create_version(path: &Path) -> Result<PathBuf> {
     let version = path.parent().expect("model_path has a folder");
     fs::create_dir_all(version).with_context(|| format!("cannot create {}", version.display()))?;
-    Ok(version)
+    Ok(version.to_owned())
 }
 
 fn install(folder: &Path, model: &onnx::ModelProto, label: String) -> Result<Installed> {
