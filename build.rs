@@ -23,7 +23,7 @@ const READ_AS_JSON: &[&str] = &[
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = protox::compile(["inference.proto"], ["proto"])?;
+    let files = protox::compile(["inference.proto", "onnx.proto"], ["proto"])?;
     let mut config = tonic_prost_build::configure().build_server(false).build_transport(false);
     // tensors are handed on without copying
     config = config.bytes(".inference.ModelInferRequest.raw_input_contents");

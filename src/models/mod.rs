@@ -1,1 +1,258 @@
-//! Model files: stand-ins with the real structure, and the published weights.
+//! Model files: stand-ins with the real structure and seeded weights, and the published weights made batchable.
+//!
+//! Owns what is in `<repository>/<model>/1/model.onnx` and the labels that say whose weights those are. Knows no
+//! scenario file (the caller fills in an [`Artifact`]), no terminal and no server; text and progress go to callbacks.
+
+mod arcface;
+mod fetch;
+mod file;
+mod label;
+#[cfg(test)]
+mod miniature;
+mod onnx;
+mod published;
+mod scrfd;
+mod weights;
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+use prost::Message;
+
+pub use label::weights_label;
+
+/// Every label of a stand-in begins so.
+const STAND_IN: &str = "stand-in:";
+
+/// Where published weights come from: the `[artifact]` section of a scenario.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// Of a zip archive; http or https, redirects are followed.
+    pub url: String,
+    /// Of the archive, hexadecimal.
+    pub sha256: String,
+    /// The name of the model in the archive, matched exactly.
+    pub member: String,
+    /// Of the member as it is in the archive, hexadecimal.
+    pub member_sha256: String,
+    /// What the user has to accept, in words.
+    pub licence: String,
+    /// The structure: it decides how the published file is made batchable, and which stand-in can take its place.
+    pub stand_in: Structure,
+    /// Published name of an output and the name to serve it under, e.g. ("448", "score_8").
+    pub outputs: Vec<(String, String)>,
+}
+
+/// The structures that stand-ins exist for. In text: `scrfd`, `arcface`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Structure {
+    /// SCRFD-10G: `input.1` [batch, 3, 640, 640]; `score_8`.. [batch, 12800 | 3200 | 800, 1], `bbox_8`.. (4), `kps_8`.. (10).
+    Scrfd,
+    /// ArcFace iResNet50: `input.1` [batch, 3, 112, 112]; `683` [batch, 512].
+    ArcFace,
+}
+
+impl Structure {
+    /// The name in scenario files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Structure::Scrfd => "scrfd",
+            Structure::ArcFace => "arcface",
+        }
+    }
+}
+
+impl FromStr for Structure {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "scrfd" => Ok(Structure::Scrfd),
+            "arcface" => Ok(Structure::ArcFace),
+            _ => bail!("unknown structure {text:?}: use scrfd or arcface"),
+        }
+    }
+}
+
+impl std::fmt::Display for Structure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// A model that is in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// `<repository>/<model>/1/model.onnx`.
+    pub path: PathBuf,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Whose weights they are: what [`weights_label`] reads from the file.
+    pub label: String,
+    /// Bytes of all FP32 initialisers.
+    pub parameters_bytes: u64,
+    /// The server configurations that now carry the label.
+    pub configurations: Vec<PathBuf>,
+}
+
+/// The label of a stand-in.
+fn stand_in_label(seed: u64) -> String {
+    format!("{STAND_IN} seeded random weights (seed {seed}), answers are meaningless")
+}
+
+/// Writes a stand-in as `<repository>/<model_name>/1/model.onnx`, and the labelled server configurations.
+///
+/// The same seed gives the same file, byte for byte. An existing stand-in is replaced; any other model only if `force`.
+///
+/// # Errors
+/// `model_name` is no plain file name; published weights are there and `force` is not given; the disk refuses.
+pub fn synth(structure: Structure, repository: &Path, model_name: &str, seed: u64, force: bool) -> Result<Installed> {
+    let folder = model_folder(repository, model_name)?;
+    let path = model_path(&folder);
+    if !force && path.symlink_metadata().is_ok() {
+        let found = weights_label(&path).unwrap_or_default();
+        ensure!(
+            found.as_deref().is_some_and(|label| label.starts_with(STAND_IN)),
+            "{} exists and is not a stand-in (weights: {}); delete it or force the stand-in",
+            path.display(),
+            found.as_deref().unwrap_or("no label")
+        );
+    }
+    let label = stand_in_label(seed);
+    let model = match structure {
+        Structure::Scrfd => scrfd::model(seed, &label),
+        Structure::ArcFace => arcface::model(seed, &label),
+    };
+    create_version(&path)?;
+    install(&folder, &model, label)
+}
+
+/// Downloads published weights to `<repository>/<model_name>/1/model.onnx`, makes them batchable, and writes the
+/// labelled server configurations. Replaces any model that is there, but only once the new one is complete.
+///
+/// `confirm` gets the licence and says whether the user accepts it; it is asked before anything is sent or written.
+/// `progress` gets bytes received and, where known, the size of the archive. The archive is not kept: a second fetch
+/// downloads again.
+///
+/// # Errors
+/// The licence is not accepted, the download or a hash fails, the file is not the expected model, the disk refuses.
+/// Nothing is left behind then, and a model that was there stays. Dropping the future in the middle deletes the partial
+/// download too; a process that ends on Ctrl-C without dropping it leaves a hidden `.onnx.part` file.
+pub async fn fetch(
+    artifact: &Artifact,
+    repository: &Path,
+    model_name: &str,
+    confirm: impl FnOnce(&str) -> Result<bool>,
+    progress: impl FnMut(u64, Option<u64>),
+) -> Result<Installed> {
+    let folder = model_folder(repository, model_name)?;
+    ensure!(
+        confirm(&artifact.licence).context("the licence could not be shown and accepted")?,
+        "the licence of the weights was not accepted, so nothing was downloaded; accept it, or write a stand-in with \
+         random weights instead: runner models synth {}",
+        artifact.stand_in
+    );
+    let version = create_version(&model_path(&folder))?;
+    let fetched = fetch_into(artifact, &folder, &version, progress).await;
+    if fetched.is_err() {
+        // What was created for nothing. Folders that hold something stay: remove_dir refuses them.
+        let _ = fs::remove_dir(&version).and_then(|()| fs::remove_dir(&folder));
+    }
+    fetched
+}
+
+async fn fetch_into(
+    artifact: &Artifact,
+    folder: &Path,
+    version: &Path,
+    progress: impl FnMut(u64, Option<u64>),
+) -> Result<Installed> {
+    let bytes = fetch::member(artifact, version, progress).await?;
+    let what = || format!("{} from {}", artifact.member, artifact.url);
+    let mut model = onnx::ModelProto::decode(&*bytes).with_context(|| format!("{} is not an ONNX model", what()))?;
+    drop(bytes);
+    published::make_batchable(&mut model, artifact).with_context(|| format!("cannot make {} batchable", what()))?;
+    install(folder, &model, published::label(artifact))
+}
+
+/// `<repository>/<model_name>`, refusing a name that would lead elsewhere.
+fn model_folder(repository: &Path, model_name: &str) -> Result<PathBuf> {
+    let mut components = Path::new(model_name).components();
+    let plain = matches!(components.next(), Some(Component::Normal(name)) if name == model_name)
+        && components.next().is_none()
+        && !model_name.contains(['/', '\\', '\0']);
+    ensure!(plain, "{model_name:?} cannot be a model's folder: use a plain name, without separators, as [model] name");
+    Ok(repository.join(model_name))
+}
+
+fn model_path(folder: &Path) -> PathBuf {
+    folder.join("1").join("model.onnx")
+}
+
+/// The folder of `path`, created.
+fn create_version(path: &Path) -> Result<PathBuf> {
+    let version = path.parent().expect("model_path has a folder");
+    fs::create_dir_all(version).with_context(|| format!("cannot create {}", version.display()))?;
+    Ok(version.to_owned())
+}
+
+fn install(folder: &Path, model: &onnx::ModelProto, label: String) -> Result<Installed> {
+    let path = model_path(folder);
+    let bytes = model.encode_to_vec();
+    // In this order a label never describes a model that is not there, wherever it is interrupted.
+    label::remove(folder)?;
+    file::replace(&path, &bytes)?;
+    let configurations = label::write(folder, &label)?;
+    let parameters_bytes = onnx::parameters_bytes(model);
+    Ok(Installed { path, bytes: bytes.len() as u64, label, parameters_bytes, configurations })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn structures_have_names() {
+        for structure in [Structure::Scrfd, Structure::ArcFace] {
+            assert_eq!(structure.to_string().parse::<Structure>().unwrap(), structure);
+            assert_eq!(serde_json::to_string(&structure).unwrap(), format!("\"{structure}\""));
+        }
+        let error = "resnet".parse::<Structure>().unwrap_err().to_string();
+        assert_eq!(error, "unknown structure \"resnet\": use scrfd or arcface");
+    }
+
+    #[test]
+    fn model_names_are_plain() {
+        let repository = Path::new("r");
+        assert_eq!(model_folder(repository, "scrfd.v2").unwrap(), Path::new("r/scrfd.v2"));
+        for name in ["", ".", "..", "../x", "a/b", "a/", "/etc", "a\\b", "./a", "a\0"] {
+            let error = model_folder(repository, name).unwrap_err().to_string();
+            assert!(error.contains("use a plain name"), "{name:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_stand_in_does_not_replace_published_weights() {
+        let repository = tempfile::tempdir().unwrap();
+        let folder = repository.path().join("m");
+        let mut model = miniature::det();
+        published::make_batchable(&mut model, &miniature::artifact(Structure::Scrfd)).unwrap();
+        create_version(&model_path(&folder)).unwrap();
+        let before = install(&folder, &model, "published".into()).unwrap();
+        let error = synth(Structure::Scrfd, repository.path(), "m", 1, false).unwrap_err().to_string();
+        assert!(error.contains("not a stand-in (weights: miniature.onnx sha256 abab"), "{error}");
+        assert_eq!(fs::metadata(&before.path).unwrap().len(), before.bytes);
+
+        let forced = synth(Structure::Scrfd, repository.path(), "m", 1, true).unwrap();
+        assert_eq!(weights_label(&forced.path).unwrap(), Some(stand_in_label(1)));
+        let again = synth(Structure::Scrfd, repository.path(), "m", 2, false).unwrap();
+        assert_eq!(weights_label(&again.path).unwrap(), Some(stand_in_label(2)));
+
+        fs::write(&again.path, "not a model").unwrap();
+        let error = synth(Structure::Scrfd, repository.path(), "m", 1, false).unwrap_err().to_string();
+        assert!(error.contains("no label"), "{error}");
+    }
+}
