@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod environment;
+pub mod file;
 pub mod models;
 pub mod plan;
 pub mod preflight;

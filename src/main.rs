@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use runner::cli::{Cli, Command};
-use runner::run::{self, Outcome};
+use runner::cli::{Cli, Command, ModelsCommand};
+use runner::run::{self, Outcome, install};
 use runner::{report, worker};
 
 fn main() -> ExitCode {
@@ -24,14 +24,24 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
     match cli.command {
         None => {
             ensure!(!cli.run.scenarios.is_empty(), "name a scenario, such as scenarios/scrfd.toml");
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(run::run(&cli.run.into()))
+            runtime()?.block_on(run::run(&cli.run.into()))
         }
         Some(Command::Worker) => worker::child::run().map(|()| Outcome::Complete),
         Some(Command::Report(arguments)) => {
-            report::command(&arguments.runs, arguments.splice.as_deref(), &arguments.results)?;
-            Ok(Outcome::Complete)
+            report::command(&arguments.runs, arguments.splice.as_deref(), &arguments.results)
+                .map(|()| Outcome::Complete)
         }
-        Some(Command::Models(_)) => anyhow::bail!("not yet"),
+        Some(Command::Models(ModelsCommand::Synth { scenario, seed, force, model_repository })) => {
+            install::synth(&scenario, &model_repository, seed, force).map(|()| Outcome::Complete)
+        }
+        Some(Command::Models(ModelsCommand::Fetch { scenario, accept_license, model_repository })) => {
+            let fetched = install::fetch(&scenario, &model_repository, accept_license);
+            runtime()?.block_on(fetched).map(|()| Outcome::Complete)
+        }
     }
+}
+
+/// One thread: the parent must not compete with its workers.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
+use crate::file;
 use crate::plan::Case;
 use crate::recorder::Recorder;
 use crate::scenario::Protocol;
@@ -281,23 +282,6 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     rows.with_context(|| format!("{} is not a file of this program's format", path.display()))
 }
 
-/// Writes a file so that it is there whole or not at all.
-///
-/// # Errors
-/// The file cannot be written; the message names it.
-pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
-    let failed = || format!("cannot write {}", path.display());
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let write = || {
-        let mut file = File::create(&part)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)
-    };
-    write().with_context(failed)
-}
-
 /// Writes a value as JSON, indented, with a newline at the end.
 ///
 /// # Errors
@@ -305,7 +289,7 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
-    write_whole(path, &text)
+    file::replace(path, &text)
 }
 
 /// Reads a run's manifest.

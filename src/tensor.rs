@@ -190,7 +190,7 @@ fn item_boundaries(datatype: Datatype, elements: usize, data: &[u8]) -> Result<V
     if let Some(size) = datatype.size() {
         let item = elements * size;
         ensure!(
-            item > 0 && !data.is_empty() && data.len() % item == 0,
+            item > 0 && !data.is_empty() && data.len().is_multiple_of(item),
             "holds {} bytes, expected a multiple of {item} ({elements} {datatype} elements an item)",
             data.len(),
         );

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use runner::models::{Installed, Structure, synth, weights_label};
+use runner::models::{Installed, synth, weights_label};
+use runner::scenario::Structure;
 use sha2::{Digest, Sha256};
 
 fn sha256(path: &Path) -> String {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use super::Artifact;
-use super::file::Part;
+use crate::file::Part;
+use crate::scenario::Artifact;
 
 /// An archive beyond this is not the one we want; keeps a wrong URL from filling the disk.
 const MAX_ARCHIVE_BYTES: u64 = 4 << 30;

@@ -2,7 +2,7 @@
 //! Knows what insightface's exporter wrote; nothing of how it is edited.
 
 use super::onnx::*;
-use super::{Artifact, Structure};
+use crate::scenario::{Artifact, Structure};
 
 /// The published names of det_10g's outputs and the names they are served under.
 pub const OUTPUTS: [(&str, &str); 9] = [
@@ -37,7 +37,7 @@ pub fn artifact(stand_in: Structure) -> Artifact {
 /// Gives outputs a shape of fixed dimensions, the batch among them.
 fn fix(value: &mut ValueInfoProto, shape: &[i64]) {
     let tensor = type_proto::Tensor {
-        elem_type: Some(tensor_proto::DataType::Float as i32),
+        elem_type: Some(DataType::Float as i32),
         shape: Some(TensorShapeProto { dim: shape.iter().map(|&size| fixed(size)).collect() }),
     };
     value.r#type = Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() });

@@ -1,11 +1,10 @@
 //! Model files: stand-ins with the real structure and seeded weights, and the published weights made batchable.
 //!
-//! Owns what is in `<repository>/<model>/1/model.onnx` and the labels that say whose weights those are. Knows no
-//! scenario file (the caller fills in an [`Artifact`]), no terminal and no server; text and progress go to callbacks.
+//! Owns what is in `<repository>/<model>/1/model.onnx` and the labels that say whose weights those are. Knows of
+//! scenarios only their [`Artifact`], no terminal and no server; text and progress go to callbacks.
 
 mod arcface;
 mod fetch;
-mod file;
 mod label;
 #[cfg(test)]
 mod miniature;
@@ -16,72 +15,17 @@ mod weights;
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-use std::str::FromStr;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use prost::Message;
+
+use crate::file;
+use crate::scenario::{Artifact, Structure};
 
 pub use label::weights_label;
 
 /// Every label of a stand-in begins so.
 const STAND_IN: &str = "stand-in:";
-
-/// Where published weights come from: the `[artifact]` section of a scenario.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Artifact {
-    /// Of a zip archive; http or https, redirects are followed.
-    pub url: String,
-    /// Of the archive, hexadecimal.
-    pub sha256: String,
-    /// The name of the model in the archive, matched exactly.
-    pub member: String,
-    /// Of the member as it is in the archive, hexadecimal.
-    pub member_sha256: String,
-    /// What the user has to accept, in words.
-    pub licence: String,
-    /// The structure: it decides how the published file is made batchable, and which stand-in can take its place.
-    pub stand_in: Structure,
-    /// Published name of an output and the name to serve it under, e.g. ("448", "score_8").
-    pub outputs: Vec<(String, String)>,
-}
-
-/// The structures that stand-ins exist for. In text: `scrfd`, `arcface`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Structure {
-    /// SCRFD-10G: `input.1` [batch, 3, 640, 640]; `score_8`.. [batch, 12800 | 3200 | 800, 1], `bbox_8`.. (4), `kps_8`.. (10).
-    Scrfd,
-    /// ArcFace iResNet50: `input.1` [batch, 3, 112, 112]; `683` [batch, 512].
-    ArcFace,
-}
-
-impl Structure {
-    /// The name in scenario files and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Structure::Scrfd => "scrfd",
-            Structure::ArcFace => "arcface",
-        }
-    }
-}
-
-impl FromStr for Structure {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "scrfd" => Ok(Structure::Scrfd),
-            "arcface" => Ok(Structure::ArcFace),
-            _ => bail!("unknown structure {text:?}: use scrfd or arcface"),
-        }
-    }
-}
-
-impl std::fmt::Display for Structure {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
 
 /// A model that is in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,7 +84,7 @@ pub fn synth(structure: Structure, repository: &Path, model_name: &str, seed: u6
 /// # Errors
 /// The licence is not accepted, the download or a hash fails, the file is not the expected model, the disk refuses.
 /// Nothing is left behind then, and a model that was there stays. Dropping the future in the middle deletes the partial
-/// download too; a process that ends on Ctrl-C without dropping it leaves a hidden `.onnx.part` file.
+/// download too; a process that ends on Ctrl-C without dropping it leaves a hidden `.part` file.
 pub async fn fetch(
     artifact: &Artifact,
     repository: &Path,
@@ -153,7 +97,7 @@ pub async fn fetch(
         confirm(&artifact.licence).context("the licence could not be shown and accepted")?,
         "the licence of the weights was not accepted, so nothing was downloaded; accept it, or write a stand-in with \
          random weights instead: runner models synth {}",
-        artifact.stand_in
+        artifact.stand_in.name()
     );
     let version = create_version(&model_path(&folder))?;
     let fetched = fetch_into(artifact, &folder, &version, progress).await;
@@ -213,16 +157,6 @@ fn install(folder: &Path, model: &onnx::ModelProto, label: String) -> Result<Ins
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn structures_have_names() {
-        for structure in [Structure::Scrfd, Structure::ArcFace] {
-            assert_eq!(structure.to_string().parse::<Structure>().unwrap(), structure);
-            assert_eq!(serde_json::to_string(&structure).unwrap(), format!("\"{structure}\""));
-        }
-        let error = "resnet".parse::<Structure>().unwrap_err().to_string();
-        assert_eq!(error, "unknown structure \"resnet\": use scrfd or arcface");
-    }
 
     #[test]
     fn model_names_are_plain() {

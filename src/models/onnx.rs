@@ -10,9 +10,24 @@ mod messages {
 }
 pub use messages::*;
 
-use attribute_proto::AttributeType;
-use tensor_proto::DataType;
 use tensor_shape_proto::{Dimension, dimension};
+
+/// Element types of the format, as far as they are used here.
+pub enum DataType {
+    /// 32-bit floating point.
+    Float = 1,
+    /// 64-bit signed integer.
+    Int64 = 7,
+}
+
+/// Kinds of attributes of the format, as far as they are used here.
+enum AttributeType {
+    Float = 1,
+    Int = 2,
+    String = 3,
+    Tensor = 4,
+    Ints = 7,
+}
 
 /// The key of `metadata_props` that says where the weights of a model come from.
 pub const WEIGHTS_KEY: &str = "weights";

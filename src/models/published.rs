@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tensor_shape_proto::dimension::Value;
 
 use super::onnx::*;
-use super::{Artifact, Structure};
+use crate::scenario::{Artifact, Structure};
 
 /// The key of `metadata_props` that says what was changed in a published file.
 const CHANGES_KEY: &str = "weights_changes";
@@ -180,7 +180,7 @@ fn constant_integers(graph: &GraphProto, name: &str) -> Option<Vec<i64>> {
 }
 
 fn tensor_integers(tensor: &TensorProto) -> Option<Vec<i64>> {
-    if tensor.data_type() != tensor_proto::DataType::Int64 as i32 {
+    if tensor.data_type() != DataType::Int64 as i32 {
         return None;
     }
     match &tensor.raw_data {

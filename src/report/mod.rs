@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::file;
 use crate::record::{self, MANIFEST, Manifest, RECORDS, Record, State};
 
 /// A run as its files tell it.
@@ -110,7 +111,7 @@ pub fn command(words: &[String], document: Option<&Path>, results: &Path) -> Res
     };
     let spliced = splice::splice(&text, render).with_context(|| document.display().to_string())?;
     if spliced != text {
-        record::write_whole(document, spliced.as_bytes())?;
+        file::replace(document, spliced.as_bytes())?;
     }
     terminal::say(&format!(
         "{}: {}",

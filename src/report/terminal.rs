@@ -107,18 +107,8 @@ impl Progress {
         say(&format!("{}: weights: {weights}", scenario.name));
         let capped = scenario.load.cap.is_some();
         let total = plan.groups.iter().map(|group| group_work(group, capped)).sum();
-        let target = if std::io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr_with_hz(4)
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = "{elapsed_precise} [{bar:30}] {percent:>3}%  ETA {eta}  {msg}";
-        bar.set_style(
-            ProgressStyle::with_template(template)
-                .unwrap_or_else(|_| ProgressStyle::default_bar())
-                .progress_chars("=> "),
-        );
+        let bar = ProgressBar::with_draw_target(Some(total), draw_target());
+        bar.set_style(style("{elapsed_precise} [{bar:30}] {percent:>3}%  ETA {eta}  {msg}"));
         bar.enable_steady_tick(Duration::from_millis(500));
         Progress { bar, capped, groups: 0, blocks: 0, current: 0 }
     }
@@ -198,4 +188,58 @@ fn group_work(group: &Group, capped: bool) -> u64 {
 /// How long a block takes in proportion to others: with a cap all last as long, without it the items count.
 fn work(case: &Case, round: &Round, capped: bool) -> u64 {
     if capped { 1000 } else { round.iterations * u64::from(case.batch_size) * u64::from(case.processes) * 1000 }
+}
+
+/// Asks a yes-or-no question; only a clear yes is one.
+///
+/// # Errors
+/// Nobody can answer.
+pub fn ask(question: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        anyhow::bail!("nobody can be asked here: give --accept-license to accept it");
+    }
+    eprint!("{question}");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// The progress of a download.
+pub struct Download(ProgressBar);
+
+impl Default for Download {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Download {
+    /// An empty bar, shown with the first bytes.
+    pub fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, draw_target());
+        let template = "{bytes} of {total_bytes} [{bar:30}] {bytes_per_sec}  ETA {eta}";
+        bar.set_style(style(template));
+        Download(bar)
+    }
+
+    /// Bytes received, and the size where the server tells it.
+    pub fn show(&mut self, done: u64, total: Option<u64>) {
+        if let Some(total) = total {
+            self.0.set_length(total);
+        }
+        self.0.set_position(done);
+        if Some(done) == total {
+            self.0.finish_and_clear();
+        }
+    }
+}
+
+/// Standard error, if it is a terminal.
+fn draw_target() -> ProgressDrawTarget {
+    if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr_with_hz(4) } else { ProgressDrawTarget::hidden() }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("=> ")
 }

@@ -12,6 +12,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::file;
 use crate::record::{self, BLOCKS, BlockRecord, MANIFEST, Manifest, RECORDS, Record};
 
 /// The histograms of all blocks, in the standard log format, tagged with their case.
@@ -50,7 +51,7 @@ impl Folder {
 
     /// The scenario's text, as it was read.
     pub fn scenario(&self, text: &str) -> Result<()> {
-        record::write_whole(&self.path.join("scenario.toml"), text.as_bytes())
+        file::replace(&self.path.join("scenario.toml"), text.as_bytes())
     }
 
     /// What the server said, as `<name>.json`.

@@ -1,6 +1,7 @@
 //! The composition root of a run: load, plan, check, measure, write, report.
 
 mod folder;
+pub mod install;
 mod measure;
 
 use std::path::{Path, PathBuf};

@@ -10,7 +10,10 @@ use toml::de::{DeTable, DeValue};
 
 /// An error in a scenario file.
 #[derive(Debug)]
-pub struct ScenarioError {
+pub struct ScenarioError(Box<Details>);
+
+#[derive(Debug)]
+struct Details {
     file: PathBuf,
     place: Option<Place>,
     /// Dotted path of the key, such as `matrix.batch_sizes[1]`.
@@ -32,16 +35,17 @@ impl std::error::Error for ScenarioError {}
 
 impl fmt::Display for ScenarioError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}", self.file.display())?;
-        if let Some(place) = &self.place {
+        let Details { file, place, key, problem, help } = &*self.0;
+        write!(out, "{}", file.display())?;
+        if let Some(place) = place {
             write!(out, ":{}:{}", place.line, place.column)?;
         }
         write!(out, ": ")?;
-        if !self.key.is_empty() {
-            write!(out, "{}: ", self.key)?;
+        if !key.is_empty() {
+            write!(out, "{key}: ")?;
         }
-        writeln!(out, "{}", self.problem)?;
-        if let Some(place) = &self.place {
+        writeln!(out, "{problem}")?;
+        if let Some(place) = place {
             let margin = place.line.to_string().len();
             let indent: String =
                 place.text.chars().take(place.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
@@ -49,7 +53,7 @@ impl fmt::Display for ScenarioError {
             writeln!(out, "{} | {}", place.line, place.text)?;
             writeln!(out, "{:margin$} | {indent}{}", "", "^".repeat(place.width))?;
         }
-        write!(out, "  help: {}", self.help)
+        write!(out, "  help: {help}")
     }
 }
 
@@ -65,13 +69,13 @@ impl Document<'_> {
     /// An error at `span`; the key is the innermost one that the span lies in.
     pub fn error(&self, span: Range<usize>, problem: impl Into<String>, help: impl Into<String>) -> ScenarioError {
         let key = DeTable::parse(self.text).map_or(String::new(), |table| key_at(&table, &span));
-        ScenarioError {
+        ScenarioError(Box::new(Details {
             file: self.file.clone(),
             place: Some(self.place(span)),
             key,
             problem: problem.into(),
             help: help.into(),
-        }
+        }))
     }
 
     /// `found VALUE, expected WHAT` at a value.
@@ -82,7 +86,7 @@ impl Document<'_> {
     }
 
     /// serde's or the parser's error, in the words of this format.
-    pub fn from_toml(&self, error: &toml::de::Error) -> ScenarioError {
+    pub fn of_toml(&self, error: &toml::de::Error) -> ScenarioError {
         let span = error.span().unwrap_or(0..0);
         let message = error.message();
         let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
@@ -132,7 +136,7 @@ impl Document<'_> {
 
 /// An error of a file that has no text to point into.
 pub fn unreadable(file: PathBuf, problem: String, help: &str) -> ScenarioError {
-    ScenarioError { file, place: None, key: String::new(), problem, help: help.to_owned() }
+    ScenarioError(Box::new(Details { file, place: None, key: String::new(), problem, help: help.to_owned() }))
 }
 
 /// The known name that a typo most likely meant.

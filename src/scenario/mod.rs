@@ -165,22 +165,31 @@ pub struct Artifact {
     /// What the user has to accept.
     pub licence: String,
     /// The built-in structure that stands in when the weights are not there.
-    pub stand_in: StandIn,
+    pub stand_in: Structure,
     /// Published output names and the names they are served under.
     pub outputs: Vec<(String, String)>,
 }
 
-/// A built-in model structure.
+/// A model structure that is built in: it can be written with random weights, and its published file made batchable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum StandIn {
+pub enum Structure {
+    /// SCRFD-10G: `input.1` [batch, 3, 640, 640]; `score_8`.. [batch, 12800 | 3200 | 800, 1], `bbox_8`.. (4), `kps_8`.. (10).
     Scrfd,
+    /// ArcFace iResNet50: `input.1` [batch, 3, 112, 112]; `683` [batch, 512].
     ArcFace,
 }
 
-impl StandIn {
-    /// Every structure with its spelling.
-    pub const ALL: [(&'static str, StandIn); 2] = [("scrfd", StandIn::Scrfd), ("arcface", StandIn::ArcFace)];
+impl Structure {
+    /// Every structure.
+    pub const ALL: [Structure; 2] = [Structure::Scrfd, Structure::ArcFace];
+
+    /// The spelling of scenario files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Structure::Scrfd => "scrfd",
+            Structure::ArcFace => "arcface",
+        }
+    }
 }
 
 impl Scenario {

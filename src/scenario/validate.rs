@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::error::{Document, ScenarioError, nearest};
-use super::{Artifact, Exclude, Input, Load, Matrix, Model, Protocol, Scenario, Server, StandIn, wire};
+use super::{Artifact, Exclude, Input, Load, Matrix, Model, Protocol, Scenario, Server, Structure, wire};
 use crate::tensor::{Datatype, Source, element_count};
 
 type Checked<T> = Result<T, ScenarioError>;
@@ -26,7 +26,7 @@ const DIMENSION: RangeInclusive<i64> = 1..=i64::MAX;
 const REQUEST_BYTES_MAX: u64 = i32::MAX as u64;
 
 pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
-    let wire: wire::Scenario = toml::from_str(document.text).map_err(|error| document.from_toml(&error))?;
+    let wire: wire::Scenario = toml::from_str(document.text).map_err(|error| document.of_toml(&error))?;
     let model = model(document, &wire.model)?;
     let inputs = inputs(document, &wire.input)?;
     let outputs = outputs(document, &wire.output)?;
@@ -299,7 +299,7 @@ fn artifact(document: &Document<'_>, wire: &Spanned<wire::Artifact>, served: &[S
         }
         Err(document.unexpected(value, "64 hexadecimal digits", "the output of sha256sum"))
     };
-    let stand_in = StandIn::ALL.iter().find(|(name, _)| name == wire.stand_in.get_ref());
+    let stand_in = Structure::ALL.into_iter().find(|structure| structure.name() == wire.stand_in.get_ref());
     let outputs: Vec<(String, String)> = wire.outputs.clone().into_iter().collect();
     if let (false, Some(missing)) =
         (outputs.is_empty(), served.iter().find(|name| !outputs.iter().any(|(_, served)| served == *name)))
@@ -315,7 +315,7 @@ fn artifact(document: &Document<'_>, wire: &Spanned<wire::Artifact>, served: &[S
         member: text(document, &wire.member)?,
         member_sha256: digest(&wire.member_sha256)?,
         licence: text(document, &wire.licence)?,
-        stand_in: stand_in.map(|(_, structure)| *structure).ok_or_else(|| {
+        stand_in: stand_in.ok_or_else(|| {
             document.unexpected(&wire.stand_in, "\"scrfd\" or \"arcface\"", "name a built-in structure")
         })?,
         outputs,

@@ -1,5 +1,5 @@
 //! Files that appear whole or not at all.
-//! Knows paths and bytes; nothing of models.
+//! Knows paths and bytes; nothing of what is in them.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -18,12 +18,12 @@ pub struct Part {
 impl Part {
     /// A new, empty file in `directory`, which must exist.
     ///
-    /// Its name ends in `.onnx.part`, which git ignores, and begins with a dot, which Triton ignores.
+    /// Its name ends in `.part`, which git ignores, and begins with a dot, which Triton ignores.
     pub fn create(directory: &Path) -> Result<Part> {
         // The process and a count in the name: two jobs at once do not write into each other's file.
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = directory.join(format!(".{}-{count}.onnx.part", std::process::id()));
+        let path = directory.join(format!(".{}-{count}.part", std::process::id()));
         let options = File::options().read(true).write(true).create(true).truncate(true).open(&path);
         let file = options.with_context(|| format!("cannot write {}: is the folder writable?", path.display()))?;
         Ok(Part { path, file, keep: false })
