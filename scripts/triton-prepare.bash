@@ -61,6 +61,8 @@ prepare_models() { # REPOSITORY
             say "$model has no weights yet: writing a stand-in of the same structure with random weights"
             (cd "$root" && cargo run --release --quiet -- models synth "$model" 8>&- 9>&-) >&2 ||
                 fail "could not write the stand-in of $model (above is why)"
+            [[ -e $1/$model/1/model.onnx ]] ||
+                fail "runner models synth $model wrote no model_repository/$model/1/model.onnx"
         fi
         label "$configuration" "${configuration%.pbtxt}-labelled.pbtxt"
     done
