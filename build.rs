@@ -44,10 +44,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.compile_fds(files)?;
     println!("cargo:rerun-if-changed=proto");
 
-    let revision = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
+    // A build without .git, as in the container image, is told its revision.
+    let told = std::env::var("RUNNER_GIT_REVISION").ok().filter(|revision| !revision.is_empty());
+    let revision = told.or_else(|| git(&["rev-parse", "--short=12", "HEAD"])).unwrap_or_else(|| "unknown".to_owned());
     let dirty = git(&["status", "--porcelain", "--", "src", "proto", "build.rs", "Cargo.toml", "Cargo.lock"])
         .is_some_and(|changes| !changes.is_empty());
     println!("cargo:rustc-env=RUNNER_GIT_REVISION={revision}{}", if dirty { "+changes" } else { "" });
+    println!("cargo:rerun-if-env-changed=RUNNER_GIT_REVISION");
     for changed in [".git/HEAD", ".git/index", "src"] {
         println!("cargo:rerun-if-changed={changed}");
     }

@@ -1,0 +1,27 @@
+# The runner as a client image: docker compose run --rm runner scenarios/scrfd.toml
+# Protocol messages are compiled in pure Rust: the build needs no protoc.
+
+FROM rust:1.95.0-slim-bookworm AS build
+WORKDIR /build
+# .git stays outside of the build, so the revision that results carry comes in from outside
+ARG GIT_REVISION=""
+ENV RUNNER_GIT_REVISION=$GIT_REVISION
+COPY Cargo.toml Cargo.lock build.rs ./
+COPY proto proto
+COPY src src
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/build/target \
+    cargo build --release --locked --bin runner && cp target/release/runner /runner
+
+FROM debian:12.11-slim
+# for `runner models fetch`, over HTTPS
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 1000 --create-home runner
+COPY --from=build /runner /usr/local/bin/runner
+WORKDIR /runner
+RUN mkdir results && chown runner:runner . results
+USER 1000
+ENTRYPOINT ["runner"]
