@@ -77,15 +77,19 @@ impl Plan {
     }
 }
 
-/// Spreads the iterations over the blocks as evenly as whole numbers allow; no block is empty.
+/// Spreads the iterations over the blocks as evenly as whole numbers allow; no block is empty. The order of every
+/// second round is the one before it turned round, so that each case is as often early as late.
 fn rounds(scenario: &Scenario, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
     let iterations = scenario.load.iterations;
     let blocks = u64::from(scenario.load.blocks).min(iterations);
+    let mut order: Vec<usize> = (0..cases).collect();
     (0..blocks)
         .map(|block| {
-            let mut order: Vec<usize> = (0..cases).collect();
-            order.shuffle(generator);
-            Round { iterations: iterations / blocks + u64::from(block < iterations % blocks), order }
+            match block % 2 {
+                0 => order.shuffle(generator),
+                _ => order.reverse(),
+            }
+            Round { iterations: iterations / blocks + u64::from(block < iterations % blocks), order: order.clone() }
         })
         .collect()
 }

@@ -1,6 +1,7 @@
 //! Inference over HTTP/1.1 with the binary tensor extension: a JSON header and the raw tensors in one body.
 //! Must not know how requests are timed or counted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,6 +21,7 @@ const ERROR_BYTES_MAX: usize = 64 * 1024;
 /// A client that keeps one HTTP/1.1 connection, follows no proxy and asks for no compression.
 pub(super) fn client(connect_timeout: Duration) -> Result<Client, Fault> {
     Client::builder()
+        .tls_backend_preconfigured(no_tls()?)
         .http1_only()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -29,6 +31,16 @@ pub(super) fn client(connect_timeout: Duration) -> Result<Client, Fault> {
         .connect_timeout(connect_timeout)
         .build()
         .map_err(|error| Fault::of_transport(&error))
+}
+
+/// A TLS set-up that trusts nobody: the client would otherwise read the system's certificates for every connection,
+/// and this protocol is spoken in the clear.
+fn no_tls() -> Result<rustls::ClientConfig, Fault> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Fault::of_transport(&error))?;
+    Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }
 
 /// `http://ADDRESS/v2/SEGMENT/..`, each segment escaped: names from outside stay one segment.
