@@ -3,12 +3,13 @@
 Run it as bench/client_cpu, which sets up what it needs and starts a real Triton with the model `null`.
 
 Every client is run twice, with few and with many requests, as a process of its own; the difference of the two CPU times
-(user + system, descendants included) over the difference of the requests that the *server* counted is the CPU time of one
+(user + system, all descendants included) over the difference of the requests that the *server* counted is the CPU time of one
 request, without start-up. The clients take turns in random order, round by round, so that the machine's drift hits all.
 """
 
 import argparse
 import csv
+import ctypes
 import glob
 import json
 import os
@@ -29,6 +30,7 @@ VERSIONS = {"perf_analyzer": "perf_analyzer 2.48.0", "tritonclient": "Python tri
 
 def main():
     options = arguments()
+    adopt_orphans()
     url = {"http": os.environ["TRITON_HTTP"], "grpc": os.environ["TRITON_GRPC"]}
     clients = [perf_analyzer, tritonclient] + ([] if options.peers_only else [runner])
     runs = [(client, protocol) for client in clients for protocol in options.protocols]
@@ -82,6 +84,8 @@ def cpu_per_request(client, protocol, url, options):
     requests = long["requests"] - short["requests"]
     if requests <= 0:
         sys.exit("%s over %s: the server counted %d and %d requests" % (client.__name__, protocol, short["requests"], long["requests"]))
+    if long["cpu_s"] <= short["cpu_s"]:
+        sys.exit("%s over %s: more requests took no more CPU time; something was not counted" % (client.__name__, protocol))
     return {
         "cpu_ms": (long["cpu_s"] - short["cpu_s"]) * 1000 / requests,
         "user_ms": (long["user_s"] - short["user_s"]) * 1000 / requests,
@@ -100,6 +104,7 @@ def measured(client, protocol, url, count, options):
                 command, env=dict(os.environ, **environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
             _, status, usage = os.wait4(process.pid, 0)  # the usage of the child and of all that it has waited for
+            usages = [usage] + orphans()
             process.returncode = os.waitstatus_to_exitcode(status) if hasattr(os, "waitstatus_to_exitcode") else status
             output.seek(0)
             text = output.read()
@@ -107,11 +112,28 @@ def measured(client, protocol, url, count, options):
             sys.exit("%s failed with code %d:\n%s" % (" ".join(command), process.returncode, text))
         return {
             "requests": server_count(url["http"]) - before,
-            "cpu_s": usage.ru_utime + usage.ru_stime,
-            "user_s": usage.ru_utime,
-            "peak_mb": usage.ru_maxrss / 1024,
+            "cpu_s": sum(usage.ru_utime + usage.ru_stime for usage in usages),
+            "user_s": sum(usage.ru_utime for usage in usages),
+            "peak_mb": max(usage.ru_maxrss for usage in usages) / 1024,
             "p50_ms": median(text),
         }
+
+
+def adopt_orphans():
+    """Descendants that a client leaves behind become children of this process instead of init's."""
+    PR_SET_CHILD_SUBREAPER = 36
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        sys.exit("cannot become a subreaper: %s" % os.strerror(ctypes.get_errno()))
+
+
+def orphans():
+    """The usage of the descendants that the client has not waited for: without it their CPU time would be missing."""
+    usages = []
+    while True:
+        try:
+            usages.append(os.wait4(-1, 0)[2])
+        except ChildProcessError:
+            return usages
 
 
 def server_count(host):
