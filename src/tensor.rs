@@ -218,11 +218,13 @@ fn item_boundaries(datatype: Datatype, elements: usize, data: &[u8]) -> Result<V
 /// The raw bytes of a `.npy` array, after its type and shape were checked.
 fn npy_data(datatype: Datatype, item_shape: &[usize], content: &[u8]) -> Result<Vec<u8>> {
     let mut reader = content;
-    let header = npyz::NpyHeader::from_reader(&mut reader).context("is not a .npy file")?;
+    let Ok(header) = npyz::NpyHeader::from_reader(&mut reader) else {
+        bail!("is not a .npy file: save it with numpy.save");
+    };
     let found = header.dtype().descr();
     let found = found.trim_matches('\'').trim_start_matches(['<', '|', '=']);
     let Some(expected) = npy_type(datatype) else {
-        bail!("a .npy array cannot hold {datatype}: give a raw file instead");
+        bail!("is a .npy array, which cannot hold {datatype}: give a raw file instead");
     };
     ensure!(
         found == expected,

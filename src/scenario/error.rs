@@ -1,5 +1,5 @@
 //! One error of a scenario file: where it is, what was found, what was expected and how to mend it.
-//! Knows TOML's spans and serde's messages; must not know what any key means.
+//! Knows TOML's spans; must not know what any key means. No password is ever shown.
 
 use std::fmt;
 use std::ops::Range;
@@ -22,12 +22,31 @@ struct Details {
     help: String,
 }
 
+impl ScenarioError {
+    /// One-based line; `None` when the file could not be read at all.
+    pub fn line(&self) -> Option<usize> {
+        self.0.place.as_ref().map(|place| place.line)
+    }
+
+    /// Dotted path of the key, such as `matrix.batch_sizes[1]`; empty when no key is concerned.
+    pub fn key(&self) -> &str {
+        &self.0.key
+    }
+
+    /// How to mend it.
+    pub fn help(&self) -> &str {
+        &self.0.help
+    }
+}
+
 /// One-based line and column, and the line's text.
 #[derive(Debug)]
 struct Place {
     line: usize,
     column: usize,
     text: String,
+    /// Characters before what is marked, and how many are marked.
+    indent: usize,
     width: usize,
 }
 
@@ -48,9 +67,9 @@ impl fmt::Display for ScenarioError {
         if let Some(place) = place {
             let margin = place.line.to_string().len();
             let indent: String =
-                place.text.chars().take(place.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+                place.text.chars().take(place.indent).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             writeln!(out, "{:margin$} |", "")?;
-            writeln!(out, "{} | {}", place.line, place.text)?;
+            writeln!(out, "{} | {}", place.line, place.text.trim_end())?;
             writeln!(out, "{:margin$} | {indent}{}", "", "^".repeat(place.width))?;
         }
         write!(out, "  help: {help}")
@@ -68,70 +87,132 @@ pub struct Document<'a> {
 impl Document<'_> {
     /// An error at `span`; the key is the innermost one that the span lies in.
     pub fn error(&self, span: Range<usize>, problem: impl Into<String>, help: impl Into<String>) -> ScenarioError {
-        let key = DeTable::parse(self.text).map_or(String::new(), |table| key_at(&table, &span));
+        // what cannot be parsed is left out, and the rest still tells the key
+        let key = key_at(&DeTable::parse_recoverable(self.text).0, &span);
+        self.error_of(key, span, problem, help)
+    }
+
+    /// An error at `span` of a known key.
+    pub fn error_of(
+        &self,
+        key: String,
+        span: Range<usize>,
+        problem: impl Into<String>,
+        help: impl Into<String>,
+    ) -> ScenarioError {
         ScenarioError(Box::new(Details {
             file: self.file.clone(),
             place: Some(self.place(span)),
-            key,
-            problem: problem.into(),
-            help: help.into(),
+            key: without_secrets(&key),
+            problem: without_secrets(&problem.into()),
+            help: without_secrets(&help.into()),
         }))
     }
 
     /// `found VALUE, expected WHAT` at a value.
     pub fn unexpected<T>(&self, value: &Spanned<T>, expected: &str, help: impl Into<String>) -> ScenarioError {
-        let found = self.text.get(value.span()).unwrap_or_default();
-        let first = found.lines().next().unwrap_or_default();
-        self.error(value.span(), format!("found {}, expected {expected}", shortened(first)), help)
+        self.error(value.span(), format!("found {}, expected {expected}", self.shown(value.span())), help)
     }
 
-    /// serde's or the parser's error, in the words of this format.
-    pub fn of_toml(&self, error: &toml::de::Error) -> ScenarioError {
-        let span = error.span().unwrap_or(0..0);
-        let message = error.message();
-        let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-        if message.starts_with("unknown field") || message.starts_with("unknown variant") {
-            let what = if message.starts_with("unknown field") { "key" } else { "value" };
-            let (found, known) = (quoted.first().copied().unwrap_or_default(), quoted.get(1..).unwrap_or_default());
-            let list = known.join(", ");
-            let help = match nearest(found, known) {
-                Some(near) => format!("did you mean `{near}`? The {what}s known here are: {list}"),
-                None => format!("remove it, or use one of the {what}s known here: {list}"),
-            };
-            return self.error(span, format!("unknown {what} `{found}`"), help);
+    /// What is written at `span`, cut to a length that a message can carry.
+    pub fn shown(&self, span: Range<usize>) -> String {
+        let found = self.text.get(span).unwrap_or_default();
+        let first = match found.split_once('\n') {
+            // a password may begin on this line and end on another
+            Some((_, rest)) if rest.contains('@') => HIDDEN.to_owned(),
+            _ => printable(&without_secrets(found.lines().next().unwrap_or_default())),
+        };
+        if found.lines().nth(1).is_some() || first.chars().count() > 60 {
+            return first.chars().take(57).chain("...".chars()).collect();
         }
-        if message.starts_with("missing field") {
-            let field = quoted.first().copied().unwrap_or_default();
-            return self.error(
-                span,
-                format!("the key `{field}` is missing"),
-                format!("add `{field}`: see scenarios/README.md"),
-            );
-        }
-        if message.starts_with("duplicate key") {
-            return self.error(span, "the key is given twice", "keep one of the two");
-        }
-        if let Some((found, expected)) =
-            message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
-        {
-            let expected = plain_type(expected);
-            return self.error(span, format!("found {found}, expected {expected}"), format!("write {expected} here"));
-        }
-        self.error(span, message.replace('\n', ", "), "this is not valid TOML here: check quotes, brackets and commas")
+        first
     }
 
     fn place(&self, span: Range<usize>) -> Place {
         let start = (0..=span.start.min(self.text.len())).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
         let before = &self.text[..start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let text = self.text[line_start..].lines().next().unwrap_or_default().to_owned();
-        let column = before[line_start..].chars().count() + 1;
-        let end = self
-            .text
-            .get(start..span.end)
-            .map_or(1, |spanned| spanned.lines().next().unwrap_or_default().chars().count());
-        Place { line: before.matches('\n').count() + 1, column, text, width: end.max(1) }
+        let line_text = self.text[line_start..].lines().next().unwrap_or_default();
+        let column = before[line_start..].trim_start_matches('\u{FEFF}').chars().count() + 1;
+        let whole = self.text.get(start..span.end).unwrap_or_default();
+        let spanned = whole.lines().next().unwrap_or_default();
+
+        // the carets stand under what is shown, which may be less than what is there
+        let line_text = line_text.trim_start_matches('\u{FEFF}');
+        let begin = start.saturating_sub(line_start + if line_start == 0 { self.bom() } else { 0 });
+        let begin = begin.min(line_text.len());
+        let secret = match whole.split_once('\n') {
+            Some((_, rest)) if rest.contains('@') => Some(begin..line_text.len()),
+            _ => secret_in(line_text),
+        };
+        let shown_at = |at: usize| match &secret {
+            Some(secret) if at >= secret.end => at - secret.len() + HIDDEN.len(),
+            Some(secret) => at.min(secret.start),
+            None => at,
+        };
+        let text = without(line_text, secret.as_ref());
+        let (from, to) = (shown_at(begin), shown_at((begin + spanned.len()).min(line_text.len())));
+        let indent = text.get(..from).map_or(0, |part| part.chars().count());
+        let width = text.get(from..to).map_or(1, |part| part.chars().count()).max(1);
+        let (text, indent, width) = window(&printable(&text), indent, width);
+        Place { line: before.matches('\n').count() + 1, column, text, indent, width }
     }
+
+    fn bom(&self) -> usize {
+        if self.text.starts_with('\u{FEFF}') { '\u{FEFF}'.len_utf8() } else { 0 }
+    }
+}
+
+/// What stands where a password was.
+const HIDDEN: &str = "***";
+/// Longest source line that is shown whole, in characters.
+const LINE_MAX: usize = 160;
+
+/// Where a line may hold a user name and password, in bytes: from a quote, slash or equals sign to the last `@`.
+fn secret_in(line: &str) -> Option<Range<usize>> {
+    let end = line.rfind('@')?;
+    let from = |marks: &[char]| line[..end].find(marks).map(|at| at + 1);
+    let start = from(&['"', '\'']).or_else(|| from(&['='])).unwrap_or(0);
+    let start = match line[start..end].split_once("://") {
+        Some((scheme, _)) if scheme.chars().all(char::is_alphanumeric) => start + scheme.len() + 3,
+        _ => start,
+    };
+    (start < end).then_some(start..end)
+}
+
+/// The text with `***` where it may hold a user name and password.
+pub fn without_secrets(text: &str) -> String {
+    without(text, secret_in(text).as_ref())
+}
+
+fn without(text: &str, secret: Option<&Range<usize>>) -> String {
+    match secret {
+        Some(secret) => format!("{}{HIDDEN}{}", &text[..secret.start], &text[secret.end..]),
+        None => text.to_owned(),
+    }
+}
+
+/// The text without characters that could steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{FFFD}' } else { c }).collect()
+}
+
+/// The part of a long line around what is marked.
+fn window(text: &str, indent: usize, width: usize) -> (String, usize, usize) {
+    if text.chars().count() <= LINE_MAX {
+        return (text.to_owned(), indent, width);
+    }
+    let skip = if indent + width <= LINE_MAX { 0 } else { indent.saturating_sub(LINE_MAX / 4) };
+    let shown: String = text.chars().skip(skip).take(LINE_MAX).chain("...".chars()).collect();
+    (shown, indent - skip, width.min(LINE_MAX - (indent - skip).min(LINE_MAX - 1)))
+}
+
+/// The path of a key in a table; a name that is not a bare key stands in quotes.
+pub fn dotted(path: &str, name: &str) -> String {
+    let bare =
+        !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '[' | ']'));
+    let name = if bare { name.to_owned() } else { format!("{name:?}") };
+    if path.is_empty() { name } else { format!("{path}.{name}") }
 }
 
 /// An error of a file that has no text to point into.
@@ -146,24 +227,6 @@ pub fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
     (similarity(best) > 0.8).then_some(best)
 }
 
-fn plain_type(expected: &str) -> String {
-    match expected {
-        "i64" => "a whole number".to_owned(),
-        "f64" => "a number".to_owned(),
-        "a sequence" => "a list in brackets".to_owned(),
-        "a boolean" => "true or false".to_owned(),
-        _ if expected.starts_with("struct") || expected.contains("map") => "a table".to_owned(),
-        _ if expected.contains("enum") || expected.contains("variant") => {
-            "\"zeros\", {random = {seed = 7}} or {file = \"face.npy\"}".to_owned()
-        }
-        other => other.to_owned(),
-    }
-}
-
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= 60 { text.to_owned() } else { text.chars().take(57).chain("...".chars()).collect() }
-}
-
 fn key_at(table: &Spanned<DeTable<'_>>, span: &Range<usize>) -> String {
     let mut path = String::new();
     walk_table(table.get_ref(), span, &mut path);
@@ -174,10 +237,7 @@ fn walk_table(table: &DeTable<'_>, span: &Range<usize>, path: &mut String) {
     for (key, value) in table {
         let here = within(&key.span(), span) || within(&value.span(), span) || holds(value.get_ref(), span);
         if here {
-            if !path.is_empty() {
-                path.push('.');
-            }
-            path.push_str(key.get_ref());
+            *path = dotted(path, key.get_ref());
             return walk_value(value.get_ref(), span, path);
         }
     }

@@ -3,9 +3,13 @@
 
 mod error;
 mod overrides;
+mod schema;
+mod syntax;
 mod validate;
 mod wire;
 
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +19,9 @@ pub use error::ScenarioError;
 pub use overrides::Overrides;
 
 use crate::tensor::{Datatype, Source};
+
+/// Largest scenario file, in bytes: what is larger is something else.
+const SIZE_MAX: u64 = 1 << 20;
 
 /// What to ask of which model, and how often.
 #[derive(Clone, Debug)]
@@ -109,6 +116,12 @@ impl Protocol {
     }
 }
 
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
 /// The axes of the run matrix; each list is non-empty and without repetition.
 #[derive(Clone, Debug)]
 pub struct Matrix {
@@ -198,25 +211,44 @@ impl Scenario {
     /// # Errors
     /// The first thing that is wrong in the file: see [`ScenarioError`].
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
-        let bytes = std::fs::read(path).map_err(|cause| {
-            let help = "give the path of a scenario file, such as scenarios/scrfd.toml";
-            error::unreadable(path.to_owned(), format!("the scenario file cannot be read: {cause}"), help)
-        })?;
-        let text = match std::str::from_utf8(&bytes) {
-            Ok(text) => text,
-            Err(cause) => {
-                let valid = std::str::from_utf8(&bytes[..cause.valid_up_to()]).unwrap_or_default();
-                let document = error::Document { file: path.to_owned(), text: valid };
-                let end = valid.len();
-                let found = bytes[end];
-                return Err(document.error(
-                    end..end,
-                    format!("found the byte 0x{found:02X}, expected UTF-8 text"),
-                    "save the file as UTF-8",
-                ));
+        let help = "give the path of a scenario file, such as scenarios/scrfd.toml";
+        if path.is_dir() {
+            let problem = "found a folder, expected a scenario file".to_owned();
+            return Err(error::unreadable(path.to_owned(), problem, "name the files in it, such as FOLDER/*.toml"));
+        }
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(SIZE_MAX + 1).read_to_end(&mut bytes));
+        match read {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {
+                Err(error::unreadable(path.to_owned(), "the scenario file does not exist".to_owned(), help))
             }
-        };
-        validate::scenario(&error::Document { file: path.to_owned(), text })
+            Err(cause) => {
+                Err(error::unreadable(path.to_owned(), format!("the scenario file cannot be read: {cause}"), help))
+            }
+            Ok(_) if bytes.len() as u64 > SIZE_MAX => {
+                let problem = format!("the file is larger than {SIZE_MAX} bytes, expected a scenario file");
+                Err(error::unreadable(path.to_owned(), problem, help))
+            }
+            Ok(_) => Self::parse(path, &bytes),
+        }
+    }
+
+    /// Checks a scenario file's content; `file` names it, and data files are looked for in its folder.
+    ///
+    /// # Errors
+    /// The first thing that is wrong in the file: see [`ScenarioError`].
+    pub fn parse(file: &Path, content: &[u8]) -> Result<Self, ScenarioError> {
+        // what cannot be read is replaced, so that the error can still show its line and name its key
+        let text = String::from_utf8_lossy(content);
+        let document = error::Document { file: file.to_owned(), text: &text };
+        match std::str::from_utf8(content) {
+            Ok(_) => validate::scenario(&document),
+            Err(cause) => {
+                let at = cause.valid_up_to();
+                let problem = format!("found the byte 0x{:02X}, expected UTF-8 text", content[at]);
+                Err(document.error(at..at + '\u{FFFD}'.len_utf8(), problem, "save the file as UTF-8"))
+            }
+        }
     }
 
     /// Bytes of the input tensors of one request.

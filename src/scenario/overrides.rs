@@ -1,8 +1,11 @@
 //! What the command line may change of a scenario, under the same limits as in the file.
 
+use std::fmt::Display;
+use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::error::without_secrets;
 use super::validate::{BATCH_SIZES, ITERATIONS, PROCESSES, WARMUP, check_address};
 use super::{Protocol, Scenario};
 
@@ -41,7 +44,11 @@ impl Scenario {
         }
         if !overrides.batch_sizes.is_empty() {
             if !self.model.batching && overrides.batch_sizes != [1] {
-                return Err("--batch-sizes: the scenario says `batching = false`: leave the option out".to_owned());
+                let list: Vec<String> = overrides.batch_sizes.iter().map(u32::to_string).collect();
+                let given = list.join(",");
+                return Err(format!(
+                    "--batch-sizes {given}: the scenario says `batching = false`: leave the option out"
+                ));
             }
             self.matrix.batch_sizes = self.checked_axis("--batch-sizes", &overrides.batch_sizes, BATCH_SIZES)?;
         }
@@ -72,7 +79,12 @@ impl Scenario {
     }
 
     fn override_addresses(&mut self, overrides: &Overrides) -> Result<(), String> {
-        let both = |port| overrides.server.as_ref().map(|host| format!("{host}:{port}"));
+        let both = |port| {
+            overrides.server.as_ref().map(|host| match host.parse::<Ipv6Addr>() {
+                Ok(host) => format!("[{host}]:{port}"),
+                Err(_) => format!("{host}:{port}"),
+            })
+        };
         let given = [
             ("--http", overrides.http.clone(), both(8000), &mut self.server.http),
             ("--grpc", overrides.grpc.clone(), both(8001), &mut self.server.grpc),
@@ -83,9 +95,12 @@ impl Scenario {
                 (None, Some(value)) => ("--server", value),
                 (None, None) => continue,
             };
-            check_address(&value).map_err(|help| match option {
-                "--server" => format!("--server: expected a host name without a port: {help}"),
-                _ => format!("{option} {value}: expected host:port: {help}"),
+            check_address(&value).map_err(|help| match (option, &overrides.server) {
+                ("--server", Some(host)) => {
+                    let shown = without_secrets(host);
+                    format!("--server {shown}: expected a host name without scheme, port and path, such as gpu-box")
+                }
+                _ => format!("{option} {}: expected host:port: {help}", without_secrets(&value)),
             })?;
             *address = value;
         }
@@ -94,7 +109,11 @@ impl Scenario {
 
     fn checked(&mut self, option: &str, value: u64, range: RangeInclusive<i64>) -> Result<u64, String> {
         if !i64::try_from(value).is_ok_and(|value| range.contains(&value)) {
-            return Err(format!("{option} {value}: expected a whole number from {} to {}", range.start(), range.end()));
+            return Err(format!(
+                "{option} {value}: expected a whole number from {} to {}: choose one of these",
+                range.start(),
+                range.end()
+            ));
         }
         self.overridden.push(format!("{option} {value}"));
         Ok(value)
@@ -102,7 +121,11 @@ impl Scenario {
 
     fn checked_axis(&mut self, option: &str, values: &[u32], range: RangeInclusive<i64>) -> Result<Vec<u32>, String> {
         if let Some(value) = values.iter().find(|value| !range.contains(&i64::from(**value))) {
-            return Err(format!("{option} {value}: expected whole numbers from {} to {}", range.start(), range.end()));
+            return Err(format!(
+                "{option} {value}: expected whole numbers from {} to {}: choose one of these",
+                range.start(),
+                range.end()
+            ));
         }
         let list: Vec<String> = values.iter().map(u32::to_string).collect();
         self.overridden.push(format!("{option} {}", list.join(",")));
@@ -110,9 +133,9 @@ impl Scenario {
     }
 }
 
-fn distinct<T: Copy + PartialEq>(option: &str, values: &[T]) -> Result<Vec<T>, String> {
-    match values.iter().enumerate().any(|(index, value)| values[..index].contains(value)) {
-        true => Err(format!("{option}: a value is listed twice: remove the repetition")),
-        false => Ok(values.to_vec()),
+fn distinct<T: Copy + PartialEq + Display>(option: &str, values: &[T]) -> Result<Vec<T>, String> {
+    match values.iter().enumerate().find(|(index, value)| values[..*index].contains(value)) {
+        Some((_, value)) => Err(format!("{option}: {value} is listed twice: remove the repetition")),
+        None => Ok(values.to_vec()),
     }
 }

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
+use toml::de::DeTable;
 
 use super::error::{Document, ScenarioError, nearest};
-use super::{Artifact, Exclude, Input, Load, Matrix, Model, Protocol, Scenario, Server, Structure, wire};
+use super::{
+    Artifact, Exclude, Input, Load, Matrix, Model, Protocol, Scenario, Server, Structure, schema, syntax, wire,
+};
 use crate::tensor::{Datatype, Source, element_count};
 
 type Checked<T> = Result<T, ScenarioError>;
@@ -26,7 +29,9 @@ const DIMENSION: RangeInclusive<i64> = 1..=i64::MAX;
 const REQUEST_BYTES_MAX: u64 = i32::MAX as u64;
 
 pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
-    let wire: wire::Scenario = toml::from_str(document.text).map_err(|error| document.of_toml(&error))?;
+    let file = DeTable::parse(document.text).map_err(|error| syntax::explain(document, &error))?;
+    schema::check(document, &file)?;
+    let wire: wire::Scenario = toml::from_str(document.text).map_err(|error| syntax::explain(document, &error))?;
     let model = model(document, &wire.model)?;
     let inputs = inputs(document, &wire.input)?;
     let outputs = outputs(document, &wire.output)?;
@@ -95,41 +100,39 @@ fn input(document: &Document<'_>, wire: &wire::Input) -> Checked<Input> {
     }
     let fits = element_count(&shape).and_then(|count| count.checked_mul(datatype.generated_size()));
     if fits.is_none_or(|bytes| bytes as u64 > REQUEST_BYTES_MAX) {
-        let help = format!("one item may hold at most {REQUEST_BYTES_MAX} bytes, what a protobuf message holds");
-        return Err(document.unexpected(&wire.shape, "a smaller shape", help));
+        let expected = format!("an item of at most {REQUEST_BYTES_MAX} bytes");
+        let help = "lower the shape: a request is one protobuf message, which holds no more";
+        return Err(document.unexpected(&wire.shape, &expected, help));
     }
-    let data = match wire.data.as_ref().map(|data| (data, data.get_ref())) {
-        None | Some((_, wire::Data::Zeros)) => Source::Zeros,
-        Some((_, wire::Data::Random { seed })) => {
-            Source::Random { seed: whole(document, seed, SEED, "any whole number from 0 is a seed")?.unsigned_abs() }
-        }
-        Some((data, wire::Data::File(file))) => {
-            Source::File(data_file(document, data, file.get_ref(), datatype, &shape)?)
-        }
+    let data = match wire.data.as_ref() {
+        None | Some(wire::Data::Zeros) => Source::Zeros,
+        Some(wire::Data::Random { seed }) => Source::Random {
+            seed: whole(document, seed, SEED, "any whole number from 0 is a seed, such as 7")?.unsigned_abs(),
+        },
+        Some(wire::Data::File(file)) => Source::File(data_file(document, file, datatype, &shape)?),
     };
     Ok(Input { name: text(document, &wire.name)?, datatype, shape, data })
 }
 
 /// The path, relative to the scenario's folder, of a file that holds what the input needs.
-fn data_file(
-    document: &Document<'_>,
-    data: &Spanned<wire::Data>,
-    file: &str,
-    datatype: Datatype,
-    shape: &[usize],
-) -> Checked<PathBuf> {
-    let path = document.file.parent().unwrap_or(Path::new("")).join(file);
-    let path = std::path::absolute(&path).unwrap_or(path);
+fn data_file(document: &Document<'_>, file: &Spanned<String>, datatype: Datatype, shape: &[usize]) -> Checked<PathBuf> {
+    let shown = document.shown(file.span());
+    let joined = document.file.parent().unwrap_or(Path::new("")).join(file.get_ref());
+    if !joined.is_file() {
+        let problem = match joined.exists() {
+            true => format!("found {shown}, which is no file, expected a .npy or raw file"),
+            false => format!("found {shown}, expected a file that exists"),
+        };
+        let place = joined.display().to_string();
+        let help = format!("the path is relative to the scenario's folder: {place:?} was looked for");
+        return Err(document.error(file.span(), problem, help));
+    }
+    let path = std::path::absolute(&joined).unwrap_or(joined);
     match crate::tensor::bytes_of(datatype, shape, 1, &Source::File(path.clone())) {
         Ok(_) => Ok(path),
-        Err(_) if !path.is_file() => Err(document.error(
-            data.span(),
-            format!("the file \"{file}\" does not exist"),
-            "the path is relative to the scenario's folder",
-        )),
         Err(cause) => Err(document.error(
-            data.span(),
-            format!("the file \"{file}\" {}", cause.root_cause()),
+            file.span(),
+            format!("the file {shown} {}", cause.root_cause()),
             "give a .npy array or raw little-endian bytes of the input's type and shape",
         )),
     }
@@ -177,7 +180,7 @@ fn matrix(document: &Document<'_>, wire: &Spanned<wire::Matrix>) -> Checked<Matr
 }
 
 /// One axis of an `exclude`: its values have to be on the matrix's axis, or they would exclude nothing.
-fn excluded<W, T: PartialEq>(
+fn excluded<W, T: PartialEq + ToString>(
     document: &Document<'_>,
     wire: &Option<wire::Axis<W>>,
     axis: &[T],
@@ -185,8 +188,10 @@ fn excluded<W, T: PartialEq>(
 ) -> Checked<Vec<T>> {
     let values = read(wire.as_ref())?;
     if let (Some(spanned), Some(stray)) = (wire, values.iter().position(|value| !axis.contains(value))) {
-        let help = "name values of that axis of the [matrix]";
-        return Err(document.unexpected(&spanned.get_ref()[stray], "a value that the matrix has", help));
+        let help = "name values that the [matrix] has on that axis, or remove this one";
+        let list: Vec<String> = axis.iter().map(T::to_string).collect();
+        let expected = format!("a value of the matrix: {}", list.join(", "));
+        return Err(document.unexpected(&spanned.get_ref()[stray], &expected, help));
     }
     Ok(values)
 }
@@ -198,9 +203,10 @@ fn protocols(
 ) -> Checked<Vec<Protocol>> {
     let read = |value: &Spanned<String>| {
         let known = Protocol::ALL.iter().find(|(name, _)| name == value.get_ref());
-        known
-            .map(|(_, protocol)| *protocol)
-            .ok_or_else(|| document.unexpected(value, "\"http\" or \"grpc\"", "spell the protocols in lower case"))
+        known.map(|(_, protocol)| *protocol).ok_or_else(|| {
+            let help = meant(value.get_ref(), &Protocol::ALL.map(|(name, _)| name), "these two protocols are spoken");
+            document.unexpected(value, "\"http\" or \"grpc\"", help)
+        })
     };
     axis_values(document, axis, default, read)
 }
@@ -271,17 +277,28 @@ fn load(document: &Document<'_>, wire: &wire::Load) -> Checked<Load> {
     };
     let timeout_s = match &wire.timeout_s {
         Some(value) if !TIMEOUT_S.contains(value.get_ref()) => {
-            let help = "how long one request may take, in seconds";
+            let help = "give the seconds that one request may take, such as 30";
             return Err(document.unexpected(value, "a number from 0.001 to 86400", help));
         }
         value => value.as_ref().map_or(30.0, |value| *value.get_ref()),
     };
     Ok(Load {
-        iterations: number(&wire.iterations, ITERATIONS, 1000, "requests of one process in one case")?,
-        warmup: number(&wire.warmup, WARMUP, 10, "requests before anything is measured; 0 for none")?,
-        blocks: number(&wire.blocks, BLOCKS, 10, "the iterations are spread over this many blocks")? as u32,
+        iterations: number(
+            &wire.iterations,
+            ITERATIONS,
+            1000,
+            "give the requests of one process in one case, such as 1000",
+        )?,
+        warmup: number(
+            &wire.warmup,
+            WARMUP,
+            10,
+            "give the requests before anything is measured, such as 10, or 0 for none",
+        )?,
+        blocks: number(&wire.blocks, BLOCKS, 10, "give the blocks over which the iterations are spread, such as 10")?
+            as u32,
         timeout: Duration::from_secs_f64(timeout_s),
-        seed: number(&wire.seed, SEED, 1, "any whole number from 0 is a seed")?,
+        seed: number(&wire.seed, SEED, 1, "any whole number from 0 is a seed, such as 7")?,
         cap: None,
     })
 }
@@ -289,6 +306,10 @@ fn load(document: &Document<'_>, wire: &wire::Load) -> Checked<Load> {
 fn artifact(document: &Document<'_>, wire: &Spanned<wire::Artifact>, served: &[String]) -> Checked<Artifact> {
     let wire = wire.get_ref();
     let url = text(document, &wire.url)?;
+    if url.split('/').nth(2).is_some_and(|authority| authority.contains('@')) {
+        let help = "leave user names and passwords out: the file is kept with the results";
+        return Err(document.unexpected(&wire.url, "an address that anyone may see", help));
+    }
     if !url.parse::<http::Uri>().is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http"))) {
         return Err(document.unexpected(&wire.url, "an http or https address", "give the address of the zip archive"));
     }
@@ -297,7 +318,7 @@ fn artifact(document: &Document<'_>, wire: &Spanned<wire::Artifact>, served: &[S
         if digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Ok(digits);
         }
-        Err(document.unexpected(value, "64 hexadecimal digits", "the output of sha256sum"))
+        Err(document.unexpected(value, "64 hexadecimal digits", "give what sha256sum prints for the file"))
     };
     let stand_in = Structure::ALL.into_iter().find(|structure| structure.name() == wire.stand_in.get_ref());
     let outputs: Vec<(String, String)> = wire.outputs.clone().into_iter().collect();
@@ -316,10 +337,17 @@ fn artifact(document: &Document<'_>, wire: &Spanned<wire::Artifact>, served: &[S
         member_sha256: digest(&wire.member_sha256)?,
         licence: text(document, &wire.licence)?,
         stand_in: stand_in.ok_or_else(|| {
-            document.unexpected(&wire.stand_in, "\"scrfd\" or \"arcface\"", "name a built-in structure")
+            let help = meant(wire.stand_in.get_ref(), &Structure::ALL.map(Structure::name), "these are built in");
+            document.unexpected(&wire.stand_in, "\"scrfd\" or \"arcface\"", help)
         })?,
         outputs,
     })
+}
+
+/// The remedy for a word that is none of the known ones.
+fn meant(found: &str, known: &[&str], otherwise: &str) -> String {
+    nearest(found, known)
+        .map_or(format!("{otherwise}: {}", known.join(", ")), |near| format!("did you mean \"{near}\"?"))
 }
 
 fn whole(document: &Document<'_>, value: &Spanned<i64>, range: RangeInclusive<i64>, help: &str) -> Checked<i64> {
@@ -337,8 +365,11 @@ fn whole(document: &Document<'_>, value: &Spanned<i64>, range: RangeInclusive<i6
 /// A name or title: one line, not empty.
 fn text(document: &Document<'_>, value: &Spanned<String>) -> Checked<String> {
     let text = value.get_ref();
-    if text.trim().is_empty() || text.chars().any(char::is_control) {
-        return Err(document.unexpected(value, "one line of text", "give a name without line breaks"));
+    if text.trim().is_empty() {
+        return Err(document.unexpected(value, "a text that is not empty", "write something between the quotes"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(document.unexpected(value, "one line of text", "remove line breaks and other control characters"));
     }
     Ok(text.clone())
 }
@@ -358,7 +389,8 @@ pub(super) fn check_address(text: &str) -> Result<(), &'static str> {
     if text.contains('@') {
         return Err("leave user names and passwords out of the address");
     }
-    let authority: http::uri::Authority = text.parse().map_err(|_| "such as \"localhost:8000\"")?;
+    let authority: http::uri::Authority =
+        text.parse().map_err(|_| "write host and port alone, such as \"localhost:8000\"")?;
     if authority.port_u16().is_none_or(|port| port == 0) || authority.host().is_empty() {
         return Err("name a port from 1 to 65535: \"localhost:8000\"");
     }

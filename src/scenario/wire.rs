@@ -42,7 +42,7 @@ pub struct Input {
     pub name: Spanned<String>,
     pub datatype: Spanned<String>,
     pub shape: Spanned<Vec<Spanned<i64>>>,
-    pub data: Option<Spanned<Data>>,
+    pub data: Option<Data>,
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,320 @@
+//! Every key of a scenario file: what kind of value it has, whether it must be there, and an example. Checked before
+//! serde reads the file, so that a typo or a wrong type is told in the format's words and not in serde's.
+//! Must not know limits or defaults.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{Document, ScenarioError, dotted, nearest};
+
+/// What may stand behind a key.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Whole,
+    Number,
+    Flag,
+    Texts,
+    Wholes,
+    /// `"zeros"`, `{random = {seed = 7}}` or `{file = "face.npy"}`.
+    Data,
+    /// A `[table]`.
+    Table(&'static [Key]),
+    /// `[[tables]]`.
+    Tables(&'static [Key]),
+    /// A table whose keys are names and whose values are text.
+    Names,
+}
+
+struct Key {
+    name: &'static str,
+    kind: Kind,
+    required: bool,
+    /// How it is written.
+    example: &'static str,
+}
+
+const fn required(name: &'static str, kind: Kind, example: &'static str) -> Key {
+    Key { name, kind, required: true, example }
+}
+
+const fn optional(name: &'static str, kind: Kind, example: &'static str) -> Key {
+    Key { name, kind, required: false, example }
+}
+
+const FORMAT: &[Key] = &[
+    required("title", Kind::Text, "title = \"SCRFD Model\""),
+    optional("server", Kind::Table(SERVER), "[server]"),
+    required("model", Kind::Table(MODEL), "[model]"),
+    required("input", Kind::Tables(INPUT), "[[input]]"),
+    required("output", Kind::Tables(OUTPUT), "[[output]]"),
+    required("matrix", Kind::Table(MATRIX), "[matrix]"),
+    optional("load", Kind::Table(LOAD), "[load]"),
+    optional("artifact", Kind::Table(ARTIFACT), "[artifact]"),
+];
+
+const SERVER: &[Key] = &[
+    optional("http", Kind::Text, "http = \"localhost:8000\""),
+    optional("grpc", Kind::Text, "grpc = \"localhost:8001\""),
+];
+
+const MODEL: &[Key] = &[
+    required("name", Kind::Text, "name = \"scrfd\""),
+    optional("version", Kind::Text, "version = \"1\""),
+    optional("batching", Kind::Flag, "batching = false"),
+];
+
+const INPUT: &[Key] = &[
+    required("name", Kind::Text, "name = \"input.1\""),
+    required("datatype", Kind::Text, "datatype = \"FP32\""),
+    required("shape", Kind::Wholes, "shape = [3, 640, 640]"),
+    optional("data", Kind::Data, DATA_EXAMPLE),
+];
+
+const DATA: &[Key] = &[
+    optional("random", Kind::Table(RANDOM), "data = {random = {seed = 7}}"),
+    optional("file", Kind::Text, "data = {file = \"face.npy\"}"),
+];
+
+const DATA_EXAMPLE: &str = "data = \"zeros\", data = {random = {seed = 7}} or data = {file = \"face.npy\"}";
+
+const RANDOM: &[Key] = &[required("seed", Kind::Whole, "seed = 7")];
+
+const OUTPUT: &[Key] = &[required("name", Kind::Text, "name = \"score_8\"")];
+
+const MATRIX: &[Key] = &[
+    optional("protocols", Kind::Texts, "protocols = [\"http\", \"grpc\"]"),
+    optional("batch_sizes", Kind::Wholes, "batch_sizes = [1, 4, 8]"),
+    optional("processes", Kind::Wholes, "processes = [1, 3]"),
+    optional("concurrency", Kind::Wholes, "concurrency = [1, 8]"),
+    optional("exclude", Kind::Tables(EXCLUDE), "exclude = [{batch_sizes = [8], processes = [3]}]"),
+];
+
+const EXCLUDE: &[Key] = &[
+    optional("protocols", Kind::Texts, "protocols = [\"grpc\"]"),
+    optional("batch_sizes", Kind::Wholes, "batch_sizes = [8]"),
+    optional("processes", Kind::Wholes, "processes = [3]"),
+    optional("concurrency", Kind::Wholes, "concurrency = [8]"),
+];
+
+const LOAD: &[Key] = &[
+    optional("iterations", Kind::Whole, "iterations = 1000"),
+    optional("warmup", Kind::Whole, "warmup = 10"),
+    optional("blocks", Kind::Whole, "blocks = 10"),
+    optional("timeout_s", Kind::Number, "timeout_s = 30"),
+    optional("seed", Kind::Whole, "seed = 1"),
+];
+
+const ARTIFACT: &[Key] = &[
+    required("url", Kind::Text, "url = \"https://example.org/models.zip\""),
+    required("sha256", Kind::Text, "sha256 = \"the archive's 64 hexadecimal digits\""),
+    required("member", Kind::Text, "member = \"det_10g.onnx\""),
+    required("member_sha256", Kind::Text, "member_sha256 = \"the file's 64 hexadecimal digits\""),
+    required("licence", Kind::Text, "licence = \"for research only, see https://example.org/licence\""),
+    required("stand_in", Kind::Text, "stand_in = \"scrfd\""),
+    optional("outputs", Kind::Names, "outputs = {448 = \"score_8\"}"),
+];
+
+/// Checks names and kinds of everything in a parsed file.
+pub fn check(document: &Document<'_>, file: &Spanned<DeTable<'_>>) -> Result<(), ScenarioError> {
+    let end = document.text.trim_end().len();
+    Walk { document }.table(file.get_ref(), FORMAT, "", end..end)
+}
+
+struct Walk<'a> {
+    document: &'a Document<'a>,
+}
+
+impl Walk<'_> {
+    /// `place` is where a missing key is told: the table's header, or the end of the file.
+    fn table(&self, table: &DeTable<'_>, keys: &[Key], path: &str, place: Range<usize>) -> Result<(), ScenarioError> {
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        for (name, value) in entries {
+            match keys.iter().find(|key| key.name == name.get_ref().as_ref()) {
+                Some(key) => self.value(value, key, &dotted(path, key.name))?,
+                None => return Err(self.unknown(name.get_ref(), name.span(), keys, path)),
+            }
+        }
+        match keys.iter().find(|key| key.required && !table.contains_key(key.name)) {
+            Some(key) => {
+                let what = if matches!(key.kind, Kind::Table(_) | Kind::Tables(_)) { "table" } else { "key" };
+                let help = match key.kind {
+                    Kind::Table(inner) | Kind::Tables(inner) => {
+                        let first = inner.iter().find(|key| key.required).or(inner.get(1));
+                        let first = first.map_or("", |key| key.example);
+                        format!("add {} and below it its keys, such as {first}", key.example)
+                    }
+                    _ if path.is_empty() => format!("begin the file with it, such as {}", key.example),
+                    _ => format!("add it, such as {}", key.example),
+                };
+                let place = if what == "key" && path.is_empty() { 0..0 } else { place };
+                let problem = format!("the {what} is missing, expected {}", expected(key.kind, key.name));
+                Err(self.document.error_of(dotted(path, key.name), place, problem, help))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn value(&self, value: &Spanned<DeValue<'_>>, key: &Key, path: &str) -> Result<(), ScenarioError> {
+        match (key.kind, value.get_ref()) {
+            (Kind::Text, DeValue::String(_))
+            | (Kind::Flag, DeValue::Boolean(_))
+            | (Kind::Number, DeValue::Integer(_) | DeValue::Float(_)) => Ok(()),
+            (Kind::Whole, DeValue::Integer(number)) => {
+                if i64::from_str_radix(number.as_str(), number.radix()).is_ok() {
+                    return Ok(());
+                }
+                let problem = format!("found {}, expected a smaller whole number", self.document.shown(value.span()));
+                let help = format!("no number here may have more than 18 digits, such as {}", key.example);
+                Err(self.document.error_of(path.to_owned(), value.span(), problem, help))
+            }
+            (Kind::Texts, DeValue::Array(items)) => self.items(items.iter(), Kind::Text, key, path),
+            (Kind::Wholes, DeValue::Array(items)) => self.items(items.iter(), Kind::Whole, key, path),
+            (Kind::Tables(_), DeValue::Array(items)) => self.items(items.iter(), key.kind, key, path),
+            (Kind::Table(keys), DeValue::Table(table)) => self.table(table, keys, path, value.span()),
+            (Kind::Names, DeValue::Table(table)) => {
+                let item = optional("", Kind::Text, "448 = \"score_8\"");
+                table.iter().try_for_each(|(name, value)| self.value(value, &item, &dotted(path, name.get_ref())))
+            }
+            (Kind::Data, DeValue::String(word)) if word == "zeros" => Ok(()),
+            (Kind::Data, DeValue::Table(table)) => {
+                self.table(table, DATA, path, value.span())?;
+                match table.len() {
+                    1 => Ok(()),
+                    _ => Err(self.wrong(value, key, path)),
+                }
+            }
+            _ => Err(self.wrong(value, key, path)),
+        }
+    }
+
+    fn items<'a>(
+        &self,
+        items: impl Iterator<Item = &'a Spanned<DeValue<'a>>>,
+        kind: Kind,
+        key: &Key,
+        path: &str,
+    ) -> Result<(), ScenarioError> {
+        for (index, item) in items.enumerate() {
+            let path = format!("{path}[{index}]");
+            match (kind, item.get_ref()) {
+                (Kind::Tables(keys), DeValue::Table(table)) => self.table(table, keys, &path, item.span())?,
+                (Kind::Tables(_), _) => {
+                    let problem = format!("found {}, expected a table", self.found(item));
+                    let help = format!("write it as {}", key.example);
+                    return Err(self.document.error_of(path, item.span(), problem, help));
+                }
+                _ => self.value(item, &Key { kind, ..*key }, &path)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn wrong(&self, value: &Spanned<DeValue<'_>>, key: &Key, path: &str) -> ScenarioError {
+        let header = self.document.text[value.span()].starts_with('[') && matches!(value.get_ref(), DeValue::Table(_));
+        let help = match (key.kind, value.get_ref()) {
+            (Kind::Tables(_), DeValue::Table(_)) if header => format!("write {} with two brackets", key.example),
+            (Kind::Table(_), DeValue::Array(_)) => format!("there is one {0}: write {0} with one bracket", key.example),
+            (Kind::Table(_), _) if !key.example.starts_with('[') => format!("write {}", key.example),
+            (Kind::Table(_), _) => format!("write {} on a line of its own and its keys below it", key.example),
+            (Kind::Data, DeValue::String(word)) => match nearest(word, &["zeros", "random", "file"]) {
+                Some("random") => format!("write {}", DATA[0].example),
+                Some("file") => format!("write {}", DATA[1].example),
+                Some(_) => "did you mean \"zeros\"?".to_owned(),
+                None => format!("for a file's content write {}", DATA[1].example),
+            },
+            (Kind::Data, DeValue::Table(table)) if table.len() > 1 => "keep one of the two".to_owned(),
+            (Kind::Whole, DeValue::Float(_)) => {
+                format!("write it without point and exponent, such as {}", key.example)
+            }
+            _ => format!("write it as {}", key.example),
+        };
+        let problem = format!("found {}, expected {}", self.found(value), expected(key.kind, key.name));
+        self.document.error_of(path.to_owned(), value.span(), problem, help)
+    }
+
+    /// The value as it is written, and what kind that is.
+    fn found(&self, value: &Spanned<DeValue<'_>>) -> String {
+        let kind = match value.get_ref() {
+            DeValue::String(_) => "a text",
+            DeValue::Integer(_) => "a whole number",
+            DeValue::Float(_) => "a decimal number",
+            DeValue::Boolean(_) => "a yes-or-no value",
+            DeValue::Datetime(_) => "a date or time",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        format!("{} ({kind})", self.document.shown(value.span()))
+    }
+
+    fn unknown(&self, found: &str, span: Range<usize>, keys: &[Key], path: &str) -> ScenarioError {
+        let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+        let help = match (elsewhere(found, FORMAT, ""), nearest(found, &names)) {
+            (_, Some(near)) => format!("did you mean `{near}`?"),
+            (Some(other), None) => format!("`{found}` belongs to [{other}]: move it there"),
+            (None, None) => "remove it: scenarios/README.md explains every key".to_owned(),
+        };
+        let problem =
+            format!("unknown key `{}`, expected one of {}", self.document.shown(span.clone()), names.join(", "));
+        self.document.error_of(dotted(path, found), span, problem, help)
+    }
+}
+
+/// The table that has the key, when one has.
+fn elsewhere(name: &str, keys: &[Key], path: &str) -> Option<String> {
+    keys.iter().find_map(|key| match key.kind {
+        _ if !path.is_empty() && key.name == name => Some(path.to_owned()),
+        Kind::Table(inner) | Kind::Tables(inner) => elsewhere(name, inner, &dotted(path, key.name)),
+        _ => None,
+    })
+}
+
+fn expected(kind: Kind, name: &str) -> String {
+    match kind {
+        Kind::Text => "a text in quotes".to_owned(),
+        Kind::Whole => "a whole number".to_owned(),
+        Kind::Number => "a number".to_owned(),
+        Kind::Flag => "true or false".to_owned(),
+        Kind::Texts => "a list of texts in brackets".to_owned(),
+        Kind::Wholes => "a list of whole numbers in brackets".to_owned(),
+        Kind::Data => "\"zeros\", a random seed or a file".to_owned(),
+        Kind::Table(_) => format!("a table [{name}]"),
+        Kind::Tables(_) if name == "exclude" => "a list of tables".to_owned(),
+        Kind::Tables(_) => format!("[[{name}]] tables"),
+        Kind::Names => "a table of names".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(keys: &[Key], all: &mut std::collections::BTreeSet<&'static str>) {
+        for key in keys {
+            all.insert(key.name);
+            match key.kind {
+                Kind::Table(inner) | Kind::Tables(inner) => names(inner, all),
+                Kind::Data => names(DATA, all),
+                _ => {}
+            }
+        }
+    }
+
+    /// What is checked here and what serde reads are the same format.
+    #[test]
+    fn the_format_has_the_keys_of_wire() {
+        let mut here = std::collections::BTreeSet::new();
+        names(FORMAT, &mut here);
+        let fields = include_str!("wire.rs").lines().filter_map(|line| line.trim().strip_prefix("pub "));
+        let mut read: std::collections::BTreeSet<&str> = fields
+            .filter(|line| !line.starts_with("type"))
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, _)| name)
+            .collect();
+        read.extend(["random", "file", "seed"]);
+        assert_eq!(here, read);
+    }
+}

@@ -1,0 +1,324 @@
+//! Scenario files, wrong ones and good ones. Every `tests/scenarios/NAME.toml` is wrong, and `NAME.txt` is the whole
+//! error that it gives; `UPDATE_GOLDEN=1` writes them anew, to be read before they are committed.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use runner::scenario::{Overrides, Protocol, Scenario, ScenarioError};
+use runner::tensor::{Datatype, Source};
+
+/// Compares an error with its golden file, or writes that. The working directory is the package's root.
+fn check(name: &str, error: &ScenarioError, wrong: &mut Vec<String>) {
+    let golden = PathBuf::from(format!("tests/scenarios/{name}.txt"));
+    let found = format!("{error}\n");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&golden, &found).unwrap();
+    }
+    let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+    if found != expected {
+        wrong.push(format!("{name}: expected\n{expected}\nfound\n{found}"));
+    }
+    if found.contains("secret") {
+        wrong.push(format!("{name}: shows a password\n{found}"));
+    }
+    for jargon in ["i64", "f64", "variant", "struct", "sequence", "newtype", "invalid type", "unit"] {
+        if found.to_lowercase().split(|c: char| !c.is_alphanumeric()).any(|word| word == jargon) {
+            wrong.push(format!("{name}: says \"{jargon}\"\n{found}"));
+        }
+    }
+    if error.help().is_empty() {
+        wrong.push(format!("{name}: no remedy\n{found}"));
+    }
+}
+
+#[test]
+fn wrong_files_give_one_error_with_line_key_and_remedy() {
+    let mut files: Vec<PathBuf> = std::fs::read_dir("tests/scenarios")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 44, "{} files", files.len());
+    let mut wrong = Vec::new();
+    for file in &files {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        match Scenario::load(file) {
+            Ok(_) => wrong.push(format!("{name}: is taken for good")),
+            Err(error) => {
+                check(name, &error, &mut wrong);
+                if error.line().is_none() || (error.key().is_empty() && name != "empty_file") {
+                    wrong.push(format!("{name}: names no line or no key\n{error}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A complete scenario without anything that has a default.
+const MINIMAL: &str = r#"title = "Mine"
+[model]
+name = "my-model"
+[[input]]
+name = "x"
+datatype = "FP32"
+shape = [4]
+[[output]]
+name = "y"
+[matrix]
+"#;
+
+fn parse(text: impl AsRef<[u8]>) -> Result<Scenario, ScenarioError> {
+    Scenario::parse(Path::new("tests/scenarios/given.toml"), text.as_ref())
+}
+
+fn with(from: &str, to: &str) -> Result<Scenario, ScenarioError> {
+    assert!(MINIMAL.contains(from), "{from}");
+    parse(MINIMAL.replacen(from, to, 1))
+}
+
+/// What an editor would not keep in a file: the bytes stand here.
+#[test]
+fn wrong_bytes_give_one_error_with_line_key_and_remedy() {
+    let mut latin1 = MINIMAL.as_bytes().to_vec();
+    let at = MINIMAL.find("my-model").unwrap();
+    latin1[at] = 0xFC;
+    let mut utf16 = vec![0xFF, 0xFE];
+    utf16.extend(MINIMAL.encode_utf16().flat_map(u16::to_le_bytes));
+    let crlf = MINIMAL.replace("FP32", "FP23").replace('\n', "\r\n");
+    let bom = format!("\u{FEFF}{}", MINIMAL.replace("title = \"Mine\"", "title = 7"));
+    let escapes = MINIMAL.replace("FP32", "FP\u{1b}[31m32");
+    let nul = MINIMAL.replace("my-model", "my\0model");
+    let cases: [(&str, &[u8], usize, &str); 6] = [
+        ("bytes_latin1", &latin1, 3, "model.name"),
+        ("bytes_utf16", &utf16, 1, ""),
+        ("bytes_crlf", crlf.as_bytes(), 6, "input[0].datatype"),
+        ("bytes_bom", bom.as_bytes(), 1, "title"),
+        ("bytes_escape_sequence", escapes.as_bytes(), 6, "input[0].datatype"),
+        ("bytes_nul", nul.as_bytes(), 3, "model.name"),
+    ];
+    let mut wrong = Vec::new();
+    for (name, bytes, line, key) in cases {
+        let error = parse(bytes).expect_err(name);
+        check(name, &error, &mut wrong);
+        if error.line() != Some(line) || error.key() != key {
+            wrong.push(format!("{name}: expected line {line} and key {key}\n{error}"));
+        }
+        if error.to_string().contains(['\x1b', '\0']) {
+            wrong.push(format!("{name}: steers the terminal"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_that_cannot_be_read_say_so() {
+    let large = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(large.path(), vec![b' '; (1 << 20) + 1]).unwrap();
+    let mut wrong = Vec::new();
+    check("file_missing", &Scenario::load(Path::new("scenarios/scrdf.toml")).unwrap_err(), &mut wrong);
+    check("file_is_folder", &Scenario::load(Path::new("scenarios")).unwrap_err(), &mut wrong);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let error = Scenario::load(large.path()).unwrap_err().to_string();
+    assert!(error.contains("larger than 1048576 bytes"), "{error}");
+}
+
+#[test]
+fn the_two_benchmarks_are_what_they_have_to_be() {
+    for (file, title, model, shape, output) in [
+        ("scenarios/scrfd.toml", "SCRFD Model", "scrfd", [3, 640, 640], "score_8"),
+        ("scenarios/arcface.toml", "ArcFace Model", "arcface", [3, 112, 112], "683"),
+    ] {
+        let scenario = Scenario::load(Path::new(file)).unwrap();
+        assert_eq!((scenario.title.as_str(), scenario.name.as_str()), (title, model));
+        assert_eq!(
+            (scenario.server.http.as_str(), scenario.server.grpc.as_str()),
+            ("localhost:8000", "localhost:8001")
+        );
+        assert_eq!(
+            (scenario.model.name.as_str(), &scenario.model.version, scenario.model.batching),
+            (model, &None, true)
+        );
+        assert_eq!(scenario.inputs.len(), 1);
+        let input = &scenario.inputs[0];
+        assert_eq!((input.name.as_str(), input.datatype, &input.data), ("input.1", Datatype::Fp32, &Source::Zeros));
+        assert_eq!(input.shape, shape);
+        assert_eq!(scenario.outputs, [output]);
+        assert_eq!(scenario.request_bytes(1), shape.iter().product::<usize>() as u64 * 4);
+        assert_eq!(scenario.matrix.protocols, [Protocol::Http, Protocol::Grpc]);
+        assert_eq!(scenario.matrix.batch_sizes, [1, 4, 8]);
+        assert_eq!(scenario.matrix.processes, [1, 3]);
+        assert_eq!(scenario.matrix.concurrency, [1]);
+        assert_eq!((scenario.load.iterations, scenario.load.warmup), (1000, 10));
+        let artifact = scenario.artifact.unwrap();
+        assert_eq!(artifact.sha256, "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f");
+    }
+}
+
+#[test]
+fn what_is_left_out_has_the_documented_default() {
+    let scenario = parse(MINIMAL).unwrap();
+    assert_eq!(scenario.name, "given");
+    assert_eq!((scenario.server.http.as_str(), scenario.server.grpc.as_str()), ("localhost:8000", "localhost:8001"));
+    assert_eq!((scenario.model.version.as_ref(), scenario.model.batching), (None, true));
+    assert_eq!(scenario.inputs[0].data, Source::Zeros);
+    assert_eq!(scenario.matrix.protocols, [Protocol::Http, Protocol::Grpc]);
+    assert_eq!((&scenario.matrix.batch_sizes[..], &scenario.matrix.processes[..]), (&[1][..], &[1][..]));
+    assert_eq!((&scenario.matrix.concurrency[..], scenario.matrix.exclude.len()), (&[1][..], 0));
+    let load = &scenario.load;
+    assert_eq!((load.iterations, load.warmup, load.blocks, load.seed, load.cap), (1000, 10, 10, 1, None));
+    assert_eq!(load.timeout, Duration::from_secs(30));
+    assert!(scenario.artifact.is_none() && scenario.overridden.is_empty());
+}
+
+#[test]
+fn every_type_and_source_loads() {
+    for (name, datatype) in Datatype::ALL {
+        assert_eq!(with("FP32", name).unwrap().inputs[0].datatype, datatype);
+    }
+    let data = |text: &str| with("shape = [4]", &format!("shape = [4]\ndata = {text}")).unwrap().inputs[0].data.clone();
+    assert_eq!(data("\"zeros\""), Source::Zeros);
+    assert_eq!(data("{random = {seed = 7}}"), Source::Random { seed: 7 });
+    let Source::File(path) = data("{file = \"data/f4_4.npy\"}") else { panic!("no file") };
+    assert!(path.is_absolute() && path.ends_with("tests/scenarios/data/f4_4.npy"));
+    let table = with("shape = [4]", "shape = [4]\n[input.data.random]\nseed = 9").unwrap();
+    assert_eq!(table.inputs[0].data, Source::Random { seed: 9 });
+    assert_eq!(with("shape = [4]", "shape = []").unwrap().inputs[0].shape, [0_usize; 0]);
+    let model = with("\"my-model\"", "\"my-model\"\nversion = \"2\"\nbatching = false").unwrap().model;
+    assert_eq!((model.version.as_deref(), model.batching), (Some("2"), false));
+}
+
+#[test]
+fn line_ends_and_a_byte_order_mark_do_not_matter() {
+    assert_eq!(parse(MINIMAL.replace('\n', "\r\n")).unwrap().title, "Mine");
+    assert_eq!(parse(format!("\u{FEFF}{MINIMAL}")).unwrap().title, "Mine");
+}
+
+#[test]
+fn excluded_points_are_left_out() {
+    let axes = "[matrix]\nbatch_sizes = [1, 4, 8]\nprocesses = [1, 3]\n\
+                exclude = [{batch_sizes = [8], processes = [3]}, {protocols = [\"http\"], batch_sizes = [4]}]";
+    let matrix = with("[matrix]", axes).unwrap().matrix;
+    assert!(matrix.excludes(Protocol::Grpc, 8, 3, 1) && matrix.excludes(Protocol::Http, 4, 1, 1));
+    assert!(!matrix.excludes(Protocol::Grpc, 8, 1, 1) && !matrix.excludes(Protocol::Grpc, 4, 3, 1));
+    let tables = "[matrix]\nbatch_sizes = [1, 4]\n[[matrix.exclude]]\nbatch_sizes = [4]";
+    assert!(with("[matrix]", tables).unwrap().matrix.excludes(Protocol::Http, 4, 1, 1));
+}
+
+#[test]
+fn options_override_the_file_and_are_remembered() {
+    let overrides = Overrides {
+        iterations: Some(20),
+        warmup: Some(0),
+        batch_sizes: vec![2, 16],
+        processes: vec![5],
+        protocols: vec![Protocol::Grpc],
+        server: Some("gpu-box".to_owned()),
+        grpc: Some("10.0.0.1:9001".to_owned()),
+        quick: true,
+        ..Overrides::default()
+    };
+    let scenario = parse(MINIMAL).unwrap().overridden_by(&overrides).unwrap();
+    assert_eq!((scenario.load.iterations, scenario.load.warmup), (20, 0));
+    assert_eq!((&scenario.matrix.batch_sizes[..], &scenario.matrix.processes[..]), (&[2, 16][..], &[5][..]));
+    assert_eq!(scenario.matrix.protocols, [Protocol::Grpc]);
+    assert_eq!((scenario.server.http.as_str(), scenario.server.grpc.as_str()), ("gpu-box:8000", "10.0.0.1:9001"));
+    assert!(scenario.load.cap.is_some());
+    let remembered =
+        ["--iterations 20", "--warmup 0", "--batch-sizes 2,16", "--processes 5", "--protocols grpc", "--quick"];
+    assert_eq!(scenario.overridden, remembered);
+    let six = Overrides { server: Some("::1".to_owned()), ..Overrides::default() };
+    assert_eq!(parse(MINIMAL).unwrap().overridden_by(&six).unwrap().server.http, "[::1]:8000");
+}
+
+#[test]
+fn wrong_options_name_option_value_and_remedy() {
+    let none = Overrides::default;
+    let text = |text: &str| Some(text.to_owned());
+    let cases = [
+        (Overrides { iterations: Some(0), ..none() }, ["--iterations 0", "from 1 to 1000000000"]),
+        (Overrides { iterations: Some(u64::MAX), ..none() }, ["--iterations 18446744073709551615", "from 1"]),
+        (Overrides { warmup: Some(1_000_001), ..none() }, ["--warmup 1000001", "from 0 to 1000000"]),
+        (Overrides { batch_sizes: vec![1, 0], ..none() }, ["--batch-sizes 0", "from 1 to 65536"]),
+        (Overrides { batch_sizes: vec![1, 4, 1], ..none() }, ["--batch-sizes: 1", "remove the repetition"]),
+        (Overrides { processes: vec![257], ..none() }, ["--processes 257", "from 1 to 256"]),
+        (Overrides { protocols: vec![Protocol::Http; 2], ..none() }, ["--protocols: http", "remove the repetition"]),
+        (Overrides { server: text("gpu-box:8000"), ..none() }, ["--server gpu-box:8000", "without scheme, port"]),
+        (Overrides { server: text("http://gpu-box"), ..none() }, ["--server http://gpu-box", "such as gpu-box"]),
+        (Overrides { server: text("user:secret@gpu-box"), ..none() }, ["--server ***@gpu-box", "such as gpu-box"]),
+        (Overrides { server: text(""), ..none() }, ["--server", "such as gpu-box"]),
+        (Overrides { http: text("gpu-box"), ..none() }, ["--http gpu-box", "localhost:8000"]),
+        (Overrides { grpc: text("user:secret@gpu-box:1"), ..none() }, ["--grpc ***@gpu-box:1", "leave user names"]),
+    ];
+    for (overrides, words) in cases {
+        let error = parse(MINIMAL).unwrap().overridden_by(&overrides).unwrap_err();
+        assert!(words.iter().all(|word| error.contains(word)), "{overrides:?}: {error}");
+        assert!(!error.contains("secret") && !error.contains('\n'), "{error}");
+    }
+    let sizes = Overrides { batch_sizes: vec![2], ..none() };
+    let error = with("\"my-model\"", "\"m\"\nbatching = false").unwrap().overridden_by(&sizes).unwrap_err();
+    assert!(error.contains("--batch-sizes 2") && error.contains("leave the option out"), "{error}");
+    let error = with("[4]", "[3, 4096, 4096]").unwrap().overridden_by(&Overrides { batch_sizes: vec![64], ..none() });
+    assert!(error.unwrap_err().contains("--batch-sizes 64: a request would be larger than 2 GiB"));
+    let axes = "[matrix]\nbatch_sizes = [1, 4]\nexclude = [{batch_sizes = [4]}]";
+    let error = with("[matrix]", axes).unwrap().overridden_by(&Overrides { batch_sizes: vec![4], ..none() });
+    assert!(error.unwrap_err().contains("exclude"));
+}
+
+/// A wrong file may be any file.
+#[derive(Clone, Debug)]
+enum Edit {
+    Delete(usize, usize),
+    Insert(usize, Vec<u8>),
+    Replace(usize, u8),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let at = 0..2000_usize;
+    let mark = prop::sample::select(b"\"'[]{}=#,.\\\n\r\t-+_@0e:".to_vec());
+    prop_oneof![
+        (at.clone(), 1..40_usize).prop_map(|(at, length)| Edit::Delete(at, length)),
+        (at.clone(), prop::collection::vec(any::<u8>(), 1..6)).prop_map(|(at, bytes)| Edit::Insert(at, bytes)),
+        (at.clone(), prop::collection::vec(mark.clone(), 1..6)).prop_map(|(at, bytes)| Edit::Insert(at, bytes)),
+        (at.clone(), any::<u8>()).prop_map(|(at, byte)| Edit::Replace(at, byte)),
+        (at, mark).prop_map(|(at, byte)| Edit::Replace(at, byte)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_file_makes_the_reader_panic(edits in prop::collection::vec(edit(), 1..5)) {
+        let mut bytes = std::fs::read("scenarios/scrfd.toml").unwrap();
+        for edit in edits {
+            let length = bytes.len();
+            match edit {
+                Edit::Delete(at, count) => drop(bytes.drain(at % length..(at % length + count).min(length))),
+                Edit::Insert(at, new) => drop(bytes.splice(at % length..at % length, new)),
+                Edit::Replace(at, byte) => bytes[at % length] = byte,
+            }
+        }
+        if let Err(error) = parse(&bytes) {
+            prop_assert!(!error.help().is_empty(), "{error}");
+            prop_assert!(error.line().is_some_and(|line| line >= 1 && line <= bytes.split(|b| *b == b'\n').count()), "{error}");
+            prop_assert!(error.to_string().lines().count() == 5, "{error}");
+        }
+    }
+}
+
+/// A key that nobody can look up is no key.
+#[test]
+fn every_key_is_in_the_handbook() {
+    let handbook = std::fs::read_to_string("scenarios/README.md").unwrap();
+    let wire = include_str!("../src/scenario/wire.rs");
+    let fields =
+        wire.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": ")).map(|(name, _)| name);
+    let keys: Vec<&str> = fields.chain(["random", "file", "seed"]).collect();
+    assert!(keys.len() > 30, "{keys:?}");
+    for key in keys {
+        assert!(handbook.contains(&format!("`{key}`")) || handbook.contains(&format!("`[{key}]`")), "{key}");
+    }
+}
