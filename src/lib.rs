@@ -1,4 +1,27 @@
-//! The module map.
+//! A declarative scenario runner for inference servers of the KServe v2 protocol.
+//!
+//! Data flows one way: a scenario file becomes a [`scenario::Scenario`], a [`plan::Plan`] of interleaved cases, orders
+//! to [`worker`] processes, their [`recorder::Recorder`]s, the rows of [`record`], and at last a [`report`].
+//!
+//! | module | owns | may use |
+//! |---|---|---|
+//! | [`cli`] | commands and their help; only `main` uses it | run, scenario |
+//! | [`run`] | the composition root: load, plan, check, measure, write, report | everything but cli |
+//! | [`scenario`] | the TOML format, its limits and its errors | tensor |
+//! | [`plan`] | which cases, in which order; pure | scenario |
+//! | [`preflight`] | whether a scenario fits a model; pure | scenario, protocol |
+//! | [`protocol`] | HTTP and gRPC: the prepared request, the control plane, the check of an answer | proto, tensor |
+//! | [`worker`] | processes, the timed loop, messages between them | protocol, recorder, scenario, tensor |
+//! | [`recorder`] | histogram, exact sums, error counts | nothing |
+//! | [`record`] | the files of a run | recorder, plan, scenario, environment, file |
+//! | [`report`] | tables, README splice, terminal | record, plan, scenario, file |
+//! | [`environment`] | the machine that measures | nothing |
+//! | [`models`] | model files: stand-ins and published weights | scenario, file |
+//! | [`tensor`] | data types, shapes, input bytes | nothing |
+//! | [`file`](mod@file) | files that appear whole or not at all | nothing |
+//! | [`proto`] | generated messages | nothing |
+//!
+//! `tests/arrows.rs` keeps these walls.
 
 pub mod cli;
 pub mod environment;

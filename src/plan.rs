@@ -93,3 +93,53 @@ fn rounds(scenario: &Scenario, cases: usize, generator: &mut ChaCha8Rng) -> Vec<
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scenario(iterations: u64, blocks: u32, seed: u64) -> Scenario {
+        let mut scenario = Scenario::load(std::path::Path::new("scenarios/scrfd.toml")).unwrap();
+        scenario.load.iterations = iterations;
+        scenario.load.blocks = blocks;
+        scenario.load.seed = seed;
+        scenario
+    }
+
+    #[test]
+    fn a_group_holds_what_differs_in_protocol_alone() {
+        let plan = Plan::expand(&scenario(1000, 10, 1));
+        assert_eq!((plan.groups.len(), plan.cases().count()), (6, 12));
+        for group in &plan.groups {
+            assert_eq!(group.cases.len(), 2);
+            let (http, grpc) = (group.cases[0], group.cases[1]);
+            assert_eq!((http.protocol, grpc.protocol), (Protocol::Http, Protocol::Grpc));
+            assert_eq!(Case { protocol: Protocol::Http, ..grpc }, http);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_iteration_is_planned_once_and_orders_are_balanced(iterations in 1_u64..5000, blocks in 1_u32..50, seed: u64) {
+            let scenario = scenario(iterations, blocks, seed);
+            let plan = Plan::expand(&scenario);
+            prop_assert_eq!(&plan, &Plan::expand(&scenario));
+            for group in &plan.groups {
+                prop_assert_eq!(group.rounds.iter().map(|round| round.iterations).sum::<u64>(), iterations);
+                let sizes = group.rounds.iter().map(|round| round.iterations);
+                prop_assert!(sizes.clone().min() >= Some(1) && sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
+                for round in &group.rounds {
+                    let mut order = round.order.clone();
+                    order.sort();
+                    prop_assert_eq!(order, [0, 1]);
+                }
+                for pair in group.rounds.chunks_exact(2) {
+                    let turned: Vec<usize> = pair[0].order.iter().rev().copied().collect();
+                    prop_assert_eq!(&pair[1].order, &turned);
+                }
+            }
+        }
+    }
+}

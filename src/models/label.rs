@@ -13,9 +13,12 @@ use super::file;
 use super::onnx::{StringStringEntryProto, WEIGHTS_KEY};
 
 /// Source and labelled copy, relative to the folder of a model. A server started with
-/// `--model-config-name=labelled` (or `pypi-labelled`) takes the copy, and `config.pbtxt` where there is none.
-const CONFIGURATIONS: [(&str, &str); 2] =
-    [("config.pbtxt", "configs/labelled.pbtxt"), ("configs/pypi.pbtxt", "configs/pypi-labelled.pbtxt")];
+/// `--model-config-name=labelled` (or `cpu-labelled`, `pypi-labelled`) takes the copy, and `config.pbtxt` where there is none.
+const CONFIGURATIONS: [(&str, &str); 3] = [
+    ("config.pbtxt", "configs/labelled.pbtxt"),
+    ("configs/cpu.pbtxt", "configs/cpu-labelled.pbtxt"),
+    ("configs/pypi.pbtxt", "configs/pypi-labelled.pbtxt"),
+];
 
 /// Field number of `metadata_props` in ModelProto.
 const METADATA_FIELD: u64 = 14;

@@ -87,6 +87,7 @@ pub async fn group(context: &Context<'_>, group: &Group, listener: &mut dyn List
             break;
         }
     }
+    join_all(running.iter_mut().filter_map(|running| running.pool.take()).map(Pool::stop)).await;
     let prepared = running.iter().map(|running| running.prepared * u64::from(running.case.batch_size)).sum();
     Ok((running.into_iter().map(|running| running.into_record(context, group)).collect(), prepared))
 }

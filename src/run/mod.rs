@@ -158,7 +158,10 @@ async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) 
         let mut order = measure::order(scenario, &ready.outputs, case);
         order.warmup = 0;
         let words = match Pool::start(&order, case.processes, stop).await {
-            Ok(_) => "ok".to_owned(),
+            Ok(pool) => {
+                pool.stop().await;
+                "ok".to_owned()
+            }
             Err(PoolError::Interrupted) => return Ok(Outcome::Interrupted),
             Err(PoolError::Failed(fault)) => {
                 outcome = Outcome::Incomplete;

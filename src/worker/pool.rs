@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
@@ -23,6 +23,8 @@ const SILENCE_PREPARING: Duration = Duration::from_secs(120);
 const SILENCE: Duration = Duration::from_secs(20);
 /// Ahead of a block's start, so that every worker has heard of it.
 const LEAD: Duration = Duration::from_millis(10);
+/// How long a worker may take to end.
+const ENDING: Duration = Duration::from_secs(5);
 /// What a dead worker's standard error may add to its row.
 const LAST_WORDS_MAX: u64 = 16 * 1024;
 
@@ -140,6 +142,21 @@ impl Pool {
             outcome.example = outcome.example.or(done.example);
         }
         Ok(outcome)
+    }
+}
+
+impl Pool {
+    /// Lets the workers end in order, and waits for them; one that does not is killed.
+    pub async fn stop(self) {
+        let workers = self.workers.into_iter().map(async |worker| {
+            let Worker { mut child, input, .. } = worker;
+            // a worker ends when its input does
+            drop(input);
+            if timeout(ENDING, child.wait()).await.is_err() {
+                let _ = child.kill().await;
+            }
+        });
+        join_all(workers).await;
     }
 }
 

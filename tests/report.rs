@@ -1,0 +1,92 @@
+//! Reports from the files of runs, and the command line around them.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn runner(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_runner")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_committed_readme_is_what_the_committed_results_give() {
+    let before = fs::read_to_string("README.md").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // runs of one's own lie beside the committed ones, and may be newer
+    let committed = Command::new("git").args(["ls-files", "results"]).output().unwrap();
+    for file in String::from_utf8(committed.stdout).unwrap().lines() {
+        fs::create_dir_all(folder.path().join(file).parent().unwrap()).unwrap();
+        fs::copy(file, folder.path().join(file)).unwrap();
+    }
+    let copy = folder.path().join("README.md");
+    // everything between the markers is taken out, so that nothing can be right by standing still
+    let mut inside = false;
+    let emptied: String = before
+        .split_inclusive('\n')
+        .filter(|line| {
+            inside &= !line.starts_with("<!-- END: runner");
+            let keep = !inside;
+            inside |= line.starts_with("<!-- BEGIN: runner");
+            keep
+        })
+        .collect();
+    assert!(emptied.len() < before.len());
+    fs::write(&copy, emptied).unwrap();
+    for _ in 0..2 {
+        let output = runner(folder.path(), &["report", "--splice", "README.md"]);
+        assert!(output.status.success(), "{}", words(&output));
+        assert_eq!(fs::read_to_string(&copy).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_document_with_broken_markers_stays_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let document = folder.path().join("doc.md");
+    let text = "<!-- BEGIN: runner report scrfd -->\nkept\n";
+    fs::write(&document, text).unwrap();
+    let output = runner(folder.path(), &["report", "--splice", "doc.md"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(fs::read_to_string(&document).unwrap() == text);
+}
+
+#[test]
+fn what_cannot_be_reported_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, expected) in [
+        (&["report", "scrfd"][..], "there are no results in"),
+        (&["report", "../x"], "is not a run's folder"),
+        (&["report", "--splice", "none.md"], "cannot read none.md"),
+        (&["scenarios/none.toml"], "the scenario file does not exist"),
+        (&["models", "synth", "none"], "scenarios/none.toml"),
+    ] {
+        let output = runner(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(words(&output).contains(expected), "{arguments:?}: {}", words(&output));
+    }
+}
+
+#[test]
+fn the_plan_is_printed_and_nothing_is_sent() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = runner(root, &["scenarios/scrfd.toml", "--list", "--http", "127.0.0.1:1", "--grpc", "127.0.0.1:1"]);
+    assert!(output.status.success(), "{}", words(&output));
+    let plan = String::from_utf8(output.stdout).unwrap();
+    assert!(plan.starts_with("SCRFD Model") && plan.contains("12 cases in 6 groups"), "{plan}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_one_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/scrfd.toml");
+    let options = ["--http", "127.0.0.1:1", "--grpc", "127.0.0.1:1"];
+    let output = runner(folder.path(), &[&[scenario.to_str().unwrap()][..], &options].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let error = words(&output);
+    assert!(error.contains("127.0.0.1:1 (http) cannot be used") && error.contains("is the server up"), "{error}");
+    assert!(!folder.path().join("results").exists());
+}

@@ -1,0 +1,302 @@
+//! The program against a real Triton. `scripts/test` starts one that serves `model_repository` and
+//! `tests/model_repository`, sets TRITON_HTTP and TRITON_GRPC, and runs these with the nextest profile `triton`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use runner::record::{BLOCKS, BlockRecord, CountCheck, Manifest, RECORDS, Record, State, Status, read, read_manifest};
+use runner::scenario::Protocol;
+
+/// A scenario and a results folder of one test.
+struct Case {
+    folder: tempfile::TempDir,
+}
+
+impl Case {
+    fn new(scenario: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("case.toml"), scenario).unwrap();
+        Case { folder }
+    }
+
+    /// For the scenario against the server of TRITON_HTTP and TRITON_GRPC; later options win.
+    fn command(&self, options: &[&str]) -> Command {
+        let server = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+        command.arg(self.folder.path().join("case.toml")).arg("--results").arg(self.results()).args(options);
+        for (option, name) in [("--http", "TRITON_HTTP"), ("--grpc", "TRITON_GRPC")] {
+            if !options.contains(&option) {
+                command.args([option, &server(name)]);
+            }
+        }
+        command
+    }
+
+    fn run(&self, options: &[&str]) -> Output {
+        self.command(options).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Starts the run, and waits until it has written `rows` rows of a file.
+    fn start_until(&self, options: &[&str], file: &str, rows: usize) -> Child {
+        let mut child =
+            self.command(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let seen = (0..1200).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            let lines = self.newest().and_then(|run| fs::read_to_string(run.join(file)).ok());
+            lines.is_some_and(|text| text.lines().count() > rows)
+        });
+        if !seen {
+            child.kill().unwrap();
+            panic!("no {rows} rows of {file} within a minute: {}", text(&child.wait_with_output().unwrap()));
+        }
+        child
+    }
+
+    fn results(&self) -> PathBuf {
+        self.folder.path().join("results")
+    }
+
+    fn newest(&self) -> Option<PathBuf> {
+        let runs = fs::read_dir(self.results().join("case")).ok()?;
+        runs.filter_map(|entry| Some(entry.ok()?.path())).max()
+    }
+
+    fn records(&self) -> Vec<Record> {
+        read(&self.newest().unwrap().join(RECORDS)).unwrap()
+    }
+
+    fn manifest(&self) -> Manifest {
+        read_manifest(&self.newest().unwrap()).unwrap()
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn scenario(model: &str, tensors: &str, rest: &str) -> String {
+    format!("title = \"A test\"\n[model]\nname = \"{model}\"\n{tensors}\n{rest}\n")
+}
+
+const ECHO: &str = "[[input]]\nname = \"value\"\ndatatype = \"FP32\"\nshape = [4]\n[[output]]\nname = \"echo\"";
+
+fn signal(name: &str, pid: u32) {
+    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+}
+
+fn worker_of(parent: u32) -> u32 {
+    let children = Command::new("pgrep").args(["-P", &parent.to_string()]).output().unwrap();
+    String::from_utf8(children.stdout).unwrap().lines().next().expect("a worker runs").parse().unwrap()
+}
+
+#[test]
+fn the_main_job_gives_a_row_a_case_and_the_server_counts_the_same() {
+    let case = Case::new(&fs::read_to_string("scenarios/scrfd.toml").unwrap());
+    let output = case.run(&["--iterations", "2", "--warmup", "1", "--batch-sizes", "1,2", "--processes", "1,2"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let records = case.records();
+    assert_eq!(records.len(), 8);
+    for record in &records {
+        assert_eq!((record.status, record.errors), (Status::Ok, 0), "{record:?}");
+        assert_eq!(record.requests, 2 * u64::from(record.processes));
+        assert!(record.weights.starts_with("stand-in:") || record.weights.contains("sha256"), "{}", record.weights);
+        assert_eq!(record.server, "triton");
+    }
+    let manifest = case.manifest();
+    let measured = records.iter().map(|record| record.requests * u64::from(record.batch_size)).sum();
+    let counts = manifest.counts.unwrap();
+    assert_eq!((manifest.state, counts.measured), (State::Complete, measured));
+    assert!(counts.agrees(), "{counts:?}");
+    let CountCheck { server, prepared, .. } = counts;
+    assert_eq!(server, measured + prepared);
+    let blocks: Vec<BlockRecord> = read(&case.newest().unwrap().join(BLOCKS)).unwrap();
+    assert_eq!(blocks.iter().map(|block| block.requests).sum::<u64>(), records.iter().map(|r| r.requests).sum::<u64>());
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        stdout.contains("| 1 | HTTP |") && stdout.contains("| 2 | gRPC |") && stdout.contains("weights:"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn several_inputs_of_different_types_run_and_are_verified_over_both_protocols() {
+    let input = |name: &str, datatype: &str, shape: &str| {
+        format!(
+            "[[input]]\nname = \"{name}\"\ndatatype = \"{datatype}\"\nshape = {shape}\ndata = {{random = {{seed = 7}}}}\n"
+        )
+    };
+    let inputs = [
+        input("counts", "INT64", "[3]"),
+        input("halves", "FP16", "[2, 2]"),
+        input("words", "BYTES", "[2]"),
+        input("flags", "BOOL", "[4]"),
+        input("pixels", "UINT8", "[5]"),
+    ]
+    .concat();
+    let outputs: String = ["counts_out", "halves_out", "words_out", "flags_out", "pixels_out", "summary"]
+        .map(|name| format!("[[output]]\nname = \"{name}\"\n"))
+        .concat();
+    let rest = "[matrix]\nbatch_sizes = [1, 3]\nconcurrency = [1, 4]\n[load]\niterations = 20\nwarmup = 2";
+    let case = Case::new(&scenario("mixed", &(inputs + &outputs), rest));
+    let output = case.run(&[]);
+    assert!(output.status.success(), "{}", text(&output));
+    let records = case.records();
+    assert_eq!(records.len(), 8);
+    assert!(records.iter().all(|record| record.status == Status::Ok && record.requests == 20), "{records:?}");
+    assert!(case.manifest().counts.unwrap().agrees());
+}
+
+#[test]
+fn each_protocol_is_usable_alone() {
+    let nobody = "127.0.0.1:1";
+    for (protocol, other) in [("grpc", "--http"), ("http", "--grpc")] {
+        let case = Case::new(&scenario("sleepy", ECHO, "[matrix]\n[load]\niterations = 3\nwarmup = 0"));
+        let output = case.run(&["--protocols", protocol, other, nobody]);
+        assert!(output.status.success(), "{}", text(&output));
+        let run = case.newest().unwrap();
+        assert!(fs::read_to_string(run.join("model_config.json")).unwrap().contains("\"max_batch_size\": 8"));
+        assert!(fs::read_to_string(run.join("server.json")).unwrap().contains("triton"));
+        assert_eq!(case.records().len(), 1);
+    }
+}
+
+#[test]
+fn a_model_without_a_batch_dimension_runs() {
+    let tensors = "[[input]]\nname = \"matrix\"\ndatatype = \"INT32\"\nshape = [2, 3]\n[[output]]\nname = \"sum\"";
+    let unbatched = scenario("unbatched\"\nbatching = false\n#", tensors, "[matrix]\n[load]\niterations = 3");
+    let case = Case::new(&unbatched);
+    let output = case.run(&[]);
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn everything_that_does_not_fit_the_model_is_said_at_once() {
+    let tensors = "[[input]]\nname = \"valeu\"\ndatatype = \"FP32\"\nshape = [4]\n[[output]]\nname = \"eco\"";
+    let case = Case::new(&scenario("faulty", tensors, "[matrix]\nbatch_sizes = [1, 16]"));
+    let output = case.run(&[]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let words = text(&output);
+    for expected in [
+        "no such input, it has \"value\" FP32",
+        "the model needs it",
+        "no such output, it has \"echo\"",
+        "batch_sizes 16: the model takes at most 8",
+    ] {
+        assert!(words.contains(expected), "{words}");
+    }
+    assert!(case.newest().is_none(), "nothing was measured, so nothing is written");
+}
+
+#[test]
+fn failed_requests_are_counted_in_the_row() {
+    let case = Case::new(&scenario("faulty", ECHO, "[matrix]\n[load]\niterations = 50\nwarmup = 0"));
+    let output = case.run(&[]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let records = case.records();
+    assert_eq!(records.len(), 2);
+    for record in records {
+        assert_eq!(record.status, Status::Errors, "{record:?}");
+        assert_eq!(record.requests + record.errors, 50);
+        assert!(record.error_kinds.starts_with("server=") && !record.reason.is_empty(), "{record:?}");
+    }
+}
+
+#[test]
+fn a_worker_that_dies_makes_its_case_a_row_and_the_others_go_on() {
+    let rest = "[matrix]\nprotocols = [\"http\"]\nbatch_sizes = [1, 2]\n[load]\niterations = 100\nwarmup = 0";
+    let case = Case::new(&scenario("sleepy", ECHO, rest));
+    let run = case.start_until(&[], BLOCKS, 2);
+    signal("-KILL", worker_of(run.id()));
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let records = case.records();
+    assert_eq!(records.iter().map(|record| record.status).collect::<Vec<_>>(), [Status::Failed, Status::Ok]);
+    assert!(records[0].reason.contains("a worker process died") && records[0].requests >= 20, "{:?}", records[0]);
+}
+
+#[test]
+fn ctrl_c_keeps_what_is_measured() {
+    let rest = "[matrix]\nprotocols = [\"grpc\"]\nbatch_sizes = [1, 2, 3]\n[load]\niterations = 200\nwarmup = 0";
+    let case = Case::new(&scenario("sleepy", ECHO, rest));
+    let run = case.start_until(&[], BLOCKS, 13);
+    signal("-INT", run.id());
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    let statuses: Vec<Status> = case.records().iter().map(|record| record.status).collect();
+    assert_eq!(statuses, [Status::Ok, Status::Interrupted, Status::NotRun]);
+    assert_eq!(case.manifest().state, State::Interrupted);
+}
+
+#[test]
+fn a_server_that_dies_ends_the_run_with_a_row_for_every_case() {
+    let state = tempfile::tempdir().unwrap();
+    let triton = |command: &str| {
+        let mut triton = Command::new("scripts/triton");
+        triton.arg(command).arg("--state").arg(state.path());
+        if command == "start" {
+            triton.args(["--ports", "auto", "--model-repository", "tests/model_repository"]);
+        }
+        assert!(triton.stdin(Stdio::null()).status().unwrap().success());
+    };
+    triton("start");
+    let endpoints = fs::read_to_string(state.path().join("endpoints")).unwrap();
+    let endpoint =
+        |name: &str| endpoints.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap().to_owned();
+    let rest = "[matrix]\nbatch_sizes = [1, 2, 3]\n[load]\niterations = 100\nwarmup = 0";
+    let case = Case::new(&scenario("sleepy", ECHO, rest));
+    let run = case.start_until(&["--http", &endpoint("HTTP"), "--grpc", &endpoint("GRPC")], BLOCKS, 23);
+    let pid = fs::read_to_string(state.path().join("pid")).unwrap().trim().parse().unwrap();
+    signal("-KILL", pid);
+    let output = run.wait_with_output().unwrap();
+    triton("stop");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let records = case.records();
+    assert_eq!(records.len(), 6, "every case has a row");
+    for (index, record) in records.iter().enumerate() {
+        let expected = [Status::Ok, Status::Failed, Status::NotRun][index / 2];
+        assert_eq!(record.status, expected, "{record:?}");
+        assert_eq!(record.reason.is_empty(), expected == Status::Ok, "{record:?}");
+    }
+    assert_eq!(case.manifest().state, State::Incomplete);
+}
+
+#[test]
+fn verify_checks_every_case_and_writes_nothing() {
+    let case = Case::new(&scenario("sleepy", ECHO, "[matrix]\nbatch_sizes = [1, 8]\nprocesses = [1, 2]"));
+    let output = case.run(&["--verify"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).matches(": ok").count(), 8);
+    assert!(case.newest().is_none());
+}
+
+#[test]
+fn a_quick_run_is_capped_and_says_so() {
+    let case = Case::new(&scenario("sleepy", ECHO, "[matrix]\n[load]\niterations = 100000"));
+    let output = case.run(&["--quick"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Quick run"), "{}", text(&output));
+    for record in case.records() {
+        assert!(record.quick && record.requests < record.requests_planned, "{record:?}");
+    }
+    assert!(case.manifest().cap_s.is_some());
+}
+
+#[test]
+fn a_run_can_be_reported_again_and_names_what_it_measured() {
+    let case = Case::new(&scenario("sleepy", ECHO, "[matrix]\n[load]\niterations = 3\nwarmup = 0"));
+    let output = case.run(&[]);
+    assert!(output.status.success(), "{}", text(&output));
+    let report = Command::new(env!("CARGO_BIN_EXE_runner"))
+        .args(["report", "case", "--results"])
+        .arg(case.results())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&report.stdout).trim(), String::from_utf8_lossy(&output.stdout).trim());
+    let protocols: Vec<Protocol> = case.records().iter().map(|record| record.protocol).collect();
+    assert_eq!(protocols, [Protocol::Http, Protocol::Grpc]);
+    let histograms = fs::read_to_string(case.newest().unwrap().join("histograms.hlog")).unwrap();
+    assert_eq!(histograms.matches("Tag=http-b1-p1-c1,").count(), 3);
+    assert!(Path::new(&case.newest().unwrap()).join("scenario.toml").is_file());
+}
