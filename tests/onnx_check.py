@@ -1,7 +1,7 @@
 """Checks stand-ins (or published models made batchable) with the ONNX checker and ONNX Runtime.
 
-    RUNNER_KEEP_MODELS=/tmp/models cargo nextest run --release --test models
-    python tests/onnx_check.py SCRFD/1/model.onnx ARCFACE/1/model.onnx
+    RUNNER_KEEP_MODELS=DIR cargo nextest run --release --test models
+    python tests/onnx_check.py DIR/scrfd/1/model.onnx DIR/arcface/1/model.onnx
 
 Needs onnx, onnxruntime and numpy. One line a check; the exit code is not 0 if one fails.
 """
