@@ -203,7 +203,10 @@ fn window(text: &str, indent: usize, width: usize) -> (String, usize, usize) {
         return (text.to_owned(), indent, width);
     }
     let skip = if indent + width <= LINE_MAX { 0 } else { indent.saturating_sub(LINE_MAX / 4) };
-    let shown: String = text.chars().skip(skip).take(LINE_MAX).chain("...".chars()).collect();
+    let mut shown: String = text.chars().skip(skip).take(LINE_MAX).collect();
+    if text.chars().count() > skip + LINE_MAX {
+        shown.push_str("...");
+    }
     (shown, indent - skip, width.min(LINE_MAX - (indent - skip).min(LINE_MAX - 1)))
 }
 

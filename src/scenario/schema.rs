@@ -254,6 +254,9 @@ impl Walk<'_> {
         let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
         let help = match (elsewhere(found, FORMAT, ""), nearest(found, &names)) {
             (_, Some(near)) => format!("did you mean `{near}`?"),
+            (Some(other), None) if other.is_empty() => {
+                format!("`{found}` belongs above the first [table]: move it there")
+            }
             (Some(other), None) => format!("`{found}` belongs to [{other}]: move it there"),
             (None, None) => "remove it: scenarios/README.md explains every key".to_owned(),
         };
@@ -266,7 +269,7 @@ impl Walk<'_> {
 /// The table that has the key, when one has.
 fn elsewhere(name: &str, keys: &[Key], path: &str) -> Option<String> {
     keys.iter().find_map(|key| match key.kind {
-        _ if !path.is_empty() && key.name == name => Some(path.to_owned()),
+        _ if key.name == name => Some(path.to_owned()),
         Kind::Table(inner) | Kind::Tables(inner) => elsewhere(name, inner, &dotted(path, key.name)),
         _ => None,
     })

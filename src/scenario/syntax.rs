@@ -13,7 +13,13 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
         return twice(document, span);
     }
     let found = document.shown(span.clone());
+    let control =
+        text.get(span.start..).and_then(|rest| rest.chars().next()).filter(|c| c.is_control() && !c.is_whitespace());
     let (problem, help) = match message.lines().next().unwrap_or_default() {
+        _ if control.is_some() => (
+            format!("found the control character U+{:04X}, expected text", control.unwrap_or_default() as u32),
+            "remove it, or write it as an escape in a text, such as \\t".to_owned(),
+        ),
         m if m.starts_with("invalid basic string") || m.starts_with("invalid literal string") => {
             ("the text has no closing quote".to_owned(), "end it with the quote that it begins with".to_owned())
         }
@@ -41,7 +47,7 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
             "the list is not closed, or a comma is missing in it".to_owned(),
             "separate the values by commas and end the list with ]".to_owned(),
         ),
-        m if m.contains("key-value pairs") || m.starts_with("unclosed inline table") => (
+        m if m.contains("key-value pairs") || m.contains("inline table") => (
             "the table in braces is not closed, or a comma is missing in it".to_owned(),
             "separate its keys by commas and end it with }".to_owned(),
         ),

@@ -173,7 +173,11 @@ fn matrix(document: &Document<'_>, wire: &Spanned<wire::Matrix>) -> Checked<Matr
         matrix.exclude.push(exclude);
         if matrix.is_empty() {
             let help = "leave some of the matrix to measure; an empty exclude leaves nothing";
-            return Err(document.error(spanned.span(), "excludes every case that is left", help));
+            return Err(document.error(
+                spanned.span(),
+                "excludes every case that is left, expected some to measure",
+                help,
+            ));
         }
     }
     Ok(matrix)
