@@ -14,7 +14,7 @@
 //! | [`worker`] | processes, the timed loop, messages between them | protocol, recorder, scenario, tensor |
 //! | [`recorder`] | histogram, exact sums, error counts | nothing |
 //! | [`record`] | the files of a run | recorder, plan, scenario, environment, file |
-//! | [`report`] | tables, README splice, terminal | record, plan, scenario, file |
+//! | [`report`] | tables, README splice, terminal | record, file; its terminal also plan and scenario |
 //! | [`environment`] | the machine that measures | nothing |
 //! | [`models`] | model files: stand-ins and published weights | scenario, file |
 //! | [`tensor`] | data types, shapes, input bytes | nothing |

@@ -17,8 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &["proto", "tensor"]),
     ("record", &["environment", "file", "plan", "recorder", "scenario"]),
     ("recorder", &[]),
-    // the plan and the scenario are what the terminal lists before there are records
-    ("report", &["file", "plan", "record", "scenario"]),
+    ("report", &["file", "record"]),
     (
         "run",
         &[
@@ -38,6 +37,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scenario", &["tensor"]),
     ("tensor", &[]),
     ("worker", &["protocol", "recorder", "scenario", "tensor"]),
+];
+
+/// What one file may use beyond its module.
+const FILE_ARROWS: &[(&str, &[&str])] = &[
+    // a column of the records is a protocol
+    ("report/markdown.rs", &["scenario"]),
+    // the plan is listed, and progress shown, before there are records
+    ("report/terminal.rs", &["plan", "scenario"]),
 ];
 
 const PRINTERS: &[&str] = &["main.rs", "run/", "report/terminal.rs"];
@@ -106,8 +113,9 @@ fn modules_use_only_what_they_may() {
             wrong.push(format!("{file}: the module {module} is not in the table of arrows"));
             continue;
         };
+        let own = FILE_ARROWS.iter().find(|(name, _)| *name == file).map_or(&[][..], |(_, own)| own);
         for other in used(&program(&text)) {
-            if other != module && !allowed.contains(&other.as_str()) {
+            if other != module && !allowed.contains(&other.as_str()) && !own.contains(&other.as_str()) {
                 wrong.push(format!("{file}: {module} -> {other} is not an arrow"));
             }
         }
