@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::scenario::{Protocol, Scenario};
+use crate::scenario::{Point, Protocol, Scenario};
 
 /// One point of the run matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,13 @@ pub struct Group {
     pub rounds: Vec<Round>,
 }
 
+impl Group {
+    /// Requests of each process in each case, over all rounds.
+    pub fn iterations(&self) -> u64 {
+        self.rounds.iter().map(|round| round.iterations).sum()
+    }
+}
+
 /// One block of every case of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
@@ -48,25 +55,12 @@ impl Plan {
     /// Expands a scenario's matrix. The same scenario gives the same plan on every machine.
     pub fn expand(scenario: &Scenario) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(scenario.load.seed);
-        let matrix = &scenario.matrix;
         let mut groups = Vec::new();
-        for &batch_size in &matrix.batch_sizes {
-            for &processes in &matrix.processes {
-                for &concurrency in &matrix.concurrency {
-                    let wanted =
-                        |protocol: &&Protocol| !matrix.excludes(**protocol, batch_size, processes, concurrency);
-                    let cases: Vec<Case> = matrix
-                        .protocols
-                        .iter()
-                        .filter(wanted)
-                        .map(|&protocol| Case { protocol, batch_size, processes, concurrency })
-                        .collect();
-                    if !cases.is_empty() {
-                        let rounds = rounds(scenario, cases.len(), &mut generator);
-                        groups.push(Group { cases, rounds });
-                    }
-                }
-            }
+        for Point { batch_size, processes, concurrency, protocols } in scenario.matrix.points() {
+            let case = |protocol| Case { protocol, batch_size, processes, concurrency };
+            let cases: Vec<Case> = protocols.into_iter().map(case).collect();
+            let rounds = rounds(scenario, cases.len(), &mut generator);
+            groups.push(Group { cases, rounds });
         }
         Plan { groups }
     }
@@ -127,7 +121,7 @@ mod tests {
             let plan = Plan::expand(&scenario);
             prop_assert_eq!(&plan, &Plan::expand(&scenario));
             for group in &plan.groups {
-                prop_assert_eq!(group.rounds.iter().map(|round| round.iterations).sum::<u64>(), iterations);
+                prop_assert_eq!(group.iterations(), iterations);
                 let sizes = group.rounds.iter().map(|round| round.iterations);
                 prop_assert!(sizes.clone().min() >= Some(1) && sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
                 for round in &group.rounds {

@@ -1,7 +1,7 @@
 //! Whether a scenario and a server's model agree, before anything is measured. Pure: gets what was read, asks nobody.
 
 use crate::protocol::control::{ModelConfig, ModelMetadata, TensorMetadata};
-use crate::protocol::verify::{Expected, shapes_agree};
+use crate::protocol::verify::shapes_agree;
 use crate::scenario::Scenario;
 
 /// Checks names, types, shapes and the batch limit.
@@ -12,7 +12,7 @@ pub fn agree(
     scenario: &Scenario,
     metadata: &ModelMetadata,
     config: Option<&ModelConfig>,
-) -> Result<Vec<Expected>, Vec<String>> {
+) -> Result<Vec<TensorMetadata>, Vec<String>> {
     let mut wrong = Vec::new();
     for input in &scenario.inputs {
         let Some(offered) = metadata.inputs.iter().find(|offered| offered.name == input.name) else {
@@ -61,17 +61,11 @@ pub fn agree(
             wrong.push(format!("batch_sizes {}: the model takes at most {limit} (max_batch_size)", above.join(", ")));
         }
     }
-    if !wrong.is_empty() {
-        return Err(wrong);
-    }
-    Ok(expected
-        .into_iter()
-        .map(|tensor| Expected { name: tensor.name, datatype: tensor.datatype, shape: tensor.shape })
-        .collect())
+    if wrong.is_empty() { Ok(expected) } else { Err(wrong) }
 }
 
 /// The outputs of a case: where the model has a batch dimension, it is the case's.
-pub fn expected_for(outputs: &[Expected], batching: bool, batch_size: u32) -> Vec<Expected> {
+pub fn expected_for(outputs: &[TensorMetadata], batching: bool, batch_size: u32) -> Vec<TensorMetadata> {
     let mut outputs = outputs.to_vec();
     for output in outputs.iter_mut().filter(|_| batching) {
         if let Some(first) = output.shape.first_mut() {

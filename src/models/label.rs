@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use prost::Message;
 
-use super::file;
 use super::onnx::{StringStringEntryProto, WEIGHTS_KEY};
+use crate::file;
 
 /// Source and labelled copy, relative to the folder of a model. A server started with
 /// `--model-config-name=labelled` (or `cpu-labelled`, `pypi-labelled`) takes the copy, and `config.pbtxt` where there is none.

@@ -57,7 +57,7 @@ pub struct ModelMetadata {
 }
 
 /// A tensor of a model; a dimension of -1 is of any size. With a batch dimension where the model has one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct TensorMetadata {
     pub name: String,

@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tower_service::Service;
 
-use super::{Answer, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
+use super::{Answer, CONNECT_TIMEOUT, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::proto::{InferTensorContents, ModelInferRequest, ModelInferResponse};
 
@@ -86,7 +86,7 @@ impl Driver for Grpc {
     }
 
     async fn connect(address: &str, framed: Bytes) -> Result<Self, Fault> {
-        Ok(Grpc { channel: channel(address, Duration::from_secs(10))?, framed })
+        Ok(Grpc { channel: channel(address, CONNECT_TIMEOUT)?, framed })
     }
 
     async fn infer(&mut self) -> Result<Reply, Fault> {

@@ -10,7 +10,7 @@ use reqwest::{Client, Method, Response, Url};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
+use super::{Answer, CONNECT_TIMEOUT, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
 
 /// Length of the JSON part of a body, in bytes.
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -91,7 +91,7 @@ impl Driver for Http {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         request.headers_mut().insert(HEADER_LENGTH, HeaderValue::from(encoded.header_length));
         *request.body_mut() = Some(encoded.body.into());
-        Ok(Http { client: client(Duration::from_secs(10))?, request })
+        Ok(Http { client: client(CONNECT_TIMEOUT)?, request })
     }
 
     async fn infer(&mut self) -> Result<Reply, Fault> {

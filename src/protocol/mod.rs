@@ -10,11 +10,15 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::tensor::Datatype;
+
+/// How long a connection may take to be made; the same for both protocols.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection to a server that carries one prepared request again and again.
 pub trait Driver: Sized {

@@ -1,20 +1,8 @@
 //! Whether an answer is what was asked for: names, types, shapes and sizes. Values are the model's affair.
 
-use serde::{Deserialize, Serialize};
-
+use super::control::TensorMetadata;
 use super::{Answer, Fault, FaultKind, OutputTensor, Payload};
 use crate::tensor::Datatype;
-
-/// What an output tensor has to look like.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Expected {
-    /// Name of the tensor.
-    pub name: String,
-    /// The server's spelling of its type.
-    pub datatype: String,
-    /// Its shape, with the batch dimension; -1 is any size.
-    pub shape: Vec<i64>,
-}
 
 /// Whether two shapes can be the same; -1 on either side is any size.
 pub fn shapes_agree(one: &[i64], other: &[i64]) -> bool {
@@ -25,7 +13,7 @@ pub fn shapes_agree(one: &[i64], other: &[i64]) -> bool {
 ///
 /// # Errors
 /// The first difference, of kind `Answer`.
-pub fn verify(answer: &Answer, expected: &[Expected]) -> Result<(), Fault> {
+pub fn verify(answer: &Answer, expected: &[TensorMetadata]) -> Result<(), Fault> {
     for wanted in expected {
         let found = answer.outputs.iter().find(|output| output.name == wanted.name);
         let found = found.ok_or_else(|| {
@@ -37,7 +25,7 @@ pub fn verify(answer: &Answer, expected: &[Expected]) -> Result<(), Fault> {
     Ok(())
 }
 
-fn verify_tensor(found: &OutputTensor, wanted: &Expected) -> Result<(), Fault> {
+fn verify_tensor(found: &OutputTensor, wanted: &TensorMetadata) -> Result<(), Fault> {
     let name = &wanted.name;
     if found.datatype != wanted.datatype {
         return Err(bad(format!("the output \"{name}\" is {}, expected {}", found.datatype, wanted.datatype)));
@@ -89,8 +77,8 @@ mod tests {
         Answer { bytes: raw.len() as u64, outputs: vec![output] }
     }
 
-    fn expected(datatype: &str, shape: &[i64]) -> [Expected; 1] {
-        [Expected { name: "y".into(), datatype: datatype.into(), shape: shape.to_vec() }]
+    fn expected(datatype: &str, shape: &[i64]) -> [TensorMetadata; 1] {
+        [TensorMetadata { name: "y".into(), datatype: datatype.into(), shape: shape.to_vec() }]
     }
 
     #[test]
@@ -112,7 +100,7 @@ mod tests {
             let fault = verify(&answer, &expected).unwrap_err();
             assert!(fault.message.contains(words), "{} lacks {words}", fault.message);
         }
-        let other = [Expected { name: "z".into(), ..expected("FP16", &[2])[0].clone() }];
+        let other = [TensorMetadata { name: "z".into(), ..expected("FP16", &[2])[0].clone() }];
         assert!(verify(&answer("FP16", &[2], b"abcd"), &other).unwrap_err().message.contains("missing"));
     }
 }

@@ -71,7 +71,7 @@ fn cell(
     mark: impl Fn(&Record) -> &'static str,
 ) -> String {
     let Some(record) = group.iter().find(|record| record.protocol == protocol) else { return "–".to_owned() };
-    let Some(number) = value(record) else { return record.status.name().replace('_', " ") };
+    let Some(number) = value(record) else { return status_words(record.status) };
     let text = format!("{}{}", mark(record), format_ms(number));
     let good = |record: &Record| record.status == Status::Ok;
     let others: Vec<f64> = group
@@ -84,23 +84,22 @@ fn cell(
     match record.status {
         Status::Ok if !others.is_empty() && others.iter().all(better) => format!("**{text}**"),
         Status::Ok => text,
-        status => format!("{text} ({})", status.name().replace('_', " ")),
+        status => format!("{text} ({})", status_words(status)),
     }
 }
 
 fn notes(run: &Run) -> String {
     let manifest = &run.manifest;
     let mut out = String::new();
-    let requests = |record: &&Record| record.requests;
-    let (least, most) =
-        (run.records.iter().map(|r| requests(&r)).min(), run.records.iter().map(|r| requests(&r)).max());
+    let requests = run.records.iter().map(|record| record.requests);
+    let (least, most) = (requests.clone().min(), requests.max());
     let _ = writeln!(
         out,
         "- {} {}, model `{}`; weights: {}.",
         escaped(&manifest.server),
         escaped(&manifest.server_version),
         escaped(&manifest.model),
-        if manifest.weights.is_empty() { "not told by the server".to_owned() } else { escaped(&manifest.weights) },
+        escaped(weights_words(&manifest.weights)),
     );
     let _ = writeln!(
         out,
@@ -132,7 +131,7 @@ fn notes(run: &Run) -> String {
             protocol_name(record.protocol),
             record.batch_size,
             processes_words(record.processes),
-            record.status.name().replace('_', " "),
+            status_words(record.status),
             if record.error_kinds.is_empty() { String::new() } else { format!("{} ", record.error_kinds) },
             escaped(&record.reason),
         );
@@ -154,6 +153,16 @@ pub fn protocol_name(protocol: Protocol) -> &'static str {
         Protocol::Http => "HTTP",
         Protocol::Grpc => "gRPC",
     }
+}
+
+/// `not run`.
+pub fn status_words(status: Status) -> String {
+    status.name().replace('_', " ")
+}
+
+/// Whose weights the model has.
+pub fn weights_words(weights: &str) -> &str {
+    if weights.is_empty() { "not told by the server" } else { weights }
 }
 
 /// `1 process`, `3 processes`.

@@ -64,10 +64,7 @@ fn newest_complete(results: &Path, scenario: &str) -> Result<Run> {
 }
 
 /// The names of the scenarios that have results, in alphabetical order.
-///
-/// # Errors
-/// The folder cannot be read.
-pub fn scenarios(results: &Path) -> Result<Vec<String>> {
+fn scenarios(results: &Path) -> Result<Vec<String>> {
     let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(folders(results)?.iter().filter_map(name).collect())
 }
@@ -88,27 +85,24 @@ fn folders(parent: &Path) -> Result<Vec<PathBuf>> {
 /// A run cannot be found or read, or the document's markers are broken; the document is then left as it was.
 pub fn command(words: &[String], document: Option<&Path>, results: &Path) -> Result<()> {
     let named = words.iter().map(|word| find(results, word)).collect::<Result<Vec<Run>>>()?;
-    let Some(document) = document else {
-        let all = if named.is_empty() { newest_of_all(results)? } else { named };
-        let sections: Vec<String> = all.iter().map(markdown::section).collect();
-        terminal::print(&sections.join("\n"));
-        return Ok(());
+    let section = |word: &String| {
+        let chosen = named.iter().rev().find(|run| run.manifest.scenario == *word);
+        chosen.map_or_else(|| find(results, word), |run| Ok(run.clone())).map(|run| markdown::section(&run))
     };
-    let text = std::fs::read_to_string(document).with_context(|| format!("cannot read {}", document.display()))?;
+    // no word stands for all scenarios
     let render = |words: &[&str]| {
-        let scenarios;
-        let words = if words.is_empty() {
-            scenarios = self::scenarios(results)?;
-            scenarios.iter().map(String::as_str).collect()
-        } else {
-            words.to_vec()
-        };
-        let section = |word: &&str| {
-            let chosen = named.iter().rev().find(|run| run.manifest.scenario == **word);
-            chosen.map_or_else(|| find(results, word), |run| Ok(run.clone())).map(|run| markdown::section(&run))
+        let words = match words {
+            [] => scenarios(results)?,
+            words => words.iter().map(|word| (*word).to_owned()).collect(),
         };
         Ok(words.iter().map(section).collect::<Result<Vec<String>>>()?.join("\n"))
     };
+    let Some(document) = document else {
+        let sections: Vec<String> = named.iter().map(markdown::section).collect();
+        terminal::print(&if named.is_empty() { render(&[])? } else { sections.join("\n") });
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(document).with_context(|| format!("cannot read {}", document.display()))?;
     let spliced = splice::splice(&text, render).with_context(|| document.display().to_string())?;
     if spliced != text {
         file::replace(document, spliced.as_bytes())?;
@@ -119,8 +113,4 @@ pub fn command(words: &[String], document: Option<&Path>, results: &Path) -> Res
         if spliced == text { "nothing to change" } else { "tables made anew" }
     ));
     Ok(())
-}
-
-fn newest_of_all(results: &Path) -> Result<Vec<Run>> {
-    scenarios(results)?.iter().map(|scenario| newest_complete(results, scenario)).collect()
 }

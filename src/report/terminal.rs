@@ -45,7 +45,7 @@ pub fn plan(scenario: &Scenario, plan: &Plan) {
             size(scenario.request_bytes(first.batch_size))
         );
         for case in &group.cases {
-            let requests = group.rounds.iter().map(|round| round.iterations).sum::<u64>() * u64::from(case.processes);
+            let requests = group.iterations() * u64::from(case.processes);
             println!("  {:4}  {requests} requests to {}", case.protocol.name(), scenario.server.address(case.protocol));
         }
         let orders = group.rounds.iter().map(|round| {
@@ -102,9 +102,8 @@ pub struct Progress {
 impl Progress {
     /// Says what is about to be measured, and draws an empty bar.
     pub fn new(scenario: &Scenario, plan: &Plan, manifest: &Manifest) -> Self {
-        let weights = if manifest.weights.is_empty() { "not told by the server" } else { &manifest.weights };
         say(&format!("{}: {} {}, model {}", scenario.name, manifest.server, manifest.server_version, manifest.model));
-        say(&format!("{}: weights: {weights}", scenario.name));
+        say(&format!("{}: weights: {}", scenario.name, markdown::weights_words(&manifest.weights)));
         let capped = scenario.load.cap.is_some();
         let total = plan.groups.iter().map(|group| group_work(group, capped)).sum();
         let bar = ProgressBar::with_draw_target(Some(total), draw_target());
@@ -165,7 +164,7 @@ impl Progress {
         };
         let line = match record.status {
             Status::Ok => format!("{place}: {numbers}"),
-            status => format!("{place}: {}: {} ({numbers})", status.name().replace('_', " "), record.reason),
+            status => format!("{place}: {}: {} ({numbers})", markdown::status_words(status), record.reason),
         };
         if self.bar.is_hidden() {
             say(&line);

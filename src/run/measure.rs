@@ -11,15 +11,19 @@ use tokio::sync::watch;
 use super::folder::Folder;
 use crate::plan::{Case, Group, Round};
 use crate::preflight::expected_for;
-use crate::protocol::verify::Expected;
+use crate::protocol::control::TensorMetadata;
 use crate::record::{BlockRecord, Latencies, Manifest, Record, Status, case_name, error_kinds, utc};
 use crate::recorder::Recorder;
 use crate::scenario::Scenario;
+use crate::worker::child::FAILURES_IN_A_ROW;
 use crate::worker::message::Order;
 use crate::worker::pool::{BlockOutcome, Pool, PoolError};
 
 /// `--quick`: the longest warmup of a worker.
 const QUICK_WARMUP: Duration = Duration::from_millis(500);
+
+/// Why a case was not measured, or not to its end, after Ctrl-C.
+pub const STOPPED: &str = "the run was stopped by the user";
 
 /// What is told while a group is measured.
 pub trait Listener {
@@ -36,7 +40,7 @@ pub struct Context<'a> {
     /// The scenario.
     pub scenario: &'a Scenario,
     /// The outputs as the model describes them.
-    pub outputs: &'a [Expected],
+    pub outputs: &'a [TensorMetadata],
     /// The run's manifest, whose fields are repeated in rows.
     pub manifest: &'a Manifest,
     /// Where results go.
@@ -186,7 +190,8 @@ impl Running {
         let words = outcome.example.map(|fault| fault.message);
         if outcome.gave_up {
             let last = words.clone().unwrap_or_default();
-            self.ended_early = Some((Status::Failed, format!("given up after 10 failures in a row: {last}")));
+            self.ended_early =
+                Some((Status::Failed, format!("given up after {FAILURES_IN_A_ROW} failures in a row: {last}")));
             self.pool = None;
         }
         self.example = self.example.take().or(words);
@@ -196,10 +201,8 @@ impl Running {
     fn end(&mut self, error: PoolError) {
         self.pool = None;
         self.ended_early = Some(match error {
-            PoolError::Interrupted if self.blocks == 0 => {
-                (Status::NotRun, "the run was stopped by the user".to_owned())
-            }
-            PoolError::Interrupted => (Status::Interrupted, "the run was stopped by the user".to_owned()),
+            PoolError::Interrupted if self.blocks == 0 => (Status::NotRun, STOPPED.to_owned()),
+            PoolError::Interrupted => (Status::Interrupted, STOPPED.to_owned()),
             PoolError::Failed(fault) => (Status::Failed, fault.message),
         });
     }
@@ -211,10 +214,9 @@ impl Running {
             None => (Status::Ok, String::new()),
         };
         let latencies = Latencies(&self.recorder);
-        let iterations: u64 = group.rounds.iter().map(|round| round.iterations).sum();
         Record {
             reason,
-            requests_planned: iterations * u64::from(self.case.processes),
+            requests_planned: group.iterations() * u64::from(self.case.processes),
             requests: self.recorder.count(),
             errors: self.recorder.error_count(),
             error_kinds: error_kinds(self.recorder.errors()),
@@ -239,10 +241,9 @@ impl Running {
 
 /// The row of a case that was not begun.
 pub fn not_run(context: &Context<'_>, group: &Group, case: &Case, reason: &str) -> Record {
-    let iterations: u64 = group.rounds.iter().map(|round| round.iterations).sum();
     Record {
         reason: reason.to_owned(),
-        requests_planned: iterations * u64::from(case.processes),
+        requests_planned: group.iterations() * u64::from(case.processes),
         ..empty_record(context, case, Status::NotRun)
     }
 }
@@ -288,7 +289,7 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
 }
 
 /// What the workers of a case are told.
-pub fn order(scenario: &Scenario, outputs: &[Expected], case: &Case) -> Order {
+pub fn order(scenario: &Scenario, outputs: &[TensorMetadata], case: &Case) -> Order {
     Order {
         protocol: case.protocol,
         address: scenario.server.address(case.protocol).to_owned(),

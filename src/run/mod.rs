@@ -16,8 +16,7 @@ use crate::environment::Environment;
 use crate::plan::{Case, Group, Plan};
 use crate::preflight;
 use crate::protocol::Fault;
-use crate::protocol::control::{Control, Counts, ModelConfig};
-use crate::protocol::verify::Expected;
+use crate::protocol::control::{Control, Counts, ModelConfig, ModelMetadata, ServerMetadata, TensorMetadata};
 use crate::record::{CountCheck, Manifest, Record, State, Status, utc};
 use crate::report;
 use crate::report::terminal::{Progress, say};
@@ -80,7 +79,6 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     }
     let stop = stop_on_ctrl_c();
     let mut worst = Outcome::Complete;
-    let mut failure = None;
     let mut runs = Vec::new();
     for (plan, scenario) in &scenarios {
         if *stop.borrow() {
@@ -98,26 +96,23 @@ pub async fn run(options: &Options) -> Result<Outcome> {
             // the other scenarios may be fine
             Err(error) => {
                 say(&format!("error: {}: {error:#}", scenario.file.display()));
-                failure = Some(error.context(format!("{} could not be run", scenario.file.display())));
+                worst = worst.max(Outcome::Incomplete);
             }
         }
     }
     for run in &runs {
         report::terminal::run(run)?;
     }
-    match failure {
-        Some(_) if worst != Outcome::Interrupted => Ok(Outcome::Incomplete),
-        _ => Ok(worst),
-    }
+    Ok(worst)
 }
 
 /// A server that was found to agree with a scenario.
 struct Ready {
     control: Control,
-    server: crate::protocol::control::ServerMetadata,
-    metadata: crate::protocol::control::ModelMetadata,
+    server: ServerMetadata,
+    metadata: ModelMetadata,
     config: Option<ModelConfig>,
-    outputs: Vec<Expected>,
+    outputs: Vec<TensorMetadata>,
 }
 
 /// Reaches the server over every protocol of the scenario, and checks that the two agree.
@@ -198,11 +193,8 @@ async fn measure(
     for group in &plan.groups {
         let context =
             measure::Context { scenario, outputs: &ready.outputs, manifest: &manifest, folder: &folder, stop };
-        let unreachable = if *stop.borrow() {
-            Some("the run was stopped by the user".to_owned())
-        } else {
-            unreachable(scenario, stop).await
-        };
+        let unreachable =
+            if *stop.borrow() { Some(measure::STOPPED.to_owned()) } else { unreachable(scenario, stop).await };
         let records = match unreachable {
             Some(reason) => group.cases.iter().map(|case| measure::not_run(&context, group, case, &reason)).collect(),
             None => {

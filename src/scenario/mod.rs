@@ -94,6 +94,13 @@ pub struct Input {
     pub data: Source,
 }
 
+impl Input {
+    /// Bytes of the tensor without the batch dimension; it fits, or the scenario would not have been read.
+    fn item_bytes(&self) -> u64 {
+        self.shape.iter().map(|size| *size as u64).product::<u64>() * self.datatype.generated_size() as u64
+    }
+}
+
 /// A protocol of the KServe v2 standard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -135,6 +142,47 @@ pub struct Matrix {
     pub concurrency: Vec<u32>,
     /// Points of the matrix to leave out.
     pub exclude: Vec<Exclude>,
+}
+
+/// Points of the matrix that differ in protocol alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Point {
+    pub batch_size: u32,
+    pub processes: u32,
+    pub concurrency: u32,
+    /// Those that are not left out, at least one.
+    pub protocols: Vec<Protocol>,
+}
+
+impl Matrix {
+    /// What is left to measure, in the order of the axes: batch size, processes, concurrency.
+    pub fn points(&self) -> Vec<Point> {
+        let mut points = Vec::new();
+        for &batch_size in &self.batch_sizes {
+            for &processes in &self.processes {
+                for &concurrency in &self.concurrency {
+                    let measured = |protocol: &Protocol| !self.excludes(*protocol, batch_size, processes, concurrency);
+                    let protocols: Vec<Protocol> = self.protocols.iter().copied().filter(measured).collect();
+                    if !protocols.is_empty() {
+                        points.push(Point { batch_size, processes, concurrency, protocols });
+                    }
+                }
+            }
+        }
+        points
+    }
+
+    /// Whether the point is left out.
+    pub fn excludes(&self, protocol: Protocol, batch_size: u32, processes: u32, concurrency: u32) -> bool {
+        let hit = |list: &[u32], value: u32| list.is_empty() || list.contains(&value);
+        self.exclude.iter().any(|exclude| {
+            (exclude.protocols.is_empty() || exclude.protocols.contains(&protocol))
+                && hit(&exclude.batch_sizes, batch_size)
+                && hit(&exclude.processes, processes)
+                && hit(&exclude.concurrency, concurrency)
+        })
+    }
 }
 
 /// Points to leave out: those that have one of the values on every axis listed. An empty list means any value.
@@ -253,9 +301,6 @@ impl Scenario {
 
     /// Bytes of the input tensors of one request.
     pub fn request_bytes(&self, batch_size: u32) -> u64 {
-        let bytes = |input: &Input| {
-            input.shape.iter().map(|d| *d as u64).product::<u64>() * input.datatype.generated_size() as u64
-        };
-        self.inputs.iter().map(bytes).sum::<u64>() * u64::from(batch_size)
+        self.inputs.iter().map(Input::item_bytes).sum::<u64>() * u64::from(batch_size)
     }
 }

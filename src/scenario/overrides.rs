@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::without_secrets;
-use super::validate::{BATCH_SIZES, ITERATIONS, PROCESSES, WARMUP, check_address};
+use super::validate::{BATCH_SIZES, ITERATIONS, PROCESSES, REQUEST_BYTES_MAX, WARMUP, check_address};
 use super::{Protocol, Scenario};
 
 /// `--quick`: the measuring time of a case.
@@ -44,8 +44,7 @@ impl Scenario {
         }
         if !overrides.batch_sizes.is_empty() {
             if !self.model.batching && overrides.batch_sizes != [1] {
-                let list: Vec<String> = overrides.batch_sizes.iter().map(u32::to_string).collect();
-                let given = list.join(",");
+                let given = listed(&overrides.batch_sizes);
                 return Err(format!(
                     "--batch-sizes {given}: the scenario says `batching = false`: leave the option out"
                 ));
@@ -56,9 +55,8 @@ impl Scenario {
             self.matrix.processes = self.checked_axis("--processes", &overrides.processes, PROCESSES)?;
         }
         if !overrides.protocols.is_empty() {
-            let names: Vec<&str> = overrides.protocols.iter().map(|protocol| protocol.name()).collect();
             self.matrix.protocols = distinct("--protocols", &overrides.protocols)?;
-            self.overridden.push(format!("--protocols {}", names.join(",")));
+            self.overridden.push(format!("--protocols {}", listed(&overrides.protocols)));
         }
         self.override_addresses(overrides)?;
         if overrides.quick {
@@ -66,13 +64,13 @@ impl Scenario {
             self.load.blocks = self.load.blocks.min(QUICK_BLOCKS);
             self.overridden.push("--quick".to_owned());
         }
-        if self.matrix.is_empty() {
+        if self.matrix.points().is_empty() {
             return Err(
                 "the options leave only cases that [matrix] exclude leaves out: change one of the two".to_owned()
             );
         }
         let batch = self.matrix.batch_sizes.iter().copied().max().unwrap_or(1);
-        if self.request_bytes(batch) > i32::MAX as u64 {
+        if self.request_bytes(batch) > REQUEST_BYTES_MAX {
             return Err(format!("--batch-sizes {batch}: a request would be larger than 2 GiB: choose a smaller batch"));
         }
         Ok(self)
@@ -127,10 +125,14 @@ impl Scenario {
                 range.end()
             ));
         }
-        let list: Vec<String> = values.iter().map(u32::to_string).collect();
-        self.overridden.push(format!("{option} {}", list.join(",")));
+        self.overridden.push(format!("{option} {}", listed(values)));
         distinct(option, values)
     }
+}
+
+/// Values as an option takes them: `1,4,8`.
+fn listed<T: Display>(values: &[T]) -> String {
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn distinct<T: Copy + PartialEq + Display>(option: &str, values: &[T]) -> Result<Vec<T>, String> {

@@ -26,7 +26,7 @@ const SEED: RangeInclusive<i64> = 0..=i64::MAX;
 const DIMENSION: RangeInclusive<i64> = 1..=i64::MAX;
 
 /// A protobuf message, and so a gRPC request, holds at most this many bytes; HTTP is held to the same, to compare.
-const REQUEST_BYTES_MAX: u64 = i32::MAX as u64;
+pub(super) const REQUEST_BYTES_MAX: u64 = i32::MAX as u64;
 
 pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let file = DeTable::parse(document.text).map_err(|error| syntax::explain(document, &error))?;
@@ -171,7 +171,7 @@ fn matrix(document: &Document<'_>, wire: &Spanned<wire::Matrix>) -> Checked<Matr
             })?,
         };
         matrix.exclude.push(exclude);
-        if matrix.is_empty() {
+        if matrix.points().is_empty() {
             let help = "leave some of the matrix to measure; an empty exclude leaves nothing";
             return Err(document.error(
                 spanned.span(),
@@ -262,8 +262,7 @@ fn request_fits(
     let batch = matrix.batch_sizes.iter().copied().max().unwrap_or(1);
     let mut total = 0_u64;
     for (input, spanned) in inputs.iter().zip(wire.get_ref()) {
-        let item = element_count(&input.shape).unwrap_or(usize::MAX) as u64 * input.datatype.generated_size() as u64;
-        total = total.saturating_add(item.saturating_mul(batch.into()));
+        total = total.saturating_add(input.item_bytes().saturating_mul(batch.into()));
         if total > REQUEST_BYTES_MAX {
             return Err(document.error(
                 spanned.get_ref().shape.span(),
@@ -418,28 +417,4 @@ fn safe_name(file: &Path) -> String {
         stem.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' }).collect();
     let safe = safe.trim_start_matches(['.', '-']);
     if safe.is_empty() { "scenario".to_owned() } else { safe.to_owned() }
-}
-
-impl Matrix {
-    /// Whether the point is left out.
-    pub fn excludes(&self, protocol: Protocol, batch_size: u32, processes: u32, concurrency: u32) -> bool {
-        let hit = |list: &[u32], value: u32| list.is_empty() || list.contains(&value);
-        self.exclude.iter().any(|exclude| {
-            (exclude.protocols.is_empty() || exclude.protocols.contains(&protocol))
-                && hit(&exclude.batch_sizes, batch_size)
-                && hit(&exclude.processes, processes)
-                && hit(&exclude.concurrency, concurrency)
-        })
-    }
-
-    /// Whether nothing is left to measure.
-    pub fn is_empty(&self) -> bool {
-        !self.protocols.iter().any(|protocol| {
-            self.batch_sizes.iter().any(|batch| {
-                self.processes.iter().any(|processes| {
-                    self.concurrency.iter().any(|depth| !self.excludes(*protocol, *batch, *processes, *depth))
-                })
-            })
-        })
-    }
 }

@@ -21,7 +21,7 @@ use crate::scenario::Protocol;
 use crate::tensor::Datatype;
 
 /// A server that fails this often in a row is not asked again in the same block.
-const FAILURES_IN_A_ROW: u32 = 10;
+pub const FAILURES_IN_A_ROW: u32 = 10;
 
 /// The first answer may meet a server that fails now and then.
 const VERIFY_ATTEMPTS: u32 = 3;

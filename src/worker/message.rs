@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::verify::Expected;
+use crate::protocol::control::TensorMetadata;
 use crate::protocol::{Fault, Request};
 use crate::recorder::RecorderWire;
 use crate::scenario::{Input, Model, Protocol};
@@ -29,7 +29,7 @@ pub struct Order {
     pub model: Model,
     pub inputs: Vec<Input>,
     /// The outputs to ask for, and what they have to look like.
-    pub outputs: Vec<Expected>,
+    pub outputs: Vec<TensorMetadata>,
     pub batch_size: u32,
     /// Requests in flight, each on a connection of its own.
     pub concurrency: u32,

@@ -143,9 +143,7 @@ impl Pool {
         }
         Ok(outcome)
     }
-}
 
-impl Pool {
     /// Lets the workers end in order, and waits for them; one that does not is killed.
     pub async fn stop(self) {
         let workers = self.workers.into_iter().map(async |worker| {
@@ -215,7 +213,7 @@ impl Worker {
     }
 
     async fn how_it_died(&mut self) -> String {
-        let status = match timeout(Duration::from_secs(5), self.child.wait()).await {
+        let status = match timeout(ENDING, self.child.wait()).await {
             Ok(Ok(status)) => status.to_string(),
             _ => {
                 let _ = self.child.kill().await;
