@@ -299,6 +299,8 @@ fn a_run_can_be_reported_again_and_names_what_it_measured() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&report.stdout).trim(), String::from_utf8_lossy(&output.stdout).trim());
+    // the scenario asks for ten blocks, three iterations fill three
+    assert!(String::from_utf8_lossy(&output.stdout).contains("HTTP and gRPC interleaved in 3 blocks"));
     let protocols: Vec<Protocol> = case.records().iter().map(|record| record.protocol).collect();
     assert_eq!(protocols, [Protocol::Http, Protocol::Grpc]);
     let histograms = fs::read_to_string(case.newest().unwrap().join("histograms.hlog")).unwrap();

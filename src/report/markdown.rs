@@ -101,10 +101,16 @@ fn notes(run: &Run) -> String {
         escaped(&manifest.model),
         escaped(weights_words(&manifest.weights)),
     );
+    // what was measured, which few iterations or an early end make less than what was asked for
+    let blocks = run.records.iter().map(|record| record.blocks).max().unwrap_or(0);
+    let protocols: Vec<&str> = distinct(run, |record| record.protocol).into_iter().map(protocol_name).collect();
+    let interleaved = if protocols.len() > 1 { " interleaved" } else { "" };
     let _ = writeln!(
         out,
-        "- {} iterations a process, {} before them to warm up; HTTP and gRPC interleaved in {} blocks; closed loop.",
-        manifest.iterations, manifest.warmup, manifest.blocks,
+        "- {} iterations a process, {} before them to warm up; {}{interleaved} in {blocks} blocks; closed loop.",
+        manifest.iterations,
+        manifest.warmup,
+        protocols.join(" and "),
     );
     if let (Some(cap), Some(least), Some(most)) = (manifest.cap_s, least, most) {
         let _ = writeln!(out, "- Quick run: a case ends after about {cap} s; {least} to {most} requests a case.");
