@@ -1,47 +1,20 @@
 //! Compiles `proto/` in pure Rust (no protoc to install) and records the git revision of the build.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-/// The messages that `protocol::control` turns into the JSON the HTTP endpoints give, so that one reader serves both.
-const READ_AS_JSON: &[&str] = &[
-    "ServerMetadataResponse",
-    "ModelMetadataResponse",
-    "ModelMetadataResponse.TensorMetadata",
-    "ModelConfig",
-    "ModelInput",
-    "ModelOutput",
-    "ModelInstanceGroup",
-    "ModelDynamicBatching",
-    "ModelTransactionPolicy",
-    "ModelParameter",
-    "ModelResponseCache",
-    "ModelStatisticsResponse",
-    "ModelStatistics",
-    "InferStatistics",
-    "InferBatchStatistics",
-    "StatisticDuration",
-];
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = protox::compile(["inference.proto", "onnx.proto"], ["proto"])?;
-    let mut config = tonic_prost_build::configure().build_server(false).build_transport(false);
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).open_files(["inference.proto", "onnx.proto"])?;
+    // the names of all fields, for what is read and written as text or JSON
+    let descriptors = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
+    std::fs::write(descriptors, compiler.encode_file_descriptor_set())?;
+    let mut names = prost_build::Config::new();
+    names.enable_type_names();
     // tensors are handed on without copying
-    config = config.bytes(".inference.ModelInferRequest.raw_input_contents");
-    config = config.bytes(".inference.ModelInferResponse.raw_output_contents");
-    for message in READ_AS_JSON {
-        config = config.message_attribute(format!("inference.{message}"), "#[derive(serde::Serialize)]");
-    }
-    for (field, reader) in [
-        ("ModelInput.data_type", "data_type_name"),
-        ("ModelOutput.data_type", "data_type_name"),
-        ("ModelInstanceGroup.kind", "instance_kind_name"),
-    ] {
-        config = config.field_attribute(
-            format!("inference.{field}"),
-            format!("#[serde(serialize_with = \"crate::proto::{reader}\")]"),
-        );
-    }
-    config.compile_fds(files)?;
+    names.bytes([".inference.ModelInferRequest.raw_input_contents", ".inference.ModelInferResponse.raw_output_contents"]);
+    let services = tonic_prost_build::configure().build_transport(false);
+    services.compile_fds_with_config(compiler.file_descriptor_set(), names)?;
     println!("cargo:rerun-if-changed=proto");
 
     // A build without .git, as in the container image, is told its revision.

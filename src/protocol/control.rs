@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use prost::{Message, Name};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -255,8 +256,8 @@ fn too_late() -> Fault {
     Fault::new(FaultKind::Timeout, format!("no answer within {} s", PATIENCE.as_secs()))
 }
 
-fn to_json(message: &impl Serialize) -> Result<Value, Fault> {
-    serde_json::to_value(message).map_err(|error| Fault::new(FaultKind::Answer, error.to_string()))
+fn to_json<M: Message + Name>(message: &M) -> Result<Value, Fault> {
+    proto::to_json(message).map_err(|error| Fault::new(FaultKind::Answer, format!("{error:#}")))
 }
 
 fn read<T: DeserializeOwned>(json: Value) -> Result<T, Fault> {
