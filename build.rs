@@ -17,6 +17,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     services.compile_fds_with_config(compiler.file_descriptor_set(), names)?;
     println!("cargo:rerun-if-changed=proto");
 
+    // the embedded server names its engine
+    let lock = std::fs::read_to_string("Cargo.lock")?;
+    let rten = lock.split("[[package]]").find(|package| package.contains("name = \"rten\"\n"));
+    let version = rten.and_then(|package| package.split("version = \"").nth(1)?.split('"').next()).unwrap_or("?");
+    println!("cargo:rustc-env=RTEN_VERSION={version}");
+    println!("cargo:rerun-if-changed=Cargo.lock");
+
     // A build without .git, as in the container image, is told its revision.
     let told = std::env::var("RUNNER_GIT_REVISION").ok().filter(|revision| !revision.is_empty());
     let revision = told.or_else(|| git(&["rev-parse", "--short=12", "HEAD"])).unwrap_or_else(|| "unknown".to_owned());

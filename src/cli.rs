@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::embedded;
 use crate::run::{Mode, Options};
 use crate::scenario::{Overrides, Protocol};
 
@@ -34,6 +35,8 @@ pub enum Command {
     /// Get the model files of a scenario
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// The embedded server: serves a model repository over HTTP and gRPC, without Triton
+    Serve(ServeArguments),
     /// A worker process, as a run starts it
     #[command(hide = true)]
     Worker,
@@ -101,6 +104,31 @@ pub struct ReportArguments {
     pub results: PathBuf,
 }
 
+#[derive(Args, Debug)]
+pub struct ServeArguments {
+    /// Folder of the models
+    #[arg(long, value_name = "DIR", default_value = "model_repository")]
+    pub model_repository: PathBuf,
+    /// Prefer configs/NAME.pbtxt of a model to its config.pbtxt
+    #[arg(long, value_name = "NAME")]
+    pub model_config_name: Option<String>,
+    /// Load this model alone; may be given several times [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub load_model: Vec<String>,
+    /// Address of HTTP; port 0 is one that is free
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8000")]
+    pub http: String,
+    /// Address of gRPC; port 0 is one that is free
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8001")]
+    pub grpc: String,
+    /// Write how long every request took, as the server saw it
+    #[arg(long, value_name = "FILE")]
+    pub request_log: Option<PathBuf>,
+    /// End when standard input does, as the server of a run does
+    #[arg(long, hide = true)]
+    pub until_input_ends: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum ModelsCommand {
     /// Download the published weights, after showing their licence
@@ -128,6 +156,19 @@ pub enum ModelsCommand {
         #[arg(long, value_name = "DIR", default_value = "model_repository")]
         model_repository: PathBuf,
     },
+}
+
+impl From<ServeArguments> for embedded::Options {
+    fn from(arguments: ServeArguments) -> Self {
+        embedded::Options {
+            model_repository: arguments.model_repository,
+            model_config_name: arguments.model_config_name,
+            load_models: arguments.load_model,
+            http: arguments.http,
+            grpc: arguments.grpc,
+            request_log: arguments.request_log,
+        }
+    }
 }
 
 impl From<RunArguments> for Options {

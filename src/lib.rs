@@ -24,6 +24,7 @@
 //! `tests/arrows.rs` keeps these walls.
 
 pub mod cli;
+pub mod embedded;
 pub mod environment;
 pub mod file;
 pub mod models;

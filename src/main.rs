@@ -27,6 +27,14 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
             runtime()?.block_on(run::run(&cli.run.into()))
         }
         Some(Command::Worker) => worker::child::run().map(|()| Outcome::Complete),
+        Some(Command::Serve(arguments)) => {
+            let until_input_ends = arguments.until_input_ends;
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(run::serve::serve(arguments.into(), until_input_ends))?;
+            // threads that read standard input or execute a model are not waited for
+            runtime.shutdown_background();
+            Ok(Outcome::Complete)
+        }
         Some(Command::Report(arguments)) => {
             report::command(&arguments.runs, arguments.splice.as_deref(), &arguments.results)
                 .map(|()| Outcome::Complete)

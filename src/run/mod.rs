@@ -3,6 +3,7 @@
 mod folder;
 pub mod install;
 mod measure;
+pub mod serve;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

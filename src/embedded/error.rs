@@ -1,0 +1,84 @@
+//! What a request or a model can be refused for: Triton's error codes, and what they are over HTTP and gRPC.
+
+use std::fmt;
+
+use http::StatusCode;
+use tonic::Code as GrpcCode;
+
+/// Triton's kinds of error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// A request that cannot be right.
+    InvalidArgument,
+    /// No such model, version or endpoint.
+    NotFound,
+    /// A model that is there but cannot be used now.
+    Unavailable,
+    /// Something this server does not offer.
+    Unsupported,
+    /// Everything else; also, as in Triton, JSON that cannot be read.
+    Internal,
+}
+
+/// An error with its kind, in words for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The kind.
+    pub code: Code,
+    /// What is wrong, with the name and the value.
+    pub message: String,
+}
+
+impl Error {
+    /// Of a kind, in words.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Error { code, message: message.into() }
+    }
+
+    /// [`Code::InvalidArgument`].
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Error::new(Code::InvalidArgument, message)
+    }
+
+    /// [`Code::Unsupported`].
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Error::new(Code::Unsupported, message)
+    }
+
+    /// [`Code::Internal`].
+    pub fn internal(message: impl Into<String>) -> Self {
+        Error::new(Code::Internal, message)
+    }
+
+    /// The HTTP status.
+    pub fn http_status(&self) -> StatusCode {
+        match self.code {
+            Code::InvalidArgument => StatusCode::BAD_REQUEST,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Code::Unsupported => StatusCode::NOT_IMPLEMENTED,
+            Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        let code = match error.code {
+            Code::InvalidArgument => GrpcCode::InvalidArgument,
+            Code::NotFound => GrpcCode::NotFound,
+            Code::Unavailable => GrpcCode::Unavailable,
+            Code::Unsupported => GrpcCode::Unimplemented,
+            Code::Internal => GrpcCode::Internal,
+        };
+        tonic::Status::new(code, error.message)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,271 @@
+//! The body of an HTTP request to infer and of its answer: JSON, and behind it the raw tensors of the binary extension.
+
+use std::ops::Range;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Map, Value, json};
+
+use super::error::Error;
+use super::infer::{Answer, Request, Tensor, texts};
+use super::repository::Model;
+use crate::tensor::{Datatype, element_count};
+
+/// What of an answer goes behind its JSON, as raw bytes.
+#[derive(Debug, Default)]
+pub struct Binary {
+    all: bool,
+    outputs: Vec<(String, bool)>,
+}
+
+/// An answer's body.
+pub struct Body {
+    /// JSON, then raw tensors.
+    pub bytes: Bytes,
+    /// Length of the JSON, where raw tensors follow.
+    pub json_length: Option<usize>,
+}
+
+/// Reads the body of a request; `json_length` is that of the header `Inference-Header-Content-Length`.
+///
+/// # Errors
+/// Not the JSON of a request, or raw data that is not as long as it says; in the words of Triton.
+pub fn request(body: &Bytes, json_length: Option<usize>) -> Result<(Request, Binary), Error> {
+    let json_length = json_length.unwrap_or(body.len());
+    if json_length == 0 || json_length > body.len() {
+        let words = format!("inference header size should be in range (0, {}), got: {json_length}", body.len());
+        return Err(Error::invalid(words));
+    }
+    let root: Value = serde_json::from_slice(&body[..json_length])
+        .map_err(|error| Error::internal(format!("failed to parse the request JSON buffer: {error}")))?;
+    let mut raw = json_length..body.len();
+    let mut inputs = Vec::new();
+    for item in array(&root, "inputs")? {
+        inputs.push(input(item, body, &mut raw)?);
+    }
+    if !raw.is_empty() {
+        let words = format!("unexpected additional input data: {} bytes more than the inputs name", raw.len());
+        return Err(Error::invalid(words));
+    }
+    let mut binary = Binary {
+        all: flag(root.get("parameters"), "binary_data_output")?.unwrap_or(false),
+        outputs: Vec::new(),
+    };
+    let mut outputs = Vec::new();
+    if root.get("outputs").is_some() {
+        for item in array(&root, "outputs")? {
+            let name = text(item, "name")?;
+            let parameters = item.get("parameters");
+            offered(parameters)?;
+            let raw = flag(parameters, "binary_data")?.unwrap_or(binary.all);
+            binary.outputs.push((name.clone(), raw));
+            outputs.push(name);
+        }
+    }
+    let id = if root.get("id").is_some() { text(&root, "id")? } else { String::new() };
+    no_sequence(root.get("parameters"))?;
+    Ok((Request { id, inputs, outputs }, binary))
+}
+
+fn input(item: &Value, body: &Bytes, raw: &mut Range<usize>) -> Result<Tensor, Error> {
+    let name = text(item, "name")?;
+    let datatype = text(item, "datatype")?;
+    let mut shape = Vec::new();
+    for side in array(item, "shape")? {
+        let side = side.as_u64().and_then(|side| usize::try_from(side).ok());
+        shape.push(side.ok_or_else(|| unreadable("shape", "attempt to access JSON non-unsigned-integer as unsigned-integer"))?);
+    }
+    let datatype: Datatype =
+        datatype.parse().map_err(|()| Error::invalid(format!("invalid datatype for input {name}")))?;
+    let parameters = item.get("parameters");
+    offered(parameters)?;
+    let binary_size = parameters.and_then(|parameters| parameters.get("binary_data_size"));
+    let data = match (item.get("data"), binary_size) {
+        (None, Some(size)) => {
+            let size = size.as_u64().and_then(|size| usize::try_from(size).ok()).ok_or_else(|| {
+                unreadable("binary_data_size", "attempt to access JSON non-unsigned-integer as unsigned-integer")
+            })?;
+            if size > raw.len() {
+                return Err(Error::invalid(format!(
+                    "unexpected size for input '{name}': binary_data_size is {size}, but only {} bytes follow",
+                    raw.len()
+                )));
+            }
+            let share = raw.start..raw.start + size;
+            raw.start = share.end;
+            body.slice(share)
+        }
+        (Some(data), None) => typed(&name, datatype, &shape, data)?,
+        (given, _) => {
+            let what = if given.is_some() { "more than one field is set" } else { "no field is set" };
+            return Err(Error::invalid(format!(
+                "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', \
+                 'shared_memory_region' in 'parameters'. But {what}"
+            )));
+        }
+    };
+    Ok(Tensor { name, datatype, shape, data })
+}
+
+/// The bytes of a JSON tensor, flat or nested.
+fn typed(name: &str, datatype: Datatype, shape: &[usize], data: &Value) -> Result<Bytes, Error> {
+    if matches!(datatype, Datatype::Fp16 | Datatype::Bf16) {
+        return Err(Error::invalid(format!(
+            "receiving {datatype} data via JSON is not supported. Please use the binary data format for input {name}"
+        )));
+    }
+    let mut bytes = BytesMut::new();
+    let mut count = 0;
+    put(&mut bytes, &mut count, datatype, data)?;
+    if element_count(shape) != Some(count) {
+        return Err(unreadable("data", "Shape does not match true shape of 'data' field"));
+    }
+    Ok(bytes.freeze())
+}
+
+fn put(bytes: &mut BytesMut, count: &mut usize, datatype: Datatype, data: &Value) -> Result<(), Error> {
+    if let Value::Array(items) = data {
+        return items.iter().try_for_each(|item| put(bytes, count, datatype, item));
+    }
+    *count += 1;
+    let wrong = |kind: &str| unreadable("data", &format!("attempt to access JSON non-{kind} as {kind}"));
+    let signed = || data.as_i64().ok_or_else(|| wrong("integer"));
+    let unsigned = || data.as_u64().ok_or_else(|| wrong("unsigned-integer"));
+    let float = || data.as_f64().ok_or_else(|| wrong("number"));
+    let beyond = |_| unreadable("data", &format!("{data} is beyond {datatype}"));
+    match datatype {
+        Datatype::Bool => bytes.put_u8(u8::from(data.as_bool().ok_or_else(|| wrong("boolean"))?)),
+        Datatype::Uint8 => bytes.put_u8(unsigned()?.try_into().map_err(beyond)?),
+        Datatype::Uint16 => bytes.put_u16_le(unsigned()?.try_into().map_err(beyond)?),
+        Datatype::Uint32 => bytes.put_u32_le(unsigned()?.try_into().map_err(beyond)?),
+        Datatype::Uint64 => bytes.put_u64_le(unsigned()?),
+        Datatype::Int8 => bytes.put_i8(signed()?.try_into().map_err(beyond)?),
+        Datatype::Int16 => bytes.put_i16_le(signed()?.try_into().map_err(beyond)?),
+        Datatype::Int32 => bytes.put_i32_le(signed()?.try_into().map_err(beyond)?),
+        Datatype::Int64 => bytes.put_i64_le(signed()?),
+        Datatype::Fp32 => bytes.put_f32_le(float()? as f32),
+        Datatype::Fp64 => bytes.put_f64_le(float()?),
+        Datatype::Bytes => {
+            let text = data.as_str().ok_or_else(|| wrong("string"))?;
+            bytes.put_u32_le(u32::try_from(text.len()).map_err(beyond)?);
+            bytes.put_slice(text.as_bytes());
+        }
+        Datatype::Fp16 | Datatype::Bf16 => return Err(wrong("binary data")),
+    }
+    Ok(())
+}
+
+/// Writes the body of an answer.
+///
+/// # Errors
+/// An output that JSON cannot hold and that was not asked for as raw bytes.
+pub fn answer(model: &Model, id: &str, answer: Answer, binary: &Binary) -> Result<Body, Error> {
+    let mut outputs = Vec::with_capacity(answer.outputs.len());
+    let mut raw = Vec::new();
+    for tensor in answer.outputs {
+        let asked = binary.outputs.iter().find(|(name, _)| *name == tensor.name).map(|(_, raw)| *raw);
+        let mut output = json!({"name": tensor.name, "datatype": tensor.datatype.name(), "shape": tensor.shape});
+        if asked.unwrap_or(binary.all) {
+            output["parameters"] = json!({"binary_data_size": tensor.data.len()});
+            raw.push(tensor.data);
+        } else {
+            output["data"] = Value::Array(values(&tensor)?);
+        }
+        outputs.push(output);
+    }
+    let mut root = Map::new();
+    if !id.is_empty() {
+        root.insert("id".to_owned(), id.into());
+    }
+    root.insert("model_name".to_owned(), model.config.name.clone().into());
+    root.insert("model_version".to_owned(), model.version.to_string().into());
+    root.insert("outputs".to_owned(), outputs.into());
+    let json = serde_json::to_vec(&root).map_err(|error| Error::internal(error.to_string()))?;
+    if raw.is_empty() {
+        return Ok(Body { bytes: json.into(), json_length: None });
+    }
+    let json_length = json.len();
+    let mut bytes = BytesMut::with_capacity(json_length + raw.iter().map(Bytes::len).sum::<usize>());
+    bytes.extend_from_slice(&json);
+    raw.iter().for_each(|data| bytes.extend_from_slice(data));
+    Ok(Body { bytes: bytes.freeze(), json_length: Some(json_length) })
+}
+
+/// The elements of a tensor.
+fn values(tensor: &Tensor) -> Result<Vec<Value>, Error> {
+    fn each<const SIZE: usize>(data: &Bytes, read: impl Fn([u8; SIZE]) -> Value) -> Vec<Value> {
+        data.as_chunks().0.iter().map(|chunk| read(*chunk)).collect()
+    }
+    let data = &tensor.data;
+    Ok(match tensor.datatype {
+        Datatype::Bool => each(data, |[byte]| (byte != 0).into()),
+        Datatype::Uint8 => each(data, |[byte]| byte.into()),
+        Datatype::Uint16 => each(data, |bytes| u16::from_le_bytes(bytes).into()),
+        Datatype::Uint32 => each(data, |bytes| u32::from_le_bytes(bytes).into()),
+        Datatype::Uint64 => each(data, |bytes| u64::from_le_bytes(bytes).into()),
+        Datatype::Int8 => each(data, |bytes| i8::from_le_bytes(bytes).into()),
+        Datatype::Int16 => each(data, |bytes| i16::from_le_bytes(bytes).into()),
+        Datatype::Int32 => each(data, |bytes| i32::from_le_bytes(bytes).into()),
+        Datatype::Int64 => each(data, |bytes| i64::from_le_bytes(bytes).into()),
+        Datatype::Fp32 => each(data, |bytes| f32::from_le_bytes(bytes).into()),
+        Datatype::Fp64 => each(data, |bytes| f64::from_le_bytes(bytes).into()),
+        Datatype::Bytes => {
+            let texts = texts(data).map_err(Error::internal)?;
+            texts.iter().map(|text| String::from_utf8_lossy(text).into()).collect()
+        }
+        Datatype::Fp16 | Datatype::Bf16 => {
+            return Err(Error::invalid(format!(
+                "sending {} data via JSON is not supported. Please use the binary data format for output {}",
+                tensor.datatype, tensor.name
+            )));
+        }
+    })
+}
+
+/// Refuses the parameters of extensions that this server does not have, rather than passing over them.
+fn offered(parameters: Option<&Value>) -> Result<(), Error> {
+    let Some(parameters) = parameters else { return Ok(()) };
+    match super::NOT_OFFERED.iter().find(|(key, _)| parameters.get(key).is_some()) {
+        Some((_, what)) => Err(Error::unsupported(format!("{what} is not supported by this server"))),
+        None => Ok(()),
+    }
+}
+
+fn no_sequence(parameters: Option<&Value>) -> Result<(), Error> {
+    let id = parameters.and_then(|parameters| parameters.get("sequence_id"));
+    match id {
+        Some(id) if *id != json!(0) && *id != json!("") => Err(no_sequences()),
+        _ => Ok(()),
+    }
+}
+
+/// The answer to a request that is part of a sequence.
+pub fn no_sequences() -> Error {
+    Error::unsupported("sequences of requests are not supported by this server")
+}
+
+fn array<'a>(object: &'a Value, key: &str) -> Result<&'a [Value], Error> {
+    let member = member(object, key)?;
+    member.as_array().map(Vec::as_slice).ok_or_else(|| unreadable(key, "attempt to access JSON non-array as array"))
+}
+
+fn text(object: &Value, key: &str) -> Result<String, Error> {
+    let member = member(object, key)?;
+    member.as_str().map(str::to_owned).ok_or_else(|| unreadable(key, "attempt to access JSON non-string as string"))
+}
+
+fn flag(parameters: Option<&Value>, key: &str) -> Result<Option<bool>, Error> {
+    match parameters.and_then(|parameters| parameters.get(key)) {
+        None => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(_) => Err(unreadable(key, "attempt to access JSON non-boolean as boolean")),
+    }
+}
+
+fn member<'a>(object: &'a Value, key: &str) -> Result<&'a Value, Error> {
+    let words = || format!("attempt to access non-existing object member '{key}'");
+    object.get(key).ok_or_else(|| unreadable(key, &words()))
+}
+
+fn unreadable(key: &str, words: &str) -> Error {
+    Error::internal(format!("Unable to parse '{key}': {words}"))
+}

@@ -1,0 +1,302 @@
+//! The models in a folder: which are there, which are loaded, and finding one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use anyhow::{Context, Result, ensure};
+use rten::ThreadPool;
+
+use super::backend::Backend;
+use super::config::{BackendKind, Config, plain};
+use super::engine::{self, Engine};
+use super::error::{Code, Error};
+use super::infer::{Answer, Request, unknown_model};
+use super::loopback::Loopback;
+use super::request_log::RequestLog;
+use super::scheduler::Scheduler;
+use crate::proto::repository_index_response::ModelIndex;
+use crate::proto::{self, ModelStatistics};
+
+/// One version of a model, ready to infer.
+pub struct Model {
+    /// Its configuration, which all versions share.
+    pub config: Arc<Config>,
+    /// Its number.
+    pub version: u64,
+    /// The versions that are ready beside it, itself included.
+    pub versions: Vec<u64>,
+    scheduler: Scheduler,
+}
+
+/// A model that was loaded once.
+enum Entry {
+    Ready(BTreeMap<u64, Arc<Model>>),
+    /// Why it is not ready, and in which version.
+    Unavailable(String, String),
+}
+
+/// A model repository.
+pub struct Repository {
+    folder: PathBuf,
+    /// Name of the configurations in `configs/` that are preferred.
+    variant: Option<String>,
+    all_cores: Arc<ThreadPool>,
+    log: Option<RequestLog>,
+    entries: RwLock<BTreeMap<String, Entry>>,
+    /// One model is loaded at a time.
+    loading: Mutex<()>,
+}
+
+impl Model {
+    /// Executes a request.
+    ///
+    /// # Errors
+    /// The request does not fit the model, or what the model says.
+    pub async fn infer(&self, request: Request) -> Result<Answer, Error> {
+        self.scheduler.infer(request.admit(&self.config)?).await
+    }
+
+    /// What it has done since it was loaded.
+    pub fn statistics(&self) -> ModelStatistics {
+        self.scheduler.statistics()
+    }
+
+    /// As the metadata endpoints answer.
+    pub fn metadata(&self) -> proto::ModelMetadataResponse {
+        let batched = self.config.max_batch_size > 0;
+        let tensors = |descriptions: &[super::config::Description]| {
+            let tensors = descriptions.iter().map(|tensor| proto::model_metadata_response::TensorMetadata {
+                name: tensor.name.clone(),
+                datatype: tensor.datatype.name().to_owned(),
+                shape: tensor.shape(batched),
+            });
+            tensors.collect()
+        };
+        let answer = &self.config.answer;
+        proto::ModelMetadataResponse {
+            name: self.config.name.clone(),
+            versions: self.versions.iter().map(u64::to_string).collect(),
+            platform: if answer.platform.is_empty() { answer.backend.clone() } else { answer.platform.clone() },
+            inputs: tensors(&self.config.inputs),
+            outputs: tensors(&self.config.outputs),
+        }
+    }
+}
+
+impl Repository {
+    /// Opens a folder of models. Nothing is loaded.
+    ///
+    /// # Errors
+    /// It is not a folder.
+    pub fn open(folder: &Path, variant: Option<&str>, log: Option<RequestLog>) -> Result<Self> {
+        ensure!(
+            folder.is_dir(),
+            "the model repository {} is not a folder: name one with --model-repository",
+            folder.display()
+        );
+        ensure!(variant.is_none_or(plain), "--model-config-name: expected a file's name without .pbtxt");
+        Ok(Repository {
+            folder: folder.to_owned(),
+            variant: variant.map(str::to_owned),
+            all_cores: engine::all_cores()?,
+            log,
+            entries: RwLock::default(),
+            loading: Mutex::default(),
+        })
+    }
+
+    /// The names of the models that are there, loaded or not.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let failed = || format!("cannot read the model repository {}", self.folder.display());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder).with_context(failed)? {
+            let entry = entry.with_context(failed)?;
+            if let Ok(name) = entry.file_name().into_string()
+                && entry.path().is_dir()
+                && !name.starts_with('.')
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Loads a model, or loads it anew. Takes as long as reading its file; a model that was ready stays so meanwhile,
+    /// and when it fails.
+    ///
+    /// # Errors
+    /// No such model, or it cannot be loaded, in words.
+    pub fn load(&self, name: &str, config: Option<&str>) -> Result<Vec<String>, Error> {
+        let one_at_a_time = lock(&self.loading);
+        if !plain(name) || !self.folder.join(name).is_dir() {
+            let words = format!("failed to load '{name}', failed to poll from model repository");
+            return Err(Error::new(Code::Internal, words));
+        }
+        let loaded = self.load_from_folder(name, config);
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        match loaded {
+            Ok((versions, notices)) => {
+                let replaced = entries.insert(name.to_owned(), Entry::Ready(versions));
+                drop((entries, one_at_a_time));
+                drop(replaced);
+                Ok(notices)
+            }
+            Err(error) => {
+                let words = format!("{error:#}");
+                if !matches!(entries.get(name), Some(Entry::Ready(_))) {
+                    entries.insert(name.to_owned(), Entry::Unavailable("1".to_owned(), words.clone()));
+                }
+                Err(Error::invalid(format!("load failed for model '{name}': {words}")))
+            }
+        }
+    }
+
+    fn load_from_folder(&self, name: &str, config: Option<&str>) -> Result<(BTreeMap<u64, Arc<Model>>, Vec<String>)> {
+        let folder = self.folder.join(name);
+        let config = Arc::new(match config {
+            Some(json) => Config::of_json(json, name)?,
+            None => Config::read(&folder, name, self.variant.as_deref())?,
+        });
+        let mut there = versions(&folder);
+        if there.is_empty() && config.backend == BackendKind::Loopback {
+            // it has no file to keep in one
+            there.push(1);
+        }
+        let versions = config.versions(there);
+        ensure!(!versions.is_empty(), "at least one version must be available under the version policy of model '{name}'");
+        let mut models = BTreeMap::new();
+        for version in &versions {
+            let backend: Box<dyn Backend> = match config.backend {
+                BackendKind::Loopback => Box::new(Loopback::new(config.clone())?),
+                BackendKind::Onnx => {
+                    let file = folder.join(version.to_string()).join(&config.file);
+                    let engine = Engine::load(&file, config.clone(), &self.all_cores);
+                    Box::new(engine.with_context(|| format!("version {version}"))?)
+                }
+            };
+            let scheduler = Scheduler::start(config.clone(), *version, backend, self.log.clone())
+                .context("its instances cannot be started")?;
+            let (config, versions) = (config.clone(), versions.clone());
+            models.insert(*version, Arc::new(Model { config, version: *version, versions, scheduler }));
+        }
+        Ok((models, config.notices.clone()))
+    }
+
+    /// Unloads a model: requests under way end.
+    ///
+    /// # Errors
+    /// It was never loaded.
+    pub fn unload(&self, name: &str) -> Result<(), Error> {
+        let _one_at_a_time = lock(&self.loading);
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let entry = entries.get_mut(name).ok_or_else(|| {
+            Error::new(Code::NotFound, format!("failed to unload '{name}', unknown model"))
+        })?;
+        let version = match &entry {
+            Entry::Ready(models) => models.keys().last().map_or_else(String::new, u64::to_string),
+            Entry::Unavailable(version, _) => version.clone(),
+        };
+        let unloaded = std::mem::replace(entry, Entry::Unavailable(version, "unloaded".to_owned()));
+        drop(entries);
+        drop(unloaded);
+        Ok(())
+    }
+
+    /// The model to infer with; an empty `version` is the newest.
+    ///
+    /// # Errors
+    /// No such model or version, or it is not ready.
+    pub fn find(&self, name: &str, version: &str) -> Result<Arc<Model>, Error> {
+        let number: Option<u64> = match version {
+            "" | "-1" => None,
+            text => Some(text.parse().map_err(|_| {
+                Error::invalid(format!("failed to get model version from specified version string '{text}'"))
+            })?),
+        };
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        match entries.get(name) {
+            None => Err(unknown_model(name, "")),
+            Some(Entry::Unavailable(..)) => Err(Error::new(
+                Code::Unavailable,
+                format!("Request for unknown model: '{name}' has no available versions"),
+            )),
+            Some(Entry::Ready(versions)) => {
+                let found = match number {
+                    None => versions.values().last(),
+                    Some(number) => versions.get(&number),
+                };
+                found.cloned().ok_or_else(|| unknown_model(name, version))
+            }
+        }
+    }
+
+    /// The statistics of one model, or of all that are ready.
+    ///
+    /// # Errors
+    /// As [`Repository::find`], in the statistics extension's own words.
+    pub fn statistics(&self, name: &str, version: &str) -> Result<Vec<ModelStatistics>, Error> {
+        if !name.is_empty() {
+            let model = self.find(name, version).map_err(|_| {
+                let version = if version.is_empty() { String::new() } else { format!(" version {version}") };
+                Error::invalid(format!("requested model '{name}'{version} is not available"))
+            })?;
+            if !version.is_empty() {
+                return Ok(vec![model.statistics()]);
+            }
+        }
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let wanted = entries.iter().filter(|(known, _)| name.is_empty() || *known == name);
+        let models = wanted.filter_map(|(_, entry)| match entry {
+            Entry::Ready(versions) => Some(versions.values()),
+            Entry::Unavailable(..) => None,
+        });
+        Ok(models.flatten().map(|model| model.statistics()).collect())
+    }
+
+    /// What is in the repository, and in which state.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn index(&self, only_ready: bool) -> Result<Vec<ModelIndex>, Error> {
+        let names = self.names().map_err(|error| Error::internal(format!("{error:#}")))?;
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let mut index = Vec::new();
+        for name in names {
+            let row = |version: String, state: &str, reason: &str| ModelIndex {
+                name: name.clone(),
+                version,
+                state: state.to_owned(),
+                reason: reason.to_owned(),
+            };
+            match entries.get(&name) {
+                Some(Entry::Ready(versions)) => {
+                    index.extend(versions.keys().map(|version| row(version.to_string(), "READY", "")));
+                }
+                _ if only_ready => {}
+                Some(Entry::Unavailable(version, reason)) => index.push(row(version.clone(), "UNAVAILABLE", reason)),
+                None => index.push(row(String::new(), "", "")),
+            }
+        }
+        Ok(index)
+    }
+}
+
+/// The numbered folders of a model.
+fn versions(folder: &Path) -> Vec<u64> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let numbers = entries.flatten().filter(|entry| entry.path().is_dir()).filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.parse().ok().filter(|number: &u64| *number > 0 && number.to_string() == name)
+    });
+    numbers.collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,231 @@
+//! One queue a model version, and the threads of its instances: they put batches together and execute them.
+//! Must not know how requests come or what executes them.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::backend::{Backend, Clock};
+use super::config::{Batching, Config};
+use super::error::{Code, Error};
+use super::infer::{Admitted, Answer};
+use super::request_log::{Entry, RequestLog};
+use super::statistics::Statistics;
+use crate::proto::ModelStatistics;
+
+/// A model version that executes requests.
+pub struct Scheduler {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Arc<Config>,
+    version: u64,
+    backend: Box<dyn Backend>,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    statistics: Mutex<Statistics>,
+    log: Option<RequestLog>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Pending>,
+    /// An instance waits for the batch to grow: others leave the queue alone.
+    forming: bool,
+    closed: bool,
+}
+
+struct Pending {
+    request: Admitted,
+    admitted: Instant,
+    answer: oneshot::Sender<Result<Answer, Error>>,
+}
+
+/// What to do with the queue now.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    /// Execute that many requests.
+    Take(usize),
+    /// More may come for so long.
+    Wait(Duration),
+}
+
+impl Scheduler {
+    /// Starts the instances.
+    ///
+    /// # Errors
+    /// The system gives no more threads.
+    pub fn start(
+        config: Arc<Config>,
+        version: u64,
+        backend: Box<dyn Backend>,
+        log: Option<RequestLog>,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            config,
+            version,
+            backend,
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            statistics: Mutex::default(),
+            log,
+        });
+        let scheduler = Scheduler { shared: shared.clone() };
+        for index in 0..shared.config.instances {
+            let shared = shared.clone();
+            thread::Builder::new().name(format!("instance-{index}")).spawn(move || shared.instance())?;
+        }
+        Ok(scheduler)
+    }
+
+    /// Executes a request.
+    ///
+    /// # Errors
+    /// What the model says, or that it is being unloaded.
+    pub async fn infer(&self, request: Admitted) -> Result<Answer, Error> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut queue = lock(&self.shared.queue);
+            if queue.closed {
+                return Err(self.shared.unloaded());
+            }
+            queue.waiting.push_back(Pending { request, admitted: Instant::now(), answer });
+        }
+        self.shared.changed.notify_all();
+        answered.await.unwrap_or_else(|_| Err(self.shared.unloaded()))
+    }
+
+    /// What it has done since it was loaded.
+    pub fn statistics(&self) -> ModelStatistics {
+        lock(&self.shared.statistics).message(&self.shared.config.name, self.shared.version)
+    }
+}
+
+impl Drop for Scheduler {
+    /// Requests under way end; those that wait are refused.
+    fn drop(&mut self) {
+        let mut queue = lock(&self.shared.queue);
+        queue.closed = true;
+        queue.waiting.clear();
+        drop(queue);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn unloaded(&self) -> Error {
+        Error::new(Code::Unavailable, format!("the model '{}' is being unloaded", self.config.name))
+    }
+
+    fn instance(&self) {
+        while let Some(batch) = self.next_batch() {
+            self.execute(batch);
+        }
+    }
+
+    fn next_batch(&self) -> Option<Vec<Pending>> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if queue.closed {
+                return None;
+            }
+            if queue.forming || queue.waiting.is_empty() {
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            match decide(&self.config, &queue.waiting, Instant::now()) {
+                Decision::Take(count) => {
+                    let batch = queue.waiting.drain(..count).collect();
+                    if !queue.waiting.is_empty() {
+                        self.changed.notify_all();
+                    }
+                    return Some(batch);
+                }
+                Decision::Wait(time) => {
+                    queue.forming = true;
+                    queue = self.changed.wait_timeout(queue, time).unwrap_or_else(PoisonError::into_inner).0;
+                    queue.forming = false;
+                }
+            }
+        }
+    }
+
+    fn execute(&self, batch: Vec<Pending>) {
+        let (waits, requests): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|pending| ((pending.admitted, pending.answer), pending.request)).unzip();
+        let items = requests.iter().map(|request| request.batch).sum();
+        let mut clock = Clock::start();
+        let started = clock.started();
+        let run = AssertUnwindSafe(|| self.backend.execute(&requests, &mut clock));
+        let answers = catch_unwind(run).unwrap_or_else(|_| {
+            let words = format!("the model '{}' failed in a way its backend did not expect", self.config.name);
+            requests.iter().map(|_| Err(Error::internal(words.clone()))).collect()
+        });
+        let execution = clock.stop();
+        let ended = Instant::now();
+        let mut statistics = lock(&self.statistics);
+        statistics.executed(items, execution);
+        for ((request, (admitted, _)), answer) in requests.iter().zip(&waits).zip(&answers) {
+            let total = ended - *admitted;
+            match answer {
+                Ok(_) => statistics.succeeded(request.batch, total, started - *admitted, execution),
+                Err(_) => statistics.failed(total),
+            }
+        }
+        drop(statistics);
+        // the inputs are let go before the clients are told, not while they send the next
+        let sizes: Vec<usize> = requests.iter().map(|request| request.batch).collect();
+        drop(requests);
+        for (((admitted, sender), answer), items) in waits.into_iter().zip(answers).zip(sizes) {
+            if let Some(log) = &self.log {
+                let (queue, total) = (started - admitted, ended - admitted);
+                let (model, ok) = (self.config.name.clone(), answer.is_ok());
+                log.write(Entry { model, items, admitted, queue, execution, total, ok });
+            }
+            // a client that went away is not told
+            let _ = sender.send(answer);
+        }
+    }
+}
+
+/// How many of the waiting requests are the next batch. The queue is not empty.
+fn decide(config: &Config, waiting: &VecDeque<Pending>, now: Instant) -> Decision {
+    let Some(Batching { preferred, max_queue_delay_us }) = &config.batching else {
+        return Decision::Take(1);
+    };
+    let first = &waiting[0];
+    let (mut items, mut count, mut best) = (0, 0, None);
+    for pending in waiting {
+        if items + pending.request.batch > config.max_batch_size || !alike(&first.request, &pending.request) {
+            // what cannot grow is not waited for
+            return Decision::Take(best.unwrap_or(count));
+        }
+        items += pending.request.batch;
+        count += 1;
+        if preferred.contains(&items) {
+            best = Some(count);
+        }
+    }
+    let delay = Duration::from_micros(*max_queue_delay_us);
+    let waited = now.saturating_duration_since(first.admitted);
+    match best {
+        Some(best) => Decision::Take(best),
+        None if items == config.max_batch_size || waited >= delay => Decision::Take(count),
+        None => Decision::Wait(delay - waited),
+    }
+}
+
+/// Whether two requests can be one batch: the same inputs, of the same shapes but for the batch dimension.
+fn alike(one: &Admitted, other: &Admitted) -> bool {
+    one.inputs.len() == other.inputs.len()
+        && one.inputs.iter().zip(&other.inputs).all(|(a, b)| a.name == b.name && a.shape[1..] == b.shape[1..])
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,55 @@
+//! `runner serve`: the embedded server as a process of its own, until it is told to end.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+
+use crate::embedded::{Options, Server};
+use crate::report::terminal::say;
+
+/// What a server that is ready prints as its one line of standard output, as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ready {
+    /// `host:port` of HTTP.
+    pub http: String,
+    /// `host:port` of gRPC.
+    pub grpc: String,
+    /// Why models are not there, in words, each with its name.
+    pub unavailable: Vec<String>,
+}
+
+/// Serves until Ctrl-C, or until standard input ends if `until_input_ends`.
+///
+/// # Errors
+/// No such repository, or a port that is not to be had.
+pub async fn serve(options: Options, until_input_ends: bool) -> Result<()> {
+    let server = Server::start(options).await?;
+    let mut unavailable = Vec::new();
+    for model in &server.models {
+        match &model.outcome {
+            Ok(notices) => {
+                say(&format!("{}: ready", model.name));
+                notices.iter().for_each(|notice| say(&format!("{}: {notice}", model.name)));
+            }
+            Err(words) => {
+                say(&format!("{}: not available: {words}", model.name));
+                unavailable.push(words.clone());
+            }
+        }
+    }
+    let ready = Ready { http: server.http()?.to_string(), grpc: server.grpc()?.to_string(), unavailable };
+    println!("{}", serde_json::to_string(&ready)?);
+    let stop = async {
+        let input = async {
+            // whoever holds the other end is gone when this ends, however it ended
+            let mut rest = Vec::new();
+            let _ = tokio::io::stdin().read_to_end(&mut rest).await;
+        };
+        tokio::select! {
+            () = input, if until_input_ends => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    server.run(stop).await;
+    Ok(())
+}
