@@ -22,6 +22,9 @@ use crate::proto;
 /// Length of the JSON in a body with raw tensors behind it.
 const JSON_LENGTH: &str = "inference-header-content-length";
 
+/// Most bytes that a body is given room for before they are there.
+const RESERVED_MAX: usize = 64 << 20;
+
 type Shared = State<Arc<Repository>>;
 type Named = Path<String>;
 type Versioned = Path<(String, String)>;
@@ -229,7 +232,8 @@ async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Error> {
             return Ok(data);
         }
         if bytes.is_empty() {
-            bytes.reserve(told.unwrap_or(0));
+            // what is announced need not come
+            bytes.reserve(told.unwrap_or(0).min(RESERVED_MAX));
         }
         if bytes.len() + data.len() > REQUEST_BYTES_MAX {
             return Err(too_large());
