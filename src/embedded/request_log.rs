@@ -65,11 +65,13 @@ impl RequestLog {
         ])?;
         writer.flush().with_context(failed)?;
         let (messages, received) = channel();
-        thread::Builder::new().name("request-log".to_owned()).spawn(move || write(&mut writer, &received))?;
+        let begin = Instant::now();
+        thread::Builder::new().name("request-log".to_owned()).spawn(move || write(&mut writer, &received, begin))?;
         Ok(RequestLog { messages })
     }
 
-    /// Adds an entry. `admitted_ns` in the file counts from the first entry's admission.
+    /// Adds an entry. `admitted_ns` in the file counts from the beginning of the file: requests do not end in the order
+    /// in which they came.
     pub fn write(&self, entry: Entry) {
         // a full disk ends the log, not the server
         let _ = self.messages.send(Message::Entry(Box::new(entry)));
@@ -84,8 +86,7 @@ impl RequestLog {
     }
 }
 
-fn write(writer: &mut csv::Writer<impl Write>, messages: &Receiver<Message>) {
-    let mut first = None;
+fn write(writer: &mut csv::Writer<impl Write>, messages: &Receiver<Message>, begin: Instant) {
     while let Ok(message) = messages.recv() {
         let mut next = Some(message);
         // what came meanwhile is written together
@@ -98,7 +99,6 @@ fn write(writer: &mut csv::Writer<impl Write>, messages: &Receiver<Message>) {
                     break;
                 }
             };
-            let begin = *first.get_or_insert(entry.admitted);
             let Execution { compute_input, compute_infer, compute_output } = entry.execution;
             let row = (
                 &entry.model,
