@@ -81,8 +81,8 @@ fn retyped(drawn: &mut Drawn) -> ModelInferRequest {
     match drawn.random_range(0..12) {
         0 => message.inputs[at].shape = (0..drawn.random_range(0..9)).map(|_| *one(drawn, &wrong)).collect(),
         1 => message.inputs[at].shape = vec![1; 100_000],
-        2 => one(drawn, &["", "FP33", "fp32", "BYTES", "BF16", "\u{0}"]).clone_into(&mut message.inputs[at].datatype),
-        3 => one(drawn, &names).clone_into(&mut message.inputs[at].name),
+        2 => message.inputs[at].datatype = one(drawn, &["", "FP33", "fp32", "BYTES", "BF16", "\u{0}"]).to_string(),
+        3 => message.inputs[at].name = one(drawn, &names).to_string(),
         4 => message.inputs = vec![message.inputs[at].clone(); drawn.random_range(0..2000)],
         5 => message.raw_input_contents.push(Bytes::from(long)),
         6 => drop(message.raw_input_contents.pop()),
@@ -90,10 +90,12 @@ fn retyped(drawn: &mut Drawn) -> ModelInferRequest {
             message.inputs[at].contents =
                 Some(InferTensorContents { fp32_contents: vec![0.5; 7], ..Default::default() })
         }
-        8 => one(drawn, &names).clone_into(&mut message.model_name),
+        8 => message.model_name = one(drawn, &names).to_string(),
         9 => message.model_name = long,
-        10 => one(drawn, &["0", "-1", "-2", "1.0", "99999999999999999999", "x", "\u{0}"])
-            .clone_into(&mut message.model_version),
+        10 => {
+            message.model_version =
+                one(drawn, &["0", "-1", "-2", "1.0", "99999999999999999999", "x", "\u{0}"]).to_string()
+        }
         _ => {
             let value = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(i64::MIN)) };
             let keys = ["sequence_id", "shared_memory_region", "classification", "priority", "timeout", ""];
@@ -142,7 +144,8 @@ fn frames(drawn: &mut Drawn, headers: &mut HeaderMap) -> Bytes {
             message.extend(vec![*one(drawn, &[0x7b, 0x0b, 0x2a, 0xff]); drawn.random_range(1..100_000)]);
         }
         _ => {
-            let timeouts = ["1n", "0S", "99999999H", "x", "-1S", ""];
+            // none that the client itself keeps
+            let timeouts = ["99999999H", "999999999999S", "x", "-1S", ""];
             headers.insert("grpc-timeout", one(drawn, &timeouts).parse().unwrap());
         }
     }

@@ -20,7 +20,8 @@ fn words(answer: &Value) -> &str {
 fn unloading_refuses_those_that_wait() {
     // the batch never fills, so that the requests wait until the model is unloaded
     let rest = "dynamic_batching { max_queue_delay_microseconds: 600000000 }";
-    let server = Models::of_echo(rest).serve_all();
+    let models = Models::of_echo(rest);
+    let server = models.serve_all();
     thread::scope(|scope| {
         let waiting: Vec<_> = (0..5).map(|_| scope.spawn(|| server.infer("m", &[1, 1], &[0.0]))).collect();
         // whether they have come already or find the model gone, they are refused
