@@ -16,7 +16,6 @@ use crate::mutate::{self, Drawn, one};
 use crate::server::Server;
 
 const SEED: u64 = 20_250_602;
-const CASES: usize = 5000;
 /// How often the port is given something that is no gRPC, of a hundred.
 const RAW: u32 = 10;
 
@@ -205,11 +204,11 @@ fn method(drawn: &mut Drawn) -> String {
 
 #[test]
 fn malformed_messages_over_grpc_are_refused_and_the_server_lives_on() {
-    let mut server = Server::of_tests();
+    let (mut server, cases) = (Server::of_tests(), mutate::cases());
     let mut grpc = server.grpc();
     let (mut answered, mut refused, mut closed) = (0, 0, 0);
-    for number in 0..CASES {
-        let drawn = &mut Drawn::seed_from_u64(SEED + number as u64);
+    for number in 0..cases {
+        let drawn = &mut Drawn::seed_from_u64(SEED + number);
         let failed = |words: String| panic!("seed {SEED}, case {number}: {words}");
         if drawn.random_range(0..100) < RAW {
             let mut connection = Connection::open(&server.grpc);
@@ -225,7 +224,12 @@ fn malformed_messages_over_grpc_are_refused_and_the_server_lives_on() {
         } else {
             let mut headers = HeaderMap::new();
             let (method, bytes) = (method(drawn), frames(drawn, &mut headers));
-            let (answer, ended) = grpc.send(&method, &headers, bytes.clone());
+            let mut outcome = grpc.send(&method, &headers, bytes.clone());
+            if matches!(outcome.1, Ended::Broken(_)) {
+                // after enough errors HTTP/2 closes a connection, and with it the stream that comes next
+                outcome = grpc.send(&method, &headers, bytes.clone());
+            }
+            let (answer, ended) = outcome;
             let sent = || format!("{method} {headers:?} {:?}", bytes.slice(..bytes.len().min(500)));
             match ended {
                 Ended::Status(Code::Ok, _) if method != STREAM && answer.len() < 5 => {
@@ -245,7 +249,7 @@ fn malformed_messages_over_grpc_are_refused_and_the_server_lives_on() {
         assert!(server.lives(), "seed {SEED}, case {number} ended the server");
     }
     println!("{answered} answered, {refused} refused, {closed} connections closed");
-    assert!(answered > 50 && refused > CASES / 2, "{answered} answered, {refused} refused, {closed} closed");
+    assert!(answered > cases / 100 && refused > cases / 2, "{answered} answered, {refused} refused, {closed} closed");
     still_answers(&server);
     server.end_well();
 }

@@ -10,7 +10,6 @@ use crate::mutate::{self, Drawn, one};
 use crate::server::Server;
 
 const SEED: u64 = 20_250_601;
-const CASES: usize = 5000;
 
 /// What is sent, and what may be expected.
 #[derive(Default)]
@@ -323,11 +322,11 @@ fn send(connection: &mut Connection, case: &Case) -> std::io::Result<Answer> {
 
 #[test]
 fn malformed_requests_over_http_are_refused_and_the_server_lives_on() {
-    let mut server = Server::of_tests();
+    let (mut server, cases) = (Server::of_tests(), mutate::cases());
     let mut kept: Option<Connection> = None;
     let (mut answered, mut refused, mut closed) = (0, 0, 0);
-    for number in 0..CASES {
-        let case = case(&mut Drawn::seed_from_u64(SEED + number as u64));
+    for number in 0..cases {
+        let case = case(&mut Drawn::seed_from_u64(SEED + number));
         let shown = || String::from_utf8_lossy(&case.bytes[..case.bytes.len().min(2000)]).into_owned();
         let mut answer = Err(ErrorKind::NotConnected.into());
         let mut connection = None;
@@ -357,7 +356,7 @@ fn malformed_requests_over_http_are_refused_and_the_server_lives_on() {
         assert!(server.lives(), "seed {SEED}, case {number} ended the server: {}", shown());
     }
     println!("{answered} answered, {refused} refused, {closed} connections closed");
-    assert!(answered > 50 && refused > CASES / 2, "{answered} answered, {refused} refused, {closed} closed");
+    assert!(answered > cases / 100 && refused > cases / 2, "{answered} answered, {refused} refused, {closed} closed");
     crate::malformed_grpc::still_answers(&server);
     server.end_well();
 }

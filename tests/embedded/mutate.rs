@@ -6,6 +6,11 @@ use serde_json::{Value, json};
 
 pub type Drawn = ChaCha8Rng;
 
+/// How many cases a test has; MALFORMED_CASES asks for another number, such as a million.
+pub fn cases() -> u64 {
+    std::env::var("MALFORMED_CASES").map_or(5000, |text| text.parse().expect("MALFORMED_CASES is a number"))
+}
+
 /// One of several.
 pub fn one<'a, T>(drawn: &mut Drawn, of: &'a [T]) -> &'a T {
     &of[drawn.random_range(0..of.len())]
