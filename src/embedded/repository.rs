@@ -30,12 +30,9 @@ pub struct Model {
     scheduler: Scheduler,
 }
 
-/// The versions of a model that are ready.
-type Versions = BTreeMap<u64, Arc<Model>>;
-
 /// A model that was loaded once.
 enum Entry {
-    Ready(Versions),
+    Ready(BTreeMap<u64, Arc<Model>>),
     /// Why it is not ready, and in which version.
     Unavailable(String, String),
 }
@@ -160,7 +157,7 @@ impl Repository {
         }
     }
 
-    fn load_from_folder(&self, name: &str, config: Option<&str>) -> Result<(Versions, Vec<String>)> {
+    fn load_from_folder(&self, name: &str, config: Option<&str>) -> Result<(BTreeMap<u64, Arc<Model>>, Vec<String>)> {
         let folder = self.folder.join(name);
         let config = Arc::new(match config {
             Some(json) => Config::of_json(json, name)?,
@@ -176,7 +173,7 @@ impl Repository {
             !versions.is_empty(),
             "at least one version must be available under the version policy of model '{name}'"
         );
-        let mut models = Versions::new();
+        let mut models = BTreeMap::new();
         for version in &versions {
             let backend: Box<dyn Backend> = match config.backend {
                 BackendKind::Loopback => Box::new(Loopback::new(config.clone())?),
