@@ -24,7 +24,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
     match cli.command {
         None => {
             ensure!(!cli.run.scenarios.is_empty(), "name a scenario, such as scenarios/scrfd.toml");
-            runtime()?.block_on(run::run(&cli.run.into()))
+            runtime()?.block_on(run::run(&cli.run.try_into()?))
         }
         Some(Command::Worker) => worker::child::run().map(|()| Outcome::Complete),
         Some(Command::Serve(arguments)) => {
