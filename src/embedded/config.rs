@@ -132,7 +132,7 @@ impl Config {
                 notices.push(format!("{field}: not used here"));
             }
         }
-        message.version_policy.get_or_insert_with(|| ModelVersionPolicy {
+        message.version_policy.get_or_insert(ModelVersionPolicy {
             policy_choice: Some(PolicyChoice::Latest(Latest { num_versions: 1 })),
         });
         let file = match (message.default_model_filename.as_str(), backend) {

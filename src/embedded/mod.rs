@@ -1,8 +1,8 @@
 //! The embedded server: the protocol over HTTP and gRPC, ONNX models executed by rten, and loopback models whose
 //! behaviour is known. Must not know the client: both share only the messages and the tensors.
 //!
-//! A request goes one way: [`connection`] -> [`http`] or [`grpc`] -> [`repository`] -> [`infer`] (does it fit?) ->
-//! [`scheduler`] (queue, batch) -> [`backend`] ([`engine`] or [`loopback`]), and its answer back.
+//! A request goes one way: `connection` -> `http` or `grpc` -> `repository` -> `infer` (does it fit?) -> `scheduler`
+//! (queue, batch) -> `backend` (`engine` or `loopback`), and its answer back.
 
 mod backend;
 mod config;
