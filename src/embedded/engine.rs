@@ -48,7 +48,11 @@ impl Engine {
     /// # Errors
     /// No such file, not an ONNX model, an operator that rten lacks, or tensors that are not those of the configuration.
     pub fn load(path: &Path, config: Arc<Config>, all_cores: &Arc<ThreadPool>) -> Result<Self> {
-        ensure!(path.is_file(), "the version's folder has no {}", config.file);
+        ensure!(
+            path.is_file(),
+            "the version's folder has no {}: get one with runner models fetch, or synth",
+            config.file
+        );
         let model =
             Model::load_file(path).map_err(|error| anyhow::anyhow!("{} cannot be loaded: {error}", config.file))?;
         let ids = |tensors: &[Description], known: &[NodeId], what: &str| {
