@@ -43,7 +43,7 @@ def binary(shape, size, *, told=None, length=0, extra=b"", **changes):
     """Body and headers of a request with raw data: `size` bytes are named, `told` and `length` falsify what is told."""
     request = null_request(shape=shape, data=None, parameters={"binary_data_size": size}, **changes)
     head = json.dumps(request).encode()
-    return head + bytes(size if told is None else told) + extra, {LENGTH: str(len(head) + length)}
+    return head + b"\x3f" * (size if told is None else told) + extra, {LENGTH: str(len(head) + length)}
 
 
 def http_catalogue():
