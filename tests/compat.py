@@ -17,6 +17,7 @@ import numpy
 LOOPBACK = "loopback computes nothing"
 ENGINES = "other backends execute the same models: Python and ONNX Runtime there, rten and loopback here"
 NOT_OFFERED = "an extension that is not offered here: said, rather than passed over"
+PASSED_OVER = "the requests that Triton passes over, above, are executed there"
 STRICTER = "refused here, since it cannot be what the client means; Triton passes over it"
 
 # (question, where in its answer, why); `*` stands for anything
@@ -35,14 +36,19 @@ EXPECTED = [
     ("http wrong: GET /v2/models/%6eull", "status", "percent-encoded names are decoded here: clients encode them"),
     ("http wrong: GET /v2/models/%ff", "status", "a name that is not UTF-8 once decoded"),
     ("http wrong: HEAD *", "status", "HEAD is answered as GET is, without the body"),
-    ("http wrong: header length a word", "status", STRICTER),
-    ("http wrong: header length empty", "status", STRICTER),
     ("http wrong: not offered, *", "status", NOT_OFFERED),
     ("http wrong: batch 0, of one item's bytes*", "status", STRICTER),
     ("grpc wrong: ModelInfer, version '1.5'", "status", STRICTER),
     ("grpc wrong: ModelInfer, version ' 1'", "status", STRICTER),
     ("grpc wrong: ModelInfer, too many raw contents", "status", STRICTER),
     ("grpc wrong: *, not offered", "status", NOT_OFFERED),
+    ("* after wrong requests", "*inference_count", PASSED_OVER),
+    ("* after wrong requests", "*execution_count", PASSED_OVER),
+    ("* after wrong requests", "*success.count", PASSED_OVER),
+    ("* after wrong requests", "*queue.count", PASSED_OVER),
+    ("* after wrong requests", "*compute_*.count", PASSED_OVER),
+    ("* after wrong requests", "*batch_stats.0", "requests of batch 0, which are refused here"),
+    ("* load with a configuration", "loaded without", "Triton loads nothing anew whose files have not changed; here every load does"),
 ]
 
 
@@ -86,9 +92,9 @@ class Report:
             return status + ", same words"
         return "%s, other words: %s | %s" % (status, short(triton["error"], 120), short(embedded["error"], 120))
 
-    def end(self):
+    def end(self, all_were_asked):
         for index, (question, path, _) in enumerate(EXPECTED):
-            if index not in self.used:
+            if all_were_asked and index not in self.used:
                 print("note      no such difference was met: %s: %s" % (question, path))
         print("error texts: %d of %d are the same" % tuple(self.texts))
         print("%(ok)d ok, %(expected)d differ as expected, %(DIFFERS)d DIFFER" % self.counts)
@@ -166,7 +172,7 @@ def main():
             compat_perf_analyzer.show(*rows)
 
     print("\n== summary")
-    sys.exit(0 if report.end() else 1)
+    sys.exit(0 if report.end(only == "*") else 1)
 
 
 if __name__ == "__main__":

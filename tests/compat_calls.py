@@ -211,23 +211,26 @@ def counts_only(value):
 # --- loading and unloading ---
 
 
-def until(client, model, ready):
+def until(condition):
     deadline = time.monotonic() + PATIENCE
-    while client.is_model_ready(model) != ready and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
+def index_of_sleepy(server):
+    return [row for row in server.clients["http"].get_model_repository_index() if row["name"] == "sleepy"]
+
+
 def unloaded(protocol):
-    """The model `sleepy` goes, and comes back."""
+    """The model `sleepy` goes, which takes Triton a while, and comes back."""
 
     def ask(server):
         client, answer = server.clients[protocol], {}
         client.unload_model("sleepy")
-        until(client, "sleepy", False)
-        time.sleep(0.5)  # between not ready and unloaded
+        until(lambda: index_of_sleepy(server)[0].get("state") == "UNAVAILABLE")
         answer["ready when unloaded"] = client.is_model_ready("sleepy")
         answer["infer when unloaded"] = infer(protocol, "sleepy", sleepy_inputs())(server)
-        answer["index when unloaded"] = [row for row in rows(call(protocol, "get_model_repository_index")(server)) if row["name"] == "sleepy"]
+        answer["index when unloaded"] = index_of_sleepy(server)
         answer["metadata when unloaded"] = call(protocol, "get_model_metadata", "sleepy")(server)
         client.load_model("sleepy")
         answer["ready when loaded"] = client.is_model_ready("sleepy")
@@ -258,10 +261,6 @@ def loaded_with_config(protocol):
 
 def plain_config(server):
     return server.clients["http"].get_model_config("sleepy")
-
-
-def rows(index):
-    return index if isinstance(index, list) else index.get("models", [])
 
 
 # --- all of it ---

@@ -1,6 +1,7 @@
 """Requests that are wrong, each in one way: what a server answers is compared, never whether it likes them."""
 
 import copy
+import gzip
 import http.client
 import json
 
@@ -26,11 +27,13 @@ def http_request(address, method, path, body=b"", headers=None):
     except (OSError, http.client.HTTPException) as error:
         status, content = type(error).__name__, b""
     connection.close()
+    # of errors only the status: both are JSON, which Triton often calls text/plain
+    kind = {"kind": answer.getheader("Content-Type")} if status == 200 and content else {}
     try:
         words = json.loads(content).get("error", "")
     except (ValueError, AttributeError):
         words = content.decode("latin-1")[:200]
-    return {"status": status, "error": words}
+    return {"status": status, **kind, "error": words}
 
 
 def null_request(**changes):
@@ -146,8 +149,28 @@ def http_catalogue():
     yield posted("raw without the header", binary([1, 3, 1, 1], 12)[0])
     yield posted("unknown Content-Encoding", null_request(), headers={"Content-Encoding": "br"})
 
+    # Triton's raw binary request: no JSON, the only input
+    yield posted("no JSON, nothing wrong", bytes(8), "/v2/models/sleepy/infer", {LENGTH: "0"})
+    yield posted("no JSON, without batch, nothing wrong", bytes(24), UNBATCHED, {LENGTH: "0"})
+    yield posted("no JSON, too few bytes", bytes(4), "/v2/models/arcface/infer", {LENGTH: "0"})
+    yield posted("no JSON, several inputs", bytes(4), MIXED, {LENGTH: "0"})
+    yield raw("batch 0, of one item's bytes", [0, 3, 1, 1], 12)
+
+    yield posted("not offered, gzip", gzip.compress(json.dumps(null_request()).encode()), headers={"Content-Encoding": "gzip"})
+    yield posted("not offered, sequence", {**null_request(), "parameters": {"sequence_id": 5}})
+    yield posted("not offered, classification", {**null_request(), "outputs": [{"name": "nothing", "parameters": {"classification": 1}}]})
+    yield posted("not offered, shared memory", null_request(data=None, parameters={"shared_memory_region": "x", "shared_memory_byte_size": 12}))
+    yield posted("not offered, generate", {}, "/v2/models/null/generate")
+    for path in ["systemsharedmemory/status", "cudasharedmemory/status", "trace/setting", "models/null/trace/setting", "logging"]:
+        yield "not offered, GET /v2/" + path, "GET", "/v2/" + path, b"", None
+
+    for parameter in ["sequence_id", "timeout", "mine"]:
+        for value in [[], {"x": 1}, None, 1.5, -1, True]:
+            if (parameter, value) not in [("sequence_id", -1), ("mine", -1)]:
+                yield posted("parameter %s is %s" % (parameter, json.dumps(value)), {**null_request(), "parameters": {parameter: value}})
+
     for method, path in [
-        ("GET", "/"), ("GET", "/v2/"), ("GET", "/v3"), ("GET", "/v2/nothing"), ("GET", "/v2/models"), ("GET", "/v2/models/"),
+        ("GET", "/v2/models/%ff"), ("GET", "/"), ("GET", "/v2/"), ("GET", "/v3"), ("GET", "/v2/nothing"), ("GET", "/v2/models"), ("GET", "/v2/models/"),
         ("POST", "/v2"), ("POST", "/v2/health/live"), ("GET", NULL), ("PUT", NULL), ("DELETE", "/v2/models/null"),
         ("POST", "/v2/models/null"), ("POST", "/v2/models/null/config"), ("POST", "/v2/models/null/stats"),
         ("GET", "/v2/repository/index"), ("GET", "/v2/repository/models/null/load"), ("HEAD", "/v2/health/live"),

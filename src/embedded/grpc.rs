@@ -149,7 +149,10 @@ impl GrpcInferenceService for Service {
                 let request = request?;
                 let id = request.id.clone();
                 Ok(match infer(&models, request).await {
-                    Ok((message, _)) => {
+                    Ok((mut message, _)) => {
+                        // clients of streams count answers by it; here every answer is its request's last
+                        let last = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(true)) };
+                        message.parameters.insert("triton_final_response".to_owned(), last);
                         proto::ModelStreamInferResponse { infer_response: Some(message), ..Default::default() }
                     }
                     Err(error) => proto::ModelStreamInferResponse {

@@ -222,7 +222,7 @@ impl Repository {
         match entries.get(name) {
             None => Err(unknown_model(name, "")),
             Some(Entry::Unavailable(..)) => Err(Error::new(
-                Code::Unavailable,
+                Code::NotFound,
                 format!("Request for unknown model: '{name}' has no available versions"),
             )),
             Some(Entry::Ready(versions)) => {
