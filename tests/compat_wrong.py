@@ -24,16 +24,16 @@ def http_request(address, method, path, body=b"", headers=None):
     try:
         answer = connection.getresponse()
         status, content = answer.status, answer.read()
+        if status == 200 and content:  # errors are JSON too, which Triton often calls text/plain
+            status = "200 %s" % answer.getheader("Content-Type")
     except (OSError, http.client.HTTPException) as error:
         status, content = type(error).__name__, b""
     connection.close()
-    # of errors only the status: both are JSON, which Triton often calls text/plain
-    kind = {"kind": answer.getheader("Content-Type")} if status == 200 and content else {}
     try:
         words = json.loads(content).get("error", "")
     except (ValueError, AttributeError):
         words = content.decode("latin-1")[:200]
-    return {"status": status, **kind, "error": words}
+    return {"status": status, "error": words}
 
 
 def null_request(**changes):
