@@ -65,6 +65,8 @@ class Report:
         reasons = [self.reason(question, path) for path, _, _ in found]
         verdict = "DIFFERS" if None in reasons else "expected" if found else "ok"
         remark = self.remark_on_words(triton, embedded)
+        if tolerance:
+            remark = "largest deviation %.1g of the largest value" % max(deviations(triton, embedded), default=1)
         self.line(verdict, question, remark)
         for (path, ours, theirs), reason in zip(found, reasons):
             print("          %s: %s" % (path or "answer", reason or "not expected"))
@@ -127,7 +129,19 @@ def alike(triton, embedded, tolerance):
         return False
     if not tolerance:
         return numpy.array_equal(triton, embedded)
-    return numpy.max(numpy.abs(triton - embedded)) <= tolerance * numpy.max(numpy.abs(triton))
+    return deviation(triton, embedded) <= tolerance
+
+
+def deviation(triton, embedded):
+    return numpy.max(numpy.abs(triton - embedded)) / numpy.max(numpy.abs(triton))
+
+
+def deviations(triton, embedded):
+    """Of every output that both have in the same shape."""
+    theirs = embedded.get("outputs", {})
+    for name, output in triton.get("outputs", {}).items():
+        if name in theirs and output["data"].shape == theirs[name]["data"].shape:
+            yield deviation(output["data"], theirs[name]["data"])
 
 
 def short(value, most=200):

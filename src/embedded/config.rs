@@ -195,9 +195,9 @@ fn named(message: &mut ModelConfig, name: &str) -> Result<()> {
 
 /// Fills in what Triton fills in: clients look at the defaults as if they had been written.
 fn complete(message: &mut ModelConfig) {
-    message.version_policy.get_or_insert_with(|| ModelVersionPolicy {
-        policy_choice: Some(PolicyChoice::Latest(Latest { num_versions: 1 })),
-    });
+    message
+        .version_policy
+        .get_or_insert(ModelVersionPolicy { policy_choice: Some(PolicyChoice::Latest(Latest { num_versions: 1 })) });
     let optimization = message.optimization.get_or_insert_default();
     optimization.input_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
     optimization.output_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });

@@ -30,9 +30,12 @@ pub struct Model {
     scheduler: Scheduler,
 }
 
+/// The versions of a model that are ready, by their number.
+type Versions = BTreeMap<u64, Arc<Model>>;
+
 /// A model that was loaded once.
 enum Entry {
-    Ready(BTreeMap<u64, Arc<Model>>),
+    Ready(Versions),
     /// Why it is not ready, and in which version.
     Unavailable(String, String),
 }
@@ -160,11 +163,7 @@ impl Repository {
         }
     }
 
-    fn load_from_folder(
-        &self,
-        name: &str,
-        config: Option<ModelConfig>,
-    ) -> Result<(BTreeMap<u64, Arc<Model>>, Vec<String>)> {
+    fn load_from_folder(&self, name: &str, config: Option<ModelConfig>) -> Result<(Versions, Vec<String>)> {
         let folder = self.folder.join(name);
         let config = Arc::new(match config {
             Some(message) => Config::checked(message, name)?,
