@@ -182,7 +182,7 @@ def statistics(protocol, model):
     """The counts, and whether the times are as they must be."""
 
     def ask(server):
-        answer = call(protocol, "get_inference_statistics", model)(server)
+        answer = settled(call(protocol, "get_inference_statistics", model), server)
         if "model_stats" not in answer:
             return answer
         for row in answer["model_stats"]:
@@ -196,6 +196,18 @@ def statistics(protocol, model):
         return answer
 
     return lambda server: asked(lambda: ask(server))
+
+
+def settled(call, server):
+    """Statistics that no longer change: Triton counts a request after it has answered it, sometimes too late for us."""
+    before, deadline = call(server), time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        time.sleep(0.25)
+        answer = call(server)
+        if answer == before:
+            return answer
+        before = answer
+    return before
 
 
 def counts_only(value):
