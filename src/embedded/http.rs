@@ -146,7 +146,12 @@ fn ready(models: &Repository, name: &str, version: &str) -> Response {
 
 async fn index(State(models): Shared, request: Request) -> Result<Response, Error> {
     let body = json_body(request).await?;
-    let only_ready = body.get("ready").and_then(Value::as_bool).unwrap_or(false);
+    let only_ready = match body.get("ready") {
+        None => false,
+        Some(ready) => {
+            ready.as_bool().ok_or_else(|| Error::internal("attempt to access JSON non-boolean as boolean"))?
+        }
+    };
     let rows = models.index(only_ready)?.into_iter().map(|model| {
         // what is not known is left out, as Triton does
         let fields =
@@ -163,21 +168,22 @@ async fn load(State(models): Shared, Path(name): Named, request: Request) -> Res
     for (key, value) in body.get("parameters").and_then(Value::as_object).into_iter().flatten() {
         config = match (key.as_str(), value) {
             ("config", Value::String(text)) => Some(text.clone()),
-            _ => return Err(load_parameter(key)),
+            ("config", _) => return Err(Error::internal("attempt to access JSON non-string as string")),
+            _ => return Err(Error::internal(load_parameter(key))),
         };
     }
     super::load(models, name, config).await?;
     Ok(StatusCode::OK.into_response())
 }
 
-/// The answer to a parameter of a load that is not its configuration.
-pub fn load_parameter(key: &str) -> Error {
-    Error::unsupported(format!("parameter '{key}' of a load is not supported by this server: only 'config' is"))
+/// What is said of a parameter of a load that is not its configuration.
+pub fn load_parameter(key: &str) -> String {
+    format!("unrecognized load parameter '{key}': this server takes 'config' only")
 }
 
-async fn unload(State(models): Shared, Path(name): Named) -> Result<Response, Error> {
-    models.unload(&name)?;
-    Ok(StatusCode::OK.into_response())
+async fn unload(State(models): Shared, Path(name): Named) -> StatusCode {
+    models.unload(&name);
+    StatusCode::OK
 }
 
 async fn infer(models: &Repository, name: &str, version: &str, request: Request) -> Result<Response, Error> {
@@ -185,7 +191,7 @@ async fn infer(models: &Repository, name: &str, version: &str, request: Request)
     let (head, body) = request.into_parts();
     let json_length = json_length(&head.headers)?;
     let body = whole(&head.headers, body).await?;
-    let (request, binary) = json::request(&body, json_length)?;
+    let (request, binary) = json::request(&body, json_length, &model.config)?;
     drop(body);
     let id = request.id.clone();
     let answer = model.infer(request).await?;
@@ -205,8 +211,9 @@ async fn infer(models: &Repository, name: &str, version: &str, request: Request)
 fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Error> {
     let Some(value) = headers.get(JSON_LENGTH) else { return Ok(None) };
     let length = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    let words = "Inference-Header-Content-Length is not a number of bytes";
-    length.map(Some).ok_or_else(|| Error::invalid(words))
+    length
+        .map(Some)
+        .ok_or_else(|| Error::invalid(format!("Inference-Header-Content-Length is not a number of bytes: {value:?}")))
 }
 
 async fn json_body(request: Request) -> Result<Value, Error> {
