@@ -1,9 +1,9 @@
-//! The seam between scheduling and executing: what a backend is given and gives back, and moving tensors in and out of
-//! batches.
+//! The seam between scheduling and executing: what a backend is given and gives back, and taking a batch's
+//! outputs apart.
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::config::{Config, Description};
 use super::error::Error;
@@ -53,20 +53,6 @@ impl Clock {
         let infer = self.infer.unwrap_or(input);
         Execution { compute_input: input - self.started, compute_infer: infer - input, compute_output: end - infer }
     }
-}
-
-/// The batch's bytes of the input `index`; `None` where a request leaves the input out. One request is not copied.
-pub fn gather(requests: &[Admitted], name: &str) -> Option<Bytes> {
-    let mut tensors = Vec::with_capacity(requests.len());
-    for request in requests {
-        tensors.push(&request.inputs.iter().find(|input| input.name == name)?.data);
-    }
-    if let [only] = tensors[..] {
-        return Some(only.clone());
-    }
-    let mut bytes = BytesMut::with_capacity(tensors.iter().map(|data| data.len()).sum());
-    tensors.iter().for_each(|data| bytes.extend_from_slice(data));
-    Some(bytes.freeze())
 }
 
 /// Gives each request its share of a batch's output: `data` has `item_shape` an item and `item_bytes` bytes of each.

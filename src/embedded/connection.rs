@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tower_service::Service;
 
@@ -127,7 +128,12 @@ where
         Delivery::Truncated => {
             let half = data.slice(..data.len() / 2);
             let broken = io::Error::new(ErrorKind::ConnectionAborted, "the model was asked to break off");
-            let frames = stream::iter([Ok(Frame::data(half)), Err(broken)]);
+            let end = async {
+                // what is there is sent before hyper sees the end, and with it would drop it
+                yield_now().await;
+                Err(broken)
+            };
+            let frames = stream::once(async { Ok(Frame::data(half)) }).chain(stream::once(end));
             Response::from_parts(head, Body::new(StreamBody::new(frames)))
         }
         Delivery::Reset => {

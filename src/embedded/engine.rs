@@ -1,5 +1,7 @@
 //! ONNX models, executed by rten. Knows nothing of queues, protocols or time-outs.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,6 +55,7 @@ impl Engine {
             "the version's folder has no {}: get one with runner models fetch, or synth",
             config.file
         );
+        fields(path).with_context(|| format!("{} cannot be loaded", config.file))?;
         let model =
             Model::load_file(path).map_err(|error| anyhow::anyhow!("{} cannot be loaded: {error}", config.file))?;
         let ids = |tensors: &[Description], known: &[NodeId], what: &str| {
@@ -145,6 +148,36 @@ impl Threads {
             }
         }
     }
+}
+
+/// Whether the file is a protobuf message as far as its outermost fields show. rten's reader never returns from a number
+/// of more than ten bytes, which a damaged file may hold.
+fn fields(path: &Path) -> Result<()> {
+    let mut file = BufReader::new(File::open(path)?);
+    while !file.fill_buf()?.is_empty() {
+        let skipped = match varint(&mut file)? & 7 {
+            0 => varint(&mut file).map(|_| 0)?,
+            1 => 8,
+            2 => varint(&mut file)?,
+            5 => 4,
+            kind => bail!("it is not an ONNX file: it has a field of the unknown kind {kind}"),
+        };
+        file.seek_relative(i64::try_from(skipped).context("it is not an ONNX file: a field is too long")?)?;
+    }
+    Ok(())
+}
+
+fn varint(file: &mut impl Read) -> Result<u64> {
+    let mut value = 0;
+    for index in 0..10 {
+        let mut byte = [0];
+        file.read_exact(&mut byte)?;
+        value |= u64::from(byte[0] & 0x7f) << (7 * index);
+        if byte[0] < 0x80 {
+            return Ok(value);
+        }
+    }
+    bail!("it is not an ONNX file: a number in it has no end")
 }
 
 /// What rten holds elements of the type as.

@@ -62,6 +62,18 @@ impl Error {
     }
 }
 
+/// Clients of gRPC take 8 KB of headers, which the message is one of, escaped: names from a request may be longer.
+const GRPC_MESSAGE_MAX: usize = 2048;
+
+fn shortened(mut message: String) -> String {
+    if message.len() > GRPC_MESSAGE_MAX {
+        let end = (0..=GRPC_MESSAGE_MAX).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+        message.truncate(end);
+        message.push_str(" ...");
+    }
+    message
+}
+
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
         let code = match error.code {
@@ -71,7 +83,7 @@ impl From<Error> for tonic::Status {
             Code::Unsupported => GrpcCode::Unimplemented,
             Code::Internal => GrpcCode::Internal,
         };
-        tonic::Status::new(code, error.message)
+        tonic::Status::new(code, shortened(error.message))
     }
 }
 

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::error::{Code, Error};
@@ -22,9 +24,24 @@ use crate::proto;
 /// Length of the JSON in a body with raw tensors behind it.
 const JSON_LENGTH: &str = "inference-header-content-length";
 
+/// Most bytes that a body is given room for before they are there.
+const RESERVED_MAX: usize = 64 << 20;
+
 type Shared = State<Arc<Repository>>;
 type Named = Path<String>;
 type Versioned = Path<(String, String)>;
+
+/// Parts of a path, whose refusal is an error like any other: axum's own is not JSON.
+struct Path<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let path = axum::extract::Path::from_request_parts(parts, state).await;
+        path.map(|axum::extract::Path(path)| Path(path)).map_err(|refusal| Error::invalid(refusal.body_text()))
+    }
+}
 
 /// All endpoints.
 pub fn router(repository: Arc<Repository>) -> Router {
@@ -248,7 +265,8 @@ async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Error> {
             return Ok(data);
         }
         if bytes.is_empty() {
-            bytes.reserve(told.unwrap_or(0));
+            // what is announced need not come
+            bytes.reserve(told.unwrap_or(0).min(RESERVED_MAX));
         }
         if bytes.len() + data.len() > REQUEST_BYTES_MAX {
             return Err(too_large());

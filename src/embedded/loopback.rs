@@ -11,10 +11,12 @@ use bytes::Bytes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::backend::{Backend, Clock, gather, scatter};
-use super::config::Config;
+use super::REQUEST_BYTES_MAX;
+use super::backend::{Backend, Clock, scatter};
+use super::config::{Config, Description};
 use super::error::Error;
-use super::infer::{Admitted, Answer, Delivery};
+use super::infer::{Admitted, Answer, Delivery, Tensor};
+use crate::tensor::element_count;
 
 /// The parameters and what they mean.
 pub const PARAMETERS: &[(&str, &str)] = &[
@@ -38,6 +40,9 @@ const WATCHED: Duration = Duration::from_micros(120);
 
 /// Longest service time, stall or slow answer.
 const TIME_MAX: Duration = Duration::from_secs(3600);
+
+/// Shortest time between two of the stalls that come again and again: each is stepped over on its own.
+const BETWEEN_STALLS: Duration = Duration::from_millis(1);
 
 /// A loopback model.
 pub struct Loopback {
@@ -105,6 +110,15 @@ impl Loopback {
         }
         let sum: f64 = shares.iter().map(|(share, _)| share).sum();
         ensure!(sum <= 1.0, "the shares of faults add up to {sum}: expected at most 1");
+        for output in &config.outputs {
+            // memory that is not to be had would end the server, not the request
+            let bytes = zeros_of(output).1.and_then(|bytes| bytes.checked_mul(config.max_batch_size.max(1)));
+            ensure!(
+                bytes.is_some_and(|bytes| bytes <= REQUEST_BYTES_MAX),
+                "output \"{}\": dims and max_batch_size give more than the {REQUEST_BYTES_MAX} bytes of a message",
+                output.name
+            );
+        }
         let copies = (0..config.outputs.len()).map(|output| copied(&config, output)).collect::<Result<_>>()?;
         for key in config.answer.parameters.keys().filter_map(|key| key.strip_prefix("copy.")) {
             ensure!(config.outputs.iter().any(|output| output.name == key), "parameter \"copy.{key}\": no such output");
@@ -136,8 +150,11 @@ impl Loopback {
             .collect();
         let items: usize = requests.iter().map(|request| request.batch).sum();
         for (output, copy) in self.copies.iter().enumerate() {
-            let (shape, data) = self.output(requests, output, copy.as_deref(), items);
-            let shares = scatter(requests, &self.config, output, &shape, &data);
+            let repeated = copy.as_deref().and_then(|name| self.repeated(requests, output, name));
+            let shares = repeated.unwrap_or_else(|| {
+                let (shape, data) = self.zeros(output, items);
+                scatter(requests, &self.config, output, &shape, &data)
+            });
             for (answer, share) in answers.iter_mut().zip(shares) {
                 if let (Ok(answer), Some(share)) = (answer, share) {
                     answer.outputs.push(share);
@@ -152,21 +169,21 @@ impl Loopback {
         answers
     }
 
+    /// Each request's own input as its output; `None` where the input is left out. Not through a batch, whose items
+    /// need not have as many bytes as each other where they are BYTES.
+    fn repeated(&self, requests: &[Admitted], output: usize, name: &str) -> Option<Vec<Option<Tensor>>> {
+        let copies = requests.iter().map(|request| {
+            let input = request.inputs.iter().find(|input| input.name == name)?;
+            let copy = || Tensor { name: self.config.outputs[output].name.clone(), ..input.clone() };
+            Some(request.outputs.contains(&output).then(copy))
+        });
+        copies.collect()
+    }
+
     /// The shape of one item and the bytes of the whole batch.
-    fn output(&self, requests: &[Admitted], output: usize, copy: Option<&str>, items: usize) -> (Vec<usize>, Bytes) {
-        let batched = self.config.max_batch_size > 0;
-        if let Some(name) = copy
-            && let Some(data) = gather(requests, name)
-        {
-            let input = requests[0].inputs.iter().find(|input| input.name == name);
-            let shape = input.map(|input| input.shape[usize::from(batched)..].to_vec());
-            return (shape.unwrap_or_default(), data);
-        }
-        let description = &self.config.outputs[output];
-        // a side of any size is 1; an empty BYTES element is its length, 0
-        let shape: Vec<usize> = description.dims.iter().map(|side| usize::try_from(*side).unwrap_or(1)).collect();
-        let bytes = shape.iter().product::<usize>() * items * description.datatype.size().unwrap_or(4);
-        (shape, Bytes::from(vec![0; bytes]))
+    fn zeros(&self, output: usize, items: usize) -> (Vec<usize>, Bytes) {
+        let (shape, bytes) = zeros_of(&self.config.outputs[output]);
+        (shape, Bytes::from(vec![0; bytes.unwrap_or(0) * items]))
     }
 }
 
@@ -251,7 +268,7 @@ impl Stalls {
     fn parse(text: &str) -> Option<Self> {
         if let Some((length, period)) = text.split_once(" every ") {
             let (length, period) = (time(length.trim())?, time(period.trim())?);
-            return (length < period).then_some(Stalls::Every(length, period));
+            return (length + BETWEEN_STALLS <= period).then_some(Stalls::Every(length, period));
         }
         let mut stalls = Vec::new();
         for part in text.split(',') {
@@ -270,8 +287,9 @@ impl Stalls {
                 stalls.iter().map(|(begin, length)| (*begin, *begin + *length)).find(|(_, end)| *end > at)
             }
             Stalls::Every(length, period) => {
-                let round = (at.as_nanos() / period.as_nanos()) as u32;
-                let stall = |round| (*period * round, *period * round + *length);
+                let round = (at.as_nanos() / period.as_nanos()) as u64;
+                let begin = |round| Duration::from_nanos(period.as_nanos() as u64 * round);
+                let stall = |round| (begin(round), begin(round) + *length);
                 let (begin, end) = stall(round.max(1));
                 Some(if end > at { (begin, end) } else { stall(round + 1) })
             }
@@ -297,6 +315,14 @@ fn parsed<T>(config: &Config, key: &str, parse: impl Fn(&str) -> Option<T>) -> R
     let Some(text) = config.parameter(key) else { return Ok(None) };
     let expected = PARAMETERS.iter().find(|(name, _)| *name == key).map_or("", |(_, expected)| *expected);
     parse(text).map(Some).with_context(|| format!("parameter \"{key}\" is \"{text}\": expected {expected}"))
+}
+
+/// The shape of one item of zeros and its bytes, unless they are too many to count. A side of any size is 1; an empty
+/// BYTES element is its length, 0.
+fn zeros_of(output: &Description) -> (Vec<usize>, Option<usize>) {
+    let shape: Vec<usize> = output.dims.iter().map(|side| usize::try_from(*side).unwrap_or(1)).collect();
+    let bytes = element_count(&shape).and_then(|count| count.checked_mul(output.datatype.size().unwrap_or(4)));
+    (shape, bytes)
 }
 
 /// The input that an output repeats.
@@ -382,7 +408,7 @@ mod tests {
         assert_eq!(every.end(MS * 9, MS * 2), MS * 12);
         assert_eq!(every.end(MS * 20, MS), MS * 22);
         assert_eq!(every.end(MS * 5, MS * 20), MS * 27);
-        for wrong in ["", "1s", "2s every 1s", "5ms at 1ms, 1ms at 2ms", "1s at"] {
+        for wrong in ["", "1s", "2s every 1s", "0s every 1us", "5ms at 1ms, 1ms at 2ms", "1s at"] {
             assert_eq!(Stalls::parse(wrong), None, "{wrong}");
         }
     }

@@ -59,6 +59,7 @@ pub struct Options {
 /// A server whose ports are open.
 pub struct Server {
     repository: Arc<Repository>,
+    log: Option<RequestLog>,
     http: TcpListener,
     grpc: TcpListener,
     /// What was loaded, and what was not, in words.
@@ -82,7 +83,7 @@ impl Server {
     pub async fn start(options: Options) -> Result<Self> {
         let log = options.request_log.as_deref().map(RequestLog::create).transpose()?;
         let variant = options.model_config_name.as_deref();
-        let repository = Arc::new(Repository::open(&options.model_repository, variant, log)?);
+        let repository = Arc::new(Repository::open(&options.model_repository, variant, log.clone())?);
         // before the models: a port that is taken is told at once
         let http = open(&options.http).await?;
         let grpc = open(&options.grpc).await?;
@@ -92,7 +93,7 @@ impl Server {
             let outcome = load(repository.clone(), name.clone(), None).await.map_err(|error| error.message);
             models.push(Loaded { name, outcome });
         }
-        Ok(Server { repository, http, grpc, models })
+        Ok(Server { repository, log, http, grpc, models })
     }
 
     /// The address of HTTP.
@@ -119,6 +120,9 @@ impl Server {
             () = http => {}
             () = grpc => {}
             () = stop => {}
+        }
+        if let Some(log) = &self.log {
+            log.finish();
         }
     }
 }

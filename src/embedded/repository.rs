@@ -197,7 +197,8 @@ impl Repository {
         Ok((models, config.notices.clone()))
     }
 
-    /// Unloads a model: requests under way end. One that was never loaded is as unloaded as can be, as in Triton.
+    /// Unloads a model: requests under way end, those that wait are refused. One that was never loaded is as unloaded as
+    /// can be, as in Triton.
     pub fn unload(&self, name: &str) {
         let _one_at_a_time = lock(&self.loading);
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
@@ -208,7 +209,10 @@ impl Repository {
         };
         let unloaded = std::mem::replace(entry, Entry::Unavailable(version, "unloaded".to_owned()));
         drop(entries);
-        drop(unloaded);
+        if let Entry::Ready(models) = unloaded {
+            // not left to the last owner: a request that waits is one
+            models.values().for_each(|model| model.scheduler.close());
+        }
     }
 
     /// The model to infer with; an empty `version` is the newest.

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,8 +32,17 @@ pub struct Entry {
 /// Where entries go.
 #[derive(Clone)]
 pub struct RequestLog {
-    entries: Sender<Entry>,
+    messages: Sender<Message>,
 }
+
+enum Message {
+    Entry(Box<Entry>),
+    /// Says when all that came before is written.
+    Finish(SyncSender<()>),
+}
+
+/// How long the end of the server waits for the log.
+const FINISH_PATIENCE: Duration = Duration::from_secs(10);
 
 impl RequestLog {
     /// Begins a new file.
@@ -55,25 +64,41 @@ impl RequestLog {
             "ok",
         ])?;
         writer.flush().with_context(failed)?;
-        let (entries, received) = channel();
-        thread::Builder::new().name("request-log".to_owned()).spawn(move || write(&mut writer, &received))?;
-        Ok(RequestLog { entries })
+        let (messages, received) = channel();
+        let begin = Instant::now();
+        thread::Builder::new().name("request-log".to_owned()).spawn(move || write(&mut writer, &received, begin))?;
+        Ok(RequestLog { messages })
     }
 
-    /// Adds an entry. `admitted_ns` in the file counts from the first entry's admission.
+    /// Adds an entry. `admitted_ns` in the file counts from the beginning of the file: requests do not end in the order
+    /// in which they came.
     pub fn write(&self, entry: Entry) {
         // a full disk ends the log, not the server
-        let _ = self.entries.send(entry);
+        let _ = self.messages.send(Message::Entry(Box::new(entry)));
+    }
+
+    /// Waits until what was added is in the file.
+    pub fn finish(&self) {
+        let (finished, written) = sync_channel(1);
+        if self.messages.send(Message::Finish(finished)).is_ok() {
+            let _ = written.recv_timeout(FINISH_PATIENCE);
+        }
     }
 }
 
-fn write(writer: &mut csv::Writer<impl Write>, entries: &Receiver<Entry>) {
-    let mut first = None;
-    while let Ok(entry) = entries.recv() {
-        let mut next = Some(entry);
+fn write(writer: &mut csv::Writer<impl Write>, messages: &Receiver<Message>, begin: Instant) {
+    while let Ok(message) = messages.recv() {
+        let mut next = Some(message);
         // what came meanwhile is written together
-        while let Some(entry) = next {
-            let begin = *first.get_or_insert(entry.admitted);
+        while let Some(message) = next {
+            let entry = match message {
+                Message::Entry(entry) => entry,
+                Message::Finish(finished) => {
+                    let _ = writer.flush();
+                    let _ = finished.send(());
+                    break;
+                }
+            };
             let Execution { compute_input, compute_infer, compute_output } = entry.execution;
             let row = (
                 &entry.model,
@@ -89,7 +114,7 @@ fn write(writer: &mut csv::Writer<impl Write>, entries: &Receiver<Entry>) {
             if writer.serialize(row).is_err() {
                 return;
             }
-            next = entries.try_recv().ok();
+            next = messages.try_recv().ok();
         }
         if writer.flush().is_err() {
             return;

@@ -100,6 +100,15 @@ impl Scheduler {
         answered.await.unwrap_or_else(|_| Err(self.shared.unloaded()))
     }
 
+    /// Refuses the requests that wait and those that still come; those under way end.
+    pub fn close(&self) {
+        let mut queue = lock(&self.shared.queue);
+        queue.closed = true;
+        queue.waiting.clear();
+        drop(queue);
+        self.shared.changed.notify_all();
+    }
+
     /// What it has done since it was loaded.
     pub fn statistics(&self) -> ModelStatistics {
         lock(&self.shared.statistics).message(&self.shared.config.name, self.shared.version)
@@ -107,13 +116,8 @@ impl Scheduler {
 }
 
 impl Drop for Scheduler {
-    /// Requests under way end; those that wait are refused.
     fn drop(&mut self) {
-        let mut queue = lock(&self.shared.queue);
-        queue.closed = true;
-        queue.waiting.clear();
-        drop(queue);
-        self.shared.changed.notify_all();
+        self.close();
     }
 }
 
@@ -228,4 +232,102 @@ fn alike(one: &Admitted, other: &Admitted) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::embedded::infer::Tensor;
+    use crate::tensor::Datatype;
+
+    const DELAY_US: u64 = 1000;
+
+    fn config(max_batch_size: usize, batching: Option<&[usize]>) -> Config {
+        let json = r#"{"backend": "loopback", "input": [{"name": "x", "data_type": "TYPE_UINT8", "dims": [-1]}],
+            "output": [{"name": "y", "data_type": "TYPE_UINT8", "dims": [1]}]}"#;
+        let batching = batching.map(|sizes| Batching { preferred: sizes.to_vec(), max_queue_delay_us: DELAY_US });
+        Config { max_batch_size, batching, ..Config::of_json(json, "m").unwrap() }
+    }
+
+    /// A request of `batch` items with `side` elements each, if any: the input may be left out.
+    fn pending(batch: usize, side: Option<usize>, admitted: Instant) -> Pending {
+        let input = |side| Tensor {
+            name: "x".to_owned(),
+            datatype: Datatype::Uint8,
+            shape: vec![batch, side],
+            data: Bytes::from(vec![0; batch * side]),
+        };
+        let inputs = side.map(input).into_iter().collect();
+        Pending { request: Admitted { inputs, outputs: vec![0], batch }, admitted, answer: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn a_batch_is_as_large_as_it_may_be_and_waits_only_while_it_can_grow() {
+        use Decision::{Take, Wait};
+        let us = Duration::from_micros;
+        let none: Option<&[usize]> = None;
+        // largest batch, preferred sizes, the requests' items, microseconds that the first has waited, decision
+        let cases = [
+            (8, none, vec![1, 1, 1], 0, Take(1)),
+            (0, none, vec![1, 1], 5000, Take(1)),
+            (8, Some(&[][..]), vec![1], 0, Wait(us(1000))),
+            (8, Some(&[]), vec![1, 2], 400, Wait(us(600))),
+            (8, Some(&[]), vec![1, 2], 1000, Take(2)),
+            (8, Some(&[]), vec![1, 2], 5000, Take(2)),
+            (8, Some(&[]), vec![4, 4], 0, Take(2)),
+            (8, Some(&[]), vec![8], 0, Take(1)),
+            // the next does not fit: what is before it cannot grow
+            (8, Some(&[]), vec![5, 4], 0, Take(1)),
+            (8, Some(&[]), vec![3, 3, 3], 0, Take(2)),
+            (8, Some(&[]), vec![1; 20], 0, Take(8)),
+            // a preferred size is taken at once, the largest of them
+            (8, Some(&[4]), vec![1, 1, 1, 1], 0, Take(4)),
+            (8, Some(&[4]), vec![1, 1, 1], 0, Wait(us(1000))),
+            (8, Some(&[4]), vec![1, 1, 1], 1000, Take(3)),
+            (8, Some(&[2, 4]), vec![1; 5], 0, Take(4)),
+            (8, Some(&[4]), vec![1; 20], 0, Take(4)),
+            (8, Some(&[4]), vec![3, 1, 7], 0, Take(2)),
+            // passed over, a preferred size is none
+            (8, Some(&[4]), vec![3, 3], 0, Wait(us(1000))),
+            (8, Some(&[4]), vec![3, 3, 3], 0, Take(2)),
+            (1, Some(&[]), vec![1, 1], 0, Take(1)),
+        ];
+        for (max_batch_size, preferred, requests, waited, expected) in cases {
+            let admitted = Instant::now();
+            let waiting = requests.iter().map(|batch| pending(*batch, Some(3), admitted)).collect();
+            let decided = decide(&config(max_batch_size, preferred), &waiting, admitted + us(waited));
+            assert_eq!(decided, expected, "{max_batch_size} {preferred:?} {requests:?} {waited}");
+        }
+    }
+
+    #[test]
+    fn requests_of_other_shapes_end_a_batch() {
+        let now = Instant::now();
+        for other in [Some(4), None] {
+            let sides = [Some(3), Some(3), other, Some(3)];
+            let mut waiting: VecDeque<_> = sides.iter().map(|side| pending(1, *side, now)).collect();
+            assert_eq!(decide(&config(8, Some(&[])), &waiting, now), Decision::Take(2));
+            waiting.drain(..2);
+            assert_eq!(decide(&config(8, Some(&[])), &waiting, now), Decision::Take(1));
+            waiting.drain(..1);
+            assert_eq!(decide(&config(8, Some(&[])), &waiting, now), Decision::Wait(Duration::from_micros(DELAY_US)));
+        }
+    }
+
+    #[test]
+    fn a_closed_queue_refuses_those_that_wait() {
+        let config = Arc::new(config(8, Some(&[])));
+        let backend = Box::new(crate::embedded::loopback::Loopback::new(config.clone()).unwrap());
+        // no instance: nothing is taken from the queue
+        let config = Arc::new(Config { instances: 0, ..Config::clone(&config) });
+        let scheduler = Scheduler::start(config, 1, backend, None).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let request = || pending(1, Some(1), Instant::now()).request;
+        let (waiting, ()) =
+            runtime.block_on(async { tokio::join!(scheduler.infer(request()), async { scheduler.close() }) });
+        assert_eq!(waiting.unwrap_err().code, Code::Unavailable);
+        assert_eq!(runtime.block_on(scheduler.infer(request())).unwrap_err().code, Code::Unavailable);
+    }
 }

@@ -1,0 +1,11 @@
+//! The embedded server from outside: each test starts a `runner serve` of its own on ports that the system picks.
+
+mod behaviour;
+mod client;
+mod faults;
+mod malformed_grpc;
+mod malformed_http;
+mod mutate;
+mod repository;
+mod server;
+mod serving;
