@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::error::Error;
 use super::http::load_parameter;
 use super::infer::{self, Delivery, Tensor};
 use super::json::no_sequences;
+use super::message::Message;
 use super::repository::Repository;
 use super::{REQUEST_BYTES_MAX, server_metadata};
 use crate::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
@@ -117,8 +119,14 @@ impl GrpcInferenceService for Service {
         Ok(Response::new(proto::RepositoryModelUnloadResponse {}))
     }
 
-    async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
-        let (message, delivery) = infer(&self.models, request.into_inner()).await?;
+    async fn model_infer(&self, mut request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
+        let request = match request.extensions_mut().remove() {
+            Some(Message(message)) => {
+                ModelInferRequest::decode(message).map_err(|error| Status::internal(error.to_string()))?
+            }
+            None => request.into_inner(),
+        };
+        let (message, delivery) = infer(&self.models, request).await?;
         let mut response = Response::new(message);
         response.extensions_mut().insert(delivery);
         Ok(response)
@@ -194,7 +202,9 @@ fn request(message: ModelInferRequest) -> Result<infer::Request, Error> {
             datatype.parse().map_err(|()| Error::invalid(format!("invalid datatype for input {name}")))?;
         let sides = shape.iter().map(|side| usize::try_from(*side)).collect::<Result<Vec<_>, _>>();
         let shape = sides.map_err(|_| {
-            Error::invalid(format!("input '{name}' for model '{model}' has the shape {shape:?}: sizes cannot be negative"))
+            Error::invalid(format!(
+                "input '{name}' for model '{model}' has the shape {shape:?}: sizes cannot be negative"
+            ))
         })?;
         let data = match (raw.next(), contents) {
             (Some(data), None) => data,

@@ -7,12 +7,13 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
+use super::buffers::Buffer;
 use super::error::{Code, Error};
 use super::json;
 use super::repository::{Model, Repository};
@@ -41,17 +42,26 @@ pub fn router(repository: Arc<Repository>) -> Router {
             "/v2/models/{model}/versions/{version}",
             get(async |State(models): Shared, Path((name, version)): Versioned| metadata(&models, &name, &version)),
         )
-        .route("/v2/models/{model}/config", get(async |State(models): Shared, Path(name): Named| config(&models, &name, "")))
+        .route(
+            "/v2/models/{model}/config",
+            get(async |State(models): Shared, Path(name): Named| config(&models, &name, "")),
+        )
         .route(
             "/v2/models/{model}/versions/{version}/config",
             get(async |State(models): Shared, Path((name, version)): Versioned| config(&models, &name, &version)),
         )
-        .route("/v2/models/{model}/stats", get(async |State(models): Shared, Path(name): Named| statistics(&models, &name, "")))
+        .route(
+            "/v2/models/{model}/stats",
+            get(async |State(models): Shared, Path(name): Named| statistics(&models, &name, "")),
+        )
         .route(
             "/v2/models/{model}/versions/{version}/stats",
             get(async |State(models): Shared, Path((name, version)): Versioned| statistics(&models, &name, &version)),
         )
-        .route("/v2/models/{model}/ready", get(async |State(models): Shared, Path(name): Named| ready(&models, &name, "")))
+        .route(
+            "/v2/models/{model}/ready",
+            get(async |State(models): Shared, Path(name): Named| ready(&models, &name, "")),
+        )
         .route(
             "/v2/models/{model}/versions/{version}/ready",
             get(async |State(models): Shared, Path((name, version)): Versioned| ready(&models, &name, &version)),
@@ -140,7 +150,8 @@ async fn index(State(models): Shared, request: Request) -> Result<Response, Erro
     let only_ready = body.get("ready").and_then(Value::as_bool).unwrap_or(false);
     let rows = models.index(only_ready)?.into_iter().map(|model| {
         // what is not known is left out, as Triton does
-        let fields = [("name", model.name), ("version", model.version), ("state", model.state), ("reason", model.reason)];
+        let fields =
+            [("name", model.name), ("version", model.version), ("state", model.state), ("reason", model.reason)];
         let known = fields.into_iter().filter(|(_, value)| !value.is_empty());
         Value::Object(known.map(|(key, value)| (key.to_owned(), value.into())).collect())
     });
@@ -214,27 +225,27 @@ async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Error> {
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && encoding != "identity"
     {
-        return Err(Error::unsupported("compressed requests are not supported by this server: send no Content-Encoding"));
+        return Err(Error::unsupported(
+            "compressed requests are not supported by this server: send no Content-Encoding",
+        ));
     }
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let too_large = || Error::invalid(format!("a request may have at most {REQUEST_BYTES_MAX} bytes"));
     if told.is_some_and(|length| length > REQUEST_BYTES_MAX) {
         return Err(too_large());
     }
-    let mut bytes = BytesMut::new();
+    let mut buffer = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Error::invalid(format!("the request's body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.is_empty() && told == Some(data.len()) {
+        if buffer.is_none() && told == Some(data.len()) {
             return Ok(data);
         }
-        if bytes.is_empty() {
-            bytes.reserve(told.unwrap_or(0));
-        }
-        if bytes.len() + data.len() > REQUEST_BYTES_MAX {
+        let buffer = buffer.get_or_insert_with(|| Buffer::for_bytes(told.unwrap_or(0)));
+        if buffer.len() + data.len() > REQUEST_BYTES_MAX {
             return Err(too_large());
         }
-        bytes.extend_from_slice(&data);
+        buffer.extend(&data);
     }
-    Ok(bytes.freeze())
+    Ok(buffer.map_or_else(Bytes::new, Buffer::freeze))
 }
