@@ -28,10 +28,12 @@ def binary_body(inputs, outputs):
 
 
 def post(host, model, body, headers):
-    """One request to infer; raises where it is not answered with success."""
+    """JSON and raw bytes of the answer to one request to infer; raises where it is not answered with success."""
     request = urllib.request.Request("http://%s/v2/models/%s/infer" % (host, model), data=body, headers=headers)
     with urllib.request.urlopen(request) as answer:
-        return answer.read()
+        body = answer.read()
+        length = int(answer.headers["Inference-Header-Content-Length"])
+    return json.loads(body[:length]), body[length:]
 
 
 def peak_memory(pid, key="VmHWM"):

@@ -109,8 +109,8 @@ class Payload:
         import grpc
         from tritonclient.grpc.service_pb2 import ModelInferResponse
 
-        answer = post(host["http"], MODEL, self.body, self.headers)
-        if not answer.endswith(bytes(4 * self.shape[0])):
+        _, answer = post(host["http"], MODEL, self.body, self.headers)
+        if answer != bytes(4 * self.shape[0]):
             sys.exit("%s answered something else than zeros" % host["http"])
         with grpc.insecure_channel(host["grpc"]) as channel:
             call = channel.unary_unary(PATH, request_serializer=None, response_deserializer=ModelInferResponse.FromString)
