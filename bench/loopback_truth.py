@@ -48,6 +48,8 @@ datatype = "FP32"
 shape = [16]
 [[output]]
 name = "out"
+[matrix]
+batch_sizes = [1]
 [load]
 warmup = 20
 """
