@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::error::{Code, Error};
 use super::http::load_parameter;
 use super::infer::{self, Delivery, Tensor};
 use super::json::no_sequences;
+use super::message::Message;
 use super::repository::Repository;
 use super::{REQUEST_BYTES_MAX, server_metadata};
 use crate::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
@@ -131,8 +133,14 @@ impl GrpcInferenceService for Service {
         Ok(Response::new(proto::RepositoryModelUnloadResponse {}))
     }
 
-    async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
-        let (message, delivery) = infer(&self.models, request.into_inner()).await?;
+    async fn model_infer(&self, mut request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
+        let request = match request.extensions_mut().remove() {
+            Some(Message(message)) => {
+                ModelInferRequest::decode(message).map_err(|error| Status::internal(error.to_string()))?
+            }
+            None => request.into_inner(),
+        };
+        let (message, delivery) = infer(&self.models, request).await?;
         let mut response = Response::new(message);
         response.extensions_mut().insert(delivery);
         Ok(response)
