@@ -12,7 +12,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut names = prost_build::Config::new();
     names.enable_type_names();
     // tensors are handed on without copying
-    names.bytes([".inference.ModelInferRequest.raw_input_contents", ".inference.ModelInferResponse.raw_output_contents"]);
+    names.bytes([
+        ".inference.ModelInferRequest.raw_input_contents",
+        ".inference.ModelInferResponse.raw_output_contents",
+    ]);
     let services = tonic_prost_build::configure().build_transport(false);
     services.compile_fds_with_config(compiler.file_descriptor_set(), names)?;
     println!("cargo:rerun-if-changed=proto");

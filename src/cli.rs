@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::embedded;
@@ -18,6 +19,7 @@ use crate::scenario::{Overrides, Protocol};
     override_usage = "runner [OPTIONS] <SCENARIO>...\n       runner <COMMAND>",
     after_help = "Examples:\n  runner scenarios/scrfd.toml                      the whole matrix, against the server on localhost\n  \
                   runner scenarios/*.toml --server gpu-box --quick  another server, a few seconds a case\n  \
+                  runner scenarios/scrfd.toml --server embedded    no server needed: the program's own\n  \
                   runner scenarios/scrfd.toml --list               the plan; nothing is sent\n  \
                   runner report --splice README.md                 make the tables of a document anew"
 )]
@@ -56,9 +58,12 @@ pub struct RunArguments {
     /// End each case after a few seconds; the results say so
     #[arg(long)]
     pub quick: bool,
-    /// Host of the server, on the default ports 8000 (HTTP) and 8001 (gRPC)
+    /// Host of the server, on the default ports 8000 (HTTP) and 8001 (gRPC), or `embedded`: the program's own server
     #[arg(long, value_name = "HOST")]
     pub server: Option<String>,
+    /// Folder of the embedded server's models
+    #[arg(long, value_name = "DIR", default_value = "model_repository")]
+    pub model_repository: PathBuf,
     /// Address of the server's HTTP port
     #[arg(long, value_name = "HOST:PORT")]
     pub http: Option<String>,
@@ -171,13 +176,25 @@ impl From<ServeArguments> for embedded::Options {
     }
 }
 
-impl From<RunArguments> for Options {
-    fn from(arguments: RunArguments) -> Self {
+/// What `--server` names when it is no host.
+const EMBEDDED: &str = "embedded";
+
+impl TryFrom<RunArguments> for Options {
+    type Error = anyhow::Error;
+
+    fn try_from(arguments: RunArguments) -> anyhow::Result<Self> {
+        let embedded = arguments.server.as_deref() == Some(EMBEDDED);
+        for (option, address) in [("--http", &arguments.http), ("--grpc", &arguments.grpc)] {
+            ensure!(
+                !embedded || address.is_none(),
+                "{option} has no place beside --server embedded, which picks free ports: leave one of the two out"
+            );
+        }
         let protocol = |name: ProtocolName| match name {
             ProtocolName::Http => Protocol::Http,
             ProtocolName::Grpc => Protocol::Grpc,
         };
-        Options {
+        Ok(Options {
             scenarios: arguments.scenarios,
             overrides: Overrides {
                 iterations: arguments.iterations,
@@ -185,17 +202,18 @@ impl From<RunArguments> for Options {
                 batch_sizes: arguments.batch_sizes,
                 processes: arguments.processes,
                 protocols: arguments.protocols.into_iter().map(protocol).collect(),
-                server: arguments.server,
+                server: arguments.server.filter(|_| !embedded),
                 http: arguments.http,
                 grpc: arguments.grpc,
                 quick: arguments.quick,
             },
             results: arguments.results,
+            embedded: embedded.then_some(arguments.model_repository),
             mode: match (arguments.list, arguments.verify) {
                 (true, _) => Mode::List,
                 (_, true) => Mode::Verify,
                 _ => Mode::Measure,
             },
-        }
+        })
     }
 }

@@ -5,13 +5,15 @@
 //!
 //! | module | owns | may use |
 //! |---|---|---|
-//! | [`cli`] | commands and their help; only `main` uses it | run, scenario |
+//! | [`cli`] | commands and their help; only `main` uses it | embedded, run, scenario |
 //! | [`run`] | the composition root: load, plan, check, measure, write, report | everything but cli |
 //! | [`scenario`] | the TOML format, its limits and its errors | tensor |
 //! | [`plan`] | which cases, in which order; pure | scenario |
 //! | [`preflight`] | whether a scenario fits a model; pure | scenario, protocol |
 //! | [`protocol`] | HTTP and gRPC: the prepared request, the control plane, the check of an answer | proto, tensor |
-//! | [`worker`] | processes, the timed loop, messages between them | protocol, recorder, scenario, tensor |
+//! | [`worker`] | the timed loop, and messages to the processes that run it | process, protocol, recorder, scenario, tensor |
+//! | [`process`] | processes of this same program | nothing |
+//! | [`embedded`] | the embedded server: the protocol, ONNX models, models of known behaviour | proto, tensor |
 //! | [`recorder`] | histogram, exact sums, error counts | nothing |
 //! | [`record`] | the files of a run | recorder, plan, scenario, environment, file |
 //! | [`report`] | tables, README splice, terminal | record, file; its terminal also plan and scenario |
@@ -30,6 +32,7 @@ pub mod file;
 pub mod models;
 pub mod plan;
 pub mod preflight;
+pub mod process;
 pub mod proto;
 pub mod protocol;
 pub mod record;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use runner::cli::{Cli, Command, ModelsCommand};
+use runner::embedded::allocator;
 use runner::run::{self, Outcome, install};
 use runner::{report, worker};
 
@@ -24,10 +25,11 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
     match cli.command {
         None => {
             ensure!(!cli.run.scenarios.is_empty(), "name a scenario, such as scenarios/scrfd.toml");
-            runtime()?.block_on(run::run(&cli.run.into()))
+            runtime()?.block_on(run::run(&cli.run.try_into()?))
         }
         Some(Command::Worker) => worker::child::run().map(|()| Outcome::Complete),
         Some(Command::Serve(arguments)) => {
+            allocator::settle();
             let until_input_ends = arguments.until_input_ends;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(run::serve::serve(arguments.into(), until_input_ends))?;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::proto::model_config::SchedulingChoice;
 use crate::proto::model_instance_group::Kind;
+use crate::proto::model_optimization_policy::PinnedMemoryBuffer;
 use crate::proto::model_version_policy::{Latest, PolicyChoice};
 use crate::proto::{self, DataType, ModelConfig, ModelDynamicBatching, ModelInstanceGroup, ModelVersionPolicy};
 use crate::tensor::Datatype;
@@ -90,21 +91,23 @@ impl Config {
         Self::checked(message, name).with_context(|| shown(&path))
     }
 
-    /// Checks a configuration that a client sent with its request to load the model, as JSON.
+    /// Reads a configuration that a client sent with its request to load the model, as JSON.
     ///
     /// # Errors
-    /// As [`Config::read`].
-    pub fn of_json(json: &str, name: &str) -> Result<Self> {
-        let message: ModelConfig = proto::from_json(json).context("the configuration is not valid JSON of one")?;
-        Self::checked(message, name)
+    /// No JSON, none of a configuration, or that of another model.
+    pub fn of_json(json: &str, name: &str) -> Result<ModelConfig> {
+        let mut message = proto::from_json(json).context("the configuration is not valid JSON of one")?;
+        named(&mut message, name)?;
+        Ok(message)
     }
 
-    fn checked(mut message: ModelConfig, name: &str) -> Result<Self> {
+    /// Checks a configuration, and completes it.
+    ///
+    /// # Errors
+    /// Not valid, or something that this server cannot do; the message names the field.
+    pub fn checked(mut message: ModelConfig, name: &str) -> Result<Self> {
         let mut notices = Vec::new();
-        if message.name.is_empty() {
-            name.clone_into(&mut message.name);
-        }
-        ensure!(message.name == name, "name is \"{}\", but the model's folder is \"{name}\": make them equal", message.name);
+        named(&mut message, name)?;
         let max_batch_size = usize::try_from(message.max_batch_size)
             .with_context(|| format!("max_batch_size is {}: expected 0 or more", message.max_batch_size))?;
         let backend = backend(&mut message)?;
@@ -128,9 +131,7 @@ impl Config {
                 notices.push(format!("{field}: not used here"));
             }
         }
-        message.version_policy.get_or_insert_with(|| ModelVersionPolicy {
-            policy_choice: Some(PolicyChoice::Latest(Latest { num_versions: 1 })),
-        });
+        complete(&mut message);
         let file = match (message.default_model_filename.as_str(), backend) {
             ("", _) => "model.onnx".to_owned(),
             (given, _) => given.to_owned(),
@@ -178,6 +179,33 @@ impl Config {
 /// Whether a name from outside is a file or folder name, and leads nowhere else.
 pub fn plain(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0', ':'])
+}
+
+fn named(message: &mut ModelConfig, name: &str) -> Result<()> {
+    if message.name.is_empty() {
+        name.clone_into(&mut message.name);
+    }
+    ensure!(
+        message.name == name,
+        "name is \"{}\", but the model's folder is \"{name}\": make them equal",
+        message.name
+    );
+    Ok(())
+}
+
+/// Fills in what Triton fills in: clients look at the defaults as if they had been written.
+fn complete(message: &mut ModelConfig) {
+    message
+        .version_policy
+        .get_or_insert(ModelVersionPolicy { policy_choice: Some(PolicyChoice::Latest(Latest { num_versions: 1 })) });
+    let optimization = message.optimization.get_or_insert_default();
+    optimization.input_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
+    optimization.output_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
+    if let Some(SchedulingChoice::DynamicBatching(dynamic)) = &mut message.scheduling_choice
+        && dynamic.preferred_batch_size.is_empty()
+    {
+        dynamic.preferred_batch_size.push(message.max_batch_size);
+    }
 }
 
 fn shown(path: &Path) -> String {
@@ -278,8 +306,9 @@ fn batching(message: &ModelConfig, max_batch_size: usize, notices: &mut Vec<Stri
     }
     preferred.sort_unstable();
     preferred.dedup();
-    let ModelDynamicBatching { preserve_ordering, priority_levels, default_queue_policy, priority_queue_policy, .. } =
-        dynamic;
+    let ModelDynamicBatching {
+        preserve_ordering, priority_levels, default_queue_policy, priority_queue_policy, ..
+    } = dynamic;
     for (given, field) in [
         (*preserve_ordering, "preserve_ordering"),
         (*priority_levels > 0 || !priority_queue_policy.is_empty(), "priority_levels"),

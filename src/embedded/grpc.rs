@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::error::Error;
+use super::error::{Code, Error};
 use super::http::load_parameter;
 use super::infer::{self, Delivery, Tensor};
 use super::json::no_sequences;
+use super::message::Message;
 use super::repository::Repository;
 use super::{REQUEST_BYTES_MAX, server_metadata};
 use crate::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
@@ -50,8 +52,11 @@ impl GrpcInferenceService for Service {
 
     async fn model_ready(&self, request: Request<proto::ModelReadyRequest>) -> Answered<proto::ModelReadyResponse> {
         let proto::ModelReadyRequest { name, version } = request.into_inner();
-        let ready = self.models.find(&name, &version).is_ok();
-        Ok(Response::new(proto::ModelReadyResponse { ready }))
+        match self.models.find(&name, &version) {
+            // a version that is no number is not one that is not ready
+            Err(error) if error.code == Code::InvalidArgument => Err(error.into()),
+            found => Ok(Response::new(proto::ModelReadyResponse { ready: found.is_ok() })),
+        }
     }
 
     async fn server_metadata(
@@ -88,7 +93,9 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<proto::RepositoryIndexRequest>,
     ) -> Answered<proto::RepositoryIndexResponse> {
-        let models = self.models.index(request.into_inner().ready)?;
+        let proto::RepositoryIndexRequest { repository_name, ready } = request.into_inner();
+        one_repository(&repository_name)?;
+        let models = self.models.index(ready)?;
         Ok(Response::new(proto::RepositoryIndexResponse { models }))
     }
 
@@ -98,11 +105,18 @@ impl GrpcInferenceService for Service {
     ) -> Answered<proto::RepositoryModelLoadResponse> {
         use proto::model_repository_parameter::ParameterChoice;
         let request = request.into_inner();
+        one_repository(&request.repository_name)?;
         let mut config = None;
         for (key, parameter) in request.parameters {
             config = match (key.as_str(), parameter.parameter_choice) {
                 ("config", Some(ParameterChoice::StringParam(text))) => Some(text),
-                _ => return Err(load_parameter(&key).into()),
+                _ if key == "config" => {
+                    return Err(Error::invalid(
+                        "invalid value type for load parameter 'config', expected string_param.",
+                    )
+                    .into());
+                }
+                _ => return Err(Error::invalid(load_parameter(&key)).into()),
             };
         }
         super::load(self.models.clone(), request.model_name, config).await?;
@@ -113,12 +127,20 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<proto::RepositoryModelUnloadRequest>,
     ) -> Answered<proto::RepositoryModelUnloadResponse> {
-        self.models.unload(&request.into_inner().model_name)?;
+        let request = request.into_inner();
+        one_repository(&request.repository_name)?;
+        self.models.unload(&request.model_name);
         Ok(Response::new(proto::RepositoryModelUnloadResponse {}))
     }
 
-    async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
-        let (message, delivery) = infer(&self.models, request.into_inner()).await?;
+    async fn model_infer(&self, mut request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
+        let request = match request.extensions_mut().remove() {
+            Some(Message(message)) => {
+                ModelInferRequest::decode(message).map_err(|error| Status::internal(error.to_string()))?
+            }
+            None => request.into_inner(),
+        };
+        let (message, delivery) = infer(&self.models, request).await?;
         let mut response = Response::new(message);
         response.extensions_mut().insert(delivery);
         Ok(response)
@@ -135,7 +157,10 @@ impl GrpcInferenceService for Service {
                 let request = request?;
                 let id = request.id.clone();
                 Ok(match infer(&models, request).await {
-                    Ok((message, _)) => {
+                    Ok((mut message, _)) => {
+                        // clients of streams count answers by it; here every answer is its request's last
+                        let last = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(true)) };
+                        message.parameters.insert("triton_final_response".to_owned(), last);
                         proto::ModelStreamInferResponse { infer_response: Some(message), ..Default::default() }
                     }
                     Err(error) => proto::ModelStreamInferResponse {
@@ -147,6 +172,11 @@ impl GrpcInferenceService for Service {
         });
         Ok(Response::new(Box::pin(answers.buffered(STREAM_AHEAD))))
     }
+}
+
+/// Refuses a request to one of several repositories, as Triton does.
+fn one_repository(name: &str) -> Result<(), Error> {
+    if name.is_empty() { Ok(()) } else { Err(Error::unsupported("'repository_name' specification is not supported")) }
 }
 
 async fn infer(models: &Repository, message: ModelInferRequest) -> Result<(ModelInferResponse, Delivery), Error> {
@@ -194,7 +224,10 @@ fn request(message: ModelInferRequest) -> Result<infer::Request, Error> {
             datatype.parse().map_err(|()| Error::invalid(format!("invalid datatype for input {name}")))?;
         let sides = shape.iter().map(|side| usize::try_from(*side)).collect::<Result<Vec<_>, _>>();
         let shape = sides.map_err(|_| {
-            Error::invalid(format!("input '{name}' for model '{model}' has the shape {shape:?}: sizes cannot be negative"))
+            let (id, shape) = (infer::named(&message.id), infer::bracketed(&shape));
+            let words =
+                format!("All input dimensions should be specified for input '{name}' for model '{model}', got {shape}");
+            Error::invalid(id + &words)
         })?;
         let data = match (raw.next(), contents) {
             (Some(data), None) => data,
@@ -202,6 +235,10 @@ fn request(message: ModelInferRequest) -> Result<infer::Request, Error> {
                 return Err(Error::invalid(format!(
                     "contents field must not be specified when using raw_input_contents for '{name}' for model '{model}'"
                 )));
+            }
+            (None, None) if element_count(&shape) != Some(0) => {
+                let words = format!("unable to find data for input tensor '{name}' for model '{model}' in request.");
+                return Err(Error::invalid(words));
             }
             (None, contents) => typed(&name, datatype, &shape, contents.unwrap_or_default())?,
         };

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::buffers::Buffer;
 use super::error::{Code, Error};
 use super::json;
 use super::repository::{Model, Repository};
@@ -24,22 +25,34 @@ use crate::proto;
 /// Length of the JSON in a body with raw tensors behind it.
 const JSON_LENGTH: &str = "inference-header-content-length";
 
-/// Most bytes that a body is given room for before they are there.
-const RESERVED_MAX: usize = 64 << 20;
-
 type Shared = State<Arc<Repository>>;
-type Named = Path<String>;
-type Versioned = Path<(String, String)>;
 
-/// Parts of a path, whose refusal is an error like any other: axum's own is not JSON.
-struct Path<T>(T);
+/// The model that a path names; without a version it is the newest, and without a name every one.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Target {
+    model: String,
+    version: String,
+}
 
-impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+impl<S: Send + Sync> FromRequestParts<S> for Target {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let path = axum::extract::Path::from_request_parts(parts, state).await;
-        path.map(|axum::extract::Path(path)| Path(path)).map_err(|refusal| Error::invalid(refusal.body_text()))
+        // axum's own refusal is not JSON
+        let path = Path::from_request_parts(parts, state).await;
+        let Path(target): Path<Target> = path.map_err(|refusal| Error::invalid(refusal.body_text()))?;
+        // Triton's paths take digits only
+        if !target.version.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Error::new(Code::NotFound, "Not Found"));
+        }
+        Ok(target)
+    }
+}
+
+impl Target {
+    fn find(&self, models: &Repository) -> Result<Arc<Model>, Error> {
+        models.find(&self.model, &self.version)
     }
 }
 
@@ -49,42 +62,18 @@ pub fn router(repository: Arc<Repository>) -> Router {
         .route("/v2", get(async || answered(proto::to_json(&server_metadata()))))
         .route("/v2/health/live", get(async || StatusCode::OK))
         .route("/v2/health/ready", get(async || StatusCode::OK))
-        .route("/v2/models/stats", get(async |State(models): Shared| statistics(&models, "", "")))
+        .route("/v2/models/stats", get(statistics))
         .route("/v2/repository/index", post(index))
         .route("/v2/repository/models/{model}/load", post(load))
-        .route("/v2/repository/models/{model}/unload", post(unload))
-        .route("/v2/models/{model}", get(async |State(models): Shared, Path(name): Named| metadata(&models, &name, "")))
-        .route(
-            "/v2/models/{model}/versions/{version}",
-            get(async |State(models): Shared, Path((name, version)): Versioned| metadata(&models, &name, &version)),
-        )
-        .route("/v2/models/{model}/config", get(async |State(models): Shared, Path(name): Named| config(&models, &name, "")))
-        .route(
-            "/v2/models/{model}/versions/{version}/config",
-            get(async |State(models): Shared, Path((name, version)): Versioned| config(&models, &name, &version)),
-        )
-        .route("/v2/models/{model}/stats", get(async |State(models): Shared, Path(name): Named| statistics(&models, &name, "")))
-        .route(
-            "/v2/models/{model}/versions/{version}/stats",
-            get(async |State(models): Shared, Path((name, version)): Versioned| statistics(&models, &name, &version)),
-        )
-        .route("/v2/models/{model}/ready", get(async |State(models): Shared, Path(name): Named| ready(&models, &name, "")))
-        .route(
-            "/v2/models/{model}/versions/{version}/ready",
-            get(async |State(models): Shared, Path((name, version)): Versioned| ready(&models, &name, &version)),
-        )
-        .route(
-            "/v2/models/{model}/infer",
-            post(async |State(models): Shared, Path(name): Named, request: Request| {
-                infer(&models, &name, "", request).await
-            }),
-        )
-        .route(
-            "/v2/models/{model}/versions/{version}/infer",
-            post(async |State(models): Shared, Path((name, version)): Versioned, request: Request| {
-                infer(&models, &name, &version, request).await
-            }),
-        );
+        .route("/v2/repository/models/{model}/unload", post(unload));
+    for model in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
+        router = router
+            .route(model, get(metadata))
+            .route(&format!("{model}/config"), get(config))
+            .route(&format!("{model}/stats"), get(statistics))
+            .route(&format!("{model}/ready"), get(ready))
+            .route(&format!("{model}/infer"), post(infer));
+    }
     // Triton's further extensions are known, and answered, as not offered
     for path in [
         "/v2/systemsharedmemory/{*rest}",
@@ -124,29 +113,21 @@ fn answered(value: anyhow::Result<Value>) -> Response {
     }
 }
 
-/// A version in a path; Triton's paths take digits only.
-fn find(models: &Repository, name: &str, version: &str) -> Result<Arc<Model>, Error> {
-    if !version.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Error::new(Code::NotFound, "Not Found"));
-    }
-    models.find(name, version)
+async fn metadata(State(models): Shared, target: Target) -> Result<Response, Error> {
+    Ok(answered(proto::to_json(&target.find(&models)?.metadata())))
 }
 
-fn metadata(models: &Repository, name: &str, version: &str) -> Result<Response, Error> {
-    Ok(answered(proto::to_json(&find(models, name, version)?.metadata())))
+async fn config(State(models): Shared, target: Target) -> Result<Response, Error> {
+    Ok(answered(proto::to_json(&target.find(&models)?.config.answer)))
 }
 
-fn config(models: &Repository, name: &str, version: &str) -> Result<Response, Error> {
-    Ok(answered(proto::to_json(&find(models, name, version)?.config.answer)))
-}
-
-fn statistics(models: &Repository, name: &str, version: &str) -> Result<Response, Error> {
-    let model_stats = models.statistics(name, version)?;
+async fn statistics(State(models): Shared, target: Target) -> Result<Response, Error> {
+    let model_stats = models.statistics(&target.model, &target.version)?;
     Ok(answered(proto::to_json(&proto::ModelStatisticsResponse { model_stats })))
 }
 
-fn ready(models: &Repository, name: &str, version: &str) -> Response {
-    match find(models, name, version) {
+async fn ready(State(models): Shared, target: Target) -> Response {
+    match target.find(&models) {
         Ok(_) => StatusCode::OK.into_response(),
         Err(_) => error(StatusCode::BAD_REQUEST, "Model version not ready"),
     }
@@ -154,45 +135,52 @@ fn ready(models: &Repository, name: &str, version: &str) -> Response {
 
 async fn index(State(models): Shared, request: Request) -> Result<Response, Error> {
     let body = json_body(request).await?;
-    let only_ready = body.get("ready").and_then(Value::as_bool).unwrap_or(false);
+    let only_ready = match body.get("ready") {
+        None => false,
+        Some(ready) => {
+            ready.as_bool().ok_or_else(|| Error::internal("attempt to access JSON non-boolean as boolean"))?
+        }
+    };
     let rows = models.index(only_ready)?.into_iter().map(|model| {
         // what is not known is left out, as Triton does
-        let fields = [("name", model.name), ("version", model.version), ("state", model.state), ("reason", model.reason)];
+        let fields =
+            [("name", model.name), ("version", model.version), ("state", model.state), ("reason", model.reason)];
         let known = fields.into_iter().filter(|(_, value)| !value.is_empty());
         Value::Object(known.map(|(key, value)| (key.to_owned(), value.into())).collect())
     });
     Ok(json_of(&rows.collect()).into_response())
 }
 
-async fn load(State(models): Shared, Path(name): Named, request: Request) -> Result<Response, Error> {
+async fn load(State(models): Shared, target: Target, request: Request) -> Result<Response, Error> {
     let body = json_body(request).await?;
     let mut config = None;
     for (key, value) in body.get("parameters").and_then(Value::as_object).into_iter().flatten() {
         config = match (key.as_str(), value) {
             ("config", Value::String(text)) => Some(text.clone()),
-            _ => return Err(load_parameter(key)),
+            ("config", _) => return Err(Error::internal("attempt to access JSON non-string as string")),
+            _ => return Err(Error::internal(load_parameter(key))),
         };
     }
-    super::load(models, name, config).await?;
+    super::load(models, target.model, config).await?;
     Ok(StatusCode::OK.into_response())
 }
 
-/// The answer to a parameter of a load that is not its configuration.
-pub fn load_parameter(key: &str) -> Error {
-    Error::unsupported(format!("parameter '{key}' of a load is not supported by this server: only 'config' is"))
+/// What is said of a parameter of a load that is not its configuration.
+pub fn load_parameter(key: &str) -> String {
+    format!("unrecognized load parameter '{key}': this server takes 'config' only")
 }
 
-async fn unload(State(models): Shared, Path(name): Named) -> Result<Response, Error> {
-    models.unload(&name)?;
-    Ok(StatusCode::OK.into_response())
+async fn unload(State(models): Shared, target: Target) -> StatusCode {
+    models.unload(&target.model);
+    StatusCode::OK
 }
 
-async fn infer(models: &Repository, name: &str, version: &str, request: Request) -> Result<Response, Error> {
-    let model = find(models, name, version)?;
+async fn infer(State(models): Shared, target: Target, request: Request) -> Result<Response, Error> {
+    let model = target.find(&models)?;
     let (head, body) = request.into_parts();
     let json_length = json_length(&head.headers)?;
     let body = whole(&head.headers, body).await?;
-    let (request, binary) = json::request(&body, json_length)?;
+    let (request, binary) = json::request(&body, json_length, &model.config)?;
     drop(body);
     let id = request.id.clone();
     let answer = model.infer(request).await?;
@@ -212,8 +200,9 @@ async fn infer(models: &Repository, name: &str, version: &str, request: Request)
 fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Error> {
     let Some(value) = headers.get(JSON_LENGTH) else { return Ok(None) };
     let length = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    let words = "Inference-Header-Content-Length is not a number of bytes";
-    length.map(Some).ok_or_else(|| Error::invalid(words))
+    length
+        .map(Some)
+        .ok_or_else(|| Error::invalid(format!("Inference-Header-Content-Length is not a number of bytes: {value:?}")))
 }
 
 async fn json_body(request: Request) -> Result<Value, Error> {
@@ -231,28 +220,27 @@ async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Error> {
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && encoding != "identity"
     {
-        return Err(Error::unsupported("compressed requests are not supported by this server: send no Content-Encoding"));
+        return Err(Error::unsupported(
+            "compressed requests are not supported by this server: send no Content-Encoding",
+        ));
     }
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let too_large = || Error::invalid(format!("a request may have at most {REQUEST_BYTES_MAX} bytes"));
     if told.is_some_and(|length| length > REQUEST_BYTES_MAX) {
         return Err(too_large());
     }
-    let mut bytes = BytesMut::new();
+    let mut buffer = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Error::invalid(format!("the request's body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.is_empty() && told == Some(data.len()) {
+        if buffer.is_none() && told == Some(data.len()) {
             return Ok(data);
         }
-        if bytes.is_empty() {
-            // what is announced need not come
-            bytes.reserve(told.unwrap_or(0).min(RESERVED_MAX));
-        }
-        if bytes.len() + data.len() > REQUEST_BYTES_MAX {
+        let buffer = buffer.get_or_insert_with(|| Buffer::for_bytes(told.unwrap_or(0)));
+        if buffer.len() + data.len() > REQUEST_BYTES_MAX {
             return Err(too_large());
         }
-        bytes.extend_from_slice(&data);
+        buffer.extend(&data);
     }
-    Ok(bytes.freeze())
+    Ok(buffer.map_or_else(Bytes::new, Buffer::freeze))
 }

@@ -66,17 +66,12 @@ pub struct Admitted {
 }
 
 impl Request {
-    /// How the server speaks of the request in its errors.
-    fn named(&self) -> String {
-        format!("[request id: {}] ", if self.id.is_empty() { "<id_unknown>" } else { &self.id })
-    }
-
     /// Checks a request against its model.
     ///
     /// # Errors
     /// What does not fit, in the words of Triton.
     pub fn admit(self, config: &Config) -> Result<Admitted, Error> {
-        let (model, named) = (&config.name, self.named());
+        let (model, named) = (&config.name, named(&self.id));
         let refuse = |words: String| Error::invalid(format!("{named}{words}"));
         let mut outputs = Vec::new();
         for name in &self.outputs {
@@ -126,17 +121,12 @@ impl Request {
             if config.max_batch_size > 0 {
                 let items = input.shape[0];
                 if items > config.max_batch_size {
-                    let words = format!(
-                        "inference request batch-size must be <= {} for '{model}'",
-                        config.max_batch_size
-                    );
+                    let words =
+                        format!("inference request batch-size must be <= {} for '{model}'", config.max_batch_size);
                     return Err(refuse(words));
                 }
                 if *batch.get_or_insert(items) != items {
-                    let words = format!(
-                        "input '{}' batch size does not match other inputs for '{model}'",
-                        input.name
-                    );
+                    let words = format!("input '{}' batch size does not match other inputs for '{model}'", input.name);
                     return Err(refuse(words));
                 }
             }
@@ -149,6 +139,11 @@ impl Request {
     }
 }
 
+/// How the server speaks of a request in its errors.
+pub fn named(id: &str) -> String {
+    format!("[request id: {}] ", if id.is_empty() { "<id_unknown>" } else { id })
+}
+
 /// Whether the tensor is the model's input, in words if not.
 fn fits(input: &Tensor, known: &Description, config: &Config) -> Result<(), String> {
     let (name, model) = (&input.name, &config.name);
@@ -159,17 +154,22 @@ fn fits(input: &Tensor, known: &Description, config: &Config) -> Result<(), Stri
         ));
     }
     let expected = known.shape(config.max_batch_size > 0);
+    if config.max_batch_size > 0 && input.shape.is_empty() {
+        return Err(format!("input '{name}' has no shape but model requires batch dimension for '{model}'"));
+    }
     let agrees = expected.len() == input.shape.len()
         && expected.iter().zip(&input.shape).all(|(expected, found)| *expected < 0 || *expected as usize == *found);
     if !agrees {
         let note = if config.max_batch_size > 0 {
-            " NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended \
-             to each input shape."
+            "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended \
+             to each input shape. If you want to specify the full shape including the batch dim in your input dims \
+             config, try setting max_batch_size to zero. See the model configuration docs for more info on \
+             max_batch_size."
         } else {
             ""
         };
         return Err(format!(
-            "unexpected shape for input '{name}' for model '{model}'. Expected {}, got {}.{note}",
+            "unexpected shape for input '{name}' for model '{model}'. Expected {}, got {}. {note}",
             bracketed(&expected),
             bracketed(&input.shape)
         ));
@@ -233,6 +233,7 @@ fn quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(",")
 }
 
-fn bracketed(shape: &[impl ToString]) -> String {
+/// A shape as Triton writes it.
+pub fn bracketed(shape: &[impl ToString]) -> String {
     format!("[{}]", shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
 }

@@ -5,8 +5,9 @@ use std::ops::Range;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value, json};
 
+use super::config::Config;
 use super::error::Error;
-use super::infer::{Answer, Request, Tensor, texts};
+use super::infer::{Answer, Request, Tensor, named, texts};
 use super::repository::Model;
 use crate::tensor::{Datatype, element_count};
 
@@ -29,27 +30,31 @@ pub struct Body {
 ///
 /// # Errors
 /// Not the JSON of a request, or raw data that is not as long as it says; in the words of Triton.
-pub fn request(body: &Bytes, json_length: Option<usize>) -> Result<(Request, Binary), Error> {
+pub fn request(body: &Bytes, json_length: Option<usize>, config: &Config) -> Result<(Request, Binary), Error> {
     let json_length = json_length.unwrap_or(body.len());
-    if json_length == 0 || json_length > body.len() {
+    if json_length == 0 {
+        let request = Request { inputs: vec![only_raw(body, config)?], ..Request::default() };
+        return Ok((request, Binary { all: true, outputs: Vec::new() }));
+    }
+    if json_length > body.len() {
         let words = format!("inference header size should be in range (0, {}), got: {json_length}", body.len());
         return Err(Error::invalid(words));
     }
     let root: Value = serde_json::from_slice(&body[..json_length])
         .map_err(|error| Error::internal(format!("failed to parse the request JSON buffer: {error}")))?;
     let mut raw = json_length..body.len();
-    let mut inputs = Vec::new();
-    for item in array(&root, "inputs")? {
-        inputs.push(input(item, body, &mut raw)?);
+    parameters(root.get("parameters"))?;
+    let items = array(&root, "inputs")?;
+    items.iter().try_for_each(one_source)?;
+    let mut inputs = Vec::with_capacity(items.len());
+    for item in items {
+        inputs.push(input(item, body, &mut raw, &config.name)?);
     }
     if !raw.is_empty() {
-        let words = format!("unexpected additional input data: {} bytes more than the inputs name", raw.len());
-        return Err(Error::invalid(words));
+        return Err(Error::invalid(format!("unexpected additional input data for model '{}'", config.name)));
     }
-    let mut binary = Binary {
-        all: flag(root.get("parameters"), "binary_data_output")?.unwrap_or(false),
-        outputs: Vec::new(),
-    };
+    let mut binary =
+        Binary { all: flag(root.get("parameters"), "binary_data_output")?.unwrap_or(false), outputs: Vec::new() };
     let mut outputs = Vec::new();
     if root.get("outputs").is_some() {
         for item in array(&root, "outputs")? {
@@ -66,42 +71,88 @@ pub fn request(body: &Bytes, json_length: Option<usize>) -> Result<(Request, Bin
     Ok((Request { id, inputs, outputs }, binary))
 }
 
-fn input(item: &Value, body: &Bytes, raw: &mut Range<usize>) -> Result<Tensor, Error> {
+/// The input of a request without JSON, Triton's raw binary request: its only one, of a batch of one, of a shape that
+/// follows from the model's and from the number of bytes.
+fn only_raw(body: &Bytes, config: &Config) -> Result<Tensor, Error> {
+    let refuse = |words: String| Error::invalid(named("") + &words);
+    let [only] = &config.inputs[..] else {
+        return Err(refuse(format!(
+            "Raw request must only have 1 input (found 1) to be deduced but got {} inputs in '{}' model configuration",
+            config.inputs.len(),
+            config.name
+        )));
+    };
+    let (name, datatype) = (only.name.clone(), only.datatype);
+    let known = only.dims.iter().filter(|side| **side >= 0).map(|side| *side as usize).collect::<Vec<_>>();
+    if known.len() + 1 < only.dims.len() {
+        return Err(refuse(format!(
+            "The shape of the raw input '{name}' can not be deduced because there are more than one variable-sized dimension"
+        )));
+    }
+    // the one element of a BYTES tensor has no length of its own here
+    let (elements, data) = match datatype.size() {
+        Some(size) => (body.len() / size, body.clone()),
+        None => {
+            let length = u32::try_from(body.len()).map_err(|_| refuse(format!("input '{name}' is too long")))?;
+            (1, Bytes::from([&length.to_le_bytes()[..], body].concat()))
+        }
+    };
+    let free = elements / element_count(&known).unwrap_or(0).max(1);
+    let sides = only.dims.iter().map(|side| usize::try_from(*side).unwrap_or(free));
+    let shape = (config.max_batch_size > 0).then_some(1).into_iter().chain(sides).collect();
+    Ok(Tensor { name, datatype, shape, data })
+}
+
+/// Checks that an input says in exactly one way where its data is; Triton does before it looks at anything else.
+fn one_source(item: &Value) -> Result<(), Error> {
+    let parameter = |key| item.get("parameters").is_some_and(|parameters| parameters.get(key).is_some());
+    let sources = [
+        ("'data'", item.get("data").is_some()),
+        ("'binary_data_size'", parameter("binary_data_size")),
+        ("'shared_memory_region'", parameter("shared_memory_region")),
+    ];
+    let set: Vec<_> = sources.iter().filter(|(_, given)| *given).map(|(source, _)| *source).collect();
+    if set.len() == 1 {
+        return Ok(());
+    }
+    let what = if set.is_empty() { "no field is set".to_owned() } else { format!("set {}", set.join(" ")) };
+    Err(Error::invalid(format!(
+        "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', \
+         'shared_memory_region' in 'parameters'. But {what}"
+    )))
+}
+
+fn input(item: &Value, body: &Bytes, raw: &mut Range<usize>, model: &str) -> Result<Tensor, Error> {
     let name = text(item, "name")?;
     let datatype = text(item, "datatype")?;
     let mut shape = Vec::new();
     for side in array(item, "shape")? {
         let side = side.as_u64().and_then(|side| usize::try_from(side).ok());
-        shape.push(side.ok_or_else(|| unreadable("shape", "attempt to access JSON non-unsigned-integer as unsigned-integer"))?);
+        shape.push(
+            side.ok_or_else(|| unreadable("shape", "attempt to access JSON non-unsigned-integer as unsigned-integer"))?,
+        );
     }
     let datatype: Datatype =
         datatype.parse().map_err(|()| Error::invalid(format!("invalid datatype for input {name}")))?;
     let parameters = item.get("parameters");
     offered(parameters)?;
     let binary_size = parameters.and_then(|parameters| parameters.get("binary_data_size"));
-    let data = match (item.get("data"), binary_size) {
-        (None, Some(size)) => {
+    let data = match binary_size {
+        Some(size) => {
             let size = size.as_u64().and_then(|size| usize::try_from(size).ok()).ok_or_else(|| {
                 unreadable("binary_data_size", "attempt to access JSON non-unsigned-integer as unsigned-integer")
             })?;
             if size > raw.len() {
                 return Err(Error::invalid(format!(
-                    "unexpected size for input '{name}': binary_data_size is {size}, but only {} bytes follow",
-                    raw.len()
+                    "unexpected size for input '{name}', expecting {} additional bytes for model '{model}'",
+                    size - raw.len()
                 )));
             }
             let share = raw.start..raw.start + size;
             raw.start = share.end;
             body.slice(share)
         }
-        (Some(data), None) => typed(&name, datatype, &shape, data)?,
-        (given, _) => {
-            let what = if given.is_some() { "more than one field is set" } else { "no field is set" };
-            return Err(Error::invalid(format!(
-                "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', \
-                 'shared_memory_region' in 'parameters'. But {what}"
-            )));
-        }
+        None => typed(&name, datatype, &shape, member(item, "data")?)?,
     };
     Ok(Tensor { name, datatype, shape, data })
 }
@@ -112,6 +163,9 @@ fn typed(name: &str, datatype: Datatype, shape: &[usize], data: &Value) -> Resul
         return Err(Error::invalid(format!(
             "receiving {datatype} data via JSON is not supported. Please use the binary data format for input {name}"
         )));
+    }
+    if !data.is_array() {
+        return Err(unreadable("data", "attempt to access JSON non-array as array"));
     }
     let mut bytes = BytesMut::new();
     let mut count = 0;
@@ -127,8 +181,11 @@ fn put(bytes: &mut BytesMut, count: &mut usize, datatype: Datatype, data: &Value
         return items.iter().try_for_each(|item| put(bytes, count, datatype, item));
     }
     *count += 1;
-    let wrong = |kind: &str| unreadable("data", &format!("attempt to access JSON non-{kind} as {kind}"));
-    let signed = || data.as_i64().ok_or_else(|| wrong("integer"));
+    let wrong = |kind: &str| {
+        let wanted = if kind == "number" { "double" } else { kind };
+        unreadable("data", &format!("attempt to access JSON non-{kind} as {wanted}"))
+    };
+    let signed = || data.as_i64().ok_or_else(|| wrong("signed-integer"));
     let unsigned = || data.as_u64().ok_or_else(|| wrong("unsigned-integer"));
     let float = || data.as_f64().ok_or_else(|| wrong("number"));
     let beyond = |_| unreadable("data", &format!("{data} is beyond {datatype}"));
@@ -228,6 +285,31 @@ fn offered(parameters: Option<&Value>) -> Result<(), Error> {
         Some((_, what)) => Err(Error::unsupported(format!("{what} is not supported by this server"))),
         None => Ok(()),
     }
+}
+
+/// Checks the types of a request's parameters; those that are not known are passed over.
+fn parameters(given: Option<&Value>) -> Result<(), Error> {
+    let Some(given) = given else { return Ok(()) };
+    let object = given
+        .as_object()
+        .ok_or_else(|| Error::internal("failed to get request params.: attempt to get members for non-object"))?;
+    for (key, value) in object {
+        let words = match key.as_str() {
+            "priority" | "timeout" if !value.is_u64() => {
+                "attempt to access JSON non-unsigned-integer as unsigned-integer"
+            }
+            "sequence_id" if !value.is_u64() && !value.is_string() => "attempt to access JSON non-string as string",
+            "sequence_start" | "sequence_end" if !value.is_boolean() => "attempt to access JSON non-boolean as boolean",
+            _ if !value.is_array() && !value.is_object() && !value.is_null() => continue,
+            _ => {
+                return Err(Error::invalid(format!(
+                    "parameter '{key}' has invalid type. It should be either 'int', 'bool', or 'string'."
+                )));
+            }
+        };
+        return Err(unreadable(key, words));
+    }
+    Ok(())
 }
 
 fn no_sequence(parameters: Option<&Value>) -> Result<(), Error> {

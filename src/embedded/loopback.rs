@@ -1,6 +1,6 @@
 //! A model that computes nothing, whose behaviour is known: the truth that measurements are held against.
 //!
-//! Its `config.pbtxt` says `backend: "loopback"` and, as parameters, what [`PARAMETERS`] lists. Times are written with
+//! Its `config.pbtxt` says `backend: "loopback"` and, as parameters, what `PARAMETERS` lists. Times are written with
 //! their unit: `250us`, `4ms`, `1s`. Every execution, of one request or a batch, draws one service time.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -404,7 +404,7 @@ mod tests {
         assert_eq!(at.end(MS * 9, MS * 7), MS * 23);
         assert_eq!(at.end(MS * 30, MS), MS * 31);
         let every = Stalls::parse("1ms every 10ms").unwrap();
-        assert_eq!(every.end(MS * 0, MS), MS);
+        assert_eq!(every.end(Duration::ZERO, MS), MS);
         assert_eq!(every.end(MS * 9, MS * 2), MS * 12);
         assert_eq!(every.end(MS * 20, MS), MS * 22);
         assert_eq!(every.end(MS * 5, MS * 20), MS * 27);

@@ -1,10 +1,12 @@
 //! The embedded server: the protocol over HTTP and gRPC, ONNX models executed by rten, and loopback models whose
 //! behaviour is known. Must not know the client: both share only the messages and the tensors.
 //!
-//! A request goes one way: [`connection`] -> [`http`] or [`grpc`] -> [`repository`] -> [`infer`] (does it fit?) ->
-//! [`scheduler`] (queue, batch) -> [`backend`] ([`engine`] or [`loopback`]), and its answer back.
+//! A request goes one way: `connection` -> `http` or `grpc` -> `repository` -> `infer` (does it fit?) -> `scheduler`
+//! (queue, batch) -> `backend` (`engine` or `loopback`), and its answer back.
 
+pub mod allocator;
 mod backend;
+mod buffers;
 mod config;
 mod connection;
 mod engine;
@@ -14,6 +16,7 @@ mod http;
 mod infer;
 mod json;
 mod loopback;
+mod message;
 mod repository;
 mod request_log;
 mod scheduler;
@@ -29,6 +32,7 @@ use tokio::net::TcpListener;
 use crate::proto;
 use connection::Wire;
 use error::Error;
+use message::Messages;
 use repository::Repository;
 use request_log::RequestLog;
 
@@ -115,7 +119,7 @@ impl Server {
     /// Serves until `stop` is there.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let http = connection::serve(self.http, Wire::Http1, http::router(self.repository.clone()));
-        let grpc = connection::serve(self.grpc, Wire::Http2, grpc::service(self.repository));
+        let grpc = connection::serve(self.grpc, Wire::Http2, Messages(grpc::service(self.repository)));
         tokio::select! {
             () = http => {}
             () = grpc => {}

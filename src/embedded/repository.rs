@@ -17,7 +17,7 @@ use super::loopback::Loopback;
 use super::request_log::RequestLog;
 use super::scheduler::Scheduler;
 use crate::proto::repository_index_response::ModelIndex;
-use crate::proto::{self, ModelStatistics};
+use crate::proto::{self, ModelConfig, ModelStatistics};
 
 /// One version of a model, ready to infer.
 pub struct Model {
@@ -30,9 +30,12 @@ pub struct Model {
     scheduler: Scheduler,
 }
 
+/// The versions of a model that are ready, by their number.
+type Versions = BTreeMap<u64, Arc<Model>>;
+
 /// A model that was loaded once.
 enum Entry {
-    Ready(BTreeMap<u64, Arc<Model>>),
+    Ready(Versions),
     /// Why it is not ready, and in which version.
     Unavailable(String, String),
 }
@@ -138,6 +141,9 @@ impl Repository {
             let words = format!("failed to load '{name}', failed to poll from model repository");
             return Err(Error::new(Code::Internal, words));
         }
+        let config = config.map(|json| Config::of_json(json, name)).transpose().map_err(|error| {
+            Error::internal(format!("failed to load '{name}', failed to poll from model repository: {error:#}"))
+        })?;
         let loaded = self.load_from_folder(name, config);
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         match loaded {
@@ -157,10 +163,10 @@ impl Repository {
         }
     }
 
-    fn load_from_folder(&self, name: &str, config: Option<&str>) -> Result<(BTreeMap<u64, Arc<Model>>, Vec<String>)> {
+    fn load_from_folder(&self, name: &str, config: Option<ModelConfig>) -> Result<(Versions, Vec<String>)> {
         let folder = self.folder.join(name);
         let config = Arc::new(match config {
-            Some(json) => Config::of_json(json, name)?,
+            Some(message) => Config::checked(message, name)?,
             None => Config::read(&folder, name, self.variant.as_deref())?,
         });
         let mut there = versions(&folder);
@@ -191,16 +197,12 @@ impl Repository {
         Ok((models, config.notices.clone()))
     }
 
-    /// Unloads a model: requests under way end, those that wait are refused.
-    ///
-    /// # Errors
-    /// It was never loaded.
-    pub fn unload(&self, name: &str) -> Result<(), Error> {
+    /// Unloads a model: requests under way end, those that wait are refused. One that was never loaded is as unloaded as
+    /// can be, as in Triton.
+    pub fn unload(&self, name: &str) {
         let _one_at_a_time = lock(&self.loading);
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let entry = entries
-            .get_mut(name)
-            .ok_or_else(|| Error::new(Code::NotFound, format!("failed to unload '{name}', unknown model")))?;
+        let Some(entry) = entries.get_mut(name) else { return };
         let version = match &entry {
             Entry::Ready(models) => models.keys().last().map_or_else(String::new, u64::to_string),
             Entry::Unavailable(version, _) => version.clone(),
@@ -211,7 +213,6 @@ impl Repository {
             // not left to the last owner: a request that waits is one
             models.values().for_each(|model| model.scheduler.close());
         }
-        Ok(())
     }
 
     /// The model to infer with; an empty `version` is the newest.
@@ -219,17 +220,12 @@ impl Repository {
     /// # Errors
     /// No such model or version, or it is not ready.
     pub fn find(&self, name: &str, version: &str) -> Result<Arc<Model>, Error> {
-        let number: Option<u64> = match version {
-            "" | "-1" => None,
-            text => Some(text.parse().map_err(|_| {
-                Error::invalid(format!("failed to get model version from specified version string '{text}'"))
-            })?),
-        };
+        let number = version_number(version)?;
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         match entries.get(name) {
             None => Err(unknown_model(name, "")),
             Some(Entry::Unavailable(..)) => Err(Error::new(
-                Code::Unavailable,
+                Code::NotFound,
                 format!("Request for unknown model: '{name}' has no available versions"),
             )),
             Some(Entry::Ready(versions)) => {
@@ -248,9 +244,12 @@ impl Repository {
     /// As [`Repository::find`], in the statistics extension's own words.
     pub fn statistics(&self, name: &str, version: &str) -> Result<Vec<ModelStatistics>, Error> {
         if !name.is_empty() {
+            version_number(version)?;
             let model = self.find(name, version).map_err(|_| {
-                let version = if version.is_empty() { String::new() } else { format!(" version {version}") };
-                Error::invalid(format!("requested model '{name}'{version} is not available"))
+                let known = self.find(name, "").is_ok();
+                let model = if known { "model version is not available for model" } else { "model" };
+                let end = if known { "" } else { " is not available" };
+                Error::invalid(format!("requested {model} '{name}'{end}"))
             })?;
             if !version.is_empty() {
                 return Ok(vec![model.statistics()]);
@@ -291,6 +290,19 @@ impl Repository {
         }
         Ok(index)
     }
+}
+
+/// A version as a client names it; empty is the newest.
+fn version_number(version: &str) -> Result<Option<u64>, Error> {
+    if version.is_empty() {
+        return Ok(None);
+    }
+    let number = version.parse().map_err(|_| {
+        Error::invalid(format!(
+            "failed to get model version from specified version string '{version}', version should be an integral value > 0"
+        ))
+    });
+    number.map(Some)
 }
 
 /// The numbered folders of a model.

@@ -248,7 +248,7 @@ mod tests {
         let json = r#"{"backend": "loopback", "input": [{"name": "x", "data_type": "TYPE_UINT8", "dims": [-1]}],
             "output": [{"name": "y", "data_type": "TYPE_UINT8", "dims": [1]}]}"#;
         let batching = batching.map(|sizes| Batching { preferred: sizes.to_vec(), max_queue_delay_us: DELAY_US });
-        Config { max_batch_size, batching, ..Config::of_json(json, "m").unwrap() }
+        Config { max_batch_size, batching, ..Config::checked(Config::of_json(json, "m").unwrap(), "m").unwrap() }
     }
 
     /// A request of `batch` items with `side` elements each, if any: the input may be left out.

@@ -3,7 +3,7 @@
 //! Every successful request adds its own wait and the full duration of the execution that it was part of; the batch
 //! statistics count each execution once. A request that never reached the queue is not counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::proto::{InferBatchStatistics, InferStatistics, ModelStatistics, StatisticDuration};
@@ -107,6 +107,9 @@ impl Statistics {
                 cache_miss: zero,
             }),
             batch_stats: batch_stats.collect(),
+            // that of decoupled models
+            response_stats: HashMap::new(),
+            memory_usage: Vec::new(),
         }
     }
 }

@@ -122,6 +122,14 @@ async fn fetch_into(
     install(folder, &model, published::label(artifact))
 }
 
+/// Whether `<repository>/<model_name>/1/model.onnx` is there, whoever put it there.
+///
+/// # Errors
+/// `model_name` is no plain file name.
+pub fn is_there(repository: &Path, model_name: &str) -> Result<bool> {
+    Ok(model_path(&model_folder(repository, model_name)?).symlink_metadata().is_ok())
+}
+
 /// `<repository>/<model_name>`, refusing a name that would lead elsewhere.
 fn model_folder(repository: &Path, model_name: &str) -> Result<PathBuf> {
     let mut components = Path::new(model_name).components();

@@ -1,5 +1,6 @@
 //! The composition root of a run: load, plan, check, measure, write, report.
 
+mod embedded_server;
 mod folder;
 pub mod install;
 mod measure;
@@ -23,6 +24,7 @@ use crate::report;
 use crate::report::terminal::{Progress, say};
 use crate::scenario::{Overrides, Protocol, Scenario};
 use crate::worker::pool::{Pool, PoolError};
+use embedded_server::EmbeddedServer;
 use folder::Folder;
 
 /// How long a server that does not answer is waited for before a group is given up.
@@ -38,6 +40,8 @@ pub struct Options {
     pub overrides: Overrides,
     /// Folder under which each run makes its own.
     pub results: PathBuf,
+    /// The folder of the models, if the embedded server serves them.
+    pub embedded: Option<PathBuf>,
     /// What to do with them.
     pub mode: Mode,
 }
@@ -71,7 +75,13 @@ pub enum Outcome {
 pub async fn run(options: &Options) -> Result<Outcome> {
     let mut scenarios = Vec::new();
     for path in &options.scenarios {
-        let scenario = Scenario::load(path)?.overridden_by(&options.overrides).map_err(anyhow::Error::msg)?;
+        let mut scenario = Scenario::load(path)?.overridden_by(&options.overrides).map_err(anyhow::Error::msg)?;
+        if options.embedded.is_some() {
+            scenario.overridden.push("--server embedded".to_owned());
+            // until it is started and tells its own
+            scenario.server.http = "the embedded server".to_owned();
+            scenario.server.grpc = "the embedded server".to_owned();
+        }
         scenarios.push((Plan::expand(&scenario), scenario));
     }
     if options.mode == Mode::List {
@@ -79,6 +89,13 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         return Ok(Outcome::Complete);
     }
     let stop = stop_on_ctrl_c();
+    let server = match &options.embedded {
+        Some(repository) => {
+            let scenarios = scenarios.iter_mut().map(|(_, scenario)| scenario);
+            Some(EmbeddedServer::start(scenarios, repository).await?)
+        }
+        None => None,
+    };
     let mut worst = Outcome::Complete;
     let mut runs = Vec::new();
     for (plan, scenario) in &scenarios {
@@ -101,6 +118,9 @@ pub async fn run(options: &Options) -> Result<Outcome> {
             }
         }
     }
+    if let Some(server) = server {
+        server.stop().await;
+    }
     for run in &runs {
         report::terminal::run(run)?;
     }
@@ -122,7 +142,8 @@ async fn reach(scenario: &Scenario) -> Result<Ready> {
     for protocol in &scenario.matrix.protocols {
         let address = scenario.server.address(*protocol);
         let mut control = control(scenario, *protocol)?;
-        let hint = "is the server up, and is this its port? (scripts/triton start; --server, --http, --grpc)";
+        let hint =
+            "is the server up, and is this its port? (scripts/triton start, or --server embedded; --http, --grpc)";
         let reached = control.ready(name, version).await;
         reached.with_context(|| format!("the server at {address} ({}) cannot be used; {hint}", protocol.name()))?;
     }

@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use crate::embedded::{Options, Server};
 use crate::report::terminal::say;
 
-/// What a server that is ready prints as its one line of standard output, as JSON.
+/// What a server that serves a program, not a person, prints when it is ready: one line of standard output, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Ready {
     /// `host:port` of HTTP.
@@ -38,7 +38,11 @@ pub async fn serve(options: Options, until_input_ends: bool) -> Result<()> {
         }
     }
     let ready = Ready { http: server.http()?.to_string(), grpc: server.grpc()?.to_string(), unavailable };
-    println!("{}", serde_json::to_string(&ready)?);
+    if until_input_ends {
+        println!("{}", serde_json::to_string(&ready)?);
+    } else {
+        say(&format!("HTTP on {}, gRPC on {}; Ctrl-C ends the server", ready.http, ready.grpc));
+    }
     let stop = async {
         let input = async {
             // whoever holds the other end is gone when this ends, however it ended

@@ -1,19 +1,18 @@
 //! The parent's side: starts worker processes, starts their blocks together, gathers what they measured, and puts an
-//! end to one that dies or hangs. Only here processes are started. Must not know plans, records or results.
+//! end to one that dies or hangs. Must not know plans, records or results.
 
 use std::cell::RefCell;
-use std::process::Stdio;
+use std::ffi::OsStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use futures_util::future::{join_all, try_join_all};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::message::{Block, FromWorker, Order, ToWorker};
+use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
 use crate::recorder::Recorder;
 
@@ -23,11 +22,6 @@ const SILENCE_PREPARING: Duration = Duration::from_secs(120);
 const SILENCE: Duration = Duration::from_secs(20);
 /// Ahead of a block's start, so that every worker has heard of it.
 const LEAD: Duration = Duration::from_millis(10);
-/// How long a worker may take to end.
-const ENDING: Duration = Duration::from_secs(5);
-/// What a dead worker's standard error may add to its row.
-const LAST_WORDS_MAX: u64 = 16 * 1024;
-
 /// The worker processes of one case.
 pub struct Pool {
     workers: Vec<Worker>,
@@ -68,10 +62,7 @@ impl From<anyhow::Error> for PoolError {
 }
 
 struct Worker {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    last_words: Option<JoinHandle<String>>,
+    process: Process,
 }
 
 impl Pool {
@@ -82,7 +73,7 @@ impl Pool {
     pub async fn start(order: &Order, processes: u32, stop: &watch::Receiver<bool>) -> Result<Self, PoolError> {
         let mut workers = Vec::new();
         for _ in 0..processes {
-            let mut worker = Worker::spawn()?;
+            let mut worker = Worker::start()?;
             worker.say(&ToWorker::Order(order.clone())).await?;
             workers.push(worker);
         }
@@ -146,48 +137,20 @@ impl Pool {
 
     /// Lets the workers end in order, and waits for them; one that does not is killed.
     pub async fn stop(self) {
-        let workers = self.workers.into_iter().map(async |worker| {
-            let Worker { mut child, input, .. } = worker;
-            // a worker ends when its input does
-            drop(input);
-            if timeout(ENDING, child.wait()).await.is_err() {
-                let _ = child.kill().await;
-            }
-        });
-        join_all(workers).await;
+        join_all(self.workers.into_iter().map(|worker| worker.process.stop())).await;
     }
 }
 
 impl Worker {
-    fn spawn() -> Result<Self> {
-        let program = std::env::current_exe().context("the program's own file cannot be found")?;
-        let mut command = Command::new(program);
-        command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        // Ctrl-C in a terminal reaches the parent alone, which ends the run in order
-        #[cfg(unix)]
-        command.process_group(0);
-        let mut child = command.spawn().context("a worker process cannot be started")?;
-        let (input, output) = (child.stdin.take(), child.stdout.take());
-        let last_words = child.stderr.take().map(|stderr| {
-            tokio::spawn(async move {
-                let mut words = String::new();
-                let _ = stderr.take(LAST_WORDS_MAX).read_to_string(&mut words).await;
-                words
-            })
-        });
-        Ok(Worker {
-            child,
-            input: input.context("the worker has no input")?,
-            output: BufReader::new(output.context("the worker has no output")?),
-            last_words,
-        })
+    fn start() -> Result<Self> {
+        Ok(Worker { process: Process::start(&[OsStr::new("worker")])? })
     }
 
     async fn say(&mut self, message: &ToWorker) -> Result<()> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
         // a worker that died is told by its next silence, with the reason
-        let _ = self.input.write_all(&line).await;
+        let _ = self.process.input.write_all(&line).await;
         Ok(())
     }
 
@@ -195,7 +158,7 @@ impl Worker {
         let mut stop = stop.clone();
         let mut line = String::new();
         let read = tokio::select! {
-            read = timeout(silence, self.output.read_line(&mut line)) => read,
+            read = timeout(silence, self.process.output.read_line(&mut line)) => read,
             _ = stop.wait_for(|stop| *stop) => return Err(PoolError::Interrupted),
         };
         match read {
@@ -203,30 +166,16 @@ impl Worker {
                 let message = serde_json::from_str(&line).context("a worker said something that cannot be read")?;
                 Ok(message)
             }
-            Ok(_) => Err(PoolError::Failed(Fault::new(FaultKind::Transport, self.how_it_died().await))),
+            Ok(_) => {
+                let words = format!("a worker process died {}", self.process.how_it_died().await);
+                Err(PoolError::Failed(Fault::new(FaultKind::Transport, words)))
+            }
             Err(_) => {
-                let _ = self.child.kill().await;
+                self.process.kill().await;
                 let words = format!("a worker said nothing for {} s and was killed", silence.as_secs());
                 Err(PoolError::Failed(Fault::new(FaultKind::Timeout, words)))
             }
         }
-    }
-
-    async fn how_it_died(&mut self) -> String {
-        let status = match timeout(ENDING, self.child.wait()).await {
-            Ok(Ok(status)) => status.to_string(),
-            _ => {
-                let _ = self.child.kill().await;
-                "closed its output".to_owned()
-            }
-        };
-        let words = match self.last_words.take() {
-            Some(task) => task.await.unwrap_or_default(),
-            None => String::new(),
-        };
-        let words = words.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("note:"));
-        let words = words.collect::<Vec<_>>().join(" ");
-        format!("a worker process died ({status}){}{words}", if words.is_empty() { "" } else { ": " })
     }
 }
 

@@ -1,0 +1,162 @@
+"""What the runner measures of loopback models, against the truth that the embedded server logs.
+
+Run it as bench/loopback_truth.
+
+Each case has a server of its own, and so a request log of its own. The log is in order: the requests that verify and warm
+up come first, and run.json tells how many they are. Of the rest mean and percentiles are held against records.csv. The
+runner's latency is the server's and what it takes to get there and back, so it may be larger by that, and by that alone.
+"""
+
+import argparse
+import csv
+import glob
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import tempfile
+
+from common import ROOT, spread, verdict
+
+CASES = {
+    "constant": {"service_time": "constant 5ms"},
+    "uniform": {"service_time": "uniform 2ms 8ms"},
+    "exponential": {"service_time": "exponential 5ms"},
+    "bimodal": {"service_time": "bimodal 2ms 12ms 0.1"},
+    "pareto": {"service_time": "pareto 2ms 3"},
+    "stalls": {"service_time": "uniform 1ms 3ms", "stalls": "50ms every 1s"},
+}
+METRICS = ["mean", "p50", "p95", "p99"]
+NAMES = {"http": "HTTP", "grpc": "gRPC"}
+RELATIVE, ABSOLUTE_MS = 0.02, 0.1  # how far off a measured number may be
+
+CONFIG = """name: "%s"
+backend: "loopback"
+max_batch_size: 1
+input [ { name: "in" data_type: TYPE_FP32 dims: [16] } ]
+output [ { name: "out" data_type: TYPE_FP32 dims: [16] } ]
+"""
+PARAMETER = 'parameters { key: "%s" value: { string_value: "%s" } }\n'
+SCENARIO = """title = "Loopback truth: %s"
+[model]
+name = "%s"
+[[input]]
+name = "in"
+datatype = "FP32"
+shape = [16]
+[[output]]
+name = "out"
+[matrix]
+batch_sizes = [1]
+[load]
+warmup = 20
+"""
+
+
+def main():
+    options = arguments()
+    runs = [(case, protocol) for case in options.cases for protocol in options.protocols]
+    samples = {run: [] for run in runs}
+    order = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as directory:
+        write_models(directory)
+        for number in range(options.rounds):
+            order.shuffle(runs)
+            for case, protocol in runs:
+                measured, truth = sample(case, protocol, directory, options)
+                samples[case, protocol].append((measured, truth))
+                words = (number + 1, options.rounds, case, NAMES[protocol], measured["mean"], truth["mean"])
+                print("round %d/%d  %-11s %s  mean %.3f ms, truly %.3f ms" % words, file=sys.stderr)
+    sys.exit(0 if report(samples, options) else 1)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        prog="bench/loopback_truth", description=__doc__.split("\n\n")[0], epilog="Exit code 1: the runner measures something else."
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="how often each case takes its turn [%(default)s]")
+    parser.add_argument("--iterations", type=int, default=1500, help="requests of a case [%(default)s]")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--protocols", nargs="+", choices=list(NAMES), default=list(NAMES))
+    parser.add_argument("--runner", default=os.path.join(ROOT, "target", "release", "runner"), help="[target/release/runner]")
+    parser.add_argument("--seed", type=int, default=1, help="of the order [%(default)s]")
+    options = parser.parse_args()
+    if options.rounds < 1 or options.iterations < 1000:
+        parser.error("at least one round, and 1000 iterations for a p99")
+    if not os.path.exists(options.runner):
+        parser.error("there is no %s: cargo build --release makes it" % options.runner)
+    return options
+
+
+def write_models(directory):
+    for case, parameters in CASES.items():
+        os.makedirs(os.path.join(directory, "models", case, "1"))
+        with open(os.path.join(directory, "models", case, "config.pbtxt"), "w") as file:
+            file.write(CONFIG % case + "".join(PARAMETER % parameter for parameter in parameters.items()))
+        with open(os.path.join(directory, case + ".toml"), "w") as file:
+            file.write(SCENARIO % (case, case))
+
+
+def sample(case, protocol, directory, options):
+    """Mean and percentiles in milliseconds, as measured and as they were."""
+    log = os.path.join(directory, "requests.csv")
+    with tempfile.TemporaryDirectory() as results:
+        ended = subprocess.run(
+            [
+                os.path.join(ROOT, "scripts", "embedded"), "run", "--model-repository", os.path.join(directory, "models"),
+                "--load-model", case, "--request-log", log, "--",
+                "sh", "-c", 'exec "$@" --http "$EMBEDDED_HTTP" --grpc "$EMBEDDED_GRPC"', "sh",
+                options.runner, os.path.join(directory, case + ".toml"), "--protocols", protocol,
+                "--iterations", str(options.iterations), "--results", results,
+            ],
+            env=dict(os.environ, RUNNER=options.runner), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        if ended.returncode != 0:
+            sys.exit("%s over %s failed with code %d:\n%s" % (case, protocol, ended.returncode, ended.stdout))
+        (directory_of_run,) = glob.glob(os.path.join(results, "*", "*"))
+        with open(os.path.join(directory_of_run, "run.json")) as file:
+            counts = json.load(file)["counts"]
+        with open(os.path.join(directory_of_run, "records.csv"), newline="") as file:
+            (row,) = csv.DictReader(file)
+    with open(log, newline="") as file:
+        entries = list(csv.DictReader(file))
+    # the log must be of these requests and of no others, or its tail is not what was measured
+    if not len(entries) == counts["server"] == counts["prepared"] + counts["measured"] or counts["measured"] != int(row["requests"]):
+        sys.exit("%s over %s: %d requests in the log, but the runner counts %s" % (case, protocol, len(entries), counts))
+    if int(row["errors"]) or any(entry["ok"] != "true" for entry in entries):
+        sys.exit("%s over %s: there were errors" % (case, protocol))
+    times = sorted(int(entry["total_ns"]) / 1e6 for entry in entries[counts["prepared"] :])
+    truth = {"mean": sum(times) / len(times)}
+    for quantile in (50, 95, 99):
+        truth["p%d" % quantile] = times[math.ceil(len(times) * quantile / 100) - 1]
+    return {metric: float(row[metric + "_ms"]) for metric in METRICS}, truth
+
+
+def report(samples, options):
+    print(
+        "%d requests a run at concurrency 1, %d runs of each, median (smallest to largest); milliseconds, measured - truth in brackets"
+        % (options.iterations, options.rounds)
+    )
+    print("\n| Service time | Protocol | " + " | ".join(METRICS) + " | Measured mean / truth |\n|---|---|" + "---|" * (len(METRICS) + 1))
+    lines = []
+    for (case, protocol), pairs in sorted(samples.items(), key=lambda item: (list(CASES).index(item[0][0]), item[0][1])):
+        cells = [", ".join(CASES[case].values()), NAMES[protocol]]
+        broken = []
+        for metric in METRICS:
+            off = [measured[metric] - truth[metric] for measured, truth in pairs]
+            cells.append("%s [%s]" % (spread([measured[metric] for measured, _ in pairs], "%.3f"), spread(off, "%+.3f")))
+            shares = [abs(measured[metric] - truth[metric]) / (RELATIVE * truth[metric] + ABSOLUTE_MS) for measured, truth in pairs]
+            # every run must be right, not only most of them
+            if max(shares) > 1:
+                broken.append("%s by %s of what is allowed" % (metric, spread(shares, "%.2f")))
+        cells.append(spread([measured["mean"] / truth["mean"] for measured, truth in pairs], "%.3f"))
+        print("| " + " | ".join(cells) + " |")
+        lines.append((not broken, "%s, %s: within 2 %% + 100 us of the truth%s" % (case, NAMES[protocol], ", but " + "; ".join(broken) if broken else "")))
+    print()
+    return all([verdict(*line) for line in lines])
+
+
+if __name__ == "__main__":
+    main()

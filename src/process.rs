@@ -1,0 +1,90 @@
+//! Processes of this same program: workers and the embedded server. Only here processes are started.
+//! Must not know what is said to them.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// How long a process may take to end.
+const ENDING: Duration = Duration::from_secs(5);
+/// What is kept of a process's standard error.
+const LAST_WORDS_MAX: u64 = 16 * 1024;
+
+/// A child that ends when its input does, whatever becomes of its parent.
+pub struct Process {
+    child: Child,
+    /// Its standard input.
+    pub input: ChildStdin,
+    /// Its standard output.
+    pub output: BufReader<ChildStdout>,
+    last_words: Option<JoinHandle<String>>,
+}
+
+impl Process {
+    /// Starts this program with other arguments.
+    ///
+    /// # Errors
+    /// The system starts no process.
+    pub fn start(arguments: &[&std::ffi::OsStr]) -> Result<Self> {
+        let program = std::env::current_exe().context("the program's own file cannot be found")?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        // Ctrl-C in a terminal reaches the parent alone, which ends the run in order
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command.spawn().context("a process of this program cannot be started")?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let last_words = child.stderr.take().map(|mut stderr| {
+            tokio::spawn(async move {
+                let mut words = String::new();
+                let _ = (&mut stderr).take(LAST_WORDS_MAX).read_to_string(&mut words).await;
+                // a process whose words nobody reads would stand still
+                let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
+                words
+            })
+        });
+        Ok(Process {
+            child,
+            input: input.context("the process has no input")?,
+            output: BufReader::new(output.context("the process has no output")?),
+            last_words,
+        })
+    }
+
+    /// Lets it end in order, and waits for it; one that does not is killed.
+    pub async fn stop(self) {
+        let Process { mut child, input, .. } = self;
+        drop(input);
+        if timeout(ENDING, child.wait()).await.is_err() {
+            let _ = child.kill().await;
+        }
+    }
+
+    /// Ends it at once.
+    pub async fn kill(&mut self) {
+        let _ = self.child.kill().await;
+    }
+
+    /// How a process that fell silent ended, and its last words.
+    pub async fn how_it_died(&mut self) -> String {
+        let status = match timeout(ENDING, self.child.wait()).await {
+            Ok(Ok(status)) => status.to_string(),
+            _ => {
+                self.kill().await;
+                "closed its output".to_owned()
+            }
+        };
+        let words = match self.last_words.take() {
+            Some(task) => task.await.unwrap_or_default(),
+            None => String::new(),
+        };
+        let words = words.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("note:"));
+        let words = words.collect::<Vec<_>>().join(" ");
+        format!("({status}){}{words}", if words.is_empty() { "" } else { ": " })
+    }
+}

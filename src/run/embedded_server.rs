@@ -1,0 +1,93 @@
+//! `--server embedded`: the embedded server of a run, a process of its own from before the first scenario to after the
+//! last. Models that are missing are synthesised first.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::AsyncBufReadExt;
+use tokio::time::timeout;
+
+use super::serve::Ready;
+use crate::models;
+use crate::process::Process;
+use crate::report::terminal::say;
+use crate::scenario::Scenario;
+
+/// How long the server may take to load all models.
+const LOADING: Duration = Duration::from_secs(300);
+/// Configurations with the label of the weights, which `models` writes.
+const CONFIGURATIONS: &str = "labelled";
+/// Of a stand-in's weights.
+const SEED: u64 = 1;
+
+/// A server that is ready.
+pub struct EmbeddedServer {
+    process: Process,
+}
+
+impl EmbeddedServer {
+    /// Starts the server with the scenarios' models, and points the scenarios to it.
+    ///
+    /// # Errors
+    /// A model is missing and cannot be synthesised, or the server cannot load one.
+    pub async fn start<'a>(
+        scenarios: impl Iterator<Item = &'a mut Scenario>,
+        repository: &Path,
+    ) -> Result<EmbeddedServer> {
+        let scenarios: Vec<_> = scenarios.collect();
+        let mut arguments: Vec<&OsStr> =
+            ["serve", "--until-input-ends", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"].map(OsStr::new).to_vec();
+        arguments.extend([OsStr::new("--model-config-name"), OsStr::new(CONFIGURATIONS)]);
+        arguments.extend([OsStr::new("--model-repository"), repository.as_os_str()]);
+        let mut names: Vec<String> = Vec::new();
+        for scenario in &scenarios {
+            if !names.contains(&scenario.model.name) {
+                synthesise(scenario, repository)?;
+                names.push(scenario.model.name.clone());
+            }
+        }
+        for name in &names {
+            arguments.extend([OsStr::new("--load-model"), OsStr::new(name)]);
+        }
+        let mut process = Process::start(&arguments)?;
+        let mut line = String::new();
+        match timeout(LOADING, process.output.read_line(&mut line)).await {
+            Ok(Ok(length)) if length > 0 => {}
+            Ok(_) => bail!("the embedded server ended {}", process.how_it_died().await),
+            Err(_) => bail!("the embedded server was not ready within {} s", LOADING.as_secs()),
+        }
+        let ready: Ready = serde_json::from_str(&line).context("the embedded server said something unexpected")?;
+        if !ready.unavailable.is_empty() {
+            process.stop().await;
+            bail!("the embedded server: {}", ready.unavailable.join("; "));
+        }
+        for scenario in scenarios {
+            ready.http.clone_into(&mut scenario.server.http);
+            ready.grpc.clone_into(&mut scenario.server.grpc);
+        }
+        Ok(EmbeddedServer { process })
+    }
+
+    /// Ends the server.
+    pub async fn stop(self) {
+        self.process.stop().await;
+    }
+}
+
+/// Writes the stand-in of a scenario's model, if the scenario says which it is and the model is not there.
+fn synthesise(scenario: &Scenario, repository: &Path) -> Result<()> {
+    let Some(artifact) = &scenario.artifact else { return Ok(()) };
+    if models::is_there(repository, &scenario.model.name)? {
+        return Ok(());
+    }
+    say(&format!(
+        "{}: no model is there; writing a stand-in with the real structure and random weights, whose answers mean \
+         nothing (the published weights: runner models fetch {})",
+        scenario.model.name, scenario.name
+    ));
+    let made = models::synth(artifact.stand_in, repository, &scenario.model.name, SEED, false)?;
+    say(&format!("{}: {:.1} MB", made.path.display(), made.bytes as f64 / 1e6));
+    Ok(())
+}
