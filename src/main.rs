@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use runner::cli::{Cli, Command, ModelsCommand};
-use runner::embedded::allocator;
 use runner::run::{self, Outcome, install};
-use runner::{report, worker};
+use runner::{process, report, worker};
 
 fn main() -> ExitCode {
     match dispatch(Cli::parse()) {
@@ -29,7 +28,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         }
         Some(Command::Worker) => worker::child::run().map(|()| Outcome::Complete),
         Some(Command::Serve(arguments)) => {
-            allocator::settle();
+            process::settle_memory();
             let until_input_ends = arguments.until_input_ends;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(run::serve::serve(arguments.into(), until_input_ends))?;

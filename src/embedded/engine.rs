@@ -40,8 +40,8 @@ pub struct Engine {
 enum Threads {
     /// One pool for all models.
     Shared(Arc<ThreadPool>),
-    /// One pool an instance; those that are not in use.
-    Own(Mutex<Vec<Arc<ThreadPool>>>),
+    /// One pool of so many threads an instance; those that are not in use.
+    Own(usize, Mutex<Vec<Arc<ThreadPool>>>),
 }
 
 impl Engine {
@@ -87,7 +87,7 @@ impl Engine {
                 let count =
                     count.with_context(|| format!("parameter {THREADS_KEY} is \"{text}\": expected 0 to 1024"))?;
                 let pools = (0..config.instances).map(|_| Arc::new(ThreadPool::with_num_threads(count)));
-                Threads::Own(Mutex::new(pools.collect()))
+                Threads::Own(count, Mutex::new(pools.collect()))
             }
         };
         Ok(Engine { config, model, inputs, outputs, threads })
@@ -139,9 +139,10 @@ impl Threads {
     fn with<T>(&self, run: impl FnOnce(Arc<ThreadPool>) -> T) -> T {
         match self {
             Threads::Shared(threads) => run(threads.clone()),
-            Threads::Own(free) => {
+            Threads::Own(count, free) => {
                 let free = || free.lock().unwrap_or_else(PoisonError::into_inner);
-                let threads = free().pop().unwrap_or_else(|| Arc::new(ThreadPool::with_num_threads(1)));
+                // one is missing where an execution panicked
+                let threads = free().pop().unwrap_or_else(|| Arc::new(ThreadPool::with_num_threads(*count)));
                 let result = run(threads.clone());
                 free().push(threads);
                 result

@@ -189,11 +189,15 @@ fn fits(input: &Tensor, known: &Description, config: &Config) -> Result<(), Stri
             }
         }
         None => {
-            let found = texts(&input.data).map_err(|words| format!("{words} for input '{name}', model '{model}'"))?;
-            if found.len() != elements {
+            // only counted: a body of zeros has very many elements
+            let mut found = 0;
+            for element in texts(&input.data) {
+                element.map_err(|words| format!("{words} for input '{name}', model '{model}'"))?;
+                found += 1;
+            }
+            if found != elements {
                 return Err(format!(
-                    "unexpected number of string elements {} for inference input '{name}', expecting {elements}",
-                    found.len()
+                    "unexpected number of string elements {found} for inference input '{name}', expecting {elements}"
                 ));
             }
         }
@@ -201,26 +205,25 @@ fn fits(input: &Tensor, known: &Description, config: &Config) -> Result<(), Stri
     Ok(())
 }
 
-/// The elements of a BYTES tensor.
-///
-/// # Errors
-/// A length that reaches beyond the data, in words.
-pub fn texts(data: &Bytes) -> Result<Vec<Bytes>, String> {
-    let mut elements = Vec::new();
-    let mut at = 0;
-    while at < data.len() {
-        let Some(prefix) = data.get(at..at + 4) else {
-            return Err(format!("incomplete string length at byte {at} of {}", data.len()));
-        };
-        let length = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]) as usize;
-        at += 4;
-        if length > data.len() - at {
-            return Err(format!("incomplete string data: {length} bytes expected, {} are left", data.len() - at));
+/// The elements of a BYTES tensor, one after the other; the last is an error, in words, where a length reaches beyond the
+/// data.
+pub fn texts(data: &Bytes) -> impl Iterator<Item = Result<Bytes, String>> {
+    let mut rest = data.clone();
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
         }
-        elements.push(data.slice(at..at + length));
-        at += length;
-    }
-    Ok(elements)
+        let left = std::mem::take(&mut rest);
+        let Some(prefix) = left.first_chunk() else {
+            return Some(Err(format!("incomplete string length: {} bytes are left", left.len())));
+        };
+        let (length, data) = (u32::from_le_bytes(*prefix) as usize, left.slice(4..));
+        if length > data.len() {
+            return Some(Err(format!("incomplete string data: {length} bytes expected, {} are left", data.len())));
+        }
+        rest = data.slice(length..);
+        Some(Ok(data.slice(..length)))
+    })
 }
 
 /// Triton's answer for a model or version that is not there.

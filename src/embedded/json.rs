@@ -266,8 +266,8 @@ fn values(tensor: &Tensor) -> Result<Vec<Value>, Error> {
         Datatype::Fp32 => each(data, |bytes| f32::from_le_bytes(bytes).into()),
         Datatype::Fp64 => each(data, |bytes| f64::from_le_bytes(bytes).into()),
         Datatype::Bytes => {
-            let texts = texts(data).map_err(Error::internal)?;
-            texts.iter().map(|text| String::from_utf8_lossy(text).into()).collect()
+            let texts = texts(data).map(|text| Ok(String::from_utf8_lossy(&text?).into()));
+            texts.collect::<Result<_, String>>().map_err(Error::internal)?
         }
         Datatype::Fp16 | Datatype::Bf16 => {
             return Err(Error::invalid(format!(

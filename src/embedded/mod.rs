@@ -4,7 +4,6 @@
 //! A request goes one way: `connection` -> `http` or `grpc` -> `repository` -> `infer` (does it fit?) -> `scheduler`
 //! (queue, batch) -> `backend` (`engine` or `loopback`), and its answer back.
 
-pub mod allocator;
 mod backend;
 mod buffers;
 mod config;

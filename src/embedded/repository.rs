@@ -269,7 +269,7 @@ impl Repository {
     /// # Errors
     /// The folder cannot be read.
     pub fn index(&self, only_ready: bool) -> Result<Vec<ModelIndex>, Error> {
-        let names = self.names().map_err(|error| Error::internal(format!("{error:#}")))?;
+        let names = self.names().map_err(|_| Error::internal("the model repository cannot be read"))?;
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let mut index = Vec::new();
         for name in names {

@@ -28,7 +28,7 @@ fn unloading_refuses_those_that_wait() {
         assert_eq!(server.post("/v2/repository/models/m/unload", &json!({})).0, 200);
         for request in waiting {
             let (status, answer) = request.join().unwrap();
-            assert_eq!(status, 503, "{answer}");
+            assert!(matches!(status, 404 | 503), "{answer}");
         }
     });
     assert_eq!(server.request("GET", "/v2/models/m/ready", "", b"").status, 400);
@@ -48,7 +48,7 @@ fn requests_that_are_executed_outlive_their_model() {
         let _ = first.join().unwrap();
         assert_eq!(server.post("/v2/repository/models/m/unload", &json!({})).0, 200);
         let statuses: Vec<u16> = requests.into_iter().map(|request| request.join().unwrap().0).collect();
-        assert!(statuses.iter().all(|status| matches!(status, 200 | 503)), "{statuses:?}");
+        assert!(statuses.iter().all(|status| matches!(status, 200 | 404 | 503)), "{statuses:?}");
     });
     assert_eq!(load(&server, "m", &json!({})).0, 200);
     assert_eq!(server.infer("m", &[1, 1], &[4.0]).1["outputs"][0]["data"], json!([4.0]));
