@@ -104,11 +104,7 @@ impl Config {
         if message.name.is_empty() {
             name.clone_into(&mut message.name);
         }
-        ensure!(
-            message.name == name,
-            "name is \"{}\", but the model's folder is \"{name}\": make them equal",
-            message.name
-        );
+        ensure!(message.name == name, "name is \"{}\", but the model's folder is \"{name}\": make them equal", message.name);
         let max_batch_size = usize::try_from(message.max_batch_size)
             .with_context(|| format!("max_batch_size is {}: expected 0 or more", message.max_batch_size))?;
         let backend = backend(&mut message)?;
@@ -282,9 +278,8 @@ fn batching(message: &ModelConfig, max_batch_size: usize, notices: &mut Vec<Stri
     }
     preferred.sort_unstable();
     preferred.dedup();
-    let ModelDynamicBatching {
-        preserve_ordering, priority_levels, default_queue_policy, priority_queue_policy, ..
-    } = dynamic;
+    let ModelDynamicBatching { preserve_ordering, priority_levels, default_queue_policy, priority_queue_policy, .. } =
+        dynamic;
     for (given, field) in [
         (*preserve_ordering, "preserve_ordering"),
         (*priority_levels > 0 || !priority_queue_policy.is_empty(), "priority_levels"),

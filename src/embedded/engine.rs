@@ -49,8 +49,7 @@ impl Engine {
     /// No such file, not an ONNX model, an operator that rten lacks, or tensors that are not those of the configuration.
     pub fn load(path: &Path, config: Arc<Config>, all_cores: &Arc<ThreadPool>) -> Result<Self> {
         ensure!(path.is_file(), "the version's folder has no {}", config.file);
-        let model =
-            Model::load_file(path).map_err(|error| anyhow::anyhow!("{} cannot be loaded: {error}", config.file))?;
+        let model = Model::load_file(path).map_err(|error| anyhow::anyhow!("{} cannot be loaded: {error}", config.file))?;
         let ids = |tensors: &[Description], known: &[NodeId], what: &str| {
             let found = tensors.iter().map(|tensor| {
                 let id = model.find_node(&tensor.name).filter(|id| known.contains(id));
@@ -59,8 +58,7 @@ impl Engine {
                     let names = names.collect::<Vec<_>>().join(", ");
                     format!("{what} \"{}\": the model has no such {what}; it has {names}", tensor.name)
                 })?;
-                agrees(&model, id, tensor, config.max_batch_size > 0)
-                    .with_context(|| format!("{what} \"{}\"", tensor.name))?;
+                agrees(&model, id, tensor, config.max_batch_size > 0).with_context(|| format!("{what} \"{}\"", tensor.name))?;
                 Ok(id)
             });
             found.collect::<Result<Vec<_>>>()
@@ -77,8 +75,7 @@ impl Engine {
             None | Some("0") => Threads::Shared(all_cores.clone()),
             Some(text) => {
                 let count = text.parse().ok().filter(|count| (1..=1024).contains(count));
-                let count =
-                    count.with_context(|| format!("parameter {THREADS_KEY} is \"{text}\": expected 0 to 1024"))?;
+                let count = count.with_context(|| format!("parameter {THREADS_KEY} is \"{text}\": expected 0 to 1024"))?;
                 let pools = (0..config.instances).map(|_| Arc::new(ThreadPool::with_num_threads(count)));
                 Threads::Own(Mutex::new(pools.collect()))
             }
@@ -262,9 +259,7 @@ fn output_of(value: Value, tensor: &Description, items: usize, batched: bool) ->
     }
     let data = match (value, tensor.datatype) {
         (Value::FloatTensor(values), _) => bytes(values.into_data(), f32::to_le_bytes),
-        (Value::Int32Tensor(values), Datatype::Int64) => {
-            bytes(values.into_data(), |value| i64::from(value).to_le_bytes())
-        }
+        (Value::Int32Tensor(values), Datatype::Int64) => bytes(values.into_data(), |value| i64::from(value).to_le_bytes()),
         (Value::Int32Tensor(values), Datatype::Bool) => bytes(values.into_data(), |value| [u8::from(value != 0)]),
         (Value::Int32Tensor(values), _) => bytes(values.into_data(), i32::to_le_bytes),
         (Value::Int8Tensor(values), _) => bytes(values.into_data(), i8::to_le_bytes),

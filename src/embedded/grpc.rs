@@ -202,9 +202,7 @@ fn request(message: ModelInferRequest) -> Result<infer::Request, Error> {
             datatype.parse().map_err(|()| Error::invalid(format!("invalid datatype for input {name}")))?;
         let sides = shape.iter().map(|side| usize::try_from(*side)).collect::<Result<Vec<_>, _>>();
         let shape = sides.map_err(|_| {
-            Error::invalid(format!(
-                "input '{name}' for model '{model}' has the shape {shape:?}: sizes cannot be negative"
-            ))
+            Error::invalid(format!("input '{name}' for model '{model}' has the shape {shape:?}: sizes cannot be negative"))
         })?;
         let data = match (raw.next(), contents) {
             (Some(data), None) => data,

@@ -42,26 +42,17 @@ pub fn router(repository: Arc<Repository>) -> Router {
             "/v2/models/{model}/versions/{version}",
             get(async |State(models): Shared, Path((name, version)): Versioned| metadata(&models, &name, &version)),
         )
-        .route(
-            "/v2/models/{model}/config",
-            get(async |State(models): Shared, Path(name): Named| config(&models, &name, "")),
-        )
+        .route("/v2/models/{model}/config", get(async |State(models): Shared, Path(name): Named| config(&models, &name, "")))
         .route(
             "/v2/models/{model}/versions/{version}/config",
             get(async |State(models): Shared, Path((name, version)): Versioned| config(&models, &name, &version)),
         )
-        .route(
-            "/v2/models/{model}/stats",
-            get(async |State(models): Shared, Path(name): Named| statistics(&models, &name, "")),
-        )
+        .route("/v2/models/{model}/stats", get(async |State(models): Shared, Path(name): Named| statistics(&models, &name, "")))
         .route(
             "/v2/models/{model}/versions/{version}/stats",
             get(async |State(models): Shared, Path((name, version)): Versioned| statistics(&models, &name, &version)),
         )
-        .route(
-            "/v2/models/{model}/ready",
-            get(async |State(models): Shared, Path(name): Named| ready(&models, &name, "")),
-        )
+        .route("/v2/models/{model}/ready", get(async |State(models): Shared, Path(name): Named| ready(&models, &name, "")))
         .route(
             "/v2/models/{model}/versions/{version}/ready",
             get(async |State(models): Shared, Path((name, version)): Versioned| ready(&models, &name, &version)),
@@ -150,8 +141,7 @@ async fn index(State(models): Shared, request: Request) -> Result<Response, Erro
     let only_ready = body.get("ready").and_then(Value::as_bool).unwrap_or(false);
     let rows = models.index(only_ready)?.into_iter().map(|model| {
         // what is not known is left out, as Triton does
-        let fields =
-            [("name", model.name), ("version", model.version), ("state", model.state), ("reason", model.reason)];
+        let fields = [("name", model.name), ("version", model.version), ("state", model.state), ("reason", model.reason)];
         let known = fields.into_iter().filter(|(_, value)| !value.is_empty());
         Value::Object(known.map(|(key, value)| (key.to_owned(), value.into())).collect())
     });
@@ -225,9 +215,7 @@ async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Error> {
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && encoding != "identity"
     {
-        return Err(Error::unsupported(
-            "compressed requests are not supported by this server: send no Content-Encoding",
-        ));
+        return Err(Error::unsupported("compressed requests are not supported by this server: send no Content-Encoding"));
     }
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let too_large = || Error::invalid(format!("a request may have at most {REQUEST_BYTES_MAX} bytes"));

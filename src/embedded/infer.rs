@@ -126,12 +126,17 @@ impl Request {
             if config.max_batch_size > 0 {
                 let items = input.shape[0];
                 if items > config.max_batch_size {
-                    let words =
-                        format!("inference request batch-size must be <= {} for '{model}'", config.max_batch_size);
+                    let words = format!(
+                        "inference request batch-size must be <= {} for '{model}'",
+                        config.max_batch_size
+                    );
                     return Err(refuse(words));
                 }
                 if *batch.get_or_insert(items) != items {
-                    let words = format!("input '{}' batch size does not match other inputs for '{model}'", input.name);
+                    let words = format!(
+                        "input '{}' batch size does not match other inputs for '{model}'",
+                        input.name
+                    );
                     return Err(refuse(words));
                 }
             }

@@ -46,8 +46,10 @@ pub fn request(body: &Bytes, json_length: Option<usize>) -> Result<(Request, Bin
         let words = format!("unexpected additional input data: {} bytes more than the inputs name", raw.len());
         return Err(Error::invalid(words));
     }
-    let mut binary =
-        Binary { all: flag(root.get("parameters"), "binary_data_output")?.unwrap_or(false), outputs: Vec::new() };
+    let mut binary = Binary {
+        all: flag(root.get("parameters"), "binary_data_output")?.unwrap_or(false),
+        outputs: Vec::new(),
+    };
     let mut outputs = Vec::new();
     if root.get("outputs").is_some() {
         for item in array(&root, "outputs")? {
@@ -70,9 +72,7 @@ fn input(item: &Value, body: &Bytes, raw: &mut Range<usize>) -> Result<Tensor, E
     let mut shape = Vec::new();
     for side in array(item, "shape")? {
         let side = side.as_u64().and_then(|side| usize::try_from(side).ok());
-        shape.push(
-            side.ok_or_else(|| unreadable("shape", "attempt to access JSON non-unsigned-integer as unsigned-integer"))?,
-        );
+        shape.push(side.ok_or_else(|| unreadable("shape", "attempt to access JSON non-unsigned-integer as unsigned-integer"))?);
     }
     let datatype: Datatype =
         datatype.parse().map_err(|()| Error::invalid(format!("invalid datatype for input {name}")))?;

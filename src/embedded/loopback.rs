@@ -83,8 +83,9 @@ impl Loopback {
     /// # Errors
     /// An unknown parameter or a wrong value; the message names the key, the value and what was expected.
     pub fn new(config: Arc<Config>) -> Result<Self> {
-        let known =
-            |key: &str| key == WEIGHTS || key.starts_with("copy.") || PARAMETERS.iter().any(|(name, _)| *name == key);
+        let known = |key: &str| {
+            key == WEIGHTS || key.starts_with("copy.") || PARAMETERS.iter().any(|(name, _)| *name == key)
+        };
         if let Some(key) = config.answer.parameters.keys().find(|key| !known(key)) {
             let names = PARAMETERS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
             bail!("parameter \"{key}\" is not one of a loopback model's: {names}");
@@ -363,8 +364,7 @@ mod tests {
         ] {
             assert!((mean(text) / expected - 1.0).abs() < 0.02, "{text}: {}", mean(text));
         }
-        for wrong in ["", "2ms", "constant 2", "uniform 3ms 1ms", "bimodal 1ms 2ms 2", "pareto 1ms 0", "constant -1ms"]
-        {
+        for wrong in ["", "2ms", "constant 2", "uniform 3ms 1ms", "bimodal 1ms 2ms 2", "pareto 1ms 0", "constant -1ms"] {
             assert_eq!(ServiceTime::parse(wrong), None, "{wrong}");
         }
     }

@@ -72,12 +72,14 @@ async fn with_message(request: Request<Incoming>) -> Request<Body> {
             buffer.extend(&data[..data.len().min(*length - buffer.len())]);
         }
     }
-    // what is wrong with a request tonic finds in its prefix, or in that nothing follows
-    if let Some((buffer, length)) = message
-        && buffer.len() == length
-    {
-        prefix = vec![0; PREFIX];
-        head.extensions.insert(Message(buffer.freeze()));
+    // what is wrong with a request tonic finds in its prefix, or in that less follows than it says
+    match message {
+        Some((buffer, length)) if buffer.len() == length => {
+            prefix = vec![0; PREFIX];
+            head.extensions.insert(Message(buffer.freeze()));
+        }
+        Some((buffer, _)) => prefix.extend(buffer.as_ref().first()),
+        None => {}
     }
     Request::from_parts(head, Body::new(Full::new(Bytes::from(prefix))))
 }

@@ -169,10 +169,7 @@ impl Repository {
             there.push(1);
         }
         let versions = config.versions(there);
-        ensure!(
-            !versions.is_empty(),
-            "at least one version must be available under the version policy of model '{name}'"
-        );
+        ensure!(!versions.is_empty(), "at least one version must be available under the version policy of model '{name}'");
         let mut models = BTreeMap::new();
         for version in &versions {
             let backend: Box<dyn Backend> = match config.backend {
@@ -198,9 +195,9 @@ impl Repository {
     pub fn unload(&self, name: &str) -> Result<(), Error> {
         let _one_at_a_time = lock(&self.loading);
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let entry = entries
-            .get_mut(name)
-            .ok_or_else(|| Error::new(Code::NotFound, format!("failed to unload '{name}', unknown model")))?;
+        let entry = entries.get_mut(name).ok_or_else(|| {
+            Error::new(Code::NotFound, format!("failed to unload '{name}', unknown model"))
+        })?;
         let version = match &entry {
             Entry::Ready(models) => models.keys().last().map_or_else(String::new, u64::to_string),
             Entry::Unavailable(version, _) => version.clone(),
