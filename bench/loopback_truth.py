@@ -127,7 +127,7 @@ def sample(case, protocol, directory, options):
         sys.exit("%s over %s: %d requests in the log, but the runner counts %s" % (case, protocol, len(entries), counts))
     if int(row["errors"]) or any(entry["ok"] != "true" for entry in entries):
         sys.exit("%s over %s: there were errors" % (case, protocol))
-    times = sorted(int(entry["total_ns"]) / 1e6 for entry in entries[counts["prepared"] :])
+    times = sorted(int(entry["server_ns"]) / 1e6 for entry in entries[counts["prepared"] :])
     truth = {"mean": sum(times) / len(times)}
     for quantile in (50, 95, 99):
         truth["p%d" % quantile] = times[math.ceil(len(times) * quantile / 100) - 1]

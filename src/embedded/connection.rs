@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -39,6 +39,10 @@ const FRAME: u32 = 1 << 20;
 const STREAMS: u32 = 4096;
 /// Pieces of a slow answer.
 const PIECES: usize = 10;
+
+/// When the head of a request arrived, as an extension of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived(pub Instant);
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +85,8 @@ where
     let _ = stream.set_nodelay(true);
     let reset = Arc::new(AtomicBool::new(false));
     let io = TokioIo::new(Socket { stream, reset: reset.clone() });
-    let answer = service_fn(move |request| {
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Arrived(Instant::now()));
         let (mut service, reset) = (service.clone(), reset.clone());
         async move {
             let Ok(response) = service.call(request).await;

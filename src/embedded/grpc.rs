@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::connection::Arrived;
 use super::error::{Code, Error};
 use super::http::load_parameter;
 use super::infer::{self, Delivery, Tensor};
@@ -134,13 +136,14 @@ impl GrpcInferenceService for Service {
     }
 
     async fn model_infer(&self, mut request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
+        let arrived = request.extensions().get().map_or_else(Instant::now, |Arrived(arrived)| *arrived);
         let request = match request.extensions_mut().remove() {
             Some(Message(message)) => {
                 ModelInferRequest::decode(message).map_err(|error| Status::internal(error.to_string()))?
             }
             None => request.into_inner(),
         };
-        let (message, delivery) = infer(&self.models, request).await?;
+        let (message, delivery) = infer(&self.models, request, arrived).await?;
         let mut response = Response::new(message);
         response.extensions_mut().insert(delivery);
         Ok(response)
@@ -156,7 +159,7 @@ impl GrpcInferenceService for Service {
             async move {
                 let request = request?;
                 let id = request.id.clone();
-                Ok(match infer(&models, request).await {
+                Ok(match infer(&models, request, Instant::now()).await {
                     Ok((mut message, _)) => {
                         // clients of streams count answers by it; here every answer is its request's last
                         let last = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(true)) };
@@ -179,10 +182,14 @@ fn one_repository(name: &str) -> Result<(), Error> {
     if name.is_empty() { Ok(()) } else { Err(Error::unsupported("'repository_name' specification is not supported")) }
 }
 
-async fn infer(models: &Repository, message: ModelInferRequest) -> Result<(ModelInferResponse, Delivery), Error> {
+async fn infer(
+    models: &Repository,
+    message: ModelInferRequest,
+    arrived: Instant,
+) -> Result<(ModelInferResponse, Delivery), Error> {
     let model = models.find(&message.model_name, &message.model_version)?;
     let id = message.id.clone();
-    let answer = model.infer(request(message)?).await?;
+    let answer = model.infer(request(message)?, arrived).await?;
     let mut response = ModelInferResponse {
         model_name: model.config.name.clone(),
         model_version: model.version.to_string(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use rten::ThreadPool;
@@ -53,12 +54,12 @@ pub struct Repository {
 }
 
 impl Model {
-    /// Executes a request.
+    /// Executes a request, whose head arrived at `arrived`.
     ///
     /// # Errors
     /// The request does not fit the model, or what the model says.
-    pub async fn infer(&self, request: Request) -> Result<Answer, Error> {
-        self.scheduler.infer(request.admit(&self.config)?).await
+    pub async fn infer(&self, request: Request, arrived: Instant) -> Result<Answer, Error> {
+        self.scheduler.infer(request.admit(&self.config)?, arrived).await
     }
 
     /// What it has done since it was loaded.

@@ -14,12 +14,13 @@ use super::config::{Batching, Config};
 use super::error::{Code, Error};
 use super::infer::{Admitted, Answer};
 use super::request_log::{Entry, RequestLog};
-use super::statistics::Statistics;
+use super::statistics::{Execution, Statistics};
 use crate::proto::ModelStatistics;
 
 /// A model version that executes requests.
 pub struct Scheduler {
     shared: Arc<Shared>,
+    log: Option<RequestLog>,
 }
 
 struct Shared {
@@ -29,7 +30,6 @@ struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     statistics: Mutex<Statistics>,
-    log: Option<RequestLog>,
 }
 
 #[derive(Default)]
@@ -43,7 +43,15 @@ struct Queue {
 struct Pending {
     request: Admitted,
     admitted: Instant,
-    answer: oneshot::Sender<Result<Answer, Error>>,
+    answer: oneshot::Sender<Executed>,
+}
+
+/// How a request ended, and how long its parts took.
+struct Executed {
+    answer: Result<Answer, Error>,
+    queue: Duration,
+    execution: Execution,
+    total: Duration,
 }
 
 /// What to do with the queue now.
@@ -73,9 +81,8 @@ impl Scheduler {
             queue: Mutex::default(),
             changed: Condvar::new(),
             statistics: Mutex::default(),
-            log,
         });
-        let scheduler = Scheduler { shared: shared.clone() };
+        let scheduler = Scheduler { shared: shared.clone(), log };
         for index in 0..shared.config.instances {
             let shared = shared.clone();
             thread::Builder::new().name(format!("instance-{index}")).spawn(move || shared.instance())?;
@@ -83,21 +90,28 @@ impl Scheduler {
         Ok(scheduler)
     }
 
-    /// Executes a request.
+    /// Executes a request, whose head arrived at `arrived`.
     ///
     /// # Errors
     /// What the model says, or that it is being unloaded.
-    pub async fn infer(&self, request: Admitted) -> Result<Answer, Error> {
+    pub async fn infer(&self, request: Admitted, arrived: Instant) -> Result<Answer, Error> {
         let (answer, answered) = oneshot::channel();
+        let (items, admitted) = (request.batch, Instant::now());
         {
             let mut queue = lock(&self.shared.queue);
             if queue.closed {
                 return Err(self.shared.unloaded());
             }
-            queue.waiting.push_back(Pending { request, admitted: Instant::now(), answer });
+            queue.waiting.push_back(Pending { request, admitted, answer });
         }
         self.shared.changed.notify_all();
-        answered.await.unwrap_or_else(|_| Err(self.shared.unloaded()))
+        let Ok(executed) = answered.await else { return Err(self.shared.unloaded()) };
+        let Executed { answer, queue, execution, total } = executed;
+        if let Some(log) = &self.log {
+            let (model, ok, server) = (self.shared.config.name.clone(), answer.is_ok(), arrived.elapsed());
+            log.write(Entry { model, items, admitted, queue, execution, total, server, ok });
+        }
+        answer
     }
 
     /// Refuses the requests that wait and those that still come; those under way end.
@@ -183,16 +197,11 @@ impl Shared {
         }
         drop(statistics);
         // the inputs are let go before the clients are told, not while they send the next
-        let sizes: Vec<usize> = requests.iter().map(|request| request.batch).collect();
         drop(requests);
-        for (((admitted, sender), answer), items) in waits.into_iter().zip(answers).zip(sizes) {
-            if let Some(log) = &self.log {
-                let (queue, total) = (started - admitted, ended - admitted);
-                let (model, ok) = (self.config.name.clone(), answer.is_ok());
-                log.write(Entry { model, items, admitted, queue, execution, total, ok });
-            }
+        for ((admitted, sender), answer) in waits.into_iter().zip(answers) {
+            let (queue, total) = (started - admitted, ended - admitted);
             // a client that went away is not told
-            let _ = sender.send(answer);
+            let _ = sender.send(Executed { answer, queue, execution, total });
         }
     }
 }
@@ -325,9 +334,9 @@ mod tests {
         let scheduler = Scheduler::start(config, 1, backend, None).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let request = || pending(1, Some(1), Instant::now()).request;
-        let (waiting, ()) =
-            runtime.block_on(async { tokio::join!(scheduler.infer(request()), async { scheduler.close() }) });
+        let (waiting, ()) = runtime
+            .block_on(async { tokio::join!(scheduler.infer(request(), Instant::now()), async { scheduler.close() }) });
         assert_eq!(waiting.unwrap_err().code, Code::Unavailable);
-        assert_eq!(runtime.block_on(scheduler.infer(request())).unwrap_err().code, Code::Unavailable);
+        assert_eq!(runtime.block_on(scheduler.infer(request(), Instant::now())).unwrap_err().code, Code::Unavailable);
     }
 }
