@@ -104,7 +104,9 @@ pub struct Record {
     pub context_switches_voluntary: Option<u64>,
     pub context_switches_involuntary: Option<u64>,
     /// Bytes handed to the system and taken from it, headers and framing included.
+    #[serde(default)]
     pub bytes_sent: u64,
+    #[serde(default)]
     pub bytes_received: u64,
     /// Blocks measured.
     pub blocks: u32,
