@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::environment::Environment;
 use crate::file;
 use crate::plan::Case;
-use crate::recorder::Recorder;
+use crate::recorder::{Distribution, Recorder};
 use crate::scenario::Protocol;
 
 /// `records.csv`: one row a case.
@@ -86,11 +86,28 @@ pub struct Record {
     pub p95_ms: Option<f64>,
     pub p99_ms: Option<f64>,
     pub max_ms: Option<f64>,
+    /// Mean from a request's start until its last byte was handed to the system.
+    pub send_mean_ms: Option<f64>,
+    /// Mean from there to the answer's head: the network, the server's front end, its queue and the model.
+    pub wait_mean_ms: Option<f64>,
+    /// Mean from there to the answer's last byte.
+    pub receive_mean_ms: Option<f64>,
     /// Items a second, from first send to last answer, summed over the blocks.
     pub inferences_per_s: Option<f64>,
     pub requests_per_s: Option<f64>,
     /// CPU time of the client a request, user and system.
     pub client_cpu_ms: Option<f64>,
+    /// CPU time of all client processes over the case, in seconds.
+    pub client_user_s: Option<f64>,
+    pub client_system_s: Option<f64>,
+    /// Context switches of all client processes over the case: waiting, and taken off a core.
+    pub context_switches_voluntary: Option<u64>,
+    pub context_switches_involuntary: Option<u64>,
+    /// Bytes handed to the system and taken from it, headers and framing included.
+    #[serde(default)]
+    pub bytes_sent: u64,
+    #[serde(default)]
+    pub bytes_received: u64,
     /// Blocks measured.
     pub blocks: u32,
     /// Requests of one process before anything was measured.
@@ -206,26 +223,31 @@ fn rounded(value: f64) -> f64 {
 /// Latency columns of a recorder.
 pub struct Latencies<'a>(pub &'a Recorder);
 
+/// The mean of a distribution as a column, in milliseconds.
+pub fn mean_of(distribution: &Distribution) -> Option<f64> {
+    distribution.mean_ns().map(milliseconds)
+}
+
 #[allow(missing_docs)]
 impl Latencies<'_> {
     pub fn mean(&self) -> Option<f64> {
-        self.0.mean_ns().map(milliseconds)
+        mean_of(&self.0.latency)
     }
 
     pub fn stddev(&self) -> Option<f64> {
-        self.0.stddev_ns().map(milliseconds)
+        self.0.latency.stddev_ns().map(milliseconds)
     }
 
     pub fn min(&self) -> Option<f64> {
-        self.0.min_ns().map(|ns| milliseconds(ns as f64))
+        self.0.latency.min_ns().map(|ns| milliseconds(ns as f64))
     }
 
     pub fn max(&self) -> Option<f64> {
-        self.0.max_ns().map(|ns| milliseconds(ns as f64))
+        self.0.latency.max_ns().map(|ns| milliseconds(ns as f64))
     }
 
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        self.0.quantile_ns(q).map(|ns| milliseconds(ns as f64))
+        self.0.latency.quantile_ns(q).map(|ns| milliseconds(ns as f64))
     }
 
     /// Answered requests a second.

@@ -1,4 +1,4 @@
-//! What is kept of many requests: a histogram, exact sums, error counts. Memory does not grow with their number, and
+//! What is kept of many requests: histograms, exact sums, error counts. Memory does not grow with their number, and
 //! merging loses nothing. Knows no other module.
 
 use std::collections::BTreeMap;
@@ -15,39 +15,124 @@ const HIGHEST_NS: u64 = 3_600_000_000_000;
 /// Significant decimal digits of a bucket.
 const DIGITS: u8 = 3;
 
-/// Latencies in nanoseconds and errors by kind.
+/// Durations in nanoseconds: a histogram, and exact count, sums and extremes beside it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Recorder {
+pub struct Distribution {
     histogram: Histogram<u64>,
     sum_ns: u128,
     sum_of_squares: u128,
     min_ns: u64,
     max_ns: u64,
-    errors: BTreeMap<String, u64>,
 }
 
-impl Default for Recorder {
+impl Default for Distribution {
     fn default() -> Self {
         let histogram = Histogram::new_with_bounds(1, HIGHEST_NS, DIGITS);
-        Recorder {
+        Distribution {
             histogram: histogram.expect("constant bounds are valid"),
             sum_ns: 0,
             sum_of_squares: 0,
             min_ns: u64::MAX,
             max_ns: 0,
-            errors: BTreeMap::new(),
         }
     }
 }
 
+impl Distribution {
+    /// Counts one duration.
+    pub fn record(&mut self, ns: u64) {
+        self.histogram.saturating_record(ns);
+        self.sum_ns += u128::from(ns);
+        self.sum_of_squares += u128::from(ns) * u128::from(ns);
+        self.min_ns = self.min_ns.min(ns);
+        self.max_ns = self.max_ns.max(ns);
+    }
+
+    /// Adds what another holds: the same as having recorded everything here.
+    pub fn merge(&mut self, other: &Distribution) {
+        self.histogram.add(&other.histogram).expect("all distributions have the same bounds");
+        self.sum_ns += other.sum_ns;
+        self.sum_of_squares += other.sum_of_squares;
+        self.min_ns = self.min_ns.min(other.min_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+    }
+
+    /// Durations counted.
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// Exact mean in nanoseconds; `None` without any.
+    pub fn mean_ns(&self) -> Option<f64> {
+        (self.count() > 0).then(|| self.sum_ns as f64 / self.count() as f64)
+    }
+
+    /// Exact sample deviation in nanoseconds; `None` with fewer than two.
+    pub fn stddev_ns(&self) -> Option<f64> {
+        let count = u128::from(self.count());
+        if count < 2 {
+            return None;
+        }
+        // n * sum(x^2) - sum(x)^2 in whole numbers: nothing cancels
+        let scaled = count.checked_mul(self.sum_of_squares)?.checked_sub(self.sum_ns.checked_mul(self.sum_ns)?)?;
+        Some((scaled as f64 / (count as f64 * (count - 1) as f64)).sqrt())
+    }
+
+    /// Exact smallest in nanoseconds.
+    pub fn min_ns(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.min_ns)
+    }
+
+    /// Exact largest in nanoseconds.
+    pub fn max_ns(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.max_ns)
+    }
+
+    /// The duration in nanoseconds that a share `q` did not exceed, to three significant digits.
+    pub fn quantile_ns(&self, q: f64) -> Option<u64> {
+        (self.count() > 0).then(|| self.histogram.value_at_quantile(q).clamp(self.min_ns, self.max_ns))
+    }
+
+    /// The histogram, for a standard log.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+}
+
+/// How long the parts of an answered request took, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// From its start to the answer's last byte.
+    pub latency: u64,
+    /// From its start until its last byte was handed to the system.
+    pub send: u64,
+    /// From there to the answer's head.
+    pub wait: u64,
+    /// From there to the answer's last byte.
+    pub receive: u64,
+}
+
+/// Latencies and their parts, and errors by kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recorder {
+    /// From a request's start to the answer's last byte.
+    pub latency: Distribution,
+    /// See [`Parts::send`].
+    pub send: Distribution,
+    /// See [`Parts::wait`].
+    pub wait: Distribution,
+    /// See [`Parts::receive`].
+    pub receive: Distribution,
+    errors: BTreeMap<String, u64>,
+}
+
 impl Recorder {
     /// Counts one answered request.
-    pub fn record(&mut self, latency_ns: u64) {
-        self.histogram.saturating_record(latency_ns);
-        self.sum_ns += u128::from(latency_ns);
-        self.sum_of_squares += u128::from(latency_ns) * u128::from(latency_ns);
-        self.min_ns = self.min_ns.min(latency_ns);
-        self.max_ns = self.max_ns.max(latency_ns);
+    pub fn record(&mut self, parts: Parts) {
+        self.latency.record(parts.latency);
+        self.send.record(parts.send);
+        self.wait.record(parts.wait);
+        self.receive.record(parts.receive);
     }
 
     /// Counts one request without a good answer.
@@ -60,11 +145,9 @@ impl Recorder {
 
     /// Adds what another recorder holds: the same as having recorded everything here.
     pub fn merge(&mut self, other: &Recorder) {
-        self.histogram.add(&other.histogram).expect("all recorders have the same bounds");
-        self.sum_ns += other.sum_ns;
-        self.sum_of_squares += other.sum_of_squares;
-        self.min_ns = self.min_ns.min(other.min_ns);
-        self.max_ns = self.max_ns.max(other.max_ns);
+        for (mine, others) in self.distributions_mut().into_iter().zip(other.distributions()) {
+            mine.merge(others);
+        }
         for (kind, count) in &other.errors {
             *self.errors.entry(kind.clone()).or_default() += count;
         }
@@ -72,7 +155,7 @@ impl Recorder {
 
     /// Answered requests.
     pub fn count(&self) -> u64 {
-        self.histogram.len()
+        self.latency.count()
     }
 
     /// Requests without a good answer.
@@ -85,71 +168,40 @@ impl Recorder {
         &self.errors
     }
 
-    /// Exact mean in nanoseconds; `None` without answers.
-    pub fn mean_ns(&self) -> Option<f64> {
-        (self.count() > 0).then(|| self.sum_ns as f64 / self.count() as f64)
+    fn distributions(&self) -> [&Distribution; 4] {
+        [&self.latency, &self.send, &self.wait, &self.receive]
     }
 
-    /// Exact sample deviation in nanoseconds; `None` with fewer than two answers.
-    pub fn stddev_ns(&self) -> Option<f64> {
-        let count = u128::from(self.count());
-        if count < 2 {
-            return None;
-        }
-        // n * sum(x^2) - sum(x)^2 in whole numbers: nothing cancels
-        let scaled = count.checked_mul(self.sum_of_squares)?.checked_sub(self.sum_ns.checked_mul(self.sum_ns)?)?;
-        Some((scaled as f64 / (count as f64 * (count - 1) as f64)).sqrt())
-    }
-
-    /// Exact smallest latency in nanoseconds.
-    pub fn min_ns(&self) -> Option<u64> {
-        (self.count() > 0).then_some(self.min_ns)
-    }
-
-    /// Exact largest latency in nanoseconds.
-    pub fn max_ns(&self) -> Option<u64> {
-        (self.count() > 0).then_some(self.max_ns)
-    }
-
-    /// The latency in nanoseconds that a share `q` of the requests did not exceed, to three significant digits.
-    pub fn quantile_ns(&self, q: f64) -> Option<u64> {
-        (self.count() > 0).then(|| self.histogram.value_at_quantile(q).clamp(self.min_ns, self.max_ns))
-    }
-
-    /// The histogram, for a standard log.
-    pub fn histogram(&self) -> &Histogram<u64> {
-        &self.histogram
+    fn distributions_mut(&mut self) -> [&mut Distribution; 4] {
+        [&mut self.latency, &mut self.send, &mut self.wait, &mut self.receive]
     }
 }
 
-/// A recorder between processes: the histogram in HdrHistogram's compressed V2 form, the sums in decimal.
+/// A recorder between processes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RecorderWire {
+    distributions: Vec<DistributionWire>,
+    errors: BTreeMap<String, u64>,
+}
+
+/// A distribution between processes: the histogram in HdrHistogram's compressed V2 form, the sums in decimal.
+#[derive(Debug, Serialize, Deserialize)]
+struct DistributionWire {
     histogram: String,
     sum_ns: String,
     sum_of_squares: String,
     min_ns: u64,
     max_ns: u64,
-    errors: BTreeMap<String, u64>,
 }
 
 impl Recorder {
     /// For sending to another process.
     ///
     /// # Errors
-    /// The histogram cannot be serialised.
+    /// A histogram cannot be serialised.
     pub fn to_wire(&self) -> Result<RecorderWire> {
-        let mut bytes = Vec::new();
-        let written = V2DeflateSerializer::new().serialize(&self.histogram, &mut bytes);
-        written.map_err(|error| anyhow::anyhow!("the histogram cannot be serialised: {error:?}"))?;
-        Ok(RecorderWire {
-            histogram: STANDARD.encode(bytes),
-            sum_ns: self.sum_ns.to_string(),
-            sum_of_squares: self.sum_of_squares.to_string(),
-            min_ns: self.min_ns,
-            max_ns: self.max_ns,
-            errors: self.errors.clone(),
-        })
+        let distributions = self.distributions().into_iter().map(Distribution::to_wire).collect::<Result<_>>()?;
+        Ok(RecorderWire { distributions, errors: self.errors.clone() })
     }
 
     /// From another process.
@@ -157,19 +209,42 @@ impl Recorder {
     /// # Errors
     /// The text is not what [`Recorder::to_wire`] makes.
     pub fn from_wire(wire: RecorderWire) -> Result<Self> {
+        let mut recorder = Recorder { errors: wire.errors, ..Recorder::default() };
+        ensure!(wire.distributions.len() == recorder.distributions().len(), "a distribution is missing");
+        for (mine, wire) in recorder.distributions_mut().into_iter().zip(wire.distributions) {
+            *mine = Distribution::from_wire(wire)?;
+        }
+        Ok(recorder)
+    }
+}
+
+impl Distribution {
+    fn to_wire(&self) -> Result<DistributionWire> {
+        let mut bytes = Vec::new();
+        let written = V2DeflateSerializer::new().serialize(&self.histogram, &mut bytes);
+        written.map_err(|error| anyhow::anyhow!("the histogram cannot be serialised: {error:?}"))?;
+        Ok(DistributionWire {
+            histogram: STANDARD.encode(bytes),
+            sum_ns: self.sum_ns.to_string(),
+            sum_of_squares: self.sum_of_squares.to_string(),
+            min_ns: self.min_ns,
+            max_ns: self.max_ns,
+        })
+    }
+
+    fn from_wire(wire: DistributionWire) -> Result<Self> {
         let bytes = STANDARD.decode(&wire.histogram).context("the histogram is not base64")?;
         let read: Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(|error| anyhow::anyhow!("the histogram cannot be read: {error:?}"))?;
-        let mut recorder = Recorder::default();
         ensure!(read.high() == HIGHEST_NS && read.sigfig() == DIGITS, "the histogram has other bounds");
-        recorder.histogram.add(&read).map_err(|error| anyhow::anyhow!("the histogram does not fit: {error:?}"))?;
-        recorder.sum_ns = wire.sum_ns.parse().context("sum_ns")?;
-        recorder.sum_of_squares = wire.sum_of_squares.parse().context("sum_of_squares")?;
-        recorder.min_ns = wire.min_ns;
-        recorder.max_ns = wire.max_ns;
-        recorder.errors = wire.errors;
-        Ok(recorder)
+        let mut distribution = Distribution::default();
+        distribution.histogram.add(&read).map_err(|error| anyhow::anyhow!("the histogram does not fit: {error:?}"))?;
+        distribution.sum_ns = wire.sum_ns.parse().context("sum_ns")?;
+        distribution.sum_of_squares = wire.sum_of_squares.parse().context("sum_of_squares")?;
+        distribution.min_ns = wire.min_ns;
+        distribution.max_ns = wire.max_ns;
+        Ok(distribution)
     }
 }
 
@@ -181,7 +256,10 @@ mod tests {
 
     fn recorded(latencies: &[u64]) -> Recorder {
         let mut recorder = Recorder::default();
-        latencies.iter().for_each(|latency| recorder.record(*latency));
+        for latency in latencies {
+            let (send, wait) = (latency / 7, latency / 2);
+            recorder.record(Parts { latency: *latency, send, wait, receive: latency - send - wait });
+        }
         recorder
     }
 
@@ -209,18 +287,18 @@ mod tests {
             let count = latencies.len() as f64;
             let mean = latencies.iter().map(|x| *x as f64).sum::<f64>() / count;
             let variance = latencies.iter().map(|x| (*x as f64 - mean).powi(2)).sum::<f64>() / (count - 1.0);
-            prop_assert!((recorder.mean_ns().unwrap() - mean).abs() <= 1e-9 * mean);
-            prop_assert!((recorder.stddev_ns().unwrap() - variance.sqrt()).abs() <= 1e-6 * (1.0 + variance.sqrt()));
+            prop_assert!((recorder.latency.mean_ns().unwrap() - mean).abs() <= 1e-9 * mean);
+            prop_assert!((recorder.latency.stddev_ns().unwrap() - variance.sqrt()).abs() <= 1e-6 * (1.0 + variance.sqrt()));
         }
     }
 
     #[test]
     fn quantiles_stay_within_what_was_seen() {
         let recorder = recorded(&(1..=1000).map(|n| n * 1_000_003).collect::<Vec<_>>());
-        let p50 = recorder.quantile_ns(0.5).unwrap() as f64;
+        let p50 = recorder.latency.quantile_ns(0.5).unwrap() as f64;
         assert!((p50 / 500_001_500.0 - 1.0).abs() < 0.002, "{p50}");
-        assert_eq!(recorder.quantile_ns(1.0), recorder.max_ns());
-        assert_eq!(recorded(&[]).quantile_ns(0.5), None);
-        assert_eq!(recorded(&[5]).stddev_ns(), None);
+        assert_eq!(recorder.latency.quantile_ns(1.0), recorder.latency.max_ns());
+        assert_eq!(recorded(&[]).latency.quantile_ns(0.5), None);
+        assert_eq!(recorded(&[5]).latency.stddev_ns(), None);
     }
 }

@@ -1,20 +1,21 @@
-//! Inference over gRPC with raw tensor contents. The message is framed once and goes through the channel as a body,
+//! Inference over gRPC with raw tensor contents. The message is framed once and goes over the connection as a body,
 //! not through a codec, whose buffer would copy it for every request. Must not know how requests are timed or counted.
 
-use std::future::poll_fn;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
-use http::uri::PathAndQuery;
+use http_body::Body as _;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
 use prost::Message;
-use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
-use tower_service::Service;
 
-use super::{Answer, CONNECT_TIMEOUT, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
+use super::wire::{Probe, SameThread, Wire};
+use super::{Answer, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::proto::{InferTensorContents, ModelInferRequest, ModelInferResponse};
 
@@ -41,8 +42,11 @@ pub(super) fn channel(address: &str, connect_timeout: Duration) -> Result<Channe
 
 /// One connection and its request.
 pub struct Grpc {
-    channel: Channel,
-    framed: Bytes,
+    address: String,
+    request: http::Request<Full<Bytes>>,
+    probe: Rc<dyn Probe>,
+    /// The connection, while there is one.
+    sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Driver for Grpc {
@@ -85,8 +89,18 @@ impl Driver for Grpc {
         Ok(framed.freeze())
     }
 
-    async fn connect(address: &str, framed: Bytes) -> Result<Self, Fault> {
-        Ok(Grpc { channel: channel(address, CONNECT_TIMEOUT)?, framed })
+    fn new(address: &str, framed: Bytes, probe: Rc<dyn Probe>) -> Self {
+        let mut request = http::Request::new(Full::new(framed));
+        *request.method_mut() = http::Method::POST;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.uri_mut() = format!("http://{address}{INFER_PATH}").parse().unwrap_or_default();
+        request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        Grpc { address: address.to_owned(), request, probe, sender: None }
+    }
+
+    fn body_bytes(&self) -> u64 {
+        self.request.body().size_hint().lower()
     }
 
     async fn infer(&mut self) -> Result<Reply, Fault> {
@@ -113,15 +127,11 @@ impl Driver for Grpc {
 
 impl Grpc {
     async fn send(&mut self) -> Result<AnswerBody, Fault> {
-        let mut request = http::Request::new(Body::new(Full::new(self.framed.clone())));
-        *request.method_mut() = http::Method::POST;
-        *request.version_mut() = http::Version::HTTP_2;
-        *request.uri_mut() = PathAndQuery::from_static(INFER_PATH).into();
-        request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-
-        poll_fn(|context| self.channel.poll_ready(context)).await.map_err(|error| Fault::of_transport(&error))?;
-        let response = self.channel.call(request).await.map_err(|error| Fault::of_transport(&error))?;
+        let mut sender = self.connection().await?;
+        let answered = sender.send_request(self.request.clone()).await;
+        let response = answered.map_err(|error| Fault::of_transport(&error))?;
+        self.probe.answered();
+        self.sender = Some(sender);
         if !response.status().is_success() {
             return Err(Fault::new(FaultKind::Server, format!("HTTP/2 status {}", response.status().as_u16())));
         }
@@ -133,11 +143,29 @@ impl Grpc {
         }
         Ok(AnswerBody { body, trailers: None, headers: head.headers })
     }
+
+    /// The connection that is open, or a new one.
+    async fn connection(&mut self) -> Result<SendRequest<Full<Bytes>>, Fault> {
+        if let Some(mut sender) = self.sender.take()
+            && sender.ready().await.is_ok()
+        {
+            return Ok(sender);
+        }
+        let wire = Wire::connect(&self.address, self.probe.clone()).await?;
+        let handshake = http2::Builder::new(SameThread)
+            .initial_stream_window_size(ANSWER_WINDOW)
+            .initial_connection_window_size(ANSWER_WINDOW)
+            .handshake(wire);
+        let (mut sender, connection) = handshake.await.map_err(|error| Fault::of_transport(&error))?;
+        tokio::task::spawn_local(connection);
+        sender.ready().await.map_err(|error| Fault::of_transport(&error))?;
+        Ok(sender)
+    }
 }
 
 /// The data of an answer, then its status.
 struct AnswerBody {
-    body: Body,
+    body: Incoming,
     headers: HeaderMap,
     trailers: Option<HeaderMap>,
 }
@@ -145,7 +173,7 @@ struct AnswerBody {
 impl AnswerBody {
     async fn data(&mut self) -> Result<Option<Bytes>, Fault> {
         while let Some(frame) = self.body.frame().await {
-            let frame = frame.map_err(|status| of_status(&status))?;
+            let frame = frame.map_err(|error| Fault::of_transport(&error))?;
             match frame.into_data() {
                 Ok(data) => return Ok(Some(data)),
                 Err(frame) => self.trailers = frame.into_trailers().ok().or(self.trailers.take()),

@@ -1,16 +1,23 @@
 //! Inference over HTTP/1.1 with the binary tensor extension: a JSON header and the raw tensors in one body.
 //! Must not know how requests are timed or counted.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Client, Method, Response, Url};
+use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use reqwest::{Client, Response, Url};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, CONNECT_TIMEOUT, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
+use super::wire::{Probe, Wire};
+use super::{Answer, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
 
 /// Length of the JSON part of a body, in bytes.
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -55,8 +62,11 @@ pub(super) fn url(address: &str, segments: &[&str]) -> Result<Url, Fault> {
 
 /// One connection and its request.
 pub struct Http {
-    client: Client,
-    request: reqwest::Request,
+    address: String,
+    request: http::Request<Full<Bytes>>,
+    probe: Rc<dyn Probe>,
+    /// The connection, while there is one.
+    sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 /// A request ready to be sent.
@@ -86,40 +96,79 @@ impl Driver for Http {
         Ok(Encoded { url: url(address, &segments)?, header_length: header.len(), body: body.freeze() })
     }
 
-    async fn connect(_address: &str, encoded: Encoded) -> Result<Self, Fault> {
-        let mut request = reqwest::Request::new(Method::POST, encoded.url);
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        request.headers_mut().insert(HEADER_LENGTH, HeaderValue::from(encoded.header_length));
-        *request.body_mut() = Some(encoded.body.into());
-        Ok(Http { client: client(CONNECT_TIMEOUT)?, request })
+    fn new(address: &str, encoded: Encoded, probe: Rc<dyn Probe>) -> Self {
+        let mut request = http::Request::new(Full::new(encoded.body));
+        *request.method_mut() = Method::POST;
+        // what Url accepts as a path is one
+        *request.uri_mut() = encoded.url.path().parse().unwrap_or_default();
+        let headers = request.headers_mut();
+        headers.insert(HOST, HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("localhost")));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert(HEADER_LENGTH, HeaderValue::from(encoded.header_length));
+        Http { address: address.to_owned(), request, probe, sender: None }
+    }
+
+    fn body_bytes(&self) -> u64 {
+        self.request.body().size_hint().lower()
     }
 
     async fn infer(&mut self) -> Result<Reply, Fault> {
-        let mut response = self.send().await?;
-        let header_length = header_length(&response);
+        let response = self.send().await?;
+        let header_length = header_length(response.headers());
+        let mut body = response.into_body();
         let mut total = 0;
-        while let Some(chunk) = response.chunk().await.map_err(|error| Fault::of_transport(&error))? {
-            total += chunk.len() as u64;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Fault::of_transport(&error))?;
+            total += frame.data_ref().map_or(0, Bytes::len) as u64;
         }
         Ok(Reply { bytes: total.saturating_sub(header_length.unwrap_or(0)) })
     }
 
     async fn infer_whole(&mut self) -> Result<Answer, Fault> {
         let response = self.send().await?;
-        let header_length = header_length(&response);
-        let body = response.bytes().await.map_err(|error| Fault::of_transport(&error))?;
-        decode(&body, header_length)
+        let header_length = header_length(response.headers());
+        let body = response.into_body().collect().await.map_err(|error| Fault::of_transport(&error))?;
+        decode(&body.to_bytes(), header_length)
     }
 }
 
 impl Http {
-    async fn send(&self) -> Result<Response, Fault> {
-        let request = self
-            .request
-            .try_clone()
-            .ok_or_else(|| Fault::new(FaultKind::Transport, "the prepared request cannot be sent twice"))?;
-        let response = self.client.execute(request).await.map_err(|error| Fault::of_transport(&error))?;
-        if response.status().is_success() { Ok(response) } else { Err(error_of(response).await) }
+    async fn send(&mut self) -> Result<http::Response<Incoming>, Fault> {
+        let mut sender = self.connection().await?;
+        let answered = sender.send_request(self.request.clone()).await;
+        // one that broke is not used again
+        let response = answered.map_err(|error| Fault::of_transport(&error))?;
+        self.probe.answered();
+        self.sender = Some(sender);
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let mut body = Vec::new();
+        let mut frames = response.into_body();
+        while let Some(Ok(frame)) = frames.frame().await {
+            body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            if body.len() > ERROR_BYTES_MAX {
+                self.sender = None;
+                break;
+            }
+        }
+        Err(refusal(status, &body))
+    }
+
+    /// The connection that is open, or a new one.
+    async fn connection(&mut self) -> Result<SendRequest<Full<Bytes>>, Fault> {
+        if let Some(mut sender) = self.sender.take()
+            && sender.ready().await.is_ok()
+        {
+            return Ok(sender);
+        }
+        let wire = Wire::connect(&self.address, self.probe.clone()).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(wire).await.map_err(|error| Fault::of_transport(&error))?;
+        tokio::task::spawn_local(connection);
+        sender.ready().await.map_err(|error| Fault::of_transport(&error))?;
+        Ok(sender)
     }
 }
 
@@ -137,16 +186,12 @@ fn json_header(request: &Request) -> Vec<u8> {
     json!({"inputs": inputs, "outputs": outputs}).to_string().into_bytes()
 }
 
-fn header_length(response: &Response) -> Option<u64> {
-    response.headers().get(HEADER_LENGTH)?.to_str().ok()?.parse().ok()
+fn header_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(HEADER_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// The server's own words of an answer that is not a success.
+/// The server's own words of an answer that is not a success, over reqwest.
 pub(super) async fn error_of(mut response: Response) -> Fault {
-    #[derive(Deserialize)]
-    struct ErrorBody {
-        error: String,
-    }
     let status = response.status();
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -155,9 +200,18 @@ pub(super) async fn error_of(mut response: Response) -> Fault {
             break;
         }
     }
-    let words = match serde_json::from_slice::<ErrorBody>(&body) {
+    refusal(status, &body)
+}
+
+/// The server's own words in the body of an answer that is not a success.
+fn refusal(status: StatusCode, body: &[u8]) -> Fault {
+    #[derive(Deserialize)]
+    struct ErrorBody {
+        error: String,
+    }
+    let words = match serde_json::from_slice::<ErrorBody>(body) {
         Ok(body) => body.error,
-        Err(_) => String::from_utf8_lossy(&body).chars().take(200).collect(),
+        Err(_) => String::from_utf8_lossy(body).chars().take(200).collect(),
     };
     let kind = match status.as_u16() {
         404 | 405 | 501 => FaultKind::Unsupported,

@@ -5,17 +5,20 @@ pub mod control;
 pub mod grpc;
 pub mod http;
 pub mod verify;
+pub mod wire;
 
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::tensor::Datatype;
+use wire::Probe;
 
 /// How long a connection may take to be made; the same for both protocols.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,8 +34,11 @@ pub trait Driver: Sized {
     /// The request cannot be expressed in the protocol.
     fn encode(address: &str, request: &Request) -> Result<Self::Encoded, Fault>;
 
-    /// A connection of its own, made by the first request if not before.
-    fn connect(address: &str, encoded: Self::Encoded) -> impl Future<Output = Result<Self, Fault>>;
+    /// A connection of its own, made when it is first used and again when it broke. `probe` hears what goes over it.
+    fn new(address: &str, encoded: Self::Encoded, probe: Rc<dyn Probe>) -> Self;
+
+    /// Bytes of the request's body.
+    fn body_bytes(&self) -> u64;
 
     /// Sends the request, waits for the whole answer and drops it. The timed path.
     fn infer(&mut self) -> impl Future<Output = Result<Reply, Fault>>;

@@ -12,11 +12,11 @@ use super::folder::Folder;
 use crate::plan::{Case, Group, Round};
 use crate::preflight::expected_for;
 use crate::protocol::control::TensorMetadata;
-use crate::record::{BlockRecord, Latencies, Manifest, Record, Status, case_name, error_kinds, utc};
+use crate::record::{BlockRecord, Latencies, Manifest, Record, Status, case_name, error_kinds, mean_of, utc};
 use crate::recorder::Recorder;
 use crate::scenario::Scenario;
 use crate::worker::child::FAILURES_IN_A_ROW;
-use crate::worker::message::Order;
+use crate::worker::message::{Order, Traffic, Usage};
 use crate::worker::pool::{BlockOutcome, Pool, PoolError};
 
 /// `--quick`: the longest warmup of a worker.
@@ -55,7 +55,8 @@ struct Running {
     pool: Option<Pool>,
     recorder: Recorder,
     window_ns: u64,
-    cpu_ns: u64,
+    usage: Usage,
+    traffic: Traffic,
     blocks: u32,
     prepared: u64,
     started: Timestamp,
@@ -104,7 +105,8 @@ impl Running {
             pool: None,
             recorder: Recorder::default(),
             window_ns: 0,
-            cpu_ns: 0,
+            usage: Usage::default(),
+            traffic: Traffic::default(),
             blocks: 0,
             prepared: 0,
             started: now,
@@ -173,19 +175,20 @@ impl Running {
             max_ms: latencies.max(),
             duration_s: window_ns as f64 / 1e9,
             requests_per_s: latencies.rate(window_ns),
-            client_cpu_ms: latencies.cpu(outcome.cpu_ns),
+            client_cpu_ms: latencies.cpu(outcome.usage.cpu_ns()),
             started: utc(Timestamp::UNIX_EPOCH.saturating_add(start).unwrap_or(self.started)),
         };
         context.folder.block(
             &row,
             &case_name(&self.case),
-            outcome.recorder.histogram(),
+            outcome.recorder.latency.histogram(),
             start,
             Duration::from_nanos(window_ns),
         )?;
         self.recorder.merge(&outcome.recorder);
         self.window_ns += window_ns;
-        self.cpu_ns += outcome.cpu_ns;
+        self.usage += outcome.usage;
+        self.traffic += outcome.traffic;
         self.blocks += 1;
         let words = outcome.example.map(|fault| fault.message);
         if outcome.gave_up {
@@ -214,6 +217,8 @@ impl Running {
             None => (Status::Ok, String::new()),
         };
         let latencies = Latencies(&self.recorder);
+        // a system that does not tell leaves zeros
+        let used = (self.usage.cpu_ns() > 0).then_some(self.usage);
         Record {
             reason,
             requests_planned: group.iterations() * u64::from(self.case.processes),
@@ -230,7 +235,16 @@ impl Running {
             max_ms: latencies.max(),
             inferences_per_s: latencies.rate(self.window_ns).map(|rate| rate * f64::from(self.case.batch_size)),
             requests_per_s: latencies.rate(self.window_ns),
-            client_cpu_ms: latencies.cpu(self.cpu_ns),
+            send_mean_ms: mean_of(&self.recorder.send),
+            wait_mean_ms: mean_of(&self.recorder.wait),
+            receive_mean_ms: mean_of(&self.recorder.receive),
+            client_cpu_ms: latencies.cpu(self.usage.cpu_ns()),
+            client_user_s: used.map(|usage| usage.user_ns as f64 / 1e9),
+            client_system_s: used.map(|usage| usage.system_ns as f64 / 1e9),
+            context_switches_voluntary: used.map(|usage| usage.voluntary),
+            context_switches_involuntary: used.map(|usage| usage.involuntary),
+            bytes_sent: self.traffic.sent,
+            bytes_received: self.traffic.received,
             blocks: self.blocks,
             started: utc(self.started),
             ended: utc(self.ended),
@@ -277,7 +291,16 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
         max_ms: None,
         inferences_per_s: None,
         requests_per_s: None,
+        send_mean_ms: None,
+        wait_mean_ms: None,
+        receive_mean_ms: None,
         client_cpu_ms: None,
+        client_user_s: None,
+        client_system_s: None,
+        context_switches_voluntary: None,
+        context_switches_involuntary: None,
+        bytes_sent: 0,
+        bytes_received: 0,
         blocks: 0,
         warmup: manifest.warmup,
         quick: manifest.cap_s.is_some(),

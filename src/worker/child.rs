@@ -11,12 +11,13 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
-use super::message::{Block, BlockDone, FromWorker, Order, ToWorker};
+use super::message::{Block, BlockDone, FromWorker, Order, ToWorker, Traffic, Usage};
+use super::timeline::Timeline;
 use crate::protocol::grpc::Grpc;
 use crate::protocol::http::Http;
 use crate::protocol::verify::verify;
 use crate::protocol::{Driver, Fault, FaultKind, Reply};
-use crate::recorder::Recorder;
+use crate::recorder::{Parts, Recorder};
 use crate::scenario::Protocol;
 use crate::tensor::Datatype;
 
@@ -72,7 +73,7 @@ async fn obey<D: Driver + 'static>(order: Order, messages: &mut mpsc::UnboundedR
 
 /// The connections of a worker, one a request in flight.
 struct Crew<D> {
-    connections: Vec<D>,
+    connections: Vec<(D, Rc<Timeline>)>,
     timeout: Duration,
     /// Size of a good answer, where it cannot vary.
     answer_bytes: Option<u64>,
@@ -88,9 +89,10 @@ async fn prepare<D: Driver + 'static>(order: &Order) -> Result<(Crew<D>, u64), F
     let mut connections = Vec::new();
     let mut answer_bytes = None;
     for _ in 0..order.concurrency {
-        let mut connection = D::connect(&order.address, encoded.clone()).await?;
+        let timeline = Rc::new(Timeline::new());
+        let mut connection = D::new(&order.address, encoded.clone(), timeline.clone());
         answer_bytes = Some(verified(&mut connection, order, limit).await?);
-        connections.push(connection);
+        connections.push((connection, timeline));
     }
     beat.abort();
     let varies = order.outputs.iter().any(|output| output.datatype == Datatype::Bytes.name());
@@ -119,7 +121,9 @@ async fn verified<D: Driver>(connection: &mut D, order: &Order, limit: Duration)
 async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Result<BlockDone> {
     let share = Rc::new(Share::new(block.iterations, block.cap_ms));
     wait_until(block.start_unix_ns).await;
-    let cpu = cpu_ns();
+    // what went over the connections before belongs to no block
+    crew.traffic();
+    let before = usage();
     // wall clock once, so that processes share a time line; everything after it is monotonic
     let (wall, begin) = (unix_ns(), Instant::now());
     crew.drive(&share, begin).await;
@@ -128,7 +132,8 @@ async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Resul
         recorder: share.recorder.borrow().to_wire()?,
         first_unix_ns: at(share.first.get()),
         last_unix_ns: at(share.last.get()),
-        cpu_ns: cpu_ns() - cpu,
+        usage: usage().since(&before),
+        traffic: crew.traffic(),
         example: share.example.take(),
         gave_up: share.gave_up.get(),
     })
@@ -143,17 +148,18 @@ impl<D: Driver + 'static> Crew<D> {
         let tasks: Vec<_> = self
             .connections
             .drain(..)
-            .map(|mut connection| {
+            .map(|(mut connection, timeline)| {
                 let share = share.clone();
                 tokio::task::spawn_local(async move {
                     while share.take(begin) {
-                        let started = Instant::now();
+                        let started = timeline.start(connection.body_bytes());
                         let outcome = timeout(limit, connection.infer()).await;
                         let done = Instant::now();
                         let outcome = outcome.unwrap_or_else(|_| Err(too_late(limit)));
-                        share.settle(started, done, outcome, answer_bytes);
+                        let outcome = outcome.and_then(|reply| expected_size(reply, answer_bytes));
+                        share.settle(started, done, outcome.map(|()| timeline.parts(done)));
                     }
-                    connection
+                    (connection, timeline)
                 })
             })
             .collect();
@@ -163,6 +169,15 @@ impl<D: Driver + 'static> Crew<D> {
             }
         }
         beat.abort();
+    }
+}
+
+impl<D> Crew<D> {
+    /// Bytes on all connections since this was last asked.
+    fn traffic(&self) -> Traffic {
+        let mut sum = Traffic::default();
+        self.connections.iter().for_each(|(_, timeline)| sum += timeline.take_traffic());
+        sum
     }
 }
 
@@ -204,14 +219,14 @@ impl Share {
         true
     }
 
-    fn settle(&self, started: Instant, done: Instant, outcome: Result<Reply, Fault>, answer_bytes: Option<u64>) {
+    fn settle(&self, started: Instant, done: Instant, outcome: Result<Parts, Fault>) {
         self.first.set(Some(self.first.get().map_or(started, |first| first.min(started))));
         self.last.set(Some(self.last.get().map_or(done, |last| last.max(done))));
         self.finished.set(self.finished.get() + 1);
-        match outcome.and_then(|reply| expected_size(reply, answer_bytes)) {
-            Ok(()) => {
+        match outcome {
+            Ok(parts) => {
                 self.failures_in_a_row.set(0);
-                self.recorder.borrow_mut().record((done - started).as_nanos() as u64);
+                self.recorder.borrow_mut().record(parts);
             }
             Err(fault) => {
                 self.failures_in_a_row.set(self.failures_in_a_row.get() + 1);
@@ -270,23 +285,31 @@ fn unix_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// CPU time of this process, user and system, in nanoseconds.
+/// What this process has taken of the machine so far.
 #[cfg(unix)]
-fn cpu_ns() -> u64 {
+fn usage() -> Usage {
     use nix::sys::resource::{UsageWho, getrusage};
     use nix::sys::time::TimeValLike;
-    getrusage(UsageWho::RUSAGE_SELF)
-        .map_or(0, |usage| (usage.user_time().num_nanoseconds() + usage.system_time().num_nanoseconds()).unsigned_abs())
+    getrusage(UsageWho::RUSAGE_SELF).map_or_else(
+        |_| Usage::default(),
+        |usage| Usage {
+            user_ns: usage.user_time().num_nanoseconds().unsigned_abs(),
+            system_ns: usage.system_time().num_nanoseconds().unsigned_abs(),
+            voluntary: usage.voluntary_context_switches().unsigned_abs(),
+            involuntary: usage.involuntary_context_switches().unsigned_abs(),
+        },
+    )
 }
 
 #[cfg(not(unix))]
-fn cpu_ns() -> u64 {
-    0
+fn usage() -> Usage {
+    Usage::default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::wire::Probe;
 
     /// A driver that answers in a script's order: `true` is a good answer.
     struct Scripted(Rc<RefCell<Vec<bool>>>);
@@ -298,8 +321,12 @@ mod tests {
             Ok(())
         }
 
-        async fn connect(_: &str, (): ()) -> Result<Self, Fault> {
-            Ok(Scripted(Rc::default()))
+        fn new(_: &str, (): (), _: Rc<dyn Probe>) -> Self {
+            Scripted(Rc::default())
+        }
+
+        fn body_bytes(&self) -> u64 {
+            4
         }
 
         async fn infer(&mut self) -> Result<Reply, Fault> {
@@ -318,7 +345,7 @@ mod tests {
     fn drive(script: Vec<bool>, connections: usize, requests: u64, answer_bytes: Option<u64>) -> Rc<Share> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let script = Rc::new(RefCell::new(script));
-        let connections = (0..connections).map(|_| Scripted(script.clone())).collect();
+        let connections = (0..connections).map(|_| (Scripted(script.clone()), Rc::new(Timeline::new()))).collect();
         let mut crew = Crew { connections, timeout: Duration::from_secs(5), answer_bytes };
         let share = Rc::new(Share::new(requests, None));
         LocalSet::new().block_on(&runtime, crew.drive(&share, Instant::now()));
@@ -359,7 +386,7 @@ mod tests {
         let share = Share::new(5, Some(0));
         let begin = Instant::now();
         assert!(share.take(begin));
-        share.settle(begin, begin, Ok(Reply { bytes: 1 }), None);
+        share.settle(begin, begin, Ok(Parts::default()));
         assert!(!share.take(begin));
     }
 }

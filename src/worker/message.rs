@@ -1,5 +1,7 @@
 //! What parent and worker say to each other, as JSON lines over a duplex stream. Must not know what the stream is.
 
+use std::ops::AddAssign;
+
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::control::TensorMetadata;
@@ -96,6 +98,59 @@ pub enum FromWorker {
     Failed(Fault),
 }
 
+/// What a process takes of the machine; zeros where that cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Usage {
+    pub user_ns: u64,
+    pub system_ns: u64,
+    /// Context switches because the process waited.
+    pub voluntary: u64,
+    /// Context switches because others had their turn.
+    pub involuntary: u64,
+}
+
+/// Bytes on connections, headers and framing included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Traffic {
+    pub sent: u64,
+    pub received: u64,
+}
+
+impl Usage {
+    /// User and system.
+    pub fn cpu_ns(&self) -> u64 {
+        self.user_ns + self.system_ns
+    }
+
+    /// What was added since `earlier`.
+    pub fn since(&self, earlier: &Usage) -> Usage {
+        Usage {
+            user_ns: self.user_ns.saturating_sub(earlier.user_ns),
+            system_ns: self.system_ns.saturating_sub(earlier.system_ns),
+            voluntary: self.voluntary.saturating_sub(earlier.voluntary),
+            involuntary: self.involuntary.saturating_sub(earlier.involuntary),
+        }
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Usage) {
+        self.user_ns += other.user_ns;
+        self.system_ns += other.system_ns;
+        self.voluntary += other.voluntary;
+        self.involuntary += other.involuntary;
+    }
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, other: Traffic) {
+        self.sent += other.sent;
+        self.received += other.received;
+    }
+}
+
 /// What one worker measured in one block.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct BlockDone {
@@ -105,8 +160,10 @@ pub struct BlockDone {
     pub first_unix_ns: u64,
     /// Last answer, in nanoseconds of the Unix epoch.
     pub last_unix_ns: u64,
-    /// CPU time of the worker in the block, user and system, in nanoseconds; 0 where it cannot be read.
-    pub cpu_ns: u64,
+    /// What the worker took of the machine in the block.
+    pub usage: Usage,
+    /// What went over its connections.
+    pub traffic: Traffic,
     /// One of the errors, in words.
     pub example: Option<Fault>,
     /// Whether the worker stopped early because requests kept failing.

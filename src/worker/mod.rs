@@ -3,3 +3,4 @@
 pub mod child;
 pub mod message;
 pub mod pool;
+mod timeline;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::message::{Block, FromWorker, Order, ToWorker};
+use super::message::{Block, FromWorker, Order, ToWorker, Traffic, Usage};
 use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
 use crate::recorder::Recorder;
@@ -38,8 +38,10 @@ pub struct BlockOutcome {
     pub first_unix_ns: u64,
     /// Last answer of any worker, in nanoseconds of the Unix epoch.
     pub last_unix_ns: u64,
-    /// CPU time of all workers, in nanoseconds.
-    pub cpu_ns: u64,
+    /// What all workers took of the machine.
+    pub usage: Usage,
+    /// What went over all connections.
+    pub traffic: Traffic,
     /// One of the errors, in words.
     pub example: Option<Fault>,
     /// Whether a worker stopped early because requests kept failing.
@@ -128,7 +130,8 @@ impl Pool {
             outcome.recorder.merge(&Recorder::from_wire(done.recorder)?);
             outcome.first_unix_ns = outcome.first_unix_ns.min(done.first_unix_ns);
             outcome.last_unix_ns = outcome.last_unix_ns.max(done.last_unix_ns);
-            outcome.cpu_ns += done.cpu_ns;
+            outcome.usage += done.usage;
+            outcome.traffic += done.traffic;
             outcome.gave_up |= done.gave_up;
             outcome.example = outcome.example.or(done.example);
         }

@@ -1,0 +1,94 @@
+//! A TCP connection that tells a probe what goes over it, so that both protocols are stamped and counted at the same
+//! place: where bytes are handed to the system and where they come back. Never reads the clock itself.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::Executor;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{CONNECT_TIMEOUT, Fault, FaultKind};
+
+/// Hears of bytes on one connection.
+pub trait Probe {
+    /// So many bytes were handed to the system.
+    fn wrote(&self, bytes: usize);
+    /// So many bytes came from the system.
+    fn read(&self, bytes: usize);
+    /// The head of an answer is there.
+    fn answered(&self);
+}
+
+/// A connection under a probe.
+pub(super) struct Wire {
+    stream: TcpStream,
+    probe: Rc<dyn Probe>,
+}
+
+impl Wire {
+    /// Connects to `host:port`, without Nagle's delay.
+    pub(super) async fn connect(address: &str, probe: Rc<dyn Probe>) -> Result<TokioIo<Wire>, Fault> {
+        let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+        let failed = |cause: &str| Fault::new(FaultKind::Connect, format!("no connection to {address}: {cause}"));
+        let stream = match connected {
+            Ok(connected) => connected.map_err(|error| failed(&error.to_string()))?,
+            Err(_) => return Err(failed(&format!("not made within {} s", CONNECT_TIMEOUT.as_secs()))),
+        };
+        stream.set_nodelay(true).map_err(|error| failed(&error.to_string()))?;
+        Ok(TokioIo::new(Wire { stream, probe }))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        self.probe.read(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.probe.wrote(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        self.probe.wrote(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Runs a connection's tasks on the worker's only thread.
+#[derive(Clone, Copy)]
+pub(super) struct SameThread;
+
+impl<F: Future + 'static> Executor<F> for SameThread {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}

@@ -1,0 +1,116 @@
+//! The stamps of one request after the other on one connection, from the monotonic clock, and the bytes that went over it.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use super::message::Traffic;
+use crate::protocol::wire::Probe;
+use crate::recorder::Parts;
+
+/// What is known of the request under way.
+pub struct Timeline {
+    started: Cell<Instant>,
+    /// Bytes of the request that were not handed over yet.
+    left: Cell<u64>,
+    sent: Cell<Option<Instant>>,
+    answered: Cell<Option<Instant>>,
+    traffic: Cell<Traffic>,
+}
+
+impl Timeline {
+    /// Nothing is under way.
+    pub fn new() -> Self {
+        Timeline {
+            started: Cell::new(Instant::now()),
+            left: Cell::new(0),
+            sent: Cell::new(None),
+            answered: Cell::new(None),
+            traffic: Cell::new(Traffic::default()),
+        }
+    }
+
+    /// A request with a body of so many bytes begins now.
+    pub fn start(&self, body_bytes: u64) -> Instant {
+        let now = Instant::now();
+        self.started.set(now);
+        self.left.set(body_bytes);
+        self.sent.set(None);
+        self.answered.set(None);
+        now
+    }
+
+    /// It ended at `done`: how long its parts took. They add up to the latency.
+    pub fn parts(&self, done: Instant) -> Parts {
+        let started = self.started.get();
+        let answered = self.answered.get().unwrap_or(done);
+        let sent = self.sent.get().unwrap_or(started).min(answered);
+        let ns = |from: Instant, to: Instant| (to - from).as_nanos() as u64;
+        Parts {
+            latency: ns(started, done),
+            send: ns(started, sent),
+            wait: ns(sent, answered),
+            receive: ns(answered, done),
+        }
+    }
+
+    /// Bytes so far; the next count begins at zero.
+    pub fn take_traffic(&self) -> Traffic {
+        self.traffic.take()
+    }
+}
+
+impl Probe for Timeline {
+    fn wrote(&self, bytes: usize) {
+        let mut traffic = self.traffic.get();
+        traffic.sent += bytes as u64;
+        self.traffic.set(traffic);
+        // once as many bytes are gone as the body has: what follows may be HTTP/2's answers to pings. Headers and frames
+        // count, so the stamp is early by less than a thousandth of a large body
+        if self.sent.get().is_none() {
+            self.left.set(self.left.get().saturating_sub(bytes as u64));
+            if self.left.get() == 0 {
+                self.sent.set(Some(Instant::now()));
+            }
+        }
+    }
+
+    fn read(&self, bytes: usize) {
+        let mut traffic = self.traffic.get();
+        traffic.received += bytes as u64;
+        self.traffic.set(traffic);
+    }
+
+    fn answered(&self) {
+        self.answered.set(Some(Instant::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_add_up_and_late_writes_are_not_the_request() {
+        let timeline = Timeline::new();
+        let started = timeline.start(100);
+        timeline.wrote(60);
+        timeline.wrote(50);
+        let sent = timeline.sent.get().unwrap();
+        timeline.wrote(17);
+        assert_eq!(timeline.sent.get(), Some(sent));
+        timeline.answered();
+        timeline.read(30);
+        let done = Instant::now();
+        let parts = timeline.parts(done);
+        assert_eq!(parts.send + parts.wait + parts.receive, parts.latency);
+        assert_eq!(parts.send, (sent - started).as_nanos() as u64);
+        assert_eq!(timeline.take_traffic(), Traffic { sent: 127, received: 30 });
+        assert_eq!(timeline.take_traffic(), Traffic::default());
+        // an answer before the whole request, such as a refusal
+        timeline.start(100);
+        timeline.wrote(10);
+        timeline.answered();
+        let parts = timeline.parts(Instant::now());
+        assert_eq!(parts.send + parts.wait + parts.receive, parts.latency);
+    }
+}
