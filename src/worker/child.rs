@@ -28,7 +28,7 @@ pub const FAILURES_IN_A_ROW: u32 = 10;
 const VERIFY_ATTEMPTS: u32 = 3;
 
 /// How often a worker says that it is alive.
-const HEARTBEAT: Duration = Duration::from_millis(250);
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Obeys the parent's messages on standard input until it closes.
 ///

@@ -87,7 +87,7 @@ pub enum FromWorker {
         /// Requests answered so far.
         requests: u64,
     },
-    /// Still alive; requests finished in this block, or in the warmup. At most four times a second.
+    /// Still alive; requests finished in this block, or in the warmup. At most once a second.
     Progress {
         /// Requests finished.
         requests: u64,

@@ -18,7 +18,7 @@ use crate::recorder::Recorder;
 
 /// A worker that says nothing for this long hangs. While it prepares tensors it cannot speak.
 const SILENCE_PREPARING: Duration = Duration::from_secs(120);
-/// The same while requests are under way: four heartbeats a second are due.
+/// The same while requests are under way: a heartbeat a second is due.
 const SILENCE: Duration = Duration::from_secs(20);
 /// Ahead of a block's start, so that every worker has heard of it.
 const LEAD: Duration = Duration::from_millis(10);
