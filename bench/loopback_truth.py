@@ -21,14 +21,13 @@ import tempfile
 
 from common import ROOT, spread, verdict
 
-# of the length of inferences; what the way there and back adds does not depend on it
 CASES = {
-    "constant": {"service_time": "constant 10ms"},
-    "uniform": {"service_time": "uniform 5ms 15ms"},
-    "exponential": {"service_time": "exponential 10ms"},
-    "bimodal": {"service_time": "bimodal 5ms 25ms 0.1"},
-    "pareto": {"service_time": "pareto 5ms 3"},
-    "stalls": {"service_time": "uniform 5ms 15ms", "stalls": "50ms every 1s"},
+    "constant": {"service_time": "constant 5ms"},
+    "uniform": {"service_time": "uniform 2ms 8ms"},
+    "exponential": {"service_time": "exponential 5ms"},
+    "bimodal": {"service_time": "bimodal 2ms 12ms 0.1"},
+    "pareto": {"service_time": "pareto 2ms 3"},
+    "stalls": {"service_time": "uniform 1ms 3ms", "stalls": "50ms every 1s"},
 }
 METRICS = ["mean", "p50", "p95", "p99"]
 NAMES = {"http": "HTTP", "grpc": "gRPC"}

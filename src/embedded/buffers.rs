@@ -1,8 +1,9 @@
 //! Memory of large requests, used again by the next ones: the system gives fresh memory page by page, which takes longer
 //! than the copying of a large tensor.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
+use super::lock;
 use bytes::Bytes;
 
 /// Below this the allocator keeps memory by itself.
@@ -86,7 +87,7 @@ impl Drop for Buffer {
 }
 
 fn free() -> MutexGuard<'static, Vec<Vec<u8>>> {
-    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&FREE)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 use std::convert::Infallible;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -26,6 +26,8 @@ use tokio::time::sleep;
 use tower_service::Service;
 
 use super::infer::Delivery;
+use super::lock;
+use super::request_log::{Journey, Outbox};
 
 /// A client that does not finish its headers in this time is let go.
 const HEADERS_PATIENCE: Duration = Duration::from_secs(30);
@@ -39,10 +41,6 @@ const FRAME: u32 = 1 << 20;
 const STREAMS: u32 = 4096;
 /// Pieces of a slow answer.
 const PIECES: usize = 10;
-
-/// When the head of a request arrived, as an extension of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrived(pub Instant);
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +82,11 @@ where
 {
     let _ = stream.set_nodelay(true);
     let reset = Arc::new(AtomicBool::new(false));
-    let io = TokioIo::new(Socket { stream, reset: reset.clone() });
+    let (read, outbox) = (Arc::new(Mutex::new(Instant::now())), Arc::new(Outbox::default()));
+    let io = TokioIo::new(Socket { stream, reset: reset.clone(), read: read.clone(), outbox: outbox.clone() });
     let answer = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Arrived(Instant::now()));
+        let (arrived, outbox) = (*lock(&read), outbox.clone());
+        request.extensions_mut().insert(Journey { arrived, outbox });
         let (mut service, reset) = (service.clone(), reset.clone());
         async move {
             let Ok(response) = service.call(request).await;
@@ -165,10 +165,13 @@ fn slowly(
     pieces.chain(stream::iter(trailers.map(|trailers| Ok(Frame::trailers(trailers)))))
 }
 
-/// A stream that can be made to end in a reset.
+/// A stream that can be made to end in a reset, and that knows when requests come and answers go.
 struct Socket {
     stream: TcpStream,
     reset: Arc<AtomicBool>,
+    /// When bytes were read last.
+    read: Arc<Mutex<Instant>>,
+    outbox: Arc<Outbox>,
 }
 
 impl Socket {
@@ -185,14 +188,20 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.alive()?;
-        Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
+        let socket = self.get_mut();
+        ready!(Pin::new(&mut socket.stream).poll_read(context, buffer))?;
+        *lock(&socket.read) = Instant::now();
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.alive()?;
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let socket = self.get_mut();
+        let written = ready!(Pin::new(&mut socket.stream).poll_write(context, bytes))?;
+        socket.outbox.sent();
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -201,7 +210,10 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.alive()?;
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+        let socket = self.get_mut();
+        let written = ready!(Pin::new(&mut socket.stream).poll_write_vectored(context, slices))?;
+        socket.outbox.sent();
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

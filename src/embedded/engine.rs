@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use super::backend::{Backend, Clock, scatter};
 use super::config::{Config, Description};
 use super::error::Error;
 use super::infer::{Admitted, Answer, Delivery};
+use super::lock;
 use crate::tensor::Datatype;
 
 /// Triton's ONNX Runtime backend knows a parameter of that name.
@@ -140,7 +141,7 @@ impl Threads {
         match self {
             Threads::Shared(threads) => run(threads.clone()),
             Threads::Own(count, free) => {
-                let free = || free.lock().unwrap_or_else(PoisonError::into_inner);
+                let free = || lock(free);
                 // one is missing where an execution panicked
                 let threads = free().pop().unwrap_or_else(|| Arc::new(ThreadPool::with_num_threads(*count)));
                 let result = run(threads.clone());

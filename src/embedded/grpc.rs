@@ -10,13 +10,13 @@ use futures_util::{Stream, StreamExt};
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::connection::Arrived;
 use super::error::{Code, Error};
 use super::http::load_parameter;
 use super::infer::{self, Delivery, Tensor};
 use super::json::no_sequences;
 use super::message::Message;
 use super::repository::Repository;
+use super::request_log::Journey;
 use super::{REQUEST_BYTES_MAX, server_metadata};
 use crate::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use crate::proto::infer_parameter::ParameterChoice;
@@ -136,14 +136,14 @@ impl GrpcInferenceService for Service {
     }
 
     async fn model_infer(&self, mut request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
-        let arrived = request.extensions().get().map_or_else(Instant::now, |Arrived(arrived)| *arrived);
+        let journey = Journey::of(request.extensions());
         let request = match request.extensions_mut().remove() {
             Some(Message(message)) => {
                 ModelInferRequest::decode(message).map_err(|error| Status::internal(error.to_string()))?
             }
             None => request.into_inner(),
         };
-        let (message, delivery) = infer(&self.models, request, arrived).await?;
+        let (message, delivery) = infer(&self.models, request, &journey).await?;
         let mut response = Response::new(message);
         response.extensions_mut().insert(delivery);
         Ok(response)
@@ -154,12 +154,14 @@ impl GrpcInferenceService for Service {
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Answered<Self::ModelStreamInferStream> {
         let models = self.models.clone();
+        let journey = Journey::of(request.extensions());
         let answers = request.into_inner().map(move |request| {
             let models = models.clone();
+            let journey = Journey { arrived: Instant::now(), ..journey.clone() };
             async move {
                 let request = request?;
                 let id = request.id.clone();
-                Ok(match infer(&models, request, Instant::now()).await {
+                Ok(match infer(&models, request, &journey).await {
                     Ok((mut message, _)) => {
                         // clients of streams count answers by it; here every answer is its request's last
                         let last = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(true)) };
@@ -185,11 +187,11 @@ fn one_repository(name: &str) -> Result<(), Error> {
 async fn infer(
     models: &Repository,
     message: ModelInferRequest,
-    arrived: Instant,
+    journey: &Journey,
 ) -> Result<(ModelInferResponse, Delivery), Error> {
     let model = models.find(&message.model_name, &message.model_version)?;
     let id = message.id.clone();
-    let answer = model.infer(request(message)?, arrived).await?;
+    let answer = model.infer(request(message)?, journey).await?;
     let mut response = ModelInferResponse {
         model_name: model.config.name.clone(),
         model_version: model.version.to_string(),

@@ -1,7 +1,6 @@
 //! The HTTP endpoints of the protocol and of Triton's extensions.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -17,10 +16,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::buffers::Buffer;
-use super::connection::Arrived;
 use super::error::{Code, Error};
 use super::json;
 use super::repository::{Model, Repository};
+use super::request_log::Journey;
 use super::{REQUEST_BYTES_MAX, server_metadata};
 use crate::proto;
 
@@ -185,8 +184,7 @@ async fn infer(State(models): Shared, target: Target, request: Request) -> Resul
     let (request, binary) = json::request(&body, json_length, &model.config)?;
     drop(body);
     let id = request.id.clone();
-    let arrived = head.extensions.get().map_or_else(Instant::now, |Arrived(arrived)| *arrived);
-    let answer = model.infer(request, arrived).await?;
+    let answer = model.infer(request, &Journey::of(&head.extensions)).await?;
     let delivery = answer.delivery;
     let body = json::answer(&model, &id, answer, &binary)?;
     let mut response = Response::new(Body::from(body.bytes));

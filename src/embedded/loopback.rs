@@ -3,7 +3,7 @@
 //! Its `config.pbtxt` says `backend: "loopback"` and, as parameters, what `PARAMETERS` lists. Times are written with
 //! their unit: `250us`, `4ms`, `1s`. Every execution, of one request or a batch, draws one service time.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,6 +16,7 @@ use super::backend::{Backend, Clock, scatter};
 use super::config::{Config, Description};
 use super::error::Error;
 use super::infer::{Admitted, Answer, Delivery, Tensor};
+use super::lock;
 use crate::tensor::element_count;
 
 /// The parameters and what they mean.
@@ -192,7 +193,7 @@ impl Backend for Loopback {
         clock.input_done();
         let first = *self.first.get_or_init(|| clock.started());
         let (service_time, faults) = {
-            let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut drawn = lock(&self.drawn);
             let service_time = self.service_time.draw(&mut drawn);
             let faults: Vec<_> = requests.iter().map(|_| self.fault(&mut drawn)).collect();
             (service_time, faults)

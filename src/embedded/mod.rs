@@ -23,7 +23,7 @@ mod statistics;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
@@ -150,4 +150,9 @@ fn server_metadata() -> proto::ServerMetadataResponse {
             .map(str::to_owned)
             .into(),
     }
+}
+
+/// What a thread that panicked held is still of use.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Context, Result, ensure};
 use rten::ThreadPool;
@@ -14,8 +13,9 @@ use super::config::{BackendKind, Config, plain};
 use super::engine::{self, Engine};
 use super::error::{Code, Error};
 use super::infer::{Answer, Request, unknown_model};
+use super::lock;
 use super::loopback::Loopback;
-use super::request_log::RequestLog;
+use super::request_log::{Journey, RequestLog};
 use super::scheduler::Scheduler;
 use crate::proto::repository_index_response::ModelIndex;
 use crate::proto::{self, ModelConfig, ModelStatistics};
@@ -54,12 +54,12 @@ pub struct Repository {
 }
 
 impl Model {
-    /// Executes a request, whose head arrived at `arrived`.
+    /// Executes a request.
     ///
     /// # Errors
     /// The request does not fit the model, or what the model says.
-    pub async fn infer(&self, request: Request, arrived: Instant) -> Result<Answer, Error> {
-        self.scheduler.infer(request.admit(&self.config)?, arrived).await
+    pub async fn infer(&self, request: Request, journey: &Journey) -> Result<Answer, Error> {
+        self.scheduler.infer(request.admit(&self.config)?, journey).await
     }
 
     /// What it has done since it was loaded.
@@ -314,8 +314,4 @@ fn versions(folder: &Path) -> Vec<u64> {
         name.parse().ok().filter(|number: &u64| *number > 0 && number.to_string() == name)
     });
     numbers.collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

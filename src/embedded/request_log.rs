@@ -4,11 +4,13 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::lock;
 use super::statistics::Execution;
 
 /// One executed request.
@@ -25,9 +27,6 @@ pub struct Entry {
     pub execution: Execution,
     /// From admission to answer, as the statistics count it.
     pub total: Duration,
-    /// From the arrival of the request's head to the answer being handed over to its connection: all that a client waits
-    /// for but the network and itself.
-    pub server: Duration,
     /// Whether it was answered without an error.
     pub ok: bool,
 }
@@ -39,7 +38,9 @@ pub struct RequestLog {
 }
 
 enum Message {
-    Entry(Box<Entry>),
+    /// And from the arrival of the request's head to its answer being handed to the system: all that a client waits for but
+    /// the network and itself.
+    Entry(Box<Entry>, Duration),
     /// Says when all that came before is written.
     Finish(SyncSender<()>),
 }
@@ -78,9 +79,9 @@ impl RequestLog {
 
     /// Adds an entry. `admitted_ns` in the file counts from the beginning of the file: requests do not end in the order
     /// in which they came.
-    pub fn write(&self, entry: Entry) {
+    fn write(&self, entry: Box<Entry>, server: Duration) {
         // a full disk ends the log, not the server
-        let _ = self.messages.send(Message::Entry(Box::new(entry)));
+        let _ = self.messages.send(Message::Entry(entry, server));
     }
 
     /// Waits until what was added is in the file.
@@ -92,16 +93,64 @@ impl RequestLog {
     }
 }
 
+/// The arrival of a request, and where its entry waits for the answer to be on its way.
+#[derive(Clone)]
+pub struct Journey {
+    /// When the request's head was read.
+    pub arrived: Instant,
+    /// The entries of its connection.
+    pub outbox: Arc<Outbox>,
+}
+
+/// The entries of a connection whose answers have not been handed to the system yet.
+#[derive(Default)]
+pub struct Outbox(Mutex<Vec<(RequestLog, Box<Entry>, Instant)>>);
+
+impl Journey {
+    /// That of the request with these extensions.
+    pub fn of(extensions: &http::Extensions) -> Self {
+        let journey = extensions.get::<Journey>().cloned();
+        journey.unwrap_or_else(|| Journey { arrived: Instant::now(), outbox: Arc::default() })
+    }
+
+    /// Adds an entry to the log, once its answer is on its way.
+    pub fn log(&self, log: &RequestLog, entry: Entry) {
+        self.outbox.waiting().push((log.clone(), Box::new(entry), self.arrived));
+    }
+}
+
+impl Outbox {
+    /// What was answered has been handed to the system.
+    pub fn sent(&self) {
+        let mut waiting = self.waiting();
+        if !waiting.is_empty() {
+            let now = Instant::now();
+            waiting.drain(..).for_each(|(log, entry, arrived)| log.write(entry, now - arrived));
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<(RequestLog, Box<Entry>, Instant)>> {
+        lock(&self.0)
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        // answers that never went
+        self.sent();
+    }
+}
+
 fn write(writer: &mut csv::Writer<impl Write>, messages: &Receiver<Message>, begin: Instant) {
     while let Ok(message) = messages.recv() {
-        if matches!(message, Message::Entry(_)) {
+        if matches!(message, Message::Entry(..)) {
             thread::sleep(PERIOD);
         }
         let mut next = Some(message);
         // what came meanwhile is written together
         while let Some(message) = next {
-            let entry = match message {
-                Message::Entry(entry) => entry,
+            let (entry, server) = match message {
+                Message::Entry(entry, server) => (entry, server),
                 Message::Finish(finished) => {
                     let _ = writer.flush();
                     let _ = finished.send(());
@@ -118,7 +167,7 @@ fn write(writer: &mut csv::Writer<impl Write>, messages: &Receiver<Message>, beg
                 compute_infer.as_nanos(),
                 compute_output.as_nanos(),
                 entry.total.as_nanos(),
-                entry.server.as_nanos(),
+                server.as_nanos(),
                 entry.ok,
             );
             if writer.serialize(row).is_err() {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,8 @@ use super::backend::{Backend, Clock};
 use super::config::{Batching, Config};
 use super::error::{Code, Error};
 use super::infer::{Admitted, Answer};
-use super::request_log::{Entry, RequestLog};
+use super::lock;
+use super::request_log::{Entry, Journey, RequestLog};
 use super::statistics::{Execution, Statistics};
 use crate::proto::ModelStatistics;
 
@@ -90,11 +91,11 @@ impl Scheduler {
         Ok(scheduler)
     }
 
-    /// Executes a request, whose head arrived at `arrived`.
+    /// Executes a request.
     ///
     /// # Errors
     /// What the model says, or that it is being unloaded.
-    pub async fn infer(&self, request: Admitted, arrived: Instant) -> Result<Answer, Error> {
+    pub async fn infer(&self, request: Admitted, journey: &Journey) -> Result<Answer, Error> {
         let (answer, answered) = oneshot::channel();
         let (items, admitted) = (request.batch, Instant::now());
         {
@@ -108,8 +109,8 @@ impl Scheduler {
         let Ok(executed) = answered.await else { return Err(self.shared.unloaded()) };
         let Executed { answer, queue, execution, total } = executed;
         if let Some(log) = &self.log {
-            let (model, ok, server) = (self.shared.config.name.clone(), answer.is_ok(), arrived.elapsed());
-            log.write(Entry { model, items, admitted, queue, execution, total, server, ok });
+            let (model, ok) = (self.shared.config.name.clone(), answer.is_ok());
+            journey.log(log, Entry { model, items, admitted, queue, execution, total, ok });
         }
         answer
     }
@@ -239,10 +240,6 @@ fn alike(one: &Admitted, other: &Admitted) -> bool {
         && one.inputs.iter().zip(&other.inputs).all(|(a, b)| a.name == b.name && a.shape[1..] == b.shape[1..])
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -334,9 +331,10 @@ mod tests {
         let scheduler = Scheduler::start(config, 1, backend, None).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let request = || pending(1, Some(1), Instant::now()).request;
-        let (waiting, ()) = runtime
-            .block_on(async { tokio::join!(scheduler.infer(request(), Instant::now()), async { scheduler.close() }) });
+        let journey = Journey { arrived: Instant::now(), outbox: Arc::default() };
+        let (waiting, ()) =
+            runtime.block_on(async { tokio::join!(scheduler.infer(request(), &journey), async { scheduler.close() }) });
         assert_eq!(waiting.unwrap_err().code, Code::Unavailable);
-        assert_eq!(runtime.block_on(scheduler.infer(request(), Instant::now())).unwrap_err().code, Code::Unavailable);
+        assert_eq!(runtime.block_on(scheduler.infer(request(), &journey)).unwrap_err().code, Code::Unavailable);
     }
 }
