@@ -21,7 +21,8 @@ import sys
 import tempfile
 import urllib.request
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from common import ROOT, spread
+
 PEERS = os.path.join(ROOT, ".venv-peers")
 MODEL = "null"
 LIMITS = [("perf_analyzer", 0.5), ("tritonclient", 0.25)]  # of a peer's CPU time over gRPC, what the runner may spend
@@ -208,15 +209,6 @@ def ratios(samples, client, protocol):
         ours["cpu_ms"] / theirs["cpu_ms"]
         for ours, theirs in zip(samples.get(("runner", protocol), []), samples[client, protocol])
     ]
-
-
-def spread(values, form):
-    values = [value for value in values if value is not None]
-    if not values:
-        return "-"
-    if len(values) == 1:
-        return form % values[0]
-    return "%s (%s to %s)" % tuple(form % value for value in (statistics.median(values), min(values), max(values)))
 
 
 def judge(samples):

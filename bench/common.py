@@ -46,7 +46,10 @@ def peak_memory(pid, key="VmHWM"):
 
 
 def spread(values, form):
-    """Median (smallest to largest)."""
+    """Median (smallest to largest) of those that are known."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return "-"
     if len(values) == 1:
         return form % values[0]
     return "%s (%s to %s)" % tuple(form % value for value in (statistics.median(values), min(values), max(values)))

@@ -118,33 +118,39 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let delivery = response.extensions().get::<Delivery>().copied().unwrap_or(Delivery::Whole);
-    if delivery == Delivery::Whole {
-        return response.map(Body::new);
-    }
     let (head, body) = response.into_parts();
-    let collected = body.collect().await.ok();
-    let trailers = collected.as_ref().and_then(|collected| collected.trailers().cloned());
-    let data = collected.map_or_else(Bytes::new, |collected| collected.to_bytes());
-    match delivery {
-        Delivery::Whole | Delivery::Slow(_) => {
-            let time = if let Delivery::Slow(time) = delivery { time } else { Duration::ZERO };
-            Response::from_parts(head, Body::new(StreamBody::new(slowly(data, trailers, time))))
+    let body = match delivery {
+        Delivery::Whole => Body::new(body),
+        Delivery::Slow(time) => {
+            let (data, trailers) = collected(body).await;
+            Body::new(StreamBody::new(slowly(data, trailers, time)))
         }
         Delivery::Truncated => {
+            let (data, _) = collected(body).await;
             let half = data.slice(..data.len() / 2);
-            let broken = io::Error::new(ErrorKind::ConnectionAborted, "the model was asked to break off");
             let end = async {
                 // what is there is sent before hyper sees the end, and with it would drop it
                 yield_now().await;
-                Err(broken)
+                Err(io::Error::new(ErrorKind::ConnectionAborted, "the model was asked to break off"))
             };
-            let frames = stream::once(async { Ok(Frame::data(half)) }).chain(stream::once(end));
-            Response::from_parts(head, Body::new(StreamBody::new(frames)))
+            Body::new(StreamBody::new(stream::once(async { Ok(Frame::data(half)) }).chain(stream::once(end))))
         }
         Delivery::Reset => {
             reset.store(true, Ordering::Release);
-            Response::from_parts(head, Body::empty())
+            Body::empty()
         }
+    };
+    Response::from_parts(head, body)
+}
+
+/// All of an answer.
+async fn collected(body: impl http_body::Body<Data = Bytes>) -> (Bytes, Option<HeaderMap>) {
+    match body.collect().await {
+        Ok(whole) => {
+            let trailers = whole.trailers().cloned();
+            (whole.to_bytes(), trailers)
+        }
+        Err(_) => (Bytes::new(), None),
     }
 }
 

@@ -1,6 +1,5 @@
 //! The gRPC service of the protocol and of Triton's extensions; what is not here answers UNIMPLEMENTED.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,9 +10,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::error::{Code, Error};
-use super::http::load_parameter;
-use super::infer::{self, Delivery, Tensor};
-use super::json::no_sequences;
+use super::infer::{self, Delivery, Tensor, no_sequences, offered};
 use super::message::Message;
 use super::repository::Repository;
 use super::request_log::Journey;
@@ -118,7 +115,7 @@ impl GrpcInferenceService for Service {
                     )
                     .into());
                 }
-                _ => return Err(Error::invalid(load_parameter(&key)).into()),
+                _ => return Err(Error::invalid(super::load_parameter(&key)).into()),
             };
         }
         super::load(self.models.clone(), request.model_name, config).await?;
@@ -228,7 +225,7 @@ fn request(message: ModelInferRequest) -> Result<infer::Request, Error> {
     let mut inputs = Vec::with_capacity(message.inputs.len());
     for input in message.inputs {
         let InferInputTensor { name, datatype, shape, parameters, contents } = input;
-        offered(&parameters)?;
+        offered(|key| parameters.contains_key(key))?;
         let datatype: Datatype =
             datatype.parse().map_err(|()| Error::invalid(format!("invalid datatype for input {name}")))?;
         let sides = shape.iter().map(|side| usize::try_from(*side)).collect::<Result<Vec<_>, _>>();
@@ -255,20 +252,10 @@ fn request(message: ModelInferRequest) -> Result<infer::Request, Error> {
     }
     let mut outputs = Vec::with_capacity(message.outputs.len());
     for output in message.outputs {
-        offered(&output.parameters)?;
+        offered(|key| output.parameters.contains_key(key))?;
         outputs.push(output.name);
     }
     Ok(infer::Request { id: message.id, inputs, outputs })
-}
-
-/// Refuses the parameters of extensions that this server does not have, rather than passing over them.
-fn offered(parameters: &HashMap<String, InferParameter>) -> Result<(), Error> {
-    for (key, what) in super::NOT_OFFERED {
-        if parameters.contains_key(key) {
-            return Err(Error::unsupported(format!("{what} is not supported by this server")));
-        }
-    }
-    Ok(())
 }
 
 /// The bytes of typed contents, whose field depends on the data type.

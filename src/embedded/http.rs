@@ -159,16 +159,11 @@ async fn load(State(models): Shared, target: Target, request: Request) -> Result
         config = match (key.as_str(), value) {
             ("config", Value::String(text)) => Some(text.clone()),
             ("config", _) => return Err(Error::internal("attempt to access JSON non-string as string")),
-            _ => return Err(Error::internal(load_parameter(key))),
+            _ => return Err(Error::internal(super::load_parameter(key))),
         };
     }
     super::load(models, target.model, config).await?;
     Ok(StatusCode::OK.into_response())
-}
-
-/// What is said of a parameter of a load that is not its configuration.
-pub fn load_parameter(key: &str) -> String {
-    format!("unrecognized load parameter '{key}': this server takes 'config' only")
 }
 
 async fn unload(State(models): Shared, target: Target) -> StatusCode {

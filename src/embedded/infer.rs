@@ -8,6 +8,10 @@ use super::config::{Config, Description};
 use super::error::{Code, Error};
 use crate::tensor::{Datatype, element_count};
 
+/// Tensor parameters of extensions that this server does not have.
+const NOT_OFFERED: [(&str, &str); 2] =
+    [("shared_memory_region", "shared memory"), ("classification", "classification of outputs")];
+
 /// A tensor: little-endian, row-major; BYTES elements carry their own length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
@@ -224,6 +228,20 @@ pub fn texts(data: &Bytes) -> impl Iterator<Item = Result<Bytes, String>> {
         rest = data.slice(length..);
         Some(Ok(data.slice(..length)))
     })
+}
+
+/// Refuses the parameters of extensions that this server does not have, rather than passing over them. `given` says
+/// whether a tensor has a parameter.
+pub fn offered(given: impl Fn(&str) -> bool) -> Result<(), Error> {
+    match NOT_OFFERED.iter().find(|(key, _)| given(key)) {
+        Some((_, what)) => Err(Error::unsupported(format!("{what} is not supported by this server"))),
+        None => Ok(()),
+    }
+}
+
+/// The answer to a request that is part of a sequence.
+pub fn no_sequences() -> Error {
+    Error::unsupported("sequences of requests are not supported by this server")
 }
 
 /// Triton's answer for a model or version that is not there.

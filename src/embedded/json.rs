@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::Config;
 use super::error::Error;
-use super::infer::{Answer, Request, Tensor, named, texts};
+use super::infer::{Answer, Request, Tensor, named, no_sequences, offered, texts};
 use super::repository::Model;
 use crate::tensor::{Datatype, element_count};
 
@@ -60,7 +60,7 @@ pub fn request(body: &Bytes, json_length: Option<usize>, config: &Config) -> Res
         for item in array(&root, "outputs")? {
             let name = text(item, "name")?;
             let parameters = item.get("parameters");
-            offered(parameters)?;
+            offered(|key| parameters.is_some_and(|given| given.get(key).is_some()))?;
             let raw = flag(parameters, "binary_data")?.unwrap_or(binary.all);
             binary.outputs.push((name.clone(), raw));
             outputs.push(name);
@@ -135,7 +135,7 @@ fn input(item: &Value, body: &Bytes, raw: &mut Range<usize>, model: &str) -> Res
     let datatype: Datatype =
         datatype.parse().map_err(|()| Error::invalid(format!("invalid datatype for input {name}")))?;
     let parameters = item.get("parameters");
-    offered(parameters)?;
+    offered(|key| parameters.is_some_and(|given| given.get(key).is_some()))?;
     let binary_size = parameters.and_then(|parameters| parameters.get("binary_data_size"));
     let data = match binary_size {
         Some(size) => {
@@ -278,15 +278,6 @@ fn values(tensor: &Tensor) -> Result<Vec<Value>, Error> {
     })
 }
 
-/// Refuses the parameters of extensions that this server does not have, rather than passing over them.
-fn offered(parameters: Option<&Value>) -> Result<(), Error> {
-    let Some(parameters) = parameters else { return Ok(()) };
-    match super::NOT_OFFERED.iter().find(|(key, _)| parameters.get(key).is_some()) {
-        Some((_, what)) => Err(Error::unsupported(format!("{what} is not supported by this server"))),
-        None => Ok(()),
-    }
-}
-
 /// Checks the types of a request's parameters; those that are not known are passed over.
 fn parameters(given: Option<&Value>) -> Result<(), Error> {
     let Some(given) = given else { return Ok(()) };
@@ -318,11 +309,6 @@ fn no_sequence(parameters: Option<&Value>) -> Result<(), Error> {
         Some(id) if *id != json!(0) && *id != json!("") => Err(no_sequences()),
         _ => Ok(()),
     }
-}
-
-/// The answer to a request that is part of a sequence.
-pub fn no_sequences() -> Error {
-    Error::unsupported("sequences of requests are not supported by this server")
 }
 
 fn array<'a>(object: &'a Value, key: &str) -> Result<&'a [Value], Error> {

@@ -38,10 +38,6 @@ use request_log::RequestLog;
 /// Largest request, in bytes; the protocol's messages end at 2 GiB.
 const REQUEST_BYTES_MAX: usize = i32::MAX as usize;
 
-/// Tensor parameters of extensions that this server does not have.
-const NOT_OFFERED: [(&str, &str); 2] =
-    [("shared_memory_region", "shared memory"), ("classification", "classification of outputs")];
-
 /// What to serve, and where.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -139,6 +135,11 @@ async fn open(address: &str) -> Result<TcpListener> {
 async fn load(models: Arc<Repository>, name: String, config: Option<String>) -> Result<Vec<String>, Error> {
     let loaded = tokio::task::spawn_blocking(move || models.load(&name, config.as_deref())).await;
     loaded.unwrap_or_else(|_| Err(Error::internal("loading the model failed in an unexpected way")))
+}
+
+/// What is said of a parameter of a load that is not its configuration.
+fn load_parameter(key: &str) -> String {
+    format!("unrecognized load parameter '{key}': this server takes 'config' only")
 }
 
 /// Never Triton's: whoever reads a result must see what was measured.

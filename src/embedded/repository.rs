@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 use rten::ThreadPool;
@@ -48,7 +48,7 @@ pub struct Repository {
     variant: Option<String>,
     all_cores: Arc<ThreadPool>,
     log: Option<RequestLog>,
-    entries: RwLock<BTreeMap<String, Entry>>,
+    entries: Mutex<BTreeMap<String, Entry>>,
     /// One model is loaded at a time.
     loading: Mutex<()>,
 }
@@ -106,7 +106,7 @@ impl Repository {
             variant: variant.map(str::to_owned),
             all_cores: engine::all_cores()?,
             log,
-            entries: RwLock::default(),
+            entries: Mutex::default(),
             loading: Mutex::default(),
         })
     }
@@ -146,7 +146,7 @@ impl Repository {
             Error::internal(format!("failed to load '{name}', failed to poll from model repository: {error:#}"))
         })?;
         let loaded = self.load_from_folder(name, config);
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = lock(&self.entries);
         match loaded {
             Ok((versions, notices)) => {
                 let replaced = entries.insert(name.to_owned(), Entry::Ready(versions));
@@ -202,7 +202,7 @@ impl Repository {
     /// can be, as in Triton.
     pub fn unload(&self, name: &str) {
         let _one_at_a_time = lock(&self.loading);
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = lock(&self.entries);
         let Some(entry) = entries.get_mut(name) else { return };
         let version = match &entry {
             Entry::Ready(models) => models.keys().last().map_or_else(String::new, u64::to_string),
@@ -222,7 +222,7 @@ impl Repository {
     /// No such model or version, or it is not ready.
     pub fn find(&self, name: &str, version: &str) -> Result<Arc<Model>, Error> {
         let number = version_number(version)?;
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = lock(&self.entries);
         match entries.get(name) {
             None => Err(unknown_model(name, "")),
             Some(Entry::Unavailable(..)) => Err(Error::new(
@@ -256,7 +256,7 @@ impl Repository {
                 return Ok(vec![model.statistics()]);
             }
         }
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = lock(&self.entries);
         let wanted = entries.iter().filter(|(known, _)| name.is_empty() || *known == name);
         let models = wanted.filter_map(|(_, entry)| match entry {
             Entry::Ready(versions) => Some(versions.values()),
@@ -271,7 +271,7 @@ impl Repository {
     /// The folder cannot be read.
     pub fn index(&self, only_ready: bool) -> Result<Vec<ModelIndex>, Error> {
         let names = self.names().map_err(|_| Error::internal("the model repository cannot be read"))?;
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = lock(&self.entries);
         let mut index = Vec::new();
         for name in names {
             let row = |version: String, state: &str, reason: &str| ModelIndex {

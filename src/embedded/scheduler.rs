@@ -189,20 +189,21 @@ impl Shared {
         let ended = Instant::now();
         let mut statistics = lock(&self.statistics);
         statistics.executed(items, execution);
-        for ((request, (admitted, _)), answer) in requests.iter().zip(&waits).zip(&answers) {
-            let total = ended - *admitted;
+        let mut ready = Vec::with_capacity(requests.len());
+        for ((request, (admitted, sender)), answer) in requests.iter().zip(waits).zip(answers) {
+            let (queue, total) = (started - admitted, ended - admitted);
             match answer {
-                Ok(_) => statistics.succeeded(request.batch, total, started - *admitted, execution),
+                Ok(_) => statistics.succeeded(request.batch, total, queue, execution),
                 Err(_) => statistics.failed(total),
             }
+            ready.push((sender, Executed { answer, queue, execution, total }));
         }
         drop(statistics);
         // the inputs are let go before the clients are told, not while they send the next
         drop(requests);
-        for ((admitted, sender), answer) in waits.into_iter().zip(answers) {
-            let (queue, total) = (started - admitted, ended - admitted);
+        for (sender, executed) in ready {
             // a client that went away is not told
-            let _ = sender.send(Executed { answer, queue, execution, total });
+            let _ = sender.send(executed);
         }
     }
 }
