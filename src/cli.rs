@@ -58,6 +58,9 @@ pub struct RunArguments {
     /// End each case after a few seconds; the results say so
     #[arg(long)]
     pub quick: bool,
+    /// First measure what the client reaches where a server answers at once; cases that come close to it are flagged
+    #[arg(long, conflicts_with_all = ["list", "verify"])]
+    pub calibrate: bool,
     /// Host of the server, on the default ports 8000 (HTTP) and 8001 (gRPC), or `embedded`: the program's own server
     #[arg(long, value_name = "HOST")]
     pub server: Option<String>,
@@ -73,6 +76,18 @@ pub struct RunArguments {
     /// Requests of one process in one case
     #[arg(long, value_name = "N")]
     pub iterations: Option<u64>,
+    /// Seconds that a case is measured; with --iterations at least both
+    #[arg(long, value_name = "SECONDS")]
+    pub duration: Option<f64>,
+    /// Requests a second of an open loop, such as 50,100
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    pub rate: Vec<f64>,
+    /// Requests in flight in one process, such as 1,8; with a rate at most so many
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    pub concurrency: Vec<u32>,
+    /// Connections of one process [default: one for each request in flight]
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    pub connections: Vec<u32>,
     /// Requests of one process before anything is measured
     #[arg(long, value_name = "N")]
     pub warmup: Option<u64>,
@@ -198,6 +213,10 @@ impl TryFrom<RunArguments> for Options {
             scenarios: arguments.scenarios,
             overrides: Overrides {
                 iterations: arguments.iterations,
+                duration_s: arguments.duration,
+                rates: arguments.rate,
+                concurrency: arguments.concurrency,
+                connections: arguments.connections,
                 warmup: arguments.warmup,
                 batch_sizes: arguments.batch_sizes,
                 processes: arguments.processes,
@@ -208,6 +227,7 @@ impl TryFrom<RunArguments> for Options {
                 quick: arguments.quick,
             },
             results: arguments.results,
+            calibrate: arguments.calibrate,
             embedded: embedded.then_some(arguments.model_repository),
             mode: match (arguments.list, arguments.verify) {
                 (true, _) => Mode::List,

@@ -1,5 +1,7 @@
 //! Scenario -> Plan, pure: groups of cases that differ in protocol alone, and the seeded order of their blocks.
 
+use std::time::Duration;
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -7,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::scenario::{Point, Protocol, Scenario};
 
 /// One point of the run matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct Case {
     pub protocol: Protocol,
@@ -15,12 +17,16 @@ pub struct Case {
     pub batch_size: u32,
     /// Operating-system processes.
     pub processes: u32,
-    /// Requests in flight in one process.
+    /// Requests in flight in one process; with a rate, at most so many.
     pub concurrency: u32,
+    /// Connections of one process.
+    pub connections: u32,
+    /// Requests a second of all processes together; `None` in the closed loop.
+    pub rate: Option<f64>,
 }
 
 /// Cases that differ in protocol alone: what a reader compares, and so what is measured interleaved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// In the scenario's order of protocols.
     pub cases: Vec<Case>,
@@ -29,7 +35,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Requests of each process in each case, over all rounds.
+    /// Requests of each process in each case, over all rounds, at least.
     pub fn iterations(&self) -> u64 {
         self.rounds.iter().map(|round| round.iterations).sum()
     }
@@ -38,16 +44,20 @@ impl Group {
 /// One block of every case of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
-    /// Requests of each process.
+    /// Requests of each process, at least; 0 where `duration` alone ends the block.
     pub iterations: u64,
+    /// How long the block lasts, at least.
+    pub duration: Option<Duration>,
+    /// How long it lasts at most.
+    pub cap: Option<Duration>,
     /// Indices into the group's cases, in the order in which they run.
     pub order: Vec<usize>,
 }
 
 /// Everything that is to be measured, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The groups, in the order of the scenario's axes: batch size, processes, concurrency.
+    /// The groups, in the order of the scenario's axes: batch size, processes, concurrency, connections, rate.
     pub groups: Vec<Group>,
 }
 
@@ -56,8 +66,8 @@ impl Plan {
     pub fn expand(scenario: &Scenario) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(scenario.load.seed);
         let mut groups = Vec::new();
-        for Point { batch_size, processes, concurrency, protocols } in scenario.matrix.points() {
-            let case = |protocol| Case { protocol, batch_size, processes, concurrency };
+        for Point { batch_size, processes, concurrency, connections, rate, protocols } in scenario.matrix.points() {
+            let case = |protocol| Case { protocol, batch_size, processes, concurrency, connections, rate };
             let cases: Vec<Case> = protocols.into_iter().map(case).collect();
             let rounds = rounds(scenario, cases.len(), &mut generator);
             groups.push(Group { cases, rounds });
@@ -71,11 +81,16 @@ impl Plan {
     }
 }
 
-/// Spreads the iterations over the blocks as evenly as whole numbers allow; no block is empty. The order of every
+/// Spreads iterations and time over the blocks as evenly as whole numbers allow; no block is empty. The order of every
 /// second round is the one before it turned round, so that each case is as often early as late.
 fn rounds(scenario: &Scenario, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
-    let iterations = scenario.load.iterations;
-    let blocks = u64::from(scenario.load.blocks).min(iterations);
+    let load = &scenario.load;
+    let iterations = load.iterations;
+    let blocks = match load.duration {
+        Some(_) => load.blocks.into(),
+        None => u64::from(load.blocks).min(iterations),
+    };
+    let share = |time: Option<Duration>| time.map(|time| time / blocks as u32);
     let mut order: Vec<usize> = (0..cases).collect();
     (0..blocks)
         .map(|block| {
@@ -83,7 +98,12 @@ fn rounds(scenario: &Scenario, cases: usize, generator: &mut ChaCha8Rng) -> Vec<
                 0 => order.shuffle(generator),
                 _ => order.reverse(),
             }
-            Round { iterations: iterations / blocks + u64::from(block < iterations % blocks), order: order.clone() }
+            Round {
+                iterations: iterations / blocks + u64::from(block < iterations % blocks),
+                duration: share(load.duration),
+                cap: share(load.cap),
+                order: order.clone(),
+            }
         })
         .collect()
 }

@@ -14,7 +14,7 @@ use crate::environment::Environment;
 use crate::file;
 use crate::plan::Case;
 use crate::recorder::{Distribution, Recorder};
-use crate::scenario::Protocol;
+use crate::scenario::{Arrival, Encode, Protocol};
 
 /// `records.csv`: one row a case.
 pub const RECORDS: &str = "records.csv";
@@ -52,7 +52,8 @@ impl Status {
     }
 }
 
-/// One case. Latencies are in milliseconds from the request's start to the answer's last byte, in a closed loop.
+/// One case. Latencies are in milliseconds to the answer's last byte: in a closed loop from the request's start, in an
+/// open one (with a rate) from the instant at which it was due.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Record {
@@ -65,13 +66,27 @@ pub struct Record {
     pub protocol: Protocol,
     pub batch_size: u32,
     pub processes: u32,
-    /// Requests in flight in one process, each on a connection of its own.
+    /// Requests in flight in one process; with a rate, at most so many.
     pub concurrency: u32,
+    /// Connections of one process; older files have one for each request in flight and do not tell.
+    #[serde(default)]
+    pub connections: Option<u32>,
+    /// Requests a second that were to come from all processes together; `None` in a closed loop.
+    #[serde(default)]
+    pub rate: Option<f64>,
+    /// How they were to arrive; `None` in a closed loop.
+    #[serde(default)]
+    pub arrival: Option<Arrival>,
+    #[serde(default)]
+    pub encode: Encode,
     pub status: Status,
     /// Why the status is not `ok`; empty otherwise.
     pub reason: String,
-    /// Requests asked for, over all processes.
-    pub requests_planned: u64,
+    /// What makes the row doubtful though its status is `ok`: see [`flags`].
+    #[serde(default)]
+    pub flags: String,
+    /// Requests asked for, over all processes; `None` where time alone ended the case.
+    pub requests_planned: Option<u64>,
     /// Requests answered.
     pub requests: u64,
     /// Requests without a good answer.
@@ -86,6 +101,19 @@ pub struct Record {
     pub p95_ms: Option<f64>,
     pub p99_ms: Option<f64>,
     pub max_ms: Option<f64>,
+    /// The same from the request's start alone; `None` in a closed loop, where it is the latency.
+    pub service_mean_ms: Option<f64>,
+    pub service_p50_ms: Option<f64>,
+    pub service_p95_ms: Option<f64>,
+    pub service_p99_ms: Option<f64>,
+    pub service_max_ms: Option<f64>,
+    /// How late requests were sent; `None` in a closed loop.
+    pub lateness_mean_ms: Option<f64>,
+    pub lateness_p50_ms: Option<f64>,
+    pub lateness_p99_ms: Option<f64>,
+    pub lateness_max_ms: Option<f64>,
+    /// Requests that were sent late because as many were in flight as may be; `None` in a closed loop.
+    pub held_back: Option<u64>,
     /// Mean from a request's start until its last byte was handed to the system.
     pub send_mean_ms: Option<f64>,
     /// Mean from there to the answer's head: the network, the server's front end, its queue and the model.
@@ -95,6 +123,8 @@ pub struct Record {
     /// Items a second, from first send to last answer, summed over the blocks.
     pub inferences_per_s: Option<f64>,
     pub requests_per_s: Option<f64>,
+    /// Requests a second that the client reaches where a server answers at once (`--calibrate`).
+    pub client_ceiling_per_s: Option<f64>,
     /// CPU time of the client a request, user and system.
     pub client_cpu_ms: Option<f64>,
     /// CPU time of all client processes over the case, in seconds.
@@ -129,6 +159,10 @@ pub struct BlockRecord {
     pub batch_size: u32,
     pub processes: u32,
     pub concurrency: u32,
+    #[serde(default)]
+    pub connections: Option<u32>,
+    #[serde(default)]
+    pub rate: Option<f64>,
     /// Number of the round, from 0.
     pub block: u32,
     /// Place of this case in the round, from 0.
@@ -161,8 +195,11 @@ pub struct Manifest {
     pub git_revision: String,
     /// Options that changed the scenario, as they were given.
     pub overridden: Vec<String>,
-    /// Seconds of measuring to which each case was capped (`--quick`).
+    /// Seconds of measuring to which each case was capped.
     pub cap_s: Option<f64>,
+    /// Whether that was because of `--quick`; older files do not tell, and had no other reason.
+    #[serde(default = "yes")]
+    pub quick: bool,
     pub server: String,
     pub server_version: String,
     pub http: String,
@@ -170,6 +207,9 @@ pub struct Manifest {
     pub model: String,
     pub weights: String,
     pub iterations: u64,
+    /// Seconds that each case was to last, at least.
+    #[serde(default)]
+    pub duration_s: Option<f64>,
     pub warmup: u64,
     pub blocks: u32,
     pub timeout_s: f64,
@@ -220,56 +260,75 @@ fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
-/// Latency columns of a recorder.
-pub struct Latencies<'a>(pub &'a Recorder);
-
-/// The mean of a distribution as a column, in milliseconds.
-pub fn mean_of(distribution: &Distribution) -> Option<f64> {
-    distribution.mean_ns().map(milliseconds)
-}
+/// Columns of a distribution, in milliseconds.
+#[derive(Clone, Copy)]
+pub struct Columns<'a>(pub &'a Distribution);
 
 #[allow(missing_docs)]
-impl Latencies<'_> {
-    pub fn mean(&self) -> Option<f64> {
-        mean_of(&self.0.latency)
+impl Columns<'_> {
+    pub fn mean(self) -> Option<f64> {
+        self.0.mean_ns().map(milliseconds)
     }
 
-    pub fn stddev(&self) -> Option<f64> {
-        self.0.latency.stddev_ns().map(milliseconds)
+    pub fn stddev(self) -> Option<f64> {
+        self.0.stddev_ns().map(milliseconds)
     }
 
-    pub fn min(&self) -> Option<f64> {
-        self.0.latency.min_ns().map(|ns| milliseconds(ns as f64))
+    pub fn min(self) -> Option<f64> {
+        self.0.min_ns().map(|ns| milliseconds(ns as f64))
     }
 
-    pub fn max(&self) -> Option<f64> {
-        self.0.latency.max_ns().map(|ns| milliseconds(ns as f64))
+    pub fn max(self) -> Option<f64> {
+        self.0.max_ns().map(|ns| milliseconds(ns as f64))
     }
 
-    pub fn quantile(&self, q: f64) -> Option<f64> {
-        self.0.latency.quantile_ns(q).map(|ns| milliseconds(ns as f64))
-    }
-
-    /// Answered requests a second.
-    pub fn rate(&self, duration_ns: u64) -> Option<f64> {
-        (duration_ns > 0 && self.0.count() > 0).then(|| rounded(self.0.count() as f64 / (duration_ns as f64 / 1e9)))
-    }
-
-    /// Milliseconds of CPU a request; `None` where CPU time cannot be read.
-    pub fn cpu(&self, cpu_ns: u64) -> Option<f64> {
-        let requests = self.0.count() + self.0.error_count();
-        (cpu_ns > 0 && requests > 0).then(|| milliseconds(cpu_ns as f64 / requests as f64))
+    pub fn quantile(self, q: f64) -> Option<f64> {
+        self.0.quantile_ns(q).map(|ns| milliseconds(ns as f64))
     }
 }
+
+/// Answered requests a second.
+pub fn rate(recorder: &Recorder, duration_ns: u64) -> Option<f64> {
+    (duration_ns > 0 && recorder.count() > 0).then(|| rounded(recorder.count() as f64 / (duration_ns as f64 / 1e9)))
+}
+
+/// Milliseconds of CPU a request; `None` where CPU time cannot be read.
+pub fn cpu_a_request(recorder: &Recorder, cpu_ns: u64) -> Option<f64> {
+    let requests = recorder.count() + recorder.error_count();
+    (cpu_ns > 0 && requests > 0).then(|| milliseconds(cpu_ns as f64 / requests as f64))
+}
+
+/// What makes a row doubtful, in the words of its column `flags`.
+pub mod flags {
+    /// The rate comes within 20 % of what the client reaches where a server answers at once: it may be the client's.
+    pub const CLIENT_CEILING: &str = "client_ceiling";
+    /// The longest time of a case was over before what was asked for was done.
+    pub const CAPPED: &str = "capped";
+}
+
+/// From this part of the client's ceiling on, a rate may be the client's.
+pub const CEILING_SHARE: f64 = 0.8;
 
 /// `timeout=2 server=1`.
 pub fn error_kinds(errors: &BTreeMap<String, u64>) -> String {
     errors.iter().map(|(kind, count)| format!("{kind}={count}")).collect::<Vec<_>>().join(" ")
 }
 
-/// A case as part of a file name: `http-b1-p1-c1`.
+/// A case as part of a file name: `http-b1-p1-c1`; with fewer connections than requests in flight `-n1` follows, with a
+/// rate `-r50`.
 pub fn case_name(case: &Case) -> String {
-    format!("{}-b{}-p{}-c{}", case.protocol.name(), case.batch_size, case.processes, case.concurrency)
+    let mut name = format!("{}-b{}-p{}-c{}", case.protocol.name(), case.batch_size, case.processes, case.concurrency);
+    if case.connections != case.concurrency {
+        name.push_str(&format!("-n{}", case.connections));
+    }
+    if let Some(rate) = case.rate {
+        name.push_str(&format!("-r{rate}"));
+    }
+    name
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// An instant in UTC to the millisecond: `2026-01-31T12:00:00.000Z`.
@@ -338,6 +397,8 @@ mod tests {
             batch_size: 8,
             processes: 3,
             concurrency: 1,
+            connections: Some(1),
+            rate: None,
             block: 0,
             position: 1,
             requests: 0,

@@ -99,11 +99,21 @@ impl Distribution {
     }
 }
 
-/// How long the parts of an answered request took, in nanoseconds.
+/// How long an answered request and its parts took, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
-    /// From its start to the answer's last byte.
+    /// To the answer's last byte: in a closed loop from the request's start, in an open one from the instant at which it
+    /// was due.
     pub latency: u64,
+    /// In an open loop, the same from the request's start.
+    pub service: Option<u64>,
+    /// The parts of the time from the request's start; `None` where several requests share a connection.
+    pub split: Option<Split>,
+}
+
+/// The parts of a request, which add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Split {
     /// From its start until its last byte was handed to the system.
     pub send: u64,
     /// From there to the answer's head.
@@ -115,13 +125,17 @@ pub struct Parts {
 /// Latencies and their parts, and errors by kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorder {
-    /// From a request's start to the answer's last byte.
+    /// See [`Parts::latency`].
     pub latency: Distribution,
-    /// See [`Parts::send`].
+    /// See [`Parts::service`]; empty in a closed loop.
+    pub service: Distribution,
+    /// How late requests of an open loop were sent, answered or not; empty in a closed loop.
+    pub lateness: Distribution,
+    /// See [`Split::send`].
     pub send: Distribution,
-    /// See [`Parts::wait`].
+    /// See [`Split::wait`].
     pub wait: Distribution,
-    /// See [`Parts::receive`].
+    /// See [`Split::receive`].
     pub receive: Distribution,
     errors: BTreeMap<String, u64>,
 }
@@ -130,9 +144,14 @@ impl Recorder {
     /// Counts one answered request.
     pub fn record(&mut self, parts: Parts) {
         self.latency.record(parts.latency);
-        self.send.record(parts.send);
-        self.wait.record(parts.wait);
-        self.receive.record(parts.receive);
+        if let Some(service) = parts.service {
+            self.service.record(service);
+        }
+        if let Some(split) = parts.split {
+            self.send.record(split.send);
+            self.wait.record(split.wait);
+            self.receive.record(split.receive);
+        }
     }
 
     /// Counts one request without a good answer.
@@ -168,12 +187,13 @@ impl Recorder {
         &self.errors
     }
 
-    fn distributions(&self) -> [&Distribution; 4] {
-        [&self.latency, &self.send, &self.wait, &self.receive]
+    fn distributions(&self) -> [&Distribution; 6] {
+        [&self.latency, &self.service, &self.lateness, &self.send, &self.wait, &self.receive]
     }
 
-    fn distributions_mut(&mut self) -> [&mut Distribution; 4] {
-        [&mut self.latency, &mut self.send, &mut self.wait, &mut self.receive]
+    fn distributions_mut(&mut self) -> [&mut Distribution; 6] {
+        let Recorder { latency, service, lateness, send, wait, receive, .. } = self;
+        [latency, service, lateness, send, wait, receive]
     }
 }
 
@@ -258,7 +278,9 @@ mod tests {
         let mut recorder = Recorder::default();
         for latency in latencies {
             let (send, wait) = (latency / 7, latency / 2);
-            recorder.record(Parts { latency: *latency, send, wait, receive: latency - send - wait });
+            let split = Split { send, wait, receive: latency - send - wait };
+            recorder.record(Parts { latency: *latency, service: Some(*latency), split: Some(split) });
+            recorder.lateness.record(send);
         }
         recorder
     }

@@ -1,20 +1,21 @@
-//! Inference over gRPC with raw tensor contents. The message is framed once and goes over the connection as a body,
-//! not through a codec, whose buffer would copy it for every request. Must not know how requests are timed or counted.
+//! Inference over gRPC with raw tensor contents. The message is framed once and handed to h2 as it is, not through a codec,
+//! whose buffer would copy it for every request, and in one go with its headers, so that a small request is one packet.
+//! Must not know how requests are timed or counted.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use h2::RecvStream;
+use h2::client::SendRequest;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
 use prost::Message;
+use tokio::sync::Mutex;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::wire::{Probe, SameThread, Wire};
+use super::wire::{Probe, Wire};
 use super::{Answer, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::proto::{InferTensorContents, ModelInferRequest, ModelInferResponse};
@@ -40,17 +41,25 @@ pub(super) fn channel(address: &str, connect_timeout: Duration) -> Result<Channe
         .connect_lazy())
 }
 
-/// One connection and its request.
+/// One request in flight after the other, each a stream of a connection.
 pub struct Grpc {
-    address: String,
-    request: http::Request<Full<Bytes>>,
+    connection: Rc<Connection>,
+    head: http::Request<()>,
+    framed: Bytes,
     probe: Rc<dyn Probe>,
-    /// The connection, while there is one.
-    sender: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// A connection to one address, with as many streams as there are requests in flight.
+pub struct Connection {
+    address: String,
+    probe: Rc<dyn Probe>,
+    /// While there is one. Locked while it is made, so that those who share it wait for it.
+    sender: Mutex<Option<SendRequest<Bytes>>>,
 }
 
 impl Driver for Grpc {
     type Encoded = Bytes;
+    type Connection = Rc<Connection>;
 
     fn encode(_address: &str, request: &Request) -> Result<Bytes, Fault> {
         let message = ModelInferRequest {
@@ -89,18 +98,30 @@ impl Driver for Grpc {
         Ok(framed.freeze())
     }
 
-    fn new(address: &str, framed: Bytes, probe: Rc<dyn Probe>) -> Self {
-        let mut request = http::Request::new(Full::new(framed));
-        *request.method_mut() = http::Method::POST;
-        *request.version_mut() = http::Version::HTTP_2;
-        *request.uri_mut() = format!("http://{address}{INFER_PATH}").parse().unwrap_or_default();
-        request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        Grpc { address: address.to_owned(), request, probe, sender: None }
+    fn connection(address: &str, probe: Rc<dyn Probe>) -> Rc<Connection> {
+        Rc::new(Connection { address: address.to_owned(), probe, sender: Mutex::default() })
+    }
+
+    fn new(connection: Rc<Connection>, framed: Bytes, probe: Rc<dyn Probe>) -> Self {
+        let mut head = http::Request::new(());
+        *head.method_mut() = http::Method::POST;
+        *head.version_mut() = http::Version::HTTP_2;
+        *head.uri_mut() = format!("http://{}{INFER_PATH}", connection.address).parse().unwrap_or_default();
+        head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+        head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        Grpc { connection, head, framed, probe }
+    }
+
+    fn replace(&mut self, framed: Bytes) {
+        self.framed = framed;
     }
 
     fn body_bytes(&self) -> u64 {
-        self.request.body().size_hint().lower()
+        self.framed.len() as u64
+    }
+
+    async fn connect(&mut self) -> Result<(), Fault> {
+        self.connection.sender().await.map(drop)
     }
 
     async fn infer(&mut self) -> Result<Reply, Fault> {
@@ -109,7 +130,7 @@ impl Driver for Grpc {
         while let Some(data) = body.data().await? {
             total += data.len() as u64;
         }
-        body.finish()?;
+        body.finish().await?;
         let bytes = total.checked_sub(FRAME_PREFIX as u64);
         bytes.map(|bytes| Reply { bytes }).ok_or_else(|| Fault::new(FaultKind::Answer, "the answer holds no message"))
     }
@@ -120,18 +141,24 @@ impl Driver for Grpc {
         while let Some(data) = body.data().await? {
             message.extend_from_slice(&data);
         }
-        body.finish()?;
+        body.finish().await?;
         decode(message.freeze())
     }
 }
 
 impl Grpc {
     async fn send(&mut self) -> Result<AnswerBody, Fault> {
-        let mut sender = self.connection().await?;
-        let answered = sender.send_request(self.request.clone()).await;
-        let response = answered.map_err(|error| Fault::of_transport(&error))?;
+        let mut sender = self.connection.sender().await?;
+        let sent = sender.send_request(self.head.clone(), false).and_then(|(response, mut stream)| {
+            // before the connection has its turn, so that headers and data leave together
+            stream.send_data(self.framed.clone(), true).map(|()| response)
+        });
+        let response = match sent {
+            Ok(response) => response.await,
+            Err(error) => Err(error),
+        };
+        let response = response.map_err(|error| Fault::of_transport(&error))?;
         self.probe.answered();
-        self.sender = Some(sender);
         if !response.status().is_success() {
             return Err(Fault::new(FaultKind::Server, format!("HTTP/2 status {}", response.status().as_u16())));
         }
@@ -141,50 +168,55 @@ impl Grpc {
         if let Some(status) = status.filter(|status| status.code() != Code::Ok) {
             return Err(of_status(&status));
         }
-        Ok(AnswerBody { body, trailers: None, headers: head.headers })
+        Ok(AnswerBody { body, headers: head.headers })
     }
+}
 
-    /// The connection that is open, or a new one.
-    async fn connection(&mut self) -> Result<SendRequest<Full<Bytes>>, Fault> {
-        if let Some(mut sender) = self.sender.take()
-            && sender.ready().await.is_ok()
-        {
-            return Ok(sender);
+impl Connection {
+    /// A handle to what is open, or to a new one, once it may begin a stream.
+    async fn sender(&self) -> Result<SendRequest<Bytes>, Fault> {
+        let mut place = self.sender.lock().await;
+        if let Some(open) = place.as_ref() {
+            let mut sender = open.clone();
+            if poll_fn(|context| sender.poll_ready(context)).await.is_ok() {
+                return Ok(sender);
+            }
         }
+        *place = None;
         let wire = Wire::connect(&self.address, self.probe.clone()).await?;
-        let handshake = http2::Builder::new(SameThread)
-            .initial_stream_window_size(ANSWER_WINDOW)
+        let handshake = h2::client::Builder::new()
+            .enable_push(false)
+            .initial_window_size(ANSWER_WINDOW)
             .initial_connection_window_size(ANSWER_WINDOW)
             .handshake(wire);
         let (mut sender, connection) = handshake.await.map_err(|error| Fault::of_transport(&error))?;
         tokio::task::spawn_local(connection);
-        sender.ready().await.map_err(|error| Fault::of_transport(&error))?;
+        poll_fn(|context| sender.poll_ready(context)).await.map_err(|error| Fault::of_transport(&error))?;
+        *place = Some(sender.clone());
         Ok(sender)
     }
 }
 
 /// The data of an answer, then its status.
 struct AnswerBody {
-    body: Incoming,
+    body: RecvStream,
     headers: HeaderMap,
-    trailers: Option<HeaderMap>,
 }
 
 impl AnswerBody {
     async fn data(&mut self) -> Result<Option<Bytes>, Fault> {
-        while let Some(frame) = self.body.frame().await {
-            let frame = frame.map_err(|error| Fault::of_transport(&error))?;
-            match frame.into_data() {
-                Ok(data) => return Ok(Some(data)),
-                Err(frame) => self.trailers = frame.into_trailers().ok().or(self.trailers.take()),
-            }
-        }
-        Ok(None)
+        let Some(data) = self.body.data().await.transpose().map_err(|error| Fault::of_transport(&error))? else {
+            return Ok(None);
+        };
+        // the window is only opened again by what was taken
+        let released = self.body.flow_control().release_capacity(data.len());
+        released.map_err(|error| Fault::of_transport(&error))?;
+        Ok(Some(data))
     }
 
-    fn finish(self) -> Result<(), Fault> {
-        let status = Status::from_header_map(self.trailers.as_ref().unwrap_or(&self.headers));
-        match status {
+    async fn finish(mut self) -> Result<(), Fault> {
+        let trailers = self.body.trailers().await.map_err(|error| Fault::of_transport(&error))?;
+        match Status::from_header_map(trailers.as_ref().unwrap_or(&self.headers)) {
             Some(status) if status.code() == Code::Ok => Ok(()),
             Some(status) => Err(of_status(&status)),
             None => Err(Fault::new(FaultKind::Transport, "the answer ended without a gRPC status")),

@@ -1,6 +1,7 @@
 //! Inference over HTTP/1.1 with the binary tensor extension: a JSON header and the raw tensors in one body.
 //! Must not know how requests are timed or counted.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
 use reqwest::{Client, Response, Url};
 use serde::Deserialize;
 use serde_json::json;
@@ -60,13 +62,19 @@ pub(super) fn url(address: &str, segments: &[&str]) -> Result<Url, Fault> {
     Ok(url)
 }
 
-/// One connection and its request.
+/// One request in flight after the other, over a connection that no other shares.
 pub struct Http {
-    address: String,
+    connection: Rc<Connection>,
     request: http::Request<Full<Bytes>>,
     probe: Rc<dyn Probe>,
-    /// The connection, while there is one.
-    sender: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// A connection to one address.
+pub struct Connection {
+    address: String,
+    probe: Rc<dyn Probe>,
+    /// While there is one and no request is under way.
+    sender: RefCell<Option<SendRequest<Full<Bytes>>>>,
 }
 
 /// A request ready to be sent.
@@ -79,6 +87,7 @@ pub struct Encoded {
 
 impl Driver for Http {
     type Encoded = Encoded;
+    type Connection = Rc<Connection>;
 
     fn encode(address: &str, request: &Request) -> Result<Encoded, Fault> {
         let mut segments = vec!["models", request.model.as_str()];
@@ -96,20 +105,27 @@ impl Driver for Http {
         Ok(Encoded { url: url(address, &segments)?, header_length: header.len(), body: body.freeze() })
     }
 
-    fn new(address: &str, encoded: Encoded, probe: Rc<dyn Probe>) -> Self {
-        let mut request = http::Request::new(Full::new(encoded.body));
-        *request.method_mut() = Method::POST;
-        // what Url accepts as a path is one
-        *request.uri_mut() = encoded.url.path().parse().unwrap_or_default();
-        let headers = request.headers_mut();
-        headers.insert(HOST, HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("localhost")));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        headers.insert(HEADER_LENGTH, HeaderValue::from(encoded.header_length));
-        Http { address: address.to_owned(), request, probe, sender: None }
+    fn connection(address: &str, probe: Rc<dyn Probe>) -> Rc<Connection> {
+        Rc::new(Connection { address: address.to_owned(), probe, sender: RefCell::default() })
+    }
+
+    fn new(connection: Rc<Connection>, encoded: Encoded, probe: Rc<dyn Probe>) -> Self {
+        let request = encoded.request(&connection.address);
+        Http { connection, request, probe }
+    }
+
+    fn replace(&mut self, encoded: Encoded) {
+        self.request = encoded.request(&self.connection.address);
     }
 
     fn body_bytes(&self) -> u64 {
         self.request.body().size_hint().lower()
+    }
+
+    async fn connect(&mut self) -> Result<(), Fault> {
+        let sender = self.connection.sender().await?;
+        self.connection.sender.replace(Some(sender));
+        Ok(())
     }
 
     async fn infer(&mut self) -> Result<Reply, Fault> {
@@ -132,14 +148,28 @@ impl Driver for Http {
     }
 }
 
+impl Encoded {
+    fn request(self, address: &str) -> http::Request<Full<Bytes>> {
+        let mut request = http::Request::new(Full::new(self.body));
+        *request.method_mut() = Method::POST;
+        // what Url accepts as a path is one
+        *request.uri_mut() = self.url.path().parse().unwrap_or_default();
+        let headers = request.headers_mut();
+        headers.insert(HOST, HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("localhost")));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert(HEADER_LENGTH, HeaderValue::from(self.header_length));
+        request
+    }
+}
+
 impl Http {
     async fn send(&mut self) -> Result<http::Response<Incoming>, Fault> {
-        let mut sender = self.connection().await?;
+        let mut sender = self.connection.sender().await?;
         let answered = sender.send_request(self.request.clone()).await;
         // one that broke is not used again
         let response = answered.map_err(|error| Fault::of_transport(&error))?;
         self.probe.answered();
-        self.sender = Some(sender);
+        self.connection.sender.replace(Some(sender));
         if response.status().is_success() {
             return Ok(response);
         }
@@ -149,21 +179,24 @@ impl Http {
         while let Some(Ok(frame)) = frames.frame().await {
             body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
             if body.len() > ERROR_BYTES_MAX {
-                self.sender = None;
+                self.connection.sender.replace(None);
                 break;
             }
         }
         Err(refusal(status, &body))
     }
+}
 
-    /// The connection that is open, or a new one.
-    async fn connection(&mut self) -> Result<SendRequest<Full<Bytes>>, Fault> {
-        if let Some(mut sender) = self.sender.take()
+impl Connection {
+    /// What is open, or a new one.
+    async fn sender(&self) -> Result<SendRequest<Full<Bytes>>, Fault> {
+        let open = self.sender.take();
+        if let Some(mut sender) = open
             && sender.ready().await.is_ok()
         {
             return Ok(sender);
         }
-        let wire = Wire::connect(&self.address, self.probe.clone()).await?;
+        let wire = TokioIo::new(Wire::connect(&self.address, self.probe.clone()).await?);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(wire).await.map_err(|error| Fault::of_transport(&error))?;
         tokio::task::spawn_local(connection);

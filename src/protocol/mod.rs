@@ -23,10 +23,12 @@ use wire::Probe;
 /// How long a connection may take to be made; the same for both protocols.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection to a server that carries one prepared request again and again.
+/// One request in flight after the other, over a connection.
 pub trait Driver: Sized {
-    /// The request as it goes over the wire, encoded once; cloning clones handles, not bytes.
+    /// The request as it goes over the wire; cloning clones handles, not bytes.
     type Encoded: Clone;
+    /// A handle to a connection, which is made when it is first used and again when it broke.
+    type Connection: Clone;
 
     /// Encodes a request.
     ///
@@ -34,11 +36,20 @@ pub trait Driver: Sized {
     /// The request cannot be expressed in the protocol.
     fn encode(address: &str, request: &Request) -> Result<Self::Encoded, Fault>;
 
-    /// A connection of its own, made when it is first used and again when it broke. `probe` hears what goes over it.
-    fn new(address: &str, encoded: Self::Encoded, probe: Rc<dyn Probe>) -> Self;
+    /// A connection of its own to `host:port`; `probe` hears what goes over it.
+    fn connection(address: &str, probe: Rc<dyn Probe>) -> Self::Connection;
+
+    /// Requests over a connection, which others share where the protocol has streams; `probe` hears of its answers.
+    fn new(connection: Self::Connection, encoded: Self::Encoded, probe: Rc<dyn Probe>) -> Self;
+
+    /// Takes another request in the place of the present one.
+    fn replace(&mut self, encoded: Self::Encoded);
 
     /// Bytes of the request's body.
     fn body_bytes(&self) -> u64;
+
+    /// Makes the connection, if it is not there.
+    fn connect(&mut self) -> impl Future<Output = Result<(), Fault>>;
 
     /// Sends the request, waits for the whole answer and drops it. The timed path.
     fn infer(&mut self) -> impl Future<Output = Result<Reply, Fault>>;

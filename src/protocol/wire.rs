@@ -6,15 +6,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use hyper::rt::Executor;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{CONNECT_TIMEOUT, Fault, FaultKind};
 
-/// Hears of bytes on one connection.
+/// Hears of bytes on one connection, and of the answer to a request.
 pub trait Probe {
     /// So many bytes were handed to the system.
     fn wrote(&self, bytes: usize);
@@ -32,7 +30,7 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Connects to `host:port`, without Nagle's delay.
-    pub(super) async fn connect(address: &str, probe: Rc<dyn Probe>) -> Result<TokioIo<Wire>, Fault> {
+    pub(super) async fn connect(address: &str, probe: Rc<dyn Probe>) -> Result<Wire, Fault> {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
         let failed = |cause: &str| Fault::new(FaultKind::Connect, format!("no connection to {address}: {cause}"));
         let stream = match connected {
@@ -40,7 +38,7 @@ impl Wire {
             Err(_) => return Err(failed(&format!("not made within {} s", CONNECT_TIMEOUT.as_secs()))),
         };
         stream.set_nodelay(true).map_err(|error| failed(&error.to_string()))?;
-        Ok(TokioIo::new(Wire { stream, probe }))
+        Ok(Wire { stream, probe })
     }
 }
 
@@ -84,15 +82,5 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// Runs a connection's tasks on the worker's only thread.
-#[derive(Clone, Copy)]
-pub(super) struct SameThread;
-
-impl<F: Future + 'static> Executor<F> for SameThread {
-    fn execute(&self, task: F) {
-        tokio::task::spawn_local(task);
     }
 }

@@ -3,28 +3,77 @@
 use std::fmt::Write;
 
 use super::Run;
-use crate::record::{Record, Status};
-use crate::scenario::Protocol;
+use crate::record::{Record, Status, flags};
+use crate::scenario::{Arrival, Encode, Protocol};
 
 /// Fewer requests than this, and a 95th percentile rests on fewer than ten of them.
 const ENOUGH_FOR_P95: u64 = 200;
 
-/// A run's section: heading, table, how it was measured, and what is wrong with it.
+/// Fewer than this, and a 99th percentile does.
+const ENOUGH_FOR_P99: u64 = 1000;
+
+/// A run's section: heading, tables, how it was measured, and what is wrong with it.
 pub fn section(run: &Run) -> String {
     let mut out = format!("### {}\n\n", escaped(&run.manifest.title));
-    for concurrency in distinct(run, |record| record.concurrency) {
-        if run.records.iter().any(|record| record.concurrency != concurrency) {
-            let _ = writeln!(out, "{concurrency} in flight in each process:\n");
+    let loads = distinct(run, load_of);
+    for load in &loads {
+        if loads.len() > 1 || load.0.is_some() {
+            let words = load_words(load.0, load.1, load.2);
+            let _ = writeln!(out, "{}{} in each process:\n", words[..1].to_uppercase(), &words[1..]);
         }
-        out.push_str(&table(run, concurrency));
+        out.push_str(&match load.0 {
+            Some(_) => open_table(run, *load),
+            None => table(run, *load),
+        });
         out.push('\n');
     }
     out.push_str(&notes(run));
     out
 }
 
+/// What a table has in common: rate, requests in flight and connections of a process.
+type Loading = (Option<f64>, u32, Option<u32>);
+
+fn load_of(record: &Record) -> Loading {
+    (record.rate, record.concurrency, record.connections)
+}
+
+/// A row a batch size, number of processes and protocol: response times, and what they would look like without waiting.
+fn open_table(run: &Run, load: Loading) -> String {
+    let mut out = String::from(
+        "| Batch Size | Processes | Protocol | Response Mean (ms) | P95 (ms) | P99 (ms) | Service Mean (ms) | P95 (ms) \
+         | P99 (ms) | Requests/s | Sent late P99 (ms) |\n|---:|---:|---|",
+    );
+    out.push_str(&"---:|".repeat(8));
+    out.push('\n');
+    for record in run.records.iter().filter(|record| load_of(record) == load) {
+        let few = |enough| if record.requests < enough { "~" } else { "" };
+        let milliseconds = |value: Option<f64>, enough| match value {
+            Some(value) => format!("{}{}", few(enough), format_ms(value)),
+            None => status_words(record.status),
+        };
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            record.batch_size,
+            record.processes,
+            protocol_name(record.protocol),
+            milliseconds(record.mean_ms, 0),
+            milliseconds(record.p95_ms, ENOUGH_FOR_P95),
+            milliseconds(record.p99_ms, ENOUGH_FOR_P99),
+            milliseconds(record.service_mean_ms, 0),
+            milliseconds(record.service_p95_ms, ENOUGH_FOR_P95),
+            milliseconds(record.service_p99_ms, ENOUGH_FOR_P99),
+            record.requests_per_s.map_or("–".to_owned(), |rate| format!("{rate:.1}")),
+            milliseconds(record.lateness_p99_ms, ENOUGH_FOR_P99),
+        );
+    }
+    out
+}
+
 /// A row a batch size and protocol; single process and concurrent columns; the better of the two in bold.
-fn table(run: &Run, concurrency: u32) -> String {
+fn table(run: &Run, load: Loading) -> String {
+    let of_load = || run.records.iter().filter(|record| load_of(record) == load);
     let processes = distinct(run, |record| record.processes);
     let mut out = String::from("| Batch Size | Protocol |");
     for count in &processes {
@@ -38,15 +87,13 @@ fn table(run: &Run, concurrency: u32) -> String {
     out.push('\n');
     for batch_size in distinct(run, |record| record.batch_size) {
         for protocol in distinct(run, |record| record.protocol) {
+            if !of_load().any(|record| (record.batch_size, record.protocol) == (batch_size, protocol)) {
+                continue;
+            }
             let _ = write!(out, "| {batch_size} | {} |", protocol_name(protocol));
             for count in &processes {
-                let group: Vec<&Record> = run
-                    .records
-                    .iter()
-                    .filter(|record| {
-                        (record.batch_size, record.processes, record.concurrency) == (batch_size, *count, concurrency)
-                    })
-                    .collect();
+                let group: Vec<&Record> =
+                    of_load().filter(|record| (record.batch_size, record.processes) == (batch_size, *count)).collect();
                 let cells = [mean_cell(&group, protocol), p95_cell(&group, protocol)];
                 let _ = write!(out, " {} | {} |", cells[0], cells[1]);
             }
@@ -105,15 +152,21 @@ fn notes(run: &Run) -> String {
     let blocks = run.records.iter().map(|record| record.blocks).max().unwrap_or(0);
     let protocols: Vec<&str> = distinct(run, |record| record.protocol).into_iter().map(protocol_name).collect();
     let interleaved = if protocols.len() > 1 { " interleaved" } else { "" };
+    let arrivals = distinct(run, |record| record.arrival);
     let _ = writeln!(
         out,
-        "- {} iterations a process, {} before them to warm up; {}{interleaved} in {blocks} blocks; closed loop.",
-        manifest.iterations,
+        "- {}, {} before them to warm up; {}{interleaved} in {blocks} blocks; {}.",
+        length_words(manifest.iterations, manifest.duration_s),
         manifest.warmup,
         protocols.join(" and "),
+        arrivals.iter().map(|arrival| loop_words(*arrival)).collect::<Vec<_>>().join(" and "),
     );
+    if run.records.iter().any(|record| record.encode == Encode::EachRequest) {
+        let _ = writeln!(out, "- Requests are encoded one by one, within their latency, as a client library does.");
+    }
     if let (Some(cap), Some(least), Some(most)) = (manifest.cap_s, least, most) {
-        let _ = writeln!(out, "- Quick run: a case ends after about {cap} s; {least} to {most} requests a case.");
+        let quick = if manifest.quick { "Quick run: a" } else { "A" };
+        let _ = writeln!(out, "- {quick} case ends after about {cap} s; {least} to {most} requests a case.");
     }
     if !manifest.overridden.is_empty() {
         let _ = writeln!(out, "- Changed on the command line: `{}`.", manifest.overridden.join(" "));
@@ -122,7 +175,12 @@ fn notes(run: &Run) -> String {
         let _ =
             writeln!(out, "- ~: fewer than {ENOUGH_FOR_P95} requests, too few for a 95th percentile to be trusted.");
     }
-    let _ = writeln!(out, "- Bold: the lower of the two numbers, which need not be a difference beyond chance.");
+    if run.records.iter().any(|record| record.rate.is_some() && record.requests < ENOUGH_FOR_P99) {
+        let _ = writeln!(out, "- ~ of a 99th percentile: fewer than {ENOUGH_FOR_P99} requests.");
+    }
+    if run.records.iter().any(|record| record.rate.is_none()) {
+        let _ = writeln!(out, "- Bold: the lower of the two numbers, which need not be a difference beyond chance.");
+    }
     if let Some(counts) = manifest.counts.filter(|counts| !counts.agrees()) {
         let _ = writeln!(
             out,
@@ -130,13 +188,14 @@ fn notes(run: &Run) -> String {
             counts.server, counts.measured, counts.prepared,
         );
     }
+    for record in &run.records {
+        flag_notes(&mut out, record);
+    }
     for record in run.records.iter().filter(|record| record.status != Status::Ok) {
         let _ = writeln!(
             out,
-            "- {} batch {}, {}: {}: {}{}",
-            protocol_name(record.protocol),
-            record.batch_size,
-            processes_words(record.processes),
+            "- {}: {}: {}{}",
+            case_words(record),
             status_words(record.status),
             if record.error_kinds.is_empty() { String::new() } else { format!("{} ", record.error_kinds) },
             escaped(&record.reason),
@@ -151,6 +210,77 @@ fn notes(run: &Run) -> String {
         manifest.git_revision,
     );
     out
+}
+
+/// What makes a row doubtful.
+fn flag_notes(out: &mut String, record: &Record) {
+    let flagged = |flag| record.flags.split(' ').any(|raised| raised == flag);
+    if let (true, Some(ceiling)) = (flagged(flags::CLIENT_CEILING), record.client_ceiling_per_s) {
+        let _ = writeln!(
+            out,
+            "- {}: {:.1} requests/s, and the client reaches {ceiling:.1} where a server answers at once: what limits may be \
+             the client.",
+            case_words(record),
+            record.requests_per_s.unwrap_or_default(),
+        );
+    }
+    if let Some(held_back) = record.held_back.filter(|held_back| *held_back > 0) {
+        let _ = writeln!(
+            out,
+            "- {}: {held_back} requests were sent late because {} were in flight; their response times say so.",
+            case_words(record),
+            record.concurrency,
+        );
+    }
+    if let (true, false, Some(planned)) = (flagged(flags::CAPPED), record.quick, record.requests_planned) {
+        let _ = writeln!(
+            out,
+            "- {}: ended by its longest time, after {} of {planned} requests.",
+            case_words(record),
+            record.requests + record.errors,
+        );
+    }
+}
+
+/// `gRPC batch 4, 3 processes`.
+fn case_words(record: &Record) -> String {
+    let protocol = protocol_name(record.protocol);
+    let words = format!("{protocol} batch {}, {}", record.batch_size, processes_words(record.processes));
+    if load_of(record) == (None, 1, Some(1)) || load_of(record) == (None, 1, None) {
+        return words;
+    }
+    format!("{words}, {}", load_words(record.rate, record.concurrency, record.connections))
+}
+
+/// `1000 iterations a process`, `30 s a case`, or both as the least.
+pub fn length_words(iterations: u64, duration_s: Option<f64>) -> String {
+    match (iterations, duration_s) {
+        (_, None) => format!("{iterations} iterations a process"),
+        (0, Some(seconds)) => format!("{seconds} s a case"),
+        (_, Some(seconds)) => format!("at least {iterations} iterations a process and {seconds} s a case"),
+    }
+}
+
+fn loop_words(arrival: Option<Arrival>) -> &'static str {
+    match arrival {
+        None => "closed loop",
+        Some(Arrival::Constant) => {
+            "open loop, arrivals at equal distances, response times from the instant they were due"
+        }
+        Some(Arrival::Poisson) => "open loop, Poisson arrivals, response times from the instant they were due",
+    }
+}
+
+/// `4 in flight`, `64 in flight over 4 connections`, `100 requests/s, at most 64 in flight`.
+pub fn load_words(rate: Option<f64>, concurrency: u32, connections: Option<u32>) -> String {
+    let rate = rate.map(|rate| format!("{rate} requests/s, at most ")).unwrap_or_default();
+    let shared = connections.filter(|connections| *connections != concurrency);
+    let over = match shared {
+        Some(1) => " over 1 connection".to_owned(),
+        Some(connections) => format!(" over {connections} connections"),
+        None => String::new(),
+    };
+    format!("{rate}{concurrency} in flight{over}")
 }
 
 /// A protocol as people write it.

@@ -27,10 +27,10 @@ pub fn plan(scenario: &Scenario, plan: &Plan) {
     let load = &scenario.load;
     println!("{} ({}), model {}", scenario.title, scenario.file.display(), scenario.model.name);
     println!(
-        "{} cases in {} groups; {} iterations a process in {} blocks, {} before them to warm up; timeout {} s, seed {}",
+        "{} cases in {} groups; {} in {} blocks, {} before them to warm up; timeout {} s, seed {}",
         plan.cases().count(),
         plan.groups.len(),
-        load.iterations,
+        markdown::length_words(load.iterations, load.duration.map(|duration| duration.as_secs_f64())),
         plan.groups.first().map_or(0, |group| group.rounds.len()),
         load.warmup,
         load.timeout.as_secs_f64(),
@@ -45,8 +45,11 @@ pub fn plan(scenario: &Scenario, plan: &Plan) {
             size(scenario.request_bytes(first.batch_size))
         );
         for case in &group.cases {
-            let requests = group.iterations() * u64::from(case.processes);
-            println!("  {:4}  {requests} requests to {}", case.protocol.name(), scenario.server.address(case.protocol));
+            let requests = match group.iterations() * u64::from(case.processes) {
+                0 => "requests".to_owned(),
+                requests => format!("{requests} requests"),
+            };
+            println!("  {:4}  {requests} to {}", case.protocol.name(), scenario.server.address(case.protocol));
         }
         let orders = group.rounds.iter().map(|round| {
             round.order.iter().map(|case| group.cases[*case].protocol.name()).collect::<Vec<_>>().join(" ")
@@ -60,6 +63,12 @@ pub fn verified(scenario: &Scenario, case: &Case, words: &str) {
     println!("{}  {:4}  {}: {words}", scenario.name, case.protocol.name(), point(case));
 }
 
+/// `--calibrate`: what the client reaches in a case.
+pub fn ceiling(scenario: &Scenario, case: &Case, requests_per_s: f64) {
+    let protocol = markdown::protocol_name(case.protocol);
+    say(&format!("{}: {}, {protocol}: client ceiling {requests_per_s:.1} requests/s", scenario.name, point(case)));
+}
+
 /// The tables of a run and where its files are.
 ///
 /// # Errors
@@ -71,12 +80,8 @@ pub fn run(path: &Path) -> Result<()> {
 }
 
 fn point(case: &Case) -> String {
-    format!(
-        "batch {}, {}, {} in flight in each",
-        case.batch_size,
-        markdown::processes_words(case.processes),
-        case.concurrency
-    )
+    let load = markdown::load_words(case.rate, case.concurrency, Some(case.connections));
+    format!("batch {}, {}, {load}", case.batch_size, markdown::processes_words(case.processes))
 }
 
 fn size(bytes: u64) -> String {
@@ -104,7 +109,7 @@ impl Progress {
     pub fn new(scenario: &Scenario, plan: &Plan, manifest: &Manifest) -> Self {
         say(&format!("{}: {} {}, model {}", scenario.name, manifest.server, manifest.server_version, manifest.model));
         say(&format!("{}: weights: {}", scenario.name, markdown::weights_words(&manifest.weights)));
-        let capped = scenario.load.cap.is_some();
+        let capped = scenario.load.quick;
         let total = plan.groups.iter().map(|group| group_work(group, capped)).sum();
         let bar = ProgressBar::with_draw_target(Some(total), draw_target());
         bar.set_style(style("{elapsed_precise} [{bar:30}] {percent:>3}%  ETA {eta}  {msg}"));
@@ -125,9 +130,9 @@ impl Progress {
         }
     }
 
-    /// Requests of the block under way that have finished.
-    pub fn advance(&mut self, finished: u64, planned: u64) {
-        let part = self.current as f64 * finished as f64 / planned.max(1) as f64;
+    /// The part of the block under way that is done, from 0 to 1.
+    pub fn advance(&mut self, done: f64) {
+        let part = self.current as f64 * done;
         self.bar.set_position(self.groups + self.blocks + (part as u64).min(self.current));
     }
 
@@ -184,9 +189,19 @@ fn group_work(group: &Group, capped: bool) -> u64 {
     group.rounds.iter().map(round).sum()
 }
 
-/// How long a block takes in proportion to others: with a cap all last as long, without it the items count.
+/// How long a block takes in proportion to others: where time ends it the milliseconds count, otherwise the items.
 fn work(case: &Case, round: &Round, capped: bool) -> u64 {
-    if capped { 1000 } else { round.iterations * u64::from(case.batch_size) * u64::from(case.processes) * 1000 }
+    let requests = round.iterations * u64::from(case.processes);
+    let least = round.duration.map_or(0.0, |duration| duration.as_secs_f64());
+    let seconds = match (case.rate, round.cap) {
+        (Some(rate), cap) => {
+            let all = least.max(requests as f64 / rate);
+            cap.map_or(all, |cap| all.min(cap.as_secs_f64()))
+        }
+        (None, Some(cap)) if capped => cap.as_secs_f64(),
+        _ => least,
+    };
+    if seconds > 0.0 { (seconds * 1000.0).ceil() as u64 } else { requests * u64::from(case.batch_size) * 1000 }
 }
 
 /// Asks a yes-or-no question; only a clear yes is one.

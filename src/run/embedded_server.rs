@@ -13,7 +13,7 @@ use super::serve::Ready;
 use crate::models;
 use crate::process::Process;
 use crate::report::terminal::say;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Server};
 
 /// How long the server may take to load all models.
 const LOADING: Duration = Duration::from_secs(300);
@@ -25,6 +25,7 @@ const SEED: u64 = 1;
 /// A server that is ready.
 pub struct EmbeddedServer {
     process: Process,
+    addresses: Server,
 }
 
 impl EmbeddedServer {
@@ -32,15 +33,11 @@ impl EmbeddedServer {
     ///
     /// # Errors
     /// A model is missing and cannot be synthesised, or the server cannot load one.
-    pub async fn start<'a>(
+    pub async fn for_scenarios<'a>(
         scenarios: impl Iterator<Item = &'a mut Scenario>,
         repository: &Path,
     ) -> Result<EmbeddedServer> {
         let scenarios: Vec<_> = scenarios.collect();
-        let mut arguments: Vec<&OsStr> =
-            ["serve", "--until-input-ends", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"].map(OsStr::new).to_vec();
-        arguments.extend([OsStr::new("--model-config-name"), OsStr::new(CONFIGURATIONS)]);
-        arguments.extend([OsStr::new("--model-repository"), repository.as_os_str()]);
         let mut names: Vec<String> = Vec::new();
         for scenario in &scenarios {
             if !names.contains(&scenario.model.name) {
@@ -48,7 +45,21 @@ impl EmbeddedServer {
                 names.push(scenario.model.name.clone());
             }
         }
-        for name in &names {
+        let server = Self::start(repository, &names).await?;
+        scenarios.into_iter().for_each(|scenario| server.serves(scenario));
+        Ok(server)
+    }
+
+    /// Starts the server with some models of a repository.
+    ///
+    /// # Errors
+    /// The server cannot load one of them.
+    pub async fn start(repository: &Path, names: &[String]) -> Result<EmbeddedServer> {
+        let mut arguments: Vec<&OsStr> =
+            ["serve", "--until-input-ends", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"].map(OsStr::new).to_vec();
+        arguments.extend([OsStr::new("--model-config-name"), OsStr::new(CONFIGURATIONS)]);
+        arguments.extend([OsStr::new("--model-repository"), repository.as_os_str()]);
+        for name in names {
             arguments.extend([OsStr::new("--load-model"), OsStr::new(name)]);
         }
         let mut process = Process::start(&arguments)?;
@@ -63,11 +74,12 @@ impl EmbeddedServer {
             process.stop().await;
             bail!("the embedded server: {}", ready.unavailable.join("; "));
         }
-        for scenario in scenarios {
-            ready.http.clone_into(&mut scenario.server.http);
-            ready.grpc.clone_into(&mut scenario.server.grpc);
-        }
-        Ok(EmbeddedServer { process })
+        Ok(EmbeddedServer { process, addresses: Server { http: ready.http, grpc: ready.grpc } })
+    }
+
+    /// Points a scenario to this server.
+    pub fn serves(&self, scenario: &mut Scenario) {
+        scenario.server.clone_from(&self.addresses);
     }
 
     /// Ends the server.

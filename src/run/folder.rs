@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
-use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use jiff::Timestamp;
@@ -14,6 +13,7 @@ use serde::Serialize;
 
 use crate::file;
 use crate::record::{self, BLOCKS, BlockRecord, MANIFEST, Manifest, RECORDS, Record};
+use crate::recorder::Recorder;
 
 /// The histograms of all blocks, in the standard log format, tagged with their case.
 const HISTOGRAMS: &str = "histograms.hlog";
@@ -69,12 +69,13 @@ impl Folder {
         record::append(&self.path.join(RECORDS), record)
     }
 
-    /// A measured block and its histogram. `tag` names the case; times are since the Unix epoch.
+    /// A measured block and its histograms. `tag` names the case; times are since the Unix epoch. In an open loop latencies
+    /// are followed by service times and by how late requests were sent, whose tags say so.
     pub fn block(
         &self,
         block: &BlockRecord,
         tag: &str,
-        histogram: &Histogram<u64>,
+        recorder: &Recorder,
         start: Duration,
         length: Duration,
     ) -> Result<()> {
@@ -84,12 +85,19 @@ impl Folder {
         let mut file = OpenOptions::new().create(true).append(true).open(&path).with_context(failed)?;
         let mut builder = IntervalLogWriterBuilder::new();
         if file.metadata().with_context(failed)?.len() == 0 {
-            builder.add_comment("latencies in nanoseconds; one interval a block, tagged with its case");
+            builder.add_comment("nanoseconds; one interval a block, tagged with its case");
             builder.with_base_time(SystemTime::UNIX_EPOCH);
         }
         let mut serializer = V2DeflateSerializer::new();
         let mut log = builder.begin_log_with(&mut file, &mut serializer).with_context(failed)?;
-        log.write_histogram(histogram, start, length, Tag::new(tag))
-            .map_err(|error| anyhow!("cannot write {}: {error:?}", path.display()))
+        let distributions =
+            [("", &recorder.latency), ("-service", &recorder.service), ("-lateness", &recorder.lateness)];
+        for (suffix, distribution) in distributions {
+            if suffix.is_empty() || distribution.count() > 0 {
+                log.write_histogram(distribution.histogram(), start, length, Tag::new(&format!("{tag}{suffix}")))
+                    .map_err(|error| anyhow!("cannot write {}: {error:?}", path.display()))?;
+            }
+        }
+        Ok(())
     }
 }

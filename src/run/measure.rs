@@ -8,16 +8,20 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::calibrate::Ceilings;
 use super::folder::Folder;
 use crate::plan::{Case, Group, Round};
 use crate::preflight::expected_for;
 use crate::protocol::control::TensorMetadata;
-use crate::record::{BlockRecord, Latencies, Manifest, Record, Status, case_name, error_kinds, mean_of, utc};
+use crate::record::{
+    BlockRecord, CEILING_SHARE, Columns, Manifest, Record, Status, case_name, cpu_a_request, error_kinds, flags, rate,
+    utc,
+};
 use crate::recorder::Recorder;
-use crate::scenario::Scenario;
-use crate::worker::child::FAILURES_IN_A_ROW;
-use crate::worker::message::{Order, Traffic, Usage};
+use crate::scenario::{Load, Scenario};
+use crate::worker::message::{Arrivals, Block, Order, Traffic, Usage};
 use crate::worker::pool::{BlockOutcome, Pool, PoolError};
+use crate::worker::share::FAILURES_IN_A_ROW;
 
 /// `--quick`: the longest warmup of a worker.
 const QUICK_WARMUP: Duration = Duration::from_millis(500);
@@ -29,8 +33,8 @@ pub const STOPPED: &str = "the run was stopped by the user";
 pub trait Listener {
     /// A case begins its block of a round, or (without one) its workers prepare.
     fn begins(&mut self, case: &Case, round: Option<(usize, &Group)>);
-    /// Requests of the block under way that have finished, and the number planned.
-    fn progress(&mut self, finished: u64, planned: u64);
+    /// The part of the block under way that is done, from 0 to 1.
+    fn progress(&mut self, done: f64);
     /// The block under way has ended.
     fn block_done(&mut self);
 }
@@ -43,6 +47,8 @@ pub struct Context<'a> {
     pub outputs: &'a [TensorMetadata],
     /// The run's manifest, whose fields are repeated in rows.
     pub manifest: &'a Manifest,
+    /// What the client reaches.
+    pub ceilings: &'a Ceilings,
     /// Where results go.
     pub folder: &'a Folder,
     /// Becomes true when the user asks to stop.
@@ -57,6 +63,9 @@ struct Running {
     window_ns: u64,
     usage: Usage,
     traffic: Traffic,
+    held_back: u64,
+    /// Whether a block ended before what was asked for was done.
+    capped: bool,
     blocks: u32,
     prepared: u64,
     started: Timestamp,
@@ -81,14 +90,15 @@ pub async fn group(context: &Context<'_>, group: &Group, listener: &mut dyn List
             let running = &mut running[*case];
             listener.begins(&running.case, Some((index, group)));
             if running.ended_early.is_none() {
-                running.block(context, round, (index, position), group.rounds.len(), listener).await?;
+                running.block(context, round, (index, position), listener).await?;
             }
             listener.block_done();
         }
         // after a whole round, so that all cases of the group have as many blocks
         let spent =
             |running: &Running| context.scenario.load.cap.is_some_and(|cap| running.window_ns >= cap.as_nanos() as u64);
-        if running.iter().any(spent) {
+        if index + 1 < group.rounds.len() && running.iter().any(spent) {
+            running.iter_mut().for_each(|running| running.capped = true);
             break;
         }
     }
@@ -107,6 +117,8 @@ impl Running {
             window_ns: 0,
             usage: Usage::default(),
             traffic: Traffic::default(),
+            held_back: 0,
+            capped: false,
             blocks: 0,
             prepared: 0,
             started: now,
@@ -132,17 +144,19 @@ impl Running {
         context: &Context<'_>,
         round: &Round,
         (index, position): (usize, usize),
-        rounds: usize,
         listener: &mut dyn Listener,
     ) -> Result<()> {
         let Some(pool) = self.pool.as_mut() else { return Ok(()) };
         if self.blocks == 0 {
             self.started = Timestamp::now();
         }
-        let planned = round.iterations * u64::from(self.case.processes);
-        let cap = context.scenario.load.cap.map(|cap| cap / rounds as u32);
-        let mut progress = |finished| listener.progress(finished, planned);
-        let outcome = pool.block(round.iterations, cap, context.stop, &mut progress).await;
+        let mut progress = |done| listener.progress(done);
+        let block = block(context.scenario, &self.case, round, index as u32);
+        let outcome = pool.block(block, context.stop, &mut progress).await;
+        if let Ok(outcome) = &outcome {
+            let asked = outcome.due.unwrap_or(round.iterations * u64::from(self.case.processes));
+            self.capped |= !outcome.gave_up && outcome.recorder.count() + outcome.recorder.error_count() < asked;
+        }
         self.ended = Timestamp::now();
         match outcome {
             Ok(outcome) => self.keep(context, outcome, index, position),
@@ -155,7 +169,7 @@ impl Running {
 
     fn keep(&mut self, context: &Context<'_>, outcome: BlockOutcome, index: usize, position: usize) -> Result<()> {
         let window_ns = outcome.last_unix_ns.saturating_sub(outcome.first_unix_ns);
-        let latencies = Latencies(&outcome.recorder);
+        let latency = Columns(&outcome.recorder.latency);
         let start = Duration::from_nanos(outcome.first_unix_ns);
         let row = BlockRecord {
             scenario: context.scenario.name.clone(),
@@ -163,25 +177,27 @@ impl Running {
             batch_size: self.case.batch_size,
             processes: self.case.processes,
             concurrency: self.case.concurrency,
+            connections: Some(self.case.connections),
+            rate: self.case.rate,
             block: index as u32,
             position: position as u32,
             requests: outcome.recorder.count(),
             errors: outcome.recorder.error_count(),
-            mean_ms: latencies.mean(),
-            stddev_ms: latencies.stddev(),
-            min_ms: latencies.min(),
-            p50_ms: latencies.quantile(0.50),
-            p95_ms: latencies.quantile(0.95),
-            max_ms: latencies.max(),
+            mean_ms: latency.mean(),
+            stddev_ms: latency.stddev(),
+            min_ms: latency.min(),
+            p50_ms: latency.quantile(0.50),
+            p95_ms: latency.quantile(0.95),
+            max_ms: latency.max(),
             duration_s: window_ns as f64 / 1e9,
-            requests_per_s: latencies.rate(window_ns),
-            client_cpu_ms: latencies.cpu(outcome.usage.cpu_ns()),
+            requests_per_s: rate(&outcome.recorder, window_ns),
+            client_cpu_ms: cpu_a_request(&outcome.recorder, outcome.usage.cpu_ns()),
             started: utc(Timestamp::UNIX_EPOCH.saturating_add(start).unwrap_or(self.started)),
         };
         context.folder.block(
             &row,
             &case_name(&self.case),
-            outcome.recorder.latency.histogram(),
+            &outcome.recorder,
             start,
             Duration::from_nanos(window_ns),
         )?;
@@ -189,6 +205,7 @@ impl Running {
         self.window_ns += window_ns;
         self.usage += outcome.usage;
         self.traffic += outcome.traffic;
+        self.held_back += outcome.held_back;
         self.blocks += 1;
         let words = outcome.example.map(|fault| fault.message);
         if outcome.gave_up {
@@ -216,29 +233,47 @@ impl Running {
             None if self.recorder.error_count() > 0 => (Status::Errors, self.example.unwrap_or_default()),
             None => (Status::Ok, String::new()),
         };
-        let latencies = Latencies(&self.recorder);
+        let [latency, service, lateness] =
+            [&self.recorder.latency, &self.recorder.service, &self.recorder.lateness].map(Columns);
         // a system that does not tell leaves zeros
         let used = (self.usage.cpu_ns() > 0).then_some(self.usage);
+        let requests_per_s = rate(&self.recorder, self.window_ns);
+        let ceiling = context.ceilings.of(&self.case);
+        let at_ceiling = requests_per_s.zip(ceiling).is_some_and(|(rate, ceiling)| rate > CEILING_SHARE * ceiling);
+        let raised = [(at_ceiling, flags::CLIENT_CEILING), (self.capped, flags::CAPPED)];
+        let raised: Vec<&str> = raised.into_iter().filter_map(|(is, flag)| is.then_some(flag)).collect();
         Record {
             reason,
-            requests_planned: group.iterations() * u64::from(self.case.processes),
+            flags: raised.join(" "),
+            requests_planned: planned(context.scenario, group, &self.case),
             requests: self.recorder.count(),
             errors: self.recorder.error_count(),
             error_kinds: error_kinds(self.recorder.errors()),
-            mean_ms: latencies.mean(),
-            stddev_ms: latencies.stddev(),
-            min_ms: latencies.min(),
-            p50_ms: latencies.quantile(0.50),
-            p90_ms: latencies.quantile(0.90),
-            p95_ms: latencies.quantile(0.95),
-            p99_ms: latencies.quantile(0.99),
-            max_ms: latencies.max(),
-            inferences_per_s: latencies.rate(self.window_ns).map(|rate| rate * f64::from(self.case.batch_size)),
-            requests_per_s: latencies.rate(self.window_ns),
-            send_mean_ms: mean_of(&self.recorder.send),
-            wait_mean_ms: mean_of(&self.recorder.wait),
-            receive_mean_ms: mean_of(&self.recorder.receive),
-            client_cpu_ms: latencies.cpu(self.usage.cpu_ns()),
+            mean_ms: latency.mean(),
+            stddev_ms: latency.stddev(),
+            min_ms: latency.min(),
+            p50_ms: latency.quantile(0.50),
+            p90_ms: latency.quantile(0.90),
+            p95_ms: latency.quantile(0.95),
+            p99_ms: latency.quantile(0.99),
+            max_ms: latency.max(),
+            service_mean_ms: service.mean(),
+            service_p50_ms: service.quantile(0.50),
+            service_p95_ms: service.quantile(0.95),
+            service_p99_ms: service.quantile(0.99),
+            service_max_ms: service.max(),
+            lateness_mean_ms: lateness.mean(),
+            lateness_p50_ms: lateness.quantile(0.50),
+            lateness_p99_ms: lateness.quantile(0.99),
+            lateness_max_ms: lateness.max(),
+            held_back: self.case.rate.map(|_| self.held_back),
+            inferences_per_s: requests_per_s.map(|rate| rate * f64::from(self.case.batch_size)),
+            requests_per_s,
+            client_ceiling_per_s: ceiling,
+            send_mean_ms: Columns(&self.recorder.send).mean(),
+            wait_mean_ms: Columns(&self.recorder.wait).mean(),
+            receive_mean_ms: Columns(&self.recorder.receive).mean(),
+            client_cpu_ms: cpu_a_request(&self.recorder, self.usage.cpu_ns()),
             client_user_s: used.map(|usage| usage.user_ns as f64 / 1e9),
             client_system_s: used.map(|usage| usage.system_ns as f64 / 1e9),
             context_switches_voluntary: used.map(|usage| usage.voluntary),
@@ -257,7 +292,7 @@ impl Running {
 pub fn not_run(context: &Context<'_>, group: &Group, case: &Case, reason: &str) -> Record {
     Record {
         reason: reason.to_owned(),
-        requests_planned: group.iterations() * u64::from(case.processes),
+        requests_planned: planned(context.scenario, group, case),
         ..empty_record(context, case, Status::NotRun)
     }
 }
@@ -275,9 +310,14 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
         batch_size: case.batch_size,
         processes: case.processes,
         concurrency: case.concurrency,
+        connections: Some(case.connections),
+        rate: case.rate,
+        arrival: case.rate.map(|_| context.scenario.load.arrival),
+        encode: context.scenario.load.encode,
         status,
         reason: String::new(),
-        requests_planned: 0,
+        flags: String::new(),
+        requests_planned: None,
         requests: 0,
         errors: 0,
         error_kinds: String::new(),
@@ -289,8 +329,19 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
         p95_ms: None,
         p99_ms: None,
         max_ms: None,
+        service_mean_ms: None,
+        service_p50_ms: None,
+        service_p95_ms: None,
+        service_p99_ms: None,
+        service_max_ms: None,
+        lateness_mean_ms: None,
+        lateness_p50_ms: None,
+        lateness_p99_ms: None,
+        lateness_max_ms: None,
+        held_back: None,
         inferences_per_s: None,
         requests_per_s: None,
+        client_ceiling_per_s: None,
         send_mean_ms: None,
         wait_mean_ms: None,
         receive_mean_ms: None,
@@ -303,7 +354,7 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
         bytes_received: 0,
         blocks: 0,
         warmup: manifest.warmup,
-        quick: manifest.cap_s.is_some(),
+        quick: manifest.cap_s.is_some() && manifest.quick,
         started: now.clone(),
         ended: now,
         runner_version: manifest.runner_version.clone(),
@@ -321,8 +372,35 @@ pub fn order(scenario: &Scenario, outputs: &[TensorMetadata], case: &Case) -> Or
         outputs: expected_for(outputs, scenario.model.batching, case.batch_size),
         batch_size: case.batch_size,
         concurrency: case.concurrency,
+        connections: case.connections,
+        encode: scenario.load.encode,
+        open_loop: case.rate.is_some(),
         warmup: scenario.load.warmup,
-        warmup_cap_ms: scenario.load.cap.map(|_| QUICK_WARMUP.as_millis() as u64),
+        warmup_cap_ms: scenario.load.quick.then_some(QUICK_WARMUP.as_millis() as u64),
         timeout_ms: scenario.load.timeout.as_millis() as u64,
     }
+}
+
+/// What the workers of a case are told of one block.
+fn block(scenario: &Scenario, case: &Case, round: &Round, number: u32) -> Block {
+    let nanoseconds = |time: Option<Duration>| time.map(|time| time.as_nanos() as u64);
+    let Load { arrival, seed, .. } = scenario.load;
+    let arrivals = |rate| Arrivals { rate, arrival, seed, block: number, process: 0, processes: case.processes };
+    Block {
+        iterations: round.iterations,
+        duration_ns: nanoseconds(round.duration),
+        cap_ns: nanoseconds(round.cap),
+        arrivals: case.rate.map(arrivals),
+        start_unix_ns: 0,
+    }
+}
+
+/// Requests asked for of all processes; `None` where time alone ends the case.
+fn planned(scenario: &Scenario, group: &Group, case: &Case) -> Option<u64> {
+    let of_round = |round: &Round| {
+        let block = block(scenario, case, round, 0);
+        block.arrivals.map_or(block.iterations, |arrivals| block.arrivals_count(&arrivals))
+    };
+    let requests: u64 = group.rounds.iter().map(of_round).sum();
+    (requests > 0).then_some(requests * u64::from(case.processes))
 }

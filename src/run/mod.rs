@@ -1,12 +1,13 @@
 //! The composition root of a run: load, plan, check, measure, write, report.
 
+mod calibrate;
 mod embedded_server;
 mod folder;
 pub mod install;
 mod measure;
 pub mod serve;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -24,6 +25,7 @@ use crate::report;
 use crate::report::terminal::{Progress, say};
 use crate::scenario::{Overrides, Protocol, Scenario};
 use crate::worker::pool::{Pool, PoolError};
+use calibrate::Ceilings;
 use embedded_server::EmbeddedServer;
 use folder::Folder;
 
@@ -42,6 +44,8 @@ pub struct Options {
     pub results: PathBuf,
     /// The folder of the models, if the embedded server serves them.
     pub embedded: Option<PathBuf>,
+    /// Whether to measure first what the client reaches in each case.
+    pub calibrate: bool,
     /// What to do with them.
     pub mode: Mode,
 }
@@ -92,7 +96,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     let server = match &options.embedded {
         Some(repository) => {
             let scenarios = scenarios.iter_mut().map(|(_, scenario)| scenario);
-            Some(EmbeddedServer::start(scenarios, repository).await?)
+            Some(EmbeddedServer::for_scenarios(scenarios, repository).await?)
         }
         None => None,
     };
@@ -104,7 +108,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         }
         let done = match options.mode {
             Mode::Verify => verify(scenario, plan, &stop).await.map(|outcome| (outcome, None)),
-            _ => measure(scenario, plan, &options.results, &stop).await.map(|(outcome, run)| (outcome, Some(run))),
+            _ => measure(scenario, plan, options, &stop).await,
         };
         match done {
             Ok((outcome, run)) => {
@@ -193,12 +197,17 @@ async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) 
 async fn measure(
     scenario: &Scenario,
     plan: &Plan,
-    results: &Path,
+    options: &Options,
     stop: &watch::Receiver<bool>,
-) -> Result<(Outcome, PathBuf)> {
+) -> Result<(Outcome, Option<PathBuf>)> {
     let mut ready = reach(scenario).await?;
+    let ceilings = match options.calibrate {
+        true => calibrate::calibrate(scenario, plan, &ready.outputs, stop).await?,
+        false => Some(Ceilings::default()),
+    };
+    let Some(ceilings) = ceilings else { return Ok((Outcome::Interrupted, None)) };
     let started = Timestamp::now();
-    let folder = Folder::create(results, &scenario.name, started)?;
+    let folder = Folder::create(&options.results, &scenario.name, started)?;
     let mut manifest = manifest(scenario, plan, &ready, started);
     folder.scenario(&scenario.text)?;
     folder.json("server", &ready.server)?;
@@ -213,8 +222,14 @@ async fn measure(
     let mut states = Vec::new();
     let (mut measured, mut prepared) = (0, 0);
     for group in &plan.groups {
-        let context =
-            measure::Context { scenario, outputs: &ready.outputs, manifest: &manifest, folder: &folder, stop };
+        let context = measure::Context {
+            scenario,
+            outputs: &ready.outputs,
+            manifest: &manifest,
+            ceilings: &ceilings,
+            folder: &folder,
+            stop,
+        };
         let unreachable =
             if *stop.borrow() { Some(measure::STOPPED.to_owned()) } else { unreachable(scenario, stop).await };
         let records = match unreachable {
@@ -252,7 +267,7 @@ async fn measure(
         State::Interrupted => Outcome::Interrupted,
         State::Incomplete | State::Running => Outcome::Incomplete,
     };
-    Ok((outcome, folder.path().to_owned()))
+    Ok((outcome, Some(folder.path().to_owned())))
 }
 
 fn manifest(scenario: &Scenario, plan: &Plan, ready: &Ready, started: Timestamp) -> Manifest {
@@ -267,6 +282,7 @@ fn manifest(scenario: &Scenario, plan: &Plan, ready: &Ready, started: Timestamp)
         git_revision: env!("RUNNER_GIT_REVISION").to_owned(),
         overridden: scenario.overridden.clone(),
         cap_s: scenario.load.cap.map(|cap| cap.as_secs_f64()),
+        quick: scenario.load.quick,
         server: ready.server.name.clone(),
         server_version: ready.server.version.clone(),
         http: scenario.server.http.clone(),
@@ -274,6 +290,7 @@ fn manifest(scenario: &Scenario, plan: &Plan, ready: &Ready, started: Timestamp)
         model: scenario.model.name.clone(),
         weights,
         iterations: scenario.load.iterations,
+        duration_s: scenario.load.duration.map(|duration| duration.as_secs_f64()),
         warmup: scenario.load.warmup,
         blocks: scenario.load.blocks,
         timeout_s: scenario.load.timeout.as_secs_f64(),
@@ -351,8 +368,8 @@ impl measure::Listener for Progress {
         self.show(case, round);
     }
 
-    fn progress(&mut self, finished: u64, planned: u64) {
-        self.advance(finished, planned);
+    fn progress(&mut self, done: f64) {
+        self.advance(done);
     }
 
     fn block_done(&mut self) {

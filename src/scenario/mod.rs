@@ -129,43 +129,57 @@ impl std::fmt::Display for Protocol {
     }
 }
 
-/// The axes of the run matrix; each list is non-empty and without repetition.
+/// The axes of the run matrix; no list has a repetition.
 #[derive(Clone, Debug)]
 pub struct Matrix {
-    /// Protocols to compare.
+    /// Protocols to compare, at least one.
     pub protocols: Vec<Protocol>,
-    /// Items a request.
+    /// Items a request, at least one size.
     pub batch_sizes: Vec<u32>,
-    /// Operating-system processes.
+    /// Operating-system processes, at least one number.
     pub processes: Vec<u32>,
-    /// Requests in flight in one process.
+    /// Requests in flight in one process, at least one number; with a rate no more than these.
     pub concurrency: Vec<u32>,
+    /// Connections of one process; none stands for as many as there may be requests in flight.
+    pub connections: Vec<u32>,
+    /// Requests a second of all processes together, which arrive whether or not earlier ones were answered (open loop);
+    /// none stands for the closed loop, in which every request waits for the one before it.
+    pub rates: Vec<f64>,
     /// Points of the matrix to leave out.
     pub exclude: Vec<Exclude>,
 }
 
 /// Points of the matrix that differ in protocol alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct Point {
     pub batch_size: u32,
     pub processes: u32,
     pub concurrency: u32,
+    pub connections: u32,
+    /// `None` in the closed loop.
+    pub rate: Option<f64>,
     /// Those that are not left out, at least one.
     pub protocols: Vec<Protocol>,
 }
 
 impl Matrix {
-    /// What is left to measure, in the order of the axes: batch size, processes, concurrency.
+    /// What is left to measure, in the order of the axes: batch size, processes, concurrency, connections, rate.
     pub fn points(&self) -> Vec<Point> {
         let mut points = Vec::new();
         for &batch_size in &self.batch_sizes {
             for &processes in &self.processes {
                 for &concurrency in &self.concurrency {
-                    let measured = |protocol: &Protocol| !self.excludes(*protocol, batch_size, processes, concurrency);
-                    let protocols: Vec<Protocol> = self.protocols.iter().copied().filter(measured).collect();
-                    if !protocols.is_empty() {
-                        points.push(Point { batch_size, processes, concurrency, protocols });
+                    for connections in or_one(&self.connections, concurrency) {
+                        for rate in or_one(&self.rates.iter().copied().map(Some).collect::<Vec<_>>(), None) {
+                            let protocols = Vec::new();
+                            let mut point = Point { batch_size, processes, concurrency, connections, rate, protocols };
+                            let left = |protocol: &Protocol| !self.excludes(*protocol, &point);
+                            point.protocols = self.protocols.iter().copied().filter(left).collect();
+                            if !point.protocols.is_empty() {
+                                points.push(point);
+                            }
+                        }
                     }
                 }
             }
@@ -174,15 +188,47 @@ impl Matrix {
     }
 
     /// Whether the point is left out.
-    pub fn excludes(&self, protocol: Protocol, batch_size: u32, processes: u32, concurrency: u32) -> bool {
-        let hit = |list: &[u32], value: u32| list.is_empty() || list.contains(&value);
+    fn excludes(&self, protocol: Protocol, point: &Point) -> bool {
+        fn hit<T: PartialEq>(list: &[T], value: &T) -> bool {
+            list.is_empty() || list.contains(value)
+        }
         self.exclude.iter().any(|exclude| {
-            (exclude.protocols.is_empty() || exclude.protocols.contains(&protocol))
-                && hit(&exclude.batch_sizes, batch_size)
-                && hit(&exclude.processes, processes)
-                && hit(&exclude.concurrency, concurrency)
+            hit(&exclude.protocols, &protocol)
+                && hit(&exclude.batch_sizes, &point.batch_size)
+                && hit(&exclude.processes, &point.processes)
+                && hit(&exclude.concurrency, &point.concurrency)
+                && hit(&exclude.connections, &point.connections)
+                && (exclude.rates.is_empty() || point.rate.is_some_and(|rate| exclude.rates.contains(&rate)))
         })
     }
+
+    /// The first point that cannot be measured: what is wrong with it, and the remedy.
+    fn impossible(&self) -> Option<(String, String)> {
+        self.points().into_iter().find_map(|Point { concurrency, connections, protocols, .. }| {
+            if connections > concurrency {
+                return Some((
+                    format!("{connections} connections for {concurrency} requests in flight leave some of them idle"),
+                    "lower it, raise concurrency, or leave the point out with [matrix] exclude".to_owned(),
+                ));
+            }
+            (connections < concurrency && protocols.contains(&Protocol::Http)).then(|| {
+                (
+                    format!(
+                        "{connections} connections cannot carry {concurrency} requests in flight over HTTP/1.1, which \
+                         has one at a time on each"
+                    ),
+                    format!(
+                        "leave it out for HTTP: exclude = [{{protocols = [\"http\"], connections = [{connections}]}}]"
+                    ),
+                )
+            })
+        })
+    }
+}
+
+/// The values of an axis, or the one that stands for none.
+fn or_one<T: Copy>(axis: &[T], default: T) -> Vec<T> {
+    if axis.is_empty() { vec![default] } else { axis.to_vec() }
 }
 
 /// Points to leave out: those that have one of the values on every axis listed. An empty list means any value.
@@ -193,23 +239,65 @@ pub struct Exclude {
     pub batch_sizes: Vec<u32>,
     pub processes: Vec<u32>,
     pub concurrency: Vec<u32>,
+    pub connections: Vec<u32>,
+    pub rates: Vec<f64>,
 }
 
-/// How much is asked in a case.
+/// How much is asked in a case, how, and when it ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
-    /// Requests of one process in one case.
+    /// Requests of one process in one case, at least; 0 where `duration` alone ends it.
     pub iterations: u64,
+    /// Measuring time of a case, at least.
+    pub duration: Option<Duration>,
+    /// Longest measuring time of a case, whatever is left of it.
+    pub cap: Option<Duration>,
+    /// Whether `--quick` set the cap.
+    pub quick: bool,
     /// Requests of one process before anything is measured.
     pub warmup: u64,
-    /// The iterations are spread over this many interleaved blocks.
+    /// A case is spread over this many interleaved blocks.
     pub blocks: u32,
     /// Longest wait for one answer.
     pub timeout: Duration,
-    /// Seed of the order in which cases are interleaved.
+    /// Seed of the order in which cases are interleaved, and of arrivals.
     pub seed: u64,
-    /// Longest measuring time of a case, when it is capped (`--quick`).
-    pub cap: Option<Duration>,
+    /// How requests arrive, where there is a rate.
+    pub arrival: Arrival,
+    /// When requests are encoded.
+    pub encode: Encode,
+}
+
+/// How requests of an open loop arrive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arrival {
+    /// At equal distances.
+    #[default]
+    Constant,
+    /// Independently of each other: at exponentially distributed distances.
+    Poisson,
+}
+
+impl Arrival {
+    /// Both, with the spelling of scenario files and results.
+    pub const ALL: [(&'static str, Arrival); 2] = [("constant", Arrival::Constant), ("poisson", Arrival::Poisson)];
+}
+
+/// When a request is encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encode {
+    /// Before anything is measured; all requests of a case are the same bytes.
+    #[default]
+    Once,
+    /// Each one anew, within its latency, as a client library does.
+    EachRequest,
+}
+
+impl Encode {
+    /// Both, with the spelling of scenario files and results.
+    pub const ALL: [(&'static str, Encode); 2] = [("once", Encode::Once), ("each-request", Encode::EachRequest)];
 }
 
 /// Where a model's published weights come from.

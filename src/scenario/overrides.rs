@@ -6,7 +6,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::without_secrets;
-use super::validate::{BATCH_SIZES, ITERATIONS, PROCESSES, REQUEST_BYTES_MAX, WARMUP, check_address};
+use super::validate::{
+    BATCH_SIZES, CONCURRENCY, DURATION_S, ITERATIONS, PROCESSES, RATE, REQUEST_BYTES_MAX, WARMUP, check_address,
+};
 use super::{Protocol, Scenario};
 
 /// `--quick`: the measuring time of a case.
@@ -19,6 +21,10 @@ const QUICK_BLOCKS: u32 = 5;
 #[allow(missing_docs)]
 pub struct Overrides {
     pub iterations: Option<u64>,
+    pub duration_s: Option<f64>,
+    pub rates: Vec<f64>,
+    pub concurrency: Vec<u32>,
+    pub connections: Vec<u32>,
     pub warmup: Option<u64>,
     pub batch_sizes: Vec<u32>,
     pub processes: Vec<u32>,
@@ -58,9 +64,11 @@ impl Scenario {
             self.matrix.protocols = distinct("--protocols", &overrides.protocols)?;
             self.overridden.push(format!("--protocols {}", listed(&overrides.protocols)));
         }
+        self.override_load(overrides)?;
         self.override_addresses(overrides)?;
         if overrides.quick {
-            self.load.cap = Some(QUICK_CAP);
+            self.load.cap = Some(self.load.cap.map_or(QUICK_CAP, |cap| cap.min(QUICK_CAP)));
+            self.load.quick = true;
             self.load.blocks = self.load.blocks.min(QUICK_BLOCKS);
             self.overridden.push("--quick".to_owned());
         }
@@ -69,11 +77,44 @@ impl Scenario {
                 "the options leave only cases that [matrix] exclude leaves out: change one of the two".to_owned()
             );
         }
+        if let Some((problem, help)) = self.matrix.impossible() {
+            return Err(format!("with the options of the command line {problem}: {help}"));
+        }
         let batch = self.matrix.batch_sizes.iter().copied().max().unwrap_or(1);
         if self.request_bytes(batch) > REQUEST_BYTES_MAX {
             return Err(format!("--batch-sizes {batch}: a request would be larger than 2 GiB: choose a smaller batch"));
         }
         Ok(self)
+    }
+
+    fn override_load(&mut self, overrides: &Overrides) -> Result<(), String> {
+        if !overrides.concurrency.is_empty() {
+            self.matrix.concurrency = self.checked_axis("--concurrency", &overrides.concurrency, CONCURRENCY)?;
+        }
+        if !overrides.connections.is_empty() {
+            self.matrix.connections = self.checked_axis("--connections", &overrides.connections, CONCURRENCY)?;
+        }
+        if !overrides.rates.is_empty() {
+            if self.matrix.rates.is_empty() && overrides.concurrency.is_empty() {
+                return Err("--rate: the scenario says how many requests are in flight, not how many at most: give \
+                            --concurrency too, such as --concurrency 64"
+                    .to_owned());
+            }
+            for rate in &overrides.rates {
+                within("--rate", *rate, &RATE)?;
+            }
+            self.matrix.rates = distinct("--rate", &overrides.rates)?;
+            self.overridden.push(format!("--rate {}", listed(&overrides.rates)));
+        }
+        if let Some(seconds) = overrides.duration_s {
+            self.load.duration = Some(Duration::from_secs_f64(within("--duration", seconds, &DURATION_S)?));
+            // what is asked for on the command line is all that is asked for
+            self.load.iterations = overrides.iterations.unwrap_or(0);
+            self.overridden.push(format!("--duration {seconds}"));
+        } else if overrides.iterations.is_some() {
+            self.load.duration = None;
+        }
+        Ok(())
     }
 
     fn override_addresses(&mut self, overrides: &Overrides) -> Result<(), String> {
@@ -128,6 +169,13 @@ impl Scenario {
         self.overridden.push(format!("{option} {}", listed(values)));
         distinct(option, values)
     }
+}
+
+fn within(option: &str, value: f64, range: &RangeInclusive<f64>) -> Result<f64, String> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(format!("{option} {value}: expected a number from {} to {}: choose one of these", range.start(), range.end()))
 }
 
 /// Values as an option takes them: `1,4,8`.

@@ -18,6 +18,7 @@ enum Kind {
     Flag,
     Texts,
     Wholes,
+    Numbers,
     /// `"zeros"`, `{random = {seed = 7}}` or `{file = "face.npy"}`.
     Data,
     /// A `[table]`.
@@ -89,6 +90,7 @@ const MATRIX: &[Key] = &[
     optional("batch_sizes", Kind::Wholes, "batch_sizes = [1, 4, 8]"),
     optional("processes", Kind::Wholes, "processes = [1, 3]"),
     optional("concurrency", Kind::Wholes, "concurrency = [1, 8]"),
+    optional("connections", Kind::Wholes, "connections = [1, 8]"),
     optional("exclude", Kind::Tables(EXCLUDE), "exclude = [{batch_sizes = [8], processes = [3]}]"),
 ];
 
@@ -97,10 +99,17 @@ const EXCLUDE: &[Key] = &[
     optional("batch_sizes", Kind::Wholes, "batch_sizes = [8]"),
     optional("processes", Kind::Wholes, "processes = [3]"),
     optional("concurrency", Kind::Wholes, "concurrency = [8]"),
+    optional("connections", Kind::Wholes, "connections = [8]"),
+    optional("rate", Kind::Numbers, "rate = [200]"),
 ];
 
 const LOAD: &[Key] = &[
     optional("iterations", Kind::Whole, "iterations = 1000"),
+    optional("duration_s", Kind::Number, "duration_s = 30"),
+    optional("max_seconds_per_case", Kind::Number, "max_seconds_per_case = 600"),
+    optional("rate", Kind::Numbers, "rate = [50, 100, 200]"),
+    optional("arrival", Kind::Text, "arrival = \"poisson\""),
+    optional("encode", Kind::Text, "encode = \"each-request\""),
     optional("warmup", Kind::Whole, "warmup = 10"),
     optional("blocks", Kind::Whole, "blocks = 10"),
     optional("timeout_s", Kind::Number, "timeout_s = 30"),
@@ -173,6 +182,7 @@ impl Walk<'_> {
             }
             (Kind::Texts, DeValue::Array(items)) => self.items(items.iter(), Kind::Text, key, path),
             (Kind::Wholes, DeValue::Array(items)) => self.items(items.iter(), Kind::Whole, key, path),
+            (Kind::Numbers, DeValue::Array(items)) => self.items(items.iter(), Kind::Number, key, path),
             (Kind::Tables(_), DeValue::Array(items)) => self.items(items.iter(), key.kind, key, path),
             (Kind::Table(keys), DeValue::Table(table)) => self.table(table, keys, path, value.span()),
             (Kind::Names, DeValue::Table(table)) => {
@@ -283,6 +293,7 @@ fn expected(kind: Kind, name: &str) -> String {
         Kind::Flag => "true or false".to_owned(),
         Kind::Texts => "a list of texts in brackets".to_owned(),
         Kind::Wholes => "a list of whole numbers in brackets".to_owned(),
+        Kind::Numbers => "a list of numbers in brackets".to_owned(),
         Kind::Data => "\"zeros\", a random seed or a file".to_owned(),
         Kind::Table(_) => format!("a table [{name}]"),
         Kind::Tables(_) if name == "exclude" => "a list of tables".to_owned(),

@@ -66,6 +66,7 @@ pub struct Matrix {
     pub batch_sizes: Option<Axis<i64>>,
     pub processes: Option<Axis<i64>>,
     pub concurrency: Option<Axis<i64>>,
+    pub connections: Option<Axis<i64>>,
     #[serde(default)]
     pub exclude: Vec<Spanned<Exclude>>,
 }
@@ -79,12 +80,19 @@ pub struct Exclude {
     pub batch_sizes: Option<Axis<i64>>,
     pub processes: Option<Axis<i64>>,
     pub concurrency: Option<Axis<i64>>,
+    pub connections: Option<Axis<i64>>,
+    pub rate: Option<Axis<f64>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
     pub iterations: Option<Spanned<i64>>,
+    pub duration_s: Option<Spanned<f64>>,
+    pub max_seconds_per_case: Option<Spanned<f64>>,
+    pub rate: Option<Axis<f64>>,
+    pub arrival: Option<Spanned<String>>,
+    pub encode: Option<Spanned<String>>,
     pub warmup: Option<Spanned<i64>>,
     pub blocks: Option<Spanned<i64>>,
     pub timeout_s: Option<Spanned<f64>>,

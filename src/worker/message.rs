@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::protocol::control::TensorMetadata;
 use crate::protocol::{Fault, Request};
 use crate::recorder::RecorderWire;
-use crate::scenario::{Input, Model, Protocol};
+use crate::scenario::{Arrival, Encode, Input, Model, Protocol};
 use crate::tensor::bytes_of;
 
 /// From the parent to a worker.
@@ -33,8 +33,12 @@ pub struct Order {
     /// The outputs to ask for, and what they have to look like.
     pub outputs: Vec<TensorMetadata>,
     pub batch_size: u32,
-    /// Requests in flight, each on a connection of its own.
+    /// Requests in flight; in an open loop at most so many.
     pub concurrency: u32,
+    pub connections: u32,
+    pub encode: Encode,
+    /// Whether requests will come whether or not earlier ones were answered.
+    pub open_loop: bool,
     /// Requests before anything is measured.
     pub warmup: u64,
     /// Longest time for them, if there is a cap; at least one is sent all the same.
@@ -70,12 +74,40 @@ impl Order {
 /// One block of a case.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Block {
-    /// Requests to send.
+    /// Requests to send, at least.
     pub iterations: u64,
+    /// How long to go on, at least.
+    pub duration_ns: Option<u64>,
     /// No request begins later than this after the block's start; the first one always does.
-    pub cap_ms: Option<u64>,
+    pub cap_ns: Option<u64>,
+    /// When requests are due; without it, each waits for the one before.
+    pub arrivals: Option<Arrivals>,
     /// All workers begin at this instant, in nanoseconds of the Unix epoch.
     pub start_unix_ns: u64,
+}
+
+/// How the requests of an open loop arrive.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Arrivals {
+    /// Requests a second of all processes together.
+    pub rate: f64,
+    pub arrival: Arrival,
+    pub seed: u64,
+    /// Number of the block.
+    pub block: u32,
+    /// Which of how many processes this is.
+    pub process: u32,
+    pub processes: u32,
+}
+
+impl Block {
+    /// Requests of this process in an open loop: as many as iterations and time ask for.
+    pub fn arrivals_count(&self, arrivals: &Arrivals) -> u64 {
+        let seconds = self.duration_ns.unwrap_or(0) as f64 / 1e9;
+        let of_time = (seconds * arrivals.rate / f64::from(arrivals.processes)).round() as u64;
+        self.iterations.max(of_time).max(1)
+    }
 }
 
 /// From a worker to the parent.
@@ -87,10 +119,10 @@ pub enum FromWorker {
         /// Requests answered so far.
         requests: u64,
     },
-    /// Still alive; requests finished in this block, or in the warmup. At most once a second.
+    /// Still alive. At most once a second.
     Progress {
-        /// Requests finished.
-        requests: u64,
+        /// The part of the block that is done, from 0 to 1.
+        done: f64,
     },
     /// A block's result.
     Done(BlockDone),
@@ -166,6 +198,10 @@ pub struct BlockDone {
     pub traffic: Traffic,
     /// One of the errors, in words.
     pub example: Option<Fault>,
+    /// Requests that were due in an open loop; `None` in the closed one.
+    pub due: Option<u64>,
+    /// Of these, requests that were sent late because as many were in flight as may be.
+    pub held_back: u64,
     /// Whether the worker stopped early because requests kept failing.
     pub gave_up: bool,
 }

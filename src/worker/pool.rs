@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::message::{Block, FromWorker, Order, ToWorker, Traffic, Usage};
+use super::message::{Arrivals, Block, FromWorker, Order, ToWorker, Traffic, Usage};
 use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
 use crate::recorder::Recorder;
@@ -42,6 +42,10 @@ pub struct BlockOutcome {
     pub usage: Usage,
     /// What went over all connections.
     pub traffic: Traffic,
+    /// Requests that were due in an open loop; `None` in the closed one.
+    pub due: Option<u64>,
+    /// Of these, requests that were sent late because as many were in flight as may be.
+    pub held_back: u64,
     /// One of the errors, in words.
     pub example: Option<Fault>,
     /// Whether a worker stopped early because requests kept failing.
@@ -92,33 +96,33 @@ impl Pool {
         Ok(Pool { workers, prepared_requests: requests.iter().sum() })
     }
 
-    /// Runs one block on all workers, started together. `progress` hears the number of finished requests.
+    /// Runs one block on all workers, started together; what differs between them is filled in. `progress` hears the part
+    /// that is done, from 0 to 1.
     ///
     /// # Errors
     /// A worker died, hung or failed, or the user asked to stop: the pool is of no use after that.
     pub async fn block(
         &mut self,
-        iterations: u64,
-        cap: Option<Duration>,
+        block: Block,
         stop: &watch::Receiver<bool>,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut dyn FnMut(f64),
     ) -> Result<BlockOutcome, PoolError> {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         let start_unix_ns = (since_epoch + LEAD).as_nanos() as u64;
-        let block = Block { iterations, cap_ms: cap.map(|cap| cap.as_millis() as u64), start_unix_ns };
         let processes = self.workers.len() as u32;
-        for worker in &mut self.workers {
-            worker.say(&ToWorker::Block(block)).await?;
+        for (worker, process) in self.workers.iter_mut().zip(0..) {
+            let arrivals = block.arrivals.map(|arrivals| Arrivals { process, processes, ..arrivals });
+            worker.say(&ToWorker::Block(Block { start_unix_ns, arrivals, ..block })).await?;
         }
-        let finished = RefCell::new((vec![0; self.workers.len()], progress));
+        let parts = RefCell::new((vec![0.0; self.workers.len()], progress));
         // all are heard at once: a worker whose words nobody reads would stand still when the pipe is full
         let done = self.workers.iter_mut().enumerate().map(async |(index, worker)| {
             loop {
                 match worker.hear(SILENCE, stop).await.map_err(|error| named(error, index, processes))? {
-                    FromWorker::Progress { requests } => {
-                        let (finished, progress) = &mut *finished.borrow_mut();
-                        finished[index] = requests;
-                        progress(finished.iter().sum());
+                    FromWorker::Progress { done } => {
+                        let (parts, progress) = &mut *parts.borrow_mut();
+                        parts[index] = done;
+                        progress(parts.iter().sum::<f64>() / f64::from(processes));
                     }
                     FromWorker::Done(done) => return Ok(done),
                     other => return Err(named(unexpected(other), index, processes)),
@@ -132,6 +136,8 @@ impl Pool {
             outcome.last_unix_ns = outcome.last_unix_ns.max(done.last_unix_ns);
             outcome.usage += done.usage;
             outcome.traffic += done.traffic;
+            outcome.due = outcome.due.zip(done.due).map(|(all, due)| all + due).or(done.due);
+            outcome.held_back += done.held_back;
             outcome.gave_up |= done.gave_up;
             outcome.example = outcome.example.or(done.example);
         }

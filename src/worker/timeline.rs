@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use super::message::Traffic;
 use crate::protocol::wire::Probe;
-use crate::recorder::Parts;
+use crate::recorder::Split;
 
 /// What is known of the request under way.
 pub struct Timeline {
+    /// Whether what goes over the connection belongs to this request.
+    alone: bool,
     started: Cell<Instant>,
     /// Bytes of the request that were not handed over yet.
     left: Cell<u64>,
@@ -18,9 +20,10 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Nothing is under way.
-    pub fn new() -> Self {
+    /// Nothing is under way. `alone`: on a connection that no other request shares.
+    pub fn new(alone: bool) -> Self {
         Timeline {
+            alone,
             started: Cell::new(Instant::now()),
             left: Cell::new(0),
             sent: Cell::new(None),
@@ -29,28 +32,27 @@ impl Timeline {
         }
     }
 
-    /// A request with a body of so many bytes begins now.
-    pub fn start(&self, body_bytes: u64) -> Instant {
+    /// A request begins now.
+    pub fn start(&self) -> Instant {
         let now = Instant::now();
         self.started.set(now);
-        self.left.set(body_bytes);
         self.sent.set(None);
         self.answered.set(None);
         now
     }
 
-    /// It ended at `done`: how long its parts took. They add up to the latency.
-    pub fn parts(&self, done: Instant) -> Parts {
+    /// It has a body of so many bytes, which are about to be sent.
+    pub fn body(&self, bytes: u64) {
+        self.left.set(bytes);
+    }
+
+    /// It ended at `done`: how long its parts took.
+    pub fn split(&self, done: Instant) -> Option<Split> {
         let started = self.started.get();
         let answered = self.answered.get().unwrap_or(done);
         let sent = self.sent.get().unwrap_or(started).min(answered);
         let ns = |from: Instant, to: Instant| (to - from).as_nanos() as u64;
-        Parts {
-            latency: ns(started, done),
-            send: ns(started, sent),
-            wait: ns(sent, answered),
-            receive: ns(answered, done),
-        }
+        self.alone.then(|| Split { send: ns(started, sent), wait: ns(sent, answered), receive: ns(answered, done) })
     }
 
     /// Bytes so far; the next count begins at zero.
@@ -91,8 +93,9 @@ mod tests {
 
     #[test]
     fn the_parts_add_up_and_late_writes_are_not_the_request() {
-        let timeline = Timeline::new();
-        let started = timeline.start(100);
+        let timeline = Timeline::new(true);
+        let started = timeline.start();
+        timeline.body(100);
         timeline.wrote(60);
         timeline.wrote(50);
         let sent = timeline.sent.get().unwrap();
@@ -101,16 +104,19 @@ mod tests {
         timeline.answered();
         timeline.read(30);
         let done = Instant::now();
-        let parts = timeline.parts(done);
-        assert_eq!(parts.send + parts.wait + parts.receive, parts.latency);
-        assert_eq!(parts.send, (sent - started).as_nanos() as u64);
+        let split = timeline.split(done).unwrap();
+        assert_eq!(split.send + split.wait + split.receive, (done - started).as_nanos() as u64);
+        assert_eq!(split.send, (sent - started).as_nanos() as u64);
         assert_eq!(timeline.take_traffic(), Traffic { sent: 127, received: 30 });
         assert_eq!(timeline.take_traffic(), Traffic::default());
         // an answer before the whole request, such as a refusal
-        timeline.start(100);
+        let started = timeline.start();
+        timeline.body(100);
         timeline.wrote(10);
         timeline.answered();
-        let parts = timeline.parts(Instant::now());
-        assert_eq!(parts.send + parts.wait + parts.receive, parts.latency);
+        let done = Instant::now();
+        let split = timeline.split(done).unwrap();
+        assert_eq!(split.send + split.wait + split.receive, (done - started).as_nanos() as u64);
+        assert_eq!(Timeline::new(false).split(done), None);
     }
 }

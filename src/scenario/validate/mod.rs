@@ -1,27 +1,24 @@
-//! From what serde read to a [`Scenario`]: limits, defaults, and what must agree with what.
+//! From what serde read to a [`Scenario`]: limits, defaults, and what must agree with what. Here the model and its
+//! tensors; the matrix and the load have files of their own.
+
+mod load;
+mod matrix;
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeTable;
 
 use super::error::{Document, ScenarioError, nearest};
-use super::{
-    Artifact, Exclude, Input, Load, Matrix, Model, Protocol, Scenario, Server, Structure, schema, syntax, wire,
-};
+use super::{Artifact, Input, Matrix, Model, Scenario, Server, Structure, schema, syntax, wire};
 use crate::tensor::{Datatype, Source, element_count};
 
 type Checked<T> = Result<T, ScenarioError>;
 
-pub(super) const BATCH_SIZES: RangeInclusive<i64> = 1..=65_536;
-pub(super) const PROCESSES: RangeInclusive<i64> = 1..=256;
-pub(super) const ITERATIONS: RangeInclusive<i64> = 1..=1_000_000_000;
-pub(super) const WARMUP: RangeInclusive<i64> = 0..=1_000_000;
-const CONCURRENCY: RangeInclusive<i64> = 1..=1024;
-const BLOCKS: RangeInclusive<i64> = 1..=1000;
-const TIMEOUT_S: RangeInclusive<f64> = 0.001..=86_400.0;
+pub(super) use load::{DURATION_S, ITERATIONS, WARMUP};
+pub(super) use matrix::{BATCH_SIZES, CONCURRENCY, PROCESSES, RATE};
+
 const SEED: RangeInclusive<i64> = 0..=i64::MAX;
 const DIMENSION: RangeInclusive<i64> = 1..=i64::MAX;
 
@@ -35,7 +32,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let model = model(document, &wire.model)?;
     let inputs = inputs(document, &wire.input)?;
     let outputs = outputs(document, &wire.output)?;
-    let matrix = matrix(document, &wire.matrix)?;
+    let matrix = matrix::matrix(document, &wire.matrix, &wire.load)?;
     if !model.batching {
         let axis = wire.matrix.get_ref().batch_sizes.as_ref();
         if let Some(size) = axis.and_then(|axis| axis.get_ref().iter().find(|size| *size.get_ref() != 1)) {
@@ -54,7 +51,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
             http: address(document, wire.server.http.as_ref(), "localhost:8000")?,
             grpc: address(document, wire.server.grpc.as_ref(), "localhost:8001")?,
         },
-        load: load(document, &wire.load)?,
+        load: load::load(document, &wire.load)?,
         artifact: wire.artifact.as_ref().map(|spanned| artifact(document, spanned, &outputs)).transpose()?,
         file: document.file.clone(),
         text: document.text.to_owned(),
@@ -147,111 +144,6 @@ fn outputs(document: &Document<'_>, wire: &Spanned<Vec<wire::Output>>) -> Checke
     names.into_iter().map(|name| text(document, name)).collect()
 }
 
-fn matrix(document: &Document<'_>, wire: &Spanned<wire::Matrix>) -> Checked<Matrix> {
-    let axes = wire.get_ref();
-    let mut matrix = Matrix {
-        protocols: protocols(document, axes.protocols.as_ref(), &Protocol::ALL.map(|(_, protocol)| protocol))?,
-        batch_sizes: numbers(document, axes.batch_sizes.as_ref(), BATCH_SIZES, &[1])?,
-        processes: numbers(document, axes.processes.as_ref(), PROCESSES, &[1])?,
-        concurrency: numbers(document, axes.concurrency.as_ref(), CONCURRENCY, &[1])?,
-        exclude: Vec::new(),
-    };
-    for spanned in &axes.exclude {
-        let wire = spanned.get_ref();
-        let exclude = Exclude {
-            protocols: excluded(document, &wire.protocols, &matrix.protocols, |axis| protocols(document, axis, &[]))?,
-            batch_sizes: excluded(document, &wire.batch_sizes, &matrix.batch_sizes, |axis| {
-                numbers(document, axis, BATCH_SIZES, &[])
-            })?,
-            processes: excluded(document, &wire.processes, &matrix.processes, |axis| {
-                numbers(document, axis, PROCESSES, &[])
-            })?,
-            concurrency: excluded(document, &wire.concurrency, &matrix.concurrency, |axis| {
-                numbers(document, axis, CONCURRENCY, &[])
-            })?,
-        };
-        matrix.exclude.push(exclude);
-        if matrix.points().is_empty() {
-            let help = "leave some of the matrix to measure; an empty exclude leaves nothing";
-            return Err(document.error(
-                spanned.span(),
-                "excludes every case that is left, expected some to measure",
-                help,
-            ));
-        }
-    }
-    Ok(matrix)
-}
-
-/// One axis of an `exclude`: its values have to be on the matrix's axis, or they would exclude nothing.
-fn excluded<W, T: PartialEq + ToString>(
-    document: &Document<'_>,
-    wire: &Option<wire::Axis<W>>,
-    axis: &[T],
-    read: impl Fn(Option<&wire::Axis<W>>) -> Checked<Vec<T>>,
-) -> Checked<Vec<T>> {
-    let values = read(wire.as_ref())?;
-    if let (Some(spanned), Some(stray)) = (wire, values.iter().position(|value| !axis.contains(value))) {
-        let help = "name values that the [matrix] has on that axis, or remove this one";
-        let list: Vec<String> = axis.iter().map(T::to_string).collect();
-        let expected = format!("a value of the matrix: {}", list.join(", "));
-        return Err(document.unexpected(&spanned.get_ref()[stray], &expected, help));
-    }
-    Ok(values)
-}
-
-fn protocols(
-    document: &Document<'_>,
-    axis: Option<&wire::Axis<String>>,
-    default: &[Protocol],
-) -> Checked<Vec<Protocol>> {
-    let read = |value: &Spanned<String>| {
-        let known = Protocol::ALL.iter().find(|(name, _)| name == value.get_ref());
-        known.map(|(_, protocol)| *protocol).ok_or_else(|| {
-            let help = meant(value.get_ref(), &Protocol::ALL.map(|(name, _)| name), "these two protocols are spoken");
-            document.unexpected(value, "\"http\" or \"grpc\"", help)
-        })
-    };
-    axis_values(document, axis, default, read)
-}
-
-fn numbers(
-    document: &Document<'_>,
-    axis: Option<&wire::Axis<i64>>,
-    range: RangeInclusive<i64>,
-    default: &[u32],
-) -> Checked<Vec<u32>> {
-    let read = |value: &Spanned<i64>| {
-        whole(document, value, range.clone(), "change it, or leave the value out").map(|number| number as u32)
-    };
-    axis_values(document, axis, default, read)
-}
-
-fn axis_values<W, T: Clone + PartialEq>(
-    document: &Document<'_>,
-    axis: Option<&wire::Axis<W>>,
-    default: &[T],
-    read: impl Fn(&Spanned<W>) -> Checked<T>,
-) -> Checked<Vec<T>> {
-    let Some(axis) = axis else { return Ok(default.to_vec()) };
-    if axis.get_ref().is_empty() {
-        return Err(document.unexpected(
-            axis,
-            "at least one value",
-            "fill the list, or leave the key out for its default",
-        ));
-    }
-    let mut values = Vec::new();
-    for spanned in axis.get_ref() {
-        let value = read(spanned)?;
-        if values.contains(&value) {
-            return Err(document.unexpected(spanned, "each value once", "remove the repetition"));
-        }
-        values.push(value);
-    }
-    Ok(values)
-}
-
 /// The largest request must fit what a request can hold.
 fn request_fits(
     document: &Document<'_>,
@@ -272,38 +164,6 @@ fn request_fits(
         }
     }
     Ok(())
-}
-
-fn load(document: &Document<'_>, wire: &wire::Load) -> Checked<Load> {
-    let number = |value: &Option<Spanned<i64>>, range: RangeInclusive<i64>, default: i64, help: &str| {
-        value.as_ref().map_or(Ok(default), |value| whole(document, value, range, help)).map(i64::unsigned_abs)
-    };
-    let timeout_s = match &wire.timeout_s {
-        Some(value) if !TIMEOUT_S.contains(value.get_ref()) => {
-            let help = "give the seconds that one request may take, such as 30";
-            return Err(document.unexpected(value, "a number from 0.001 to 86400", help));
-        }
-        value => value.as_ref().map_or(30.0, |value| *value.get_ref()),
-    };
-    Ok(Load {
-        iterations: number(
-            &wire.iterations,
-            ITERATIONS,
-            1000,
-            "give the requests of one process in one case, such as 1000",
-        )?,
-        warmup: number(
-            &wire.warmup,
-            WARMUP,
-            10,
-            "give the requests before anything is measured, such as 10, or 0 for none",
-        )?,
-        blocks: number(&wire.blocks, BLOCKS, 10, "give the blocks over which the iterations are spread, such as 10")?
-            as u32,
-        timeout: Duration::from_secs_f64(timeout_s),
-        seed: number(&wire.seed, SEED, 1, "any whole number from 0 is a seed, such as 7")?,
-        cap: None,
-    })
 }
 
 fn artifact(document: &Document<'_>, wire: &Spanned<wire::Artifact>, served: &[String]) -> Checked<Artifact> {
@@ -363,6 +223,14 @@ fn whole(document: &Document<'_>, value: &Spanned<i64>, range: RangeInclusive<i6
         format!("a whole number from {} to {}", range.start(), range.end())
     };
     Err(document.unexpected(value, &expected, help))
+}
+
+/// `whole` for numbers with a fraction.
+fn number(document: &Document<'_>, value: &Spanned<f64>, range: &RangeInclusive<f64>, help: &str) -> Checked<f64> {
+    if range.contains(value.get_ref()) {
+        return Ok(*value.get_ref());
+    }
+    Err(document.unexpected(value, &format!("a number from {} to {}", range.start(), range.end()), help))
 }
 
 /// A name or title: one line, not empty.

@@ -1,0 +1,131 @@
+//! `--calibrate`: how many requests a second the client reaches in each case where a server answers at once. That server
+//! is the embedded one, on this machine, with a model that takes the same inputs and gives the same outputs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use tokio::sync::watch;
+
+use super::embedded_server::EmbeddedServer;
+use super::measure;
+use crate::plan::{Case, Plan};
+use crate::protocol::control::TensorMetadata;
+use crate::record::rate;
+use crate::report::terminal;
+use crate::scenario::Scenario;
+use crate::tensor::Datatype;
+use crate::worker::message::Block;
+use crate::worker::pool::{Pool, PoolError};
+
+/// Name of the model that answers at once.
+const NULL: &str = "null";
+/// How long each case is measured.
+const LENGTH: Duration = Duration::from_secs(1);
+
+/// What the client reaches in each case, in requests a second; nothing without `--calibrate`.
+#[derive(Default)]
+pub struct Ceilings(Vec<(Case, f64)>);
+
+impl Ceilings {
+    /// The ceiling of a case. An open loop has that of the closed one with as many requests in flight.
+    pub fn of(&self, case: &Case) -> Option<f64> {
+        let closed = Case { rate: None, ..*case };
+        self.0.iter().find(|(known, _)| *known == closed).map(|(_, ceiling)| *ceiling)
+    }
+}
+
+/// Measures the ceilings of a plan's cases and prints them. `None` when the user stopped it.
+///
+/// # Errors
+/// The server cannot be started, or a case cannot be measured against it.
+pub async fn calibrate(
+    scenario: &Scenario,
+    plan: &Plan,
+    outputs: &[TensorMetadata],
+    stop: &watch::Receiver<bool>,
+) -> Result<Option<Ceilings>> {
+    let repository = tempfile::tempdir().context("cannot make a folder for the null model")?;
+    write_null(scenario, outputs, repository.path())?;
+    let server = EmbeddedServer::start(repository.path(), &[NULL.to_owned()]).await?;
+    let mut null = scenario.clone();
+    server.serves(&mut null);
+    NULL.clone_into(&mut null.model.name);
+    null.model.version = None;
+    let measured = ceilings(&null, plan, outputs, stop).await;
+    server.stop().await;
+    measured
+}
+
+async fn ceilings(
+    null: &Scenario,
+    plan: &Plan,
+    outputs: &[TensorMetadata],
+    stop: &watch::Receiver<bool>,
+) -> Result<Option<Ceilings>> {
+    let mut ceilings = Ceilings::default();
+    for case in plan.cases().map(|case| Case { rate: None, ..*case }) {
+        if ceilings.of(&case).is_some() {
+            continue;
+        }
+        match ceiling(null, outputs, &case, stop).await {
+            Ok(ceiling) => {
+                terminal::ceiling(null, &case, ceiling);
+                ceilings.0.push((case, ceiling));
+            }
+            Err(PoolError::Interrupted) => return Ok(None),
+            Err(PoolError::Failed(fault)) => return Err(anyhow!("the client's ceiling cannot be measured: {fault}")),
+        }
+    }
+    Ok(Some(ceilings))
+}
+
+async fn ceiling(
+    null: &Scenario,
+    outputs: &[TensorMetadata],
+    case: &Case,
+    stop: &watch::Receiver<bool>,
+) -> Result<f64, PoolError> {
+    let order = measure::order(null, outputs, case);
+    let mut pool = Pool::start(&order, case.processes, stop).await?;
+    let duration_ns = Some(LENGTH.as_nanos() as u64);
+    let block = Block { iterations: 1, duration_ns, cap_ns: None, arrivals: None, start_unix_ns: 0 };
+    let outcome = pool.block(block, stop, &mut |_| {}).await?;
+    pool.stop().await;
+    let window_ns = outcome.last_unix_ns.saturating_sub(outcome.first_unix_ns);
+    match (rate(&outcome.recorder, window_ns), outcome.example) {
+        (Some(rate), None) => Ok(rate),
+        (_, example) => Err(anyhow!("{}", example.map_or("no answer".to_owned(), |fault| fault.message)).into()),
+    }
+}
+
+/// Writes the model: the scenario's inputs, the real model's outputs, where a dimension of any size is 1.
+fn write_null(scenario: &Scenario, outputs: &[TensorMetadata], repository: &Path) -> Result<()> {
+    let batched = scenario.model.batching;
+    let mut text = format!("name: \"{NULL}\"\nbackend: \"loopback\"\n");
+    if batched {
+        let batch = scenario.matrix.batch_sizes.iter().max().unwrap_or(&1);
+        text.push_str(&format!("max_batch_size: {batch}\n"));
+    }
+    for input in &scenario.inputs {
+        let dims: Vec<i64> = input.shape.iter().map(|size| *size as i64).collect();
+        text.push_str(&tensor("input", &input.name, input.datatype.name(), &dims)?);
+    }
+    for output in outputs {
+        let dims: Vec<i64> = output.shape.iter().skip(batched.into()).map(|size| (*size).max(1)).collect();
+        text.push_str(&tensor("output", &output.name, &output.datatype, &dims)?);
+    }
+    let folder = repository.join(NULL);
+    std::fs::create_dir_all(folder.join("1"))?;
+    std::fs::write(folder.join("config.pbtxt"), text).context("cannot write the null model")
+}
+
+fn tensor(field: &str, name: &str, datatype: &str, dims: &[i64]) -> Result<String> {
+    let data_type = match datatype == Datatype::Bytes.name() {
+        true => "STRING",
+        false => datatype,
+    };
+    // text of protobuf is quoted as JSON is
+    let name = serde_json::to_string(name)?;
+    Ok(format!("{field} {{ name: {name} data_type: TYPE_{data_type} dims: {dims:?} }}\n"))
+}

@@ -1,0 +1,141 @@
+//! The axes of the run matrix, and what is left out of it.
+
+use std::ops::RangeInclusive;
+
+use toml::Spanned;
+
+use super::super::error::Document;
+use super::super::{Exclude, Matrix, Protocol, wire};
+use super::{Checked, meant, number, whole};
+
+pub(in super::super) const BATCH_SIZES: RangeInclusive<i64> = 1..=65_536;
+pub(in super::super) const PROCESSES: RangeInclusive<i64> = 1..=256;
+/// Also of connections: none can be idle for good.
+pub(in super::super) const CONCURRENCY: RangeInclusive<i64> = 1..=1024;
+pub(in super::super) const RATE: RangeInclusive<f64> = 0.001..=1_000_000.0;
+/// Requests in flight in a process where the scenario does not say.
+const IN_FLIGHT_CLOSED: u32 = 1;
+/// The same as a bound: enough for a server that stands still for a while, few enough not to drown one.
+const IN_FLIGHT_OPEN: u32 = 64;
+
+/// `load` has the rates, which are an axis too.
+pub(super) fn matrix(document: &Document<'_>, wire: &Spanned<wire::Matrix>, load: &wire::Load) -> Checked<Matrix> {
+    let axes = wire.get_ref();
+    let rates = rates(document, load.rate.as_ref())?;
+    let in_flight = if rates.is_empty() { IN_FLIGHT_CLOSED } else { IN_FLIGHT_OPEN };
+    let mut matrix = Matrix {
+        protocols: protocols(document, axes.protocols.as_ref(), &Protocol::ALL.map(|(_, protocol)| protocol))?,
+        batch_sizes: numbers(document, axes.batch_sizes.as_ref(), BATCH_SIZES, &[1])?,
+        processes: numbers(document, axes.processes.as_ref(), PROCESSES, &[1])?,
+        concurrency: numbers(document, axes.concurrency.as_ref(), CONCURRENCY, &[in_flight])?,
+        connections: numbers(document, axes.connections.as_ref(), CONCURRENCY, &[])?,
+        rates,
+        exclude: Vec::new(),
+    };
+    for spanned in &axes.exclude {
+        let wire = spanned.get_ref();
+        let exclude = Exclude {
+            protocols: excluded(document, &wire.protocols, &matrix.protocols, |axis| protocols(document, axis, &[]))?,
+            batch_sizes: excluded(document, &wire.batch_sizes, &matrix.batch_sizes, |axis| {
+                numbers(document, axis, BATCH_SIZES, &[])
+            })?,
+            processes: excluded(document, &wire.processes, &matrix.processes, |axis| {
+                numbers(document, axis, PROCESSES, &[])
+            })?,
+            concurrency: excluded(document, &wire.concurrency, &matrix.concurrency, |axis| {
+                numbers(document, axis, CONCURRENCY, &[])
+            })?,
+            connections: excluded(document, &wire.connections, &matrix.connections, |axis| {
+                numbers(document, axis, CONCURRENCY, &[])
+            })?,
+            rates: excluded(document, &wire.rate, &matrix.rates, |axis| self::rates(document, axis))?,
+        };
+        matrix.exclude.push(exclude);
+        if matrix.points().is_empty() {
+            let help = "leave some of the matrix to measure; an empty exclude leaves nothing";
+            return Err(document.error(
+                spanned.span(),
+                "excludes every case that is left, expected some to measure",
+                help,
+            ));
+        }
+    }
+    match (matrix.impossible(), &axes.connections) {
+        (Some((problem, help)), Some(connections)) => Err(document.error(connections.span(), problem, help)),
+        _ => Ok(matrix),
+    }
+}
+
+/// One axis of an `exclude`: its values have to be on the matrix's axis, or they would exclude nothing.
+fn excluded<W, T: PartialEq + ToString>(
+    document: &Document<'_>,
+    wire: &Option<wire::Axis<W>>,
+    axis: &[T],
+    read: impl Fn(Option<&wire::Axis<W>>) -> Checked<Vec<T>>,
+) -> Checked<Vec<T>> {
+    let values = read(wire.as_ref())?;
+    if let (Some(spanned), Some(stray)) = (wire, values.iter().position(|value| !axis.contains(value))) {
+        let help = "name values that the [matrix] has on that axis, or remove this one";
+        let list: Vec<String> = axis.iter().map(T::to_string).collect();
+        let expected = format!("a value of the matrix: {}", list.join(", "));
+        return Err(document.unexpected(&spanned.get_ref()[stray], &expected, help));
+    }
+    Ok(values)
+}
+
+fn protocols(
+    document: &Document<'_>,
+    axis: Option<&wire::Axis<String>>,
+    default: &[Protocol],
+) -> Checked<Vec<Protocol>> {
+    let read = |value: &Spanned<String>| {
+        let known = Protocol::ALL.iter().find(|(name, _)| name == value.get_ref());
+        known.map(|(_, protocol)| *protocol).ok_or_else(|| {
+            let help = meant(value.get_ref(), &Protocol::ALL.map(|(name, _)| name), "these two protocols are spoken");
+            document.unexpected(value, "\"http\" or \"grpc\"", help)
+        })
+    };
+    axis_values(document, axis, default, read)
+}
+
+fn numbers(
+    document: &Document<'_>,
+    axis: Option<&wire::Axis<i64>>,
+    range: RangeInclusive<i64>,
+    default: &[u32],
+) -> Checked<Vec<u32>> {
+    let read = |value: &Spanned<i64>| {
+        whole(document, value, range.clone(), "change it, or leave the value out").map(|number| number as u32)
+    };
+    axis_values(document, axis, default, read)
+}
+
+fn rates(document: &Document<'_>, axis: Option<&wire::Axis<f64>>) -> Checked<Vec<f64>> {
+    let help = "give requests per second, over all processes together, such as 50";
+    axis_values(document, axis, &[], |value| number(document, value, &RATE, help))
+}
+
+fn axis_values<W, T: Clone + PartialEq>(
+    document: &Document<'_>,
+    axis: Option<&wire::Axis<W>>,
+    default: &[T],
+    read: impl Fn(&Spanned<W>) -> Checked<T>,
+) -> Checked<Vec<T>> {
+    let Some(axis) = axis else { return Ok(default.to_vec()) };
+    if axis.get_ref().is_empty() {
+        return Err(document.unexpected(
+            axis,
+            "at least one value",
+            "fill the list, or leave the key out for its default",
+        ));
+    }
+    let mut values = Vec::new();
+    for spanned in axis.get_ref() {
+        let value = read(spanned)?;
+        if values.contains(&value) {
+            return Err(document.unexpected(spanned, "each value once", "remove the repetition"));
+        }
+        values.push(value);
+    }
+    Ok(values)
+}
