@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use runner::scenario::{Overrides, Protocol, Scenario, ScenarioError};
+use runner::scenario::{Arrival, Encode, Overrides, Protocol, Scenario, ScenarioError};
 use runner::tensor::{Datatype, Source};
 
 /// Compares an error with its golden file, or writes that. The working directory is the package's root.
@@ -200,11 +200,38 @@ fn line_ends_and_a_byte_order_mark_do_not_matter() {
 fn excluded_points_are_left_out() {
     let axes = "[matrix]\nbatch_sizes = [1, 4, 8]\nprocesses = [1, 3]\n\
                 exclude = [{batch_sizes = [8], processes = [3]}, {protocols = [\"http\"], batch_sizes = [4]}]";
-    let matrix = with("[matrix]", axes).unwrap().matrix;
-    assert!(matrix.excludes(Protocol::Grpc, 8, 3, 1) && matrix.excludes(Protocol::Http, 4, 1, 1));
-    assert!(!matrix.excludes(Protocol::Grpc, 8, 1, 1) && !matrix.excludes(Protocol::Grpc, 4, 3, 1));
+    let measured = |axes: &str| {
+        let points = with("[matrix]", axes).unwrap().matrix.points().into_iter();
+        points.flat_map(|point| {
+            point.protocols.into_iter().map(move |protocol| (protocol, point.batch_size, point.processes))
+        })
+    };
+    let left: Vec<_> = measured(axes).collect();
+    assert!(!left.contains(&(Protocol::Grpc, 8, 3)) && !left.contains(&(Protocol::Http, 4, 1)));
+    assert!(left.contains(&(Protocol::Grpc, 8, 1)) && left.contains(&(Protocol::Grpc, 4, 3)));
     let tables = "[matrix]\nbatch_sizes = [1, 4]\n[[matrix.exclude]]\nbatch_sizes = [4]";
-    assert!(with("[matrix]", tables).unwrap().matrix.excludes(Protocol::Http, 4, 1, 1));
+    assert!(measured(tables).all(|(_, batch_size, _)| batch_size == 1));
+}
+
+#[test]
+fn loops_and_connections_have_their_defaults() {
+    let point = |scenario: &Scenario| scenario.matrix.points().remove(0);
+    let closed = parse(MINIMAL).unwrap();
+    assert_eq!((point(&closed).rate, point(&closed).concurrency, point(&closed).connections), (None, 1, 1));
+    assert_eq!((closed.load.iterations, closed.load.duration), (1000, None));
+    let open = with("[matrix]", "[load]\nrate = [50, 0.5]\n[matrix]\nexclude = [{rate = [50]}]").unwrap();
+    assert_eq!((point(&open).rate, point(&open).concurrency, point(&open).connections), (Some(0.5), 64, 64));
+    assert_eq!((open.load.arrival, open.load.encode), (Arrival::Constant, Encode::Once));
+    let timed = with("[matrix]", "[load]\nduration_s = 2\nmax_seconds_per_case = 2.5\n[matrix]").unwrap();
+    assert_eq!((timed.load.iterations, timed.load.duration), (0, Some(Duration::from_secs(2))));
+    let both = with("[matrix]", "[load]\nduration_s = 2\niterations = 5\n[matrix]").unwrap();
+    assert_eq!((both.load.iterations, both.load.duration), (5, Some(Duration::from_secs(2))));
+    // streams of one connection, for the protocol that has them
+    let axes =
+        "[matrix]\nconcurrency = [8]\nconnections = [2, 8]\nexclude = [{protocols = [\"http\"], connections = [2]}]";
+    let points = with("[matrix]", axes).unwrap().matrix.points();
+    let shown: Vec<_> = points.iter().map(|point| (point.connections, &point.protocols[..])).collect();
+    assert_eq!(shown, [(2, &[Protocol::Grpc][..]), (8, &[Protocol::Http, Protocol::Grpc][..])]);
 }
 
 #[test]
@@ -245,6 +272,11 @@ fn wrong_options_name_option_value_and_remedy() {
         (Overrides { batch_sizes: vec![1, 4, 1], ..none() }, ["--batch-sizes: 1", "remove the repetition"]),
         (Overrides { processes: vec![257], ..none() }, ["--processes 257", "from 1 to 256"]),
         (Overrides { protocols: vec![Protocol::Http; 2], ..none() }, ["--protocols: http", "remove the repetition"]),
+        (Overrides { concurrency: vec![1025], ..none() }, ["--concurrency 1025", "from 1 to 1024"]),
+        (Overrides { connections: vec![2], ..none() }, ["2 connections for 1 requests", "raise concurrency"]),
+        (Overrides { rates: vec![50.0], ..none() }, ["--rate", "--concurrency 64"]),
+        (Overrides { rates: vec![0.0], concurrency: vec![8], ..none() }, ["--rate 0", "from 0.001 to 1000000"]),
+        (Overrides { duration_s: Some(f64::NAN), ..none() }, ["--duration NaN", "from 0.01 to 604800"]),
         (Overrides { server: text("gpu-box:8000"), ..none() }, ["--server gpu-box:8000", "without scheme, port"]),
         (Overrides { server: text("http://gpu-box"), ..none() }, ["--server http://gpu-box", "such as gpu-box"]),
         (Overrides { server: text("user:secret@gpu-box"), ..none() }, ["--server ***@gpu-box", "such as gpu-box"]),

@@ -243,7 +243,7 @@ fn flag_notes(out: &mut String, record: &Record) {
 }
 
 /// `gRPC batch 4, 3 processes`.
-fn case_words(record: &Record) -> String {
+pub fn case_words(record: &Record) -> String {
     let protocol = protocol_name(record.protocol);
     let words = format!("{protocol} batch {}, {}", record.batch_size, processes_words(record.processes));
     if load_of(record) == (None, 1, Some(1)) || load_of(record) == (None, 1, None) {

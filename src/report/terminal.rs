@@ -151,13 +151,7 @@ impl Progress {
 
     /// Tells how a case ended.
     pub fn case_done(&mut self, record: &Record) {
-        let place = format!(
-            "{}: batch {}, {}, {}",
-            record.scenario,
-            record.batch_size,
-            markdown::processes_words(record.processes),
-            markdown::protocol_name(record.protocol)
-        );
+        let place = format!("{}: {}", record.scenario, markdown::case_words(record));
         let numbers = match (record.mean_ms, record.p95_ms, record.inferences_per_s) {
             (Some(mean), Some(p95), Some(rate)) => format!(
                 "mean {} ms, p95 {} ms, {rate:.1} inferences/s, {} requests",

@@ -276,13 +276,19 @@ impl Walk<'_> {
     }
 }
 
-/// The table that has the key, when one has.
+/// The table that has the key, when one has; those that are nearest to the top come first.
 fn elsewhere(name: &str, keys: &[Key], path: &str) -> Option<String> {
-    keys.iter().find_map(|key| match key.kind {
-        _ if key.name == name => Some(path.to_owned()),
-        Kind::Table(inner) | Kind::Tables(inner) => elsewhere(name, inner, &dotted(path, key.name)),
+    if keys.iter().any(|key| key.name == name) {
+        return Some(path.to_owned());
+    }
+    let inner = |key: &Key| match key.kind {
+        Kind::Table(inner) | Kind::Tables(inner) => Some((inner, dotted(path, key.name))),
         _ => None,
-    })
+    };
+    let direct = keys.iter().filter_map(inner).find(|(inner, _)| inner.iter().any(|key| key.name == name));
+    direct
+        .map(|(_, path)| path)
+        .or_else(|| keys.iter().filter_map(inner).find_map(|(inner, path)| elsewhere(name, inner, &path)))
 }
 
 fn expected(kind: Kind, name: &str) -> String {

