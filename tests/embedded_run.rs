@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use runner::record::{Manifest, RECORDS, Record, State, Status, read, read_manifest};
+use runner::scenario::Encode;
 
 const CONFIG: &str = r#"
     backend: "loopback"
@@ -184,5 +185,93 @@ fn the_server_ends_with_the_run_however_that_ends() {
         let status = child.wait().unwrap();
         assert_eq!(status.code(), (signal == "-INT").then_some(130), "{signal}");
         assert!(is_gone(&manifest.http) && is_gone(&manifest.grpc), "{signal}: the server is still there");
+    }
+}
+
+/// The rows of a run of one process and batch size 1 with this `[load]`, and with more of the matrix; and what it printed.
+fn rows(parameters: &str, matrix: &str, load: &str, options: &[&str]) -> (Vec<Record>, String) {
+    let scenario = SCENARIO.replace("batch_sizes = [1, 4]\n    processes = [1, 2]", matrix);
+    let scenario = scenario.replace("iterations = 50", load);
+    let case = Case::new(parameters, &scenario);
+    let output = case.command(options).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let run = case.newest().unwrap();
+    let counts = read_manifest(&run).unwrap().counts.unwrap();
+    assert!(counts.agrees(), "{counts:?}");
+    (read(&run.join(RECORDS)).unwrap(), text(&output))
+}
+
+#[test]
+fn an_open_loop_tells_response_and_service_time() {
+    let slow = "parameters { key: \"service_time\" value { string_value: \"constant 1ms\" } }";
+    let load = "iterations = 40\nrate = [200, 400]\narrival = \"poisson\"\nblocks = 2";
+    let (records, printed) = rows(slow, "processes = [2]", load, &[]);
+    assert_eq!(records.len(), 4);
+    for record in &records {
+        assert_eq!((record.requests, record.requests_planned), (80, Some(80)), "{record:?}");
+        assert_eq!((record.concurrency, record.connections), (64, Some(64)), "{record:?}");
+        assert!(record.rate.is_some() && record.held_back.is_some() && record.lateness_max_ms.is_some(), "{record:?}");
+        assert!(record.service_mean_ms <= record.mean_ms && record.service_mean_ms >= Some(1.0), "{record:?}");
+    }
+    assert!(printed.contains("200 requests/s, at most 64 in flight in each process:"), "{printed}");
+    assert!(printed.contains("| Response Mean (ms) |") && printed.contains("Poisson arrivals"), "{printed}");
+}
+
+#[test]
+fn what_exceeds_the_bound_waits_and_its_waiting_counts() {
+    let slow = "parameters { key: \"service_time\" value { string_value: \"constant 5ms\" } }";
+    let (records, printed) = rows(slow, "concurrency = [1]", "iterations = 30\nrate = [10000]\nblocks = 1", &[]);
+    for record in &records {
+        assert_eq!(record.requests, 30, "{record:?}");
+        assert!(record.held_back > Some(20), "{record:?}");
+        // the last one waits for all before it
+        assert!(record.max_ms > Some(100.0) && record.lateness_max_ms > Some(100.0), "{record:?}");
+        assert!(printed.contains("requests were sent late because 1 were in flight"), "{printed}");
+    }
+}
+
+#[test]
+fn requests_may_share_connections_as_streams() {
+    let (records, printed) =
+        rows("", "protocols = [\"grpc\"]\nconcurrency = [8]\nconnections = [2]", "iterations = 200", &[]);
+    let [record] = &records[..] else { panic!("{records:?}") };
+    assert_eq!((record.requests, record.connections, record.send_mean_ms), (200, Some(2), None), "{record:?}");
+    assert!(record.bytes_sent > 0 && printed.contains("8 in flight over 2 connections"), "{printed}");
+}
+
+#[test]
+fn requests_may_be_encoded_one_by_one() {
+    let (records, printed) = rows("", "", "iterations = 50\nencode = \"each-request\"", &[]);
+    assert!(records.iter().all(|record| record.encode == Encode::EachRequest && record.requests == 50), "{records:?}");
+    assert!(printed.contains("encoded one by one"), "{printed}");
+}
+
+#[test]
+fn time_ends_a_case_when_it_is_asked_to() {
+    let (records, _) = rows("", "", "duration_s = 0.3\nblocks = 3", &[]);
+    for record in &records {
+        assert!(record.requests > 0 && record.requests_planned.is_none() && record.flags.is_empty(), "{record:?}");
+    }
+    let slow = "parameters { key: \"service_time\" value { string_value: \"constant 10ms\" } }";
+    for load in [
+        "iterations = 100000\nmax_seconds_per_case = 0.3\nblocks = 3",
+        "iterations = 100000\nrate = [50]\nmax_seconds_per_case = 0.3\nblocks = 3",
+    ] {
+        let (records, printed) = rows(slow, "", load, &[]);
+        for record in &records {
+            assert_eq!((record.status, record.flags.as_str()), (Status::Ok, "capped"), "{record:?}");
+            assert!(record.requests > 0 && record.requests < 100, "{record:?}");
+        }
+        assert!(printed.contains("ended by its longest time"), "{printed}");
+    }
+}
+
+#[test]
+fn the_client_s_ceiling_is_measured_with_the_same_requests() {
+    let slow = "parameters { key: \"service_time\" value { string_value: \"constant 50ms\" } }";
+    let (records, printed) = rows(slow, "batch_sizes = [1, 4]", "iterations = 4", &["--calibrate"]);
+    assert_eq!(printed.matches("client ceiling ").count(), 4, "{printed}");
+    for record in &records {
+        assert!(record.client_ceiling_per_s > record.requests_per_s && record.flags.is_empty(), "{record:?}");
     }
 }

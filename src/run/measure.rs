@@ -239,12 +239,9 @@ impl Running {
         let used = (self.usage.cpu_ns() > 0).then_some(self.usage);
         let requests_per_s = rate(&self.recorder, self.window_ns);
         let ceiling = context.ceilings.of(&self.case);
-        let at_ceiling = requests_per_s.zip(ceiling).is_some_and(|(rate, ceiling)| rate > CEILING_SHARE * ceiling);
-        let raised = [(at_ceiling, flags::CLIENT_CEILING), (self.capped, flags::CAPPED)];
-        let raised: Vec<&str> = raised.into_iter().filter_map(|(is, flag)| is.then_some(flag)).collect();
         Record {
             reason,
-            flags: raised.join(" "),
+            flags: raised(requests_per_s, ceiling, self.capped),
             requests_planned: planned(context.scenario, group, &self.case),
             requests: self.recorder.count(),
             errors: self.recorder.error_count(),
@@ -286,6 +283,13 @@ impl Running {
             ..empty_record(context, &self.case, status)
         }
     }
+}
+
+/// The column of flags.
+fn raised(requests_per_s: Option<f64>, ceiling: Option<f64>, capped: bool) -> String {
+    let at_ceiling = requests_per_s.zip(ceiling).is_some_and(|(rate, ceiling)| rate >= CEILING_SHARE * ceiling);
+    let flags = [(at_ceiling, flags::CLIENT_CEILING), (capped, flags::CAPPED)];
+    flags.into_iter().filter_map(|(raised, flag)| raised.then_some(flag)).collect::<Vec<_>>().join(" ")
 }
 
 /// The row of a case that was not begun.
@@ -403,4 +407,18 @@ fn planned(scenario: &Scenario, group: &Group, case: &Case) -> Option<u64> {
     };
     let requests: u64 = group.rounds.iter().map(of_round).sum();
     (requests > 0).then_some(requests * u64::from(case.processes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_within_a_fifth_of_the_ceiling_is_flagged() {
+        assert_eq!(raised(Some(80.0), Some(100.0), false), "client_ceiling");
+        assert_eq!(raised(Some(79.9), Some(100.0), false), "");
+        assert_eq!(raised(Some(120.0), Some(100.0), true), "client_ceiling capped");
+        assert_eq!(raised(None, Some(100.0), false), "");
+        assert_eq!(raised(Some(80.0), None, true), "capped");
+    }
 }
