@@ -1,0 +1,95 @@
+//! What the parts of a timed request cost the client by themselves: recording, encoding, pacing. `cargo bench` runs it.
+#![allow(missing_docs)]
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use divan::counter::BytesCount;
+use divan::{Bencher, black_box};
+use runner::protocol::grpc::Grpc;
+use runner::protocol::http::Http;
+use runner::protocol::{Driver, InputTensor, Request};
+use runner::recorder::{Parts, Recorder, Split};
+use runner::scenario::Arrival;
+use runner::tensor::Datatype;
+use runner::worker::message::Arrivals;
+use runner::worker::pace::{Pacer, Schedule};
+
+/// Bytes of ArcFace's input, SCRFD's, and SCRFD's at batch 8.
+const PAYLOADS: [usize; 3] = [150_528, 4_915_200, 39_321_600];
+
+fn main() {
+    divan::main();
+}
+
+fn parts(latency: u64) -> Parts {
+    let split = Split { send: latency / 4, wait: latency / 2, receive: latency / 4 };
+    Parts { latency, service: Some(latency), split: Some(split) }
+}
+
+fn recorded(count: u64) -> Recorder {
+    let mut recorder = Recorder::default();
+    (0..count).for_each(|index| recorder.record(parts(1_000_000 + index * 7919)));
+    recorder
+}
+
+/// One request of an open loop into its distributions.
+#[divan::bench]
+fn record_a_request(bencher: Bencher) {
+    let mut recorder = Recorder::default();
+    let mut latency = 1_000_000_u64;
+    bencher.bench_local(|| {
+        latency = latency % 100_000_000 + 7919;
+        recorder.record(black_box(parts(latency)));
+    });
+}
+
+/// What another process recorded is added.
+#[divan::bench]
+fn merge_recorders(bencher: Bencher) {
+    let other = recorded(10_000);
+    let mut sum = Recorder::default();
+    bencher.bench_local(|| sum.merge(black_box(&other)));
+}
+
+/// A recorder is made ready to be sent to the parent, once a block.
+#[divan::bench]
+fn recorder_to_wire(bencher: Bencher) {
+    let recorder = recorded(10_000);
+    bencher.bench_local(|| black_box(&recorder).to_wire().map(|_| ()));
+}
+
+fn request(bytes: usize) -> Request {
+    let shape = vec![1, (bytes / 4) as u64];
+    let data = Bytes::from(vec![1_u8; bytes]);
+    let input = InputTensor { name: "input.1".to_owned(), datatype: Datatype::Fp32, shape, bytes: data };
+    Request { model: "scrfd".to_owned(), version: None, inputs: vec![input], outputs: vec!["score_8".to_owned()] }
+}
+
+/// What `encode = "each-request"` adds to every request.
+#[divan::bench(types = [Http, Grpc], args = PAYLOADS)]
+fn encode<D: Driver>(bencher: Bencher, bytes: usize) {
+    let request = request(bytes);
+    bencher
+        .counter(BytesCount::new(bytes))
+        .bench_local(|| D::encode("localhost:8000", black_box(&request)).map(|_| ()));
+}
+
+/// The next instant of a schedule.
+#[divan::bench(args = ["constant", "poisson"])]
+fn draw_an_arrival(bencher: Bencher, name: &str) {
+    let (_, arrival) = *Arrival::ALL.iter().find(|(known, _)| *known == name).unwrap();
+    let arrivals = |block| Arrivals { rate: 2000.0, arrival, seed: 1, block, process: 0, processes: 1 };
+    // one block after the other, so that it does not end
+    let mut schedule = (0..).flat_map(|block| Schedule::new(arrivals(block), 100_000));
+    bencher.bench_local(|| schedule.next());
+}
+
+/// How long a wait of so many microseconds takes: what exceeds them is how late the pacer is.
+#[divan::bench(args = [50, 200, 500, 2000], sample_count = 200, sample_size = 1)]
+fn wait_for_an_instant(bencher: Bencher, us: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let mut pacer = Pacer::new();
+    bencher.bench_local(|| runtime.block_on(pacer.until(Instant::now() + Duration::from_micros(us))));
+}
