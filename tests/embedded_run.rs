@@ -256,6 +256,8 @@ fn time_ends_a_case_when_it_is_asked_to() {
     for load in [
         "iterations = 100000\nmax_seconds_per_case = 0.3\nblocks = 3",
         "iterations = 100000\nrate = [50]\nmax_seconds_per_case = 0.3\nblocks = 3",
+        // the second request would be due after an hour
+        "iterations = 2\nrate = [0.001]\nmax_seconds_per_case = 0.3\nblocks = 1",
     ] {
         let (records, printed) = rows(slow, "", load, &[]);
         for record in &records {

@@ -72,8 +72,11 @@ impl<D: Driver + 'static> Crew<D> {
     pub(super) async fn open(&mut self, share: &Rc<Share>, schedule: Schedule, begin: Instant) {
         let beat = self.beat(share, begin);
         let mut flying = JoinSet::new();
-        for ns in schedule {
-            let due = begin + Duration::from_nanos(ns);
+        for offset in schedule.map(Duration::from_nanos) {
+            if share.over_at(offset) {
+                break;
+            }
+            let due = begin + offset;
             self.pacer.until(due).await;
             while let Some(landed) = flying.try_join_next() {
                 self.slots.extend(landed);
