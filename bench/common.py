@@ -1,6 +1,9 @@
 """What the benchmarks share: requests and clients, the server's own counts, and how numbers and verdicts are written."""
 
+import contextlib
+import csv
 import ctypes
+import glob
 import json
 import os
 import re
@@ -247,3 +250,38 @@ def verdict(passed, words):
     """Prints a line that says whether a limit is kept, and gives that back."""
     print("%s: %s" % ("PASS" if passed else "FAIL", words))
     return passed
+
+
+@contextlib.contextmanager
+def embedded(runner, repository, *options):
+    """The embedded server, as a process that serves meanwhile: host:port of `http` and of `grpc`."""
+    command = [runner, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--until-input-ends", "--model-repository", repository]
+    server = subprocess.Popen(command + list(options), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        line = server.stdout.readline()
+        if not line:
+            sys.exit("the embedded server did not start: %s" % " ".join(server.args))
+        yield json.loads(line)
+    finally:
+        # it ends when its input does, and writes its log to the end before
+        server.stdin.close()
+        server.wait()
+        server.stdout.close()
+
+
+def run_scenario(runner, scenario, hosts, *options, watch=None):
+    """Rows of records.csv and the contents of run.json of one run. `watch` is called with the process until that ends."""
+    with tempfile.TemporaryDirectory() as results:
+        command = [runner, scenario, "--http", hosts["http"], "--grpc", hosts["grpc"], "--results", results] + list(options)
+        with open(os.path.join(results, "output"), "w+") as output:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+            if watch:
+                watch(process)
+            if process.wait() != 0:
+                output.seek(0)
+                sys.exit("%s failed with code %d:\n%s" % (" ".join(command), process.returncode, output.read()))
+        (run,) = glob.glob(os.path.join(results, "*", "*"))
+        with open(os.path.join(run, "records.csv"), newline="") as file:
+            rows = list(csv.DictReader(file))
+        with open(os.path.join(run, "run.json")) as file:
+            return rows, json.load(file)

@@ -1,0 +1,158 @@
+"""Peak memory of one worker process: by payload, protocol and requests in flight, and whether it grows with their number.
+
+Run it as bench/memory.
+
+The runner measures the embedded server's null model from one worker process. That process is watched until it ends: its
+VmHWM is the most memory that it ever had resident, program included and parent and server left out. Verdicts are on
+medians over the rounds.
+"""
+
+import argparse
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+
+from common import NAMES, ROOT, SHAPES, embedded, peak_memory, run_scenario, spread, verdict
+
+REQUESTS = {"0.15": 2000, "4.9": 400, "39.3": 200}
+CONCURRENCY = [1, 64]
+FEW, MANY = 1000, 1000000  # requests of the smallest payload
+BASE_MB, COPIES = 40, 2  # a worker may have so much, and so many payloads
+GROWTH = 0.05  # what more requests, and more in flight, may add
+MB = 1e6
+SCENARIO = """title = "Memory"
+[model]
+name = "null"
+[[input]]
+name = "input.1"
+datatype = "FP32"
+shape = %s
+data = {random = {seed = 1}}  # pages of zeros that were never written would not count
+[[output]]
+name = "nothing"
+[matrix]
+batch_sizes = [%d]
+concurrency = [%d]
+[load]
+iterations = %d
+warmup = 5
+"""
+
+
+def main():
+    options = arguments()
+    runs = [(protocol, size, concurrency, REQUESTS[size]) for protocol in options.protocols for size in options.sizes for concurrency in CONCURRENCY]
+    runs += [(protocol, "0.001", 1, count) for protocol in options.protocols for count in (FEW, options.many)]
+    samples = {run: [] for run in runs}
+    order = random.Random(options.seed)
+    for number in range(options.rounds):
+        for run in order.sample(runs, len(runs)):
+            peak = sample(*run, options)
+            samples[run].append(peak / MB)
+            protocol, size, concurrency, count = run
+            words = (number + 1, options.rounds, NAMES[protocol], size, concurrency, count, peak / MB)
+            print("round %d/%d  %s %5s MB, %2d in flight, %7d requests  %6.1f MB" % words, file=sys.stderr)
+    sys.exit(0 if report(samples, options) else 1)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        prog="bench/memory", description=__doc__.split("\n\n")[0], epilog="Exit code 1: a worker needs more than it may."
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="how often each takes its turn [%(default)s]")
+    parser.add_argument("--sizes", nargs="+", choices=list(REQUESTS), default=list(REQUESTS), help="of a request, in MB")
+    parser.add_argument("--many", type=int, default=MANY, help="requests that are held against %d [%%(default)s]" % FEW)
+    parser.add_argument("--protocols", nargs="+", choices=list(NAMES), default=list(NAMES))
+    parser.add_argument("--runner", default=os.path.join(ROOT, "target", "release", "runner"), help="[target/release/runner]")
+    parser.add_argument("--seed", type=int, default=1, help="of the order [%(default)s]")
+    options = parser.parse_args()
+    if options.rounds < 1 or options.many <= FEW:
+        parser.error("at least one round, and more than %d requests" % FEW)
+    if not os.path.exists(options.runner):
+        parser.error("there is no %s: cargo build --release makes it" % options.runner)
+    return options
+
+
+def sample(protocol, size, concurrency, count, options):
+    """The worker's peak memory in bytes."""
+    batch, *shape = SHAPES[size]
+    repository = os.path.join(ROOT, "tests", "model_repository")
+    watch = Watch()
+    with tempfile.TemporaryDirectory() as directory:
+        scenario = os.path.join(directory, "memory.toml")
+        with open(scenario, "w") as file:
+            file.write(SCENARIO % (shape, batch, concurrency, count))
+        # a server of its own: what it keeps of large requests is not the next one's
+        with embedded(options.runner, repository, "--model-config-name", "loopback", "--load-model", "null") as hosts:
+            (row,), _ = run_scenario(options.runner, scenario, hosts, "--protocols", protocol, watch=watch)
+    if row["status"] != "ok" or int(row["requests"]) != count or not watch.peak:
+        sys.exit("%s, %s MB: %s, %s requests of %d, peak %d" % (NAMES[protocol], size, row["status"], row["requests"], count, watch.peak))
+    return watch.peak
+
+
+class Watch:
+    """The largest peak of the worker of a run: looked at again and again, because none can be asked when it has ended."""
+
+    PERIOD = 0.01  # it ends some time after its last request, so nothing is missed between two looks
+
+    def __init__(self):
+        self.peak = 0
+
+    def __call__(self, process):
+        worker = None
+        while process.poll() is None:
+            worker = worker or worker_of(process.pid)
+            if worker:
+                try:
+                    self.peak = max(self.peak, peak_memory(worker))
+                except (OSError, SystemExit):
+                    worker = None  # it has ended
+            time.sleep(self.PERIOD)
+
+
+def worker_of(parent):
+    """The process of a runner that sends the requests, if it is there."""
+    with open("/proc/%d/task/%d/children" % (parent, parent)) as file:
+        children = file.read().split()
+    for child in children:
+        with open("/proc/%s/cmdline" % child, "rb") as file:
+            if file.read().rstrip(b"\0").endswith(b"worker"):
+                return child
+    return None
+
+
+def report(samples, options):
+    print("Peak memory of one worker (MB), median (smallest to largest) of %d\n" % options.rounds)
+    print("| Protocol | Request (MB) | In flight | Requests | Peak memory (MB) | May be (MB) |\n|---|---:|---:|---:|---|---:|")
+    verdicts = []
+    median = {run: statistics.median(values) for run, values in samples.items()}
+    for run, values in samples.items():
+        protocol, size, concurrency, count = run
+        limit = BASE_MB + COPIES * payload(size)
+        print("| %s | %s | %d | %d | %s | %.1f |" % (NAMES[protocol], size, concurrency, count, spread(values, "%.1f"), limit))
+        words = (NAMES[protocol], size, concurrency, spread(values, "%.1f"), BASE_MB, COPIES)
+        verdicts.append((median[run] <= limit, "%s, %s MB, %d in flight: %s MB, at most %d MB and %d payloads" % words))
+    for protocol in options.protocols:
+        pairs = [((protocol, size, 1, REQUESTS[size]), (protocol, size, CONCURRENCY[-1], REQUESTS[size])) for size in options.sizes]
+        pairs.append(((protocol, "0.001", 1, FEW), (protocol, "0.001", 1, options.many)))
+        for less, more in pairs:
+            growth = median[more] - median[less]
+            what = "%d in flight against 1" % more[2] if more[2] > less[2] else "%d requests against %d" % (more[3], less[3])
+            words = (NAMES[protocol], more[1], what, 100 * growth / median[less], 100 * GROWTH, growth)
+            verdicts.append((growth <= GROWTH * median[less], "%s, %s MB: %s: %+.1f %%, at most %g %% (%+.1f MB)" % words))
+    print()
+    return all([verdict(*words) for words in verdicts])
+
+
+def payload(size):
+    count = 4
+    for side in SHAPES[size]:
+        count *= side
+    return count / MB
+
+
+if __name__ == "__main__":
+    main()

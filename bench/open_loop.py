@@ -1,0 +1,381 @@
+"""Whether the runner's open loop is one: requests leave when they are due, and a server that stands still shows.
+
+Run it as bench/open_loop, which sets up what it needs. It has two parts; both ask the embedded server.
+
+Pacing: a model that answers at once is asked at a Poisson rate. What the runner reports (rate, lateness) is held against
+the server's request log, whose column `admitted_ns` tells when each request arrived.
+
+The distances between arrivals are held against the exponential distribution by Kolmogorov and Smirnov's test. Requests
+that are due within some 20 us of each other cannot be sent, nor read, at one instant, which a test of 60000 distances
+sees and rejects: so that test is printed, and judged are tests of 1000 distances each (every n-th, from each possible
+first one). They share no distance, so they are as good as independent, and of exponential distances 5 % are rejected:
+what fails is more rejections than binomial chance allows, and no single lucky sample decides.
+
+The stall: a model stands still for one second in every ten and is asked at a constant rate. What users of such a server
+wait is computed from its definition alone, and so is what the runner has to report. Beside it stand the service times of
+the same requests, a closed loop and perf_analyzer, which all see less.
+"""
+
+import argparse
+import csv
+import math
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from common import NAMES, ROOT, binary_body, embedded, post, run_scenario, spread, verdict
+
+PARTS = ["pacing", "stall"]
+
+RATE = 2000  # of the part `pacing`
+RATE_LIMIT = 0.005  # how far off a rate may be
+LATENESS_LIMIT_MS = 0.2  # of the 99th percentile
+SAME_LIMIT_US = 200  # between the arrivals of the same request in two runs, median
+SAMPLE = 1000  # distances in one test
+CRITICAL = 1.358  # of Kolmogorov and Smirnov's test at 5 %, times the root of the number of distances
+
+STALL_RATE = 100
+SERVICE_S, STALL_S, PERIOD_S = 0.001, 1.0, 10.0
+STALL_LIMIT = 0.05  # how far off the 99th percentile may be
+PERCENTILES = [90, 95, 99]
+
+CONFIG = """name: "%s"
+backend: "loopback"
+max_batch_size: 1
+input [ { name: "in" data_type: TYPE_FP32 dims: [256] } ]
+output [ { name: "out" data_type: TYPE_FP32 dims: [1] } ]
+"""
+PARAMETER = 'parameters { key: "%s" value: { string_value: "%s" } }\n'
+MODELS = {
+    "null": {},
+    "stall": {"service_time": "constant %gms" % (SERVICE_S * 1000), "stalls": "%gs every %gs" % (STALL_S, PERIOD_S)},
+}
+SCENARIO = """title = "Open loop: %(model)s"
+[model]
+name = "%(model)s"
+[[input]]
+name = "in"
+datatype = "FP32"
+shape = [256]
+[[output]]
+name = "out"
+[matrix]
+batch_sizes = [1]
+%(matrix)s
+[load]
+blocks = 1
+warmup = 50
+%(load)s
+"""
+SCENARIOS = {
+    "pacing": {"model": "null", "matrix": "", "load": 'rate = [%d]\narrival = "poisson"' % RATE},
+    "open": {"model": "stall", "matrix": "concurrency = [256]", "load": "rate = [%d]" % STALL_RATE},
+    "closed": {"model": "stall", "matrix": "concurrency = [1]", "load": ""},
+}
+
+
+def main():
+    options = arguments()
+    with tempfile.TemporaryDirectory() as directory:
+        write_files(directory)
+        passed = []
+        if "pacing" in options.parts:
+            passed += pacing(directory, options)
+        if "stall" in options.parts:
+            passed += stall(directory, options)
+    sys.exit(0 if all(passed) else 1)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        prog="bench/open_loop", description=__doc__.split("\n\n")[0], epilog="Exit code 1: requests are not sent when they are due, or waits are missing."
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each protocol takes its turn in `pacing` [%(default)s]")
+    parser.add_argument("--pacing-seconds", type=int, default=30, help="of one turn [%(default)s]")
+    parser.add_argument("--stall-seconds", type=int, default=60, help="of each client, a multiple of %g [%%(default)s]" % PERIOD_S)
+    parser.add_argument("--protocols", nargs="+", choices=list(NAMES), default=list(NAMES))
+    parser.add_argument("--no-peers", action="store_true", help="without perf_analyzer")
+    parser.add_argument("--runner", default=os.path.join(ROOT, "target", "release", "runner"), help="[target/release/runner]")
+    parser.add_argument("--seed", type=int, default=1, help="of the order of turns [%(default)s]")
+    options = parser.parse_args()
+    if options.rounds < 1 or options.pacing_seconds < 1 or options.stall_seconds < PERIOD_S or options.stall_seconds % PERIOD_S:
+        parser.error("at least one round of a second, and stalls for a multiple of %g seconds" % PERIOD_S)
+    if "pacing" in options.parts and options.pacing_seconds * RATE <= SAMPLE:
+        parser.error("a test needs more than %d requests" % SAMPLE)
+    if not os.path.exists(options.runner):
+        parser.error("there is no %s: cargo build --release makes it" % options.runner)
+    return options
+
+
+def write_files(directory):
+    for model, parameters in MODELS.items():
+        os.makedirs(os.path.join(directory, "models", model, "1"))
+        with open(os.path.join(directory, "models", model, "config.pbtxt"), "w") as file:
+            file.write(CONFIG % model + "".join(PARAMETER % parameter for parameter in parameters.items()))
+    for name, words in SCENARIOS.items():
+        with open(os.path.join(directory, name + ".toml"), "w") as file:
+            file.write(SCENARIO % words)
+
+
+def run(name, protocol, hosts, seconds, directory, options):
+    """The row of one case without errors, and run.json."""
+    scenario = os.path.join(directory, name + ".toml")
+    (row,), manifest = run_scenario(options.runner, scenario, hosts, "--protocols", protocol, "--duration", str(seconds))
+    if row["status"] != "ok" or int(row["errors"]):
+        sys.exit("%s over %s: %s, %s errors" % (name, protocol, row["status"], row["errors"]))
+    return row, manifest
+
+
+# --- pacing ---
+
+
+def pacing(directory, options):
+    runs = {protocol: [] for protocol in options.protocols}
+    order = random.Random(options.seed)
+    for number in range(options.rounds):
+        for protocol in order.sample(options.protocols, len(options.protocols)):
+            row, arrivals = paced(protocol, directory, options)
+            runs[protocol].append((row, arrivals))
+            words = (number + 1, options.rounds, NAMES[protocol], float(row["requests_per_s"]), float(row["lateness_p99_ms"]))
+            print("round %d/%d  %s  %.1f requests/s, lateness p99 %.3f ms" % words, file=sys.stderr)
+    return report_pacing(runs, options) + report_arrivals(runs, options)
+
+
+def paced(protocol, directory, options):
+    """The runner's row, and when the measured requests arrived at the server, in order and in microseconds."""
+    log = os.path.join(directory, "requests.csv")
+    with embedded(options.runner, os.path.join(directory, "models"), "--load-model", "null", "--request-log", log) as hosts:
+        row, manifest = run("pacing", protocol, hosts, options.pacing_seconds, directory, options)
+    counts = manifest["counts"]
+    with open(log, newline="") as file:
+        admitted = sorted(int(entry["admitted_ns"]) / 1e3 for entry in csv.DictReader(file))
+    expected = options.pacing_seconds * RATE
+    if not len(admitted) == counts["server"] == counts["prepared"] + expected:
+        sys.exit("%s: %d requests in the log and %d were due, but the runner counts %s" % (protocol, len(admitted), expected, counts))
+    # those to verify and warm up were answered before the first of the others was due
+    return row, admitted[counts["prepared"] :]
+
+
+def rate_of(arrivals):
+    """Arrivals a second."""
+    return (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]) * 1e6
+
+
+def report_pacing(runs, options):
+    print(
+        "Poisson arrivals, %d a second for %d s in one block, requests of 1 KB, %d runs, median (smallest to largest)"
+        % (RATE, options.pacing_seconds, options.rounds)
+    )
+    print("\n| Protocol | Rate, runner (1/s) | Rate, server's log (1/s) | Lateness p50 (ms) | p99 (ms) | max (ms) | Held back | Response p99 (ms) |")
+    print("|---|" + "---|" * 7)
+    columns = {}
+    for protocol, pairs in runs.items():
+        rows = [row for row, _ in pairs]
+        columns[protocol] = {name: [float(row[name]) for row in rows] for name in ("requests_per_s", "lateness_p99_ms")}
+        columns[protocol]["logged"] = [rate_of(arrivals) for _, arrivals in pairs]
+        cells = [NAMES[protocol], spread(columns[protocol]["requests_per_s"], "%.1f"), spread(columns[protocol]["logged"], "%.1f")]
+        cells += [spread([float(row["lateness_%s_ms" % name]) for row in rows], "%.3f") for name in ("p50", "p99", "max")]
+        cells += [spread([int(row["held_back"]) for row in rows], "%d"), spread([float(row["p99_ms"]) for row in rows], "%.3f")]
+        print("| " + " | ".join(cells) + " |")
+    print()
+    passed = []
+    for protocol, values in columns.items():
+        for name, words in [("requests_per_s", "the runner's rate"), ("logged", "the rate by the server's log")]:
+            off = [value / RATE - 1 for value in values[name]]
+            good = abs(statistics.median(off)) <= RATE_LIMIT
+            passed.append(verdict(good, "%s: %s is off by %s %%, at most %g %%" % (NAMES[protocol], words, spread([100 * share for share in off], "%+.3f"), 100 * RATE_LIMIT)))
+        late = values["lateness_p99_ms"]
+        good = statistics.median(late) <= LATENESS_LIMIT_MS
+        passed.append(verdict(good, "%s: 99 %% of requests start within %s ms of when they are due, at most %g ms" % (NAMES[protocol], spread(late, "%.3f"), LATENESS_LIMIT_MS)))
+    print()
+    return passed
+
+
+def kolmogorov_smirnov(distances):
+    """The largest distance between the distribution of these and the exponential one of the rate asked for."""
+    count, largest = len(distances), 0.0
+    for index, distance in enumerate(sorted(distances)):
+        share = 1 - math.exp(-distance * RATE / 1e6)
+        largest = max(largest, share - index / count, (index + 1) / count - share)
+    return largest
+
+
+def critical(count):
+    """Largest distance that chance leaves in 19 of 20 tests."""
+    return CRITICAL / math.sqrt(count)
+
+
+def rejected_at_most(tests):
+    """So many of the independent tests chance rejects in 19 of 20 cases at most, when each is one at 5 %."""
+    share = 0.0
+    for rejected in range(tests + 1):
+        share += math.comb(tests, rejected) * 0.05**rejected * 0.95 ** (tests - rejected)
+        if share >= 0.95:
+            return rejected
+    return tests
+
+
+def report_arrivals(runs, options):
+    print("Arrivals at the server, by its log: distances against the exponential distribution of mean %g us\n" % (1e6 / RATE))
+    print("| Protocol | KS, all distances | Critical | KS, samples of %d, median | Critical | Rejected samples | Allowed | Shortest 5 %% below (us) |" % SAMPLE)
+    print("|---|" + "---|" * 7)
+    passed, lines = [], []
+    for protocol, pairs in runs.items():
+        whole, parts, rejected, short = [], [], [], []
+        for _, arrivals in pairs:
+            distances = [after - before for before, after in zip(arrivals, arrivals[1:])]
+            step = len(distances) // SAMPLE
+            samples = [kolmogorov_smirnov(distances[first::step][:SAMPLE]) for first in range(step)]
+            whole.append(kolmogorov_smirnov(distances))
+            parts.append(statistics.median(samples))
+            rejected.append(sum(sample > critical(SAMPLE) for sample in samples))
+            short.append(sorted(distances)[len(distances) // 20])
+        allowed = rejected_at_most(step)
+        cells = [NAMES[protocol], spread(whole, "%.4f"), "%.4f" % critical(len(distances)), spread(parts, "%.4f"), "%.4f" % critical(SAMPLE)]
+        cells += ["%s of %d" % (spread(rejected, "%d"), step), "%d" % allowed, spread(short, "%.1f")]
+        print("| " + " | ".join(cells) + " |")
+        lines.append((statistics.median(rejected) <= allowed, "%s: distances are exponential: %s of %d samples rejected, at most %d" % (NAMES[protocol], spread(rejected, "%d"), step, allowed)))
+    print("\nIf exponential, 5 %% of the distances are below %.1f us.\n" % (-math.log(0.95) * 1e6 / RATE))
+    passed += [verdict(*line) for line in lines]
+    everything = [(NAMES[protocol], arrivals) for protocol, pairs in runs.items() for _, arrivals in pairs]
+    if len(everything) > 1:
+        off = [apart(everything[0][1], arrivals) for _, arrivals in everything[1:]]
+        good = max(off) <= SAME_LIMIT_US
+        passed.append(verdict(good, "the same seed, the same arrivals: in %d further runs over %s the same request arrives within %s us of the first run, median, at most %d us" % (len(off), " and ".join(dict(everything)), spread(off, "%.1f"), SAME_LIMIT_US)))
+    print()
+    return passed
+
+
+def apart(some, others):
+    """Median distance of the arrivals of the same requests in two runs, once both begin at the same instant."""
+    shift = statistics.median(other - one for one, other in zip(some, others))
+    return statistics.median(abs(other - one - shift) for one, other in zip(some, others))
+
+
+# --- the stall ---
+
+
+def stall(directory, options):
+    computed = {arrival: response_percentiles(arrival) for arrival in ("constant", "poisson")}
+    print(
+        "A server that needs %g ms a request, one after the other, and stands still for %g s in every %g; %d requests a second for %d s\n"
+        % (1000 * SERVICE_S, STALL_S, PERIOD_S, STALL_RATE, options.stall_seconds)
+    )
+    print("| Client | Protocol | p90 (ms) | p95 (ms) | p99 (ms) | p99 / computed |")
+    print("|---|---|---|---|---|---|")
+    line("computed from the definition, constant arrivals", "", computed["constant"], computed["constant"])
+    line("computed from the definition, Poisson arrivals", "", computed["poisson"], computed["poisson"])
+    verdicts = []
+    for protocol in options.protocols:
+        with embedded(options.runner, os.path.join(directory, "models"), "--load-model", "stall") as hosts:
+            begin = first_request(hosts)
+            for client, arrival, values in measured(protocol, hosts, begin, directory, options):
+                line(client, NAMES[protocol], values, computed[arrival])
+                if client == OURS:
+                    off = values[99] / computed[arrival][99] - 1
+                    words = (NAMES[protocol], values[99], computed[arrival][99], 100 * off, 100 * STALL_LIMIT)
+                    verdicts.append((abs(off) <= STALL_LIMIT, "%s: reported p99 %.1f ms, computed %.1f ms: %+.2f %%, at most %g %%" % words))
+    print()
+    return [verdict(*words) for words in verdicts]
+
+
+OURS = "runner, open loop, response time"
+
+
+def line(client, protocol, values, computed):
+    cells = [client, protocol] + ["-" if values[percentile] is None else "%.2f" % values[percentile] for percentile in PERCENTILES]
+    cells.append("-" if values[99] is None else "%.3f" % (values[99] / computed[99]))
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def first_request(hosts):
+    """The model's stalls count from its first request, which is sent here: when that was."""
+    body, headers = binary_body([("in", [1, 256], bytes(1024))], ["out"])
+    begin = time.monotonic()
+    post(hosts["http"], "stall", body, headers)
+    return begin
+
+
+def await_phase(begin):
+    """Waits until two seconds after a stall: each client meets as many whole stalls as its time has periods."""
+    passed = time.monotonic() - begin
+    due = PERIOD_S + STALL_S + 2
+    while due < passed:
+        due += PERIOD_S
+    time.sleep(due - passed)
+
+
+def measured(protocol, hosts, begin, directory, options):
+    """Of each client in turn: its name, how its requests arrived, and percentiles in milliseconds."""
+    await_phase(begin)
+    row, _ = run("open", protocol, hosts, options.stall_seconds, directory, options)
+    yield OURS, "constant", {percentile: float(row["p%d_ms" % percentile]) for percentile in PERCENTILES}
+    # service times have no column of their 90th percentile
+    yield "runner, open loop, service time", "constant", {90: None, 95: float(row["service_p95_ms"]), 99: float(row["service_p99_ms"])}
+    await_phase(begin)
+    row, _ = run("closed", protocol, hosts, options.stall_seconds, directory, options)
+    yield "runner, closed loop, one in flight", "constant", {percentile: float(row["p%d_ms" % percentile]) for percentile in PERCENTILES}
+    if not options.no_peers:
+        for arrival, flags in [("constant", []), ("poisson", []), ("constant", ["--async"])]:
+            await_phase(begin)
+            name = "perf_analyzer, %s" % ", ".join([arrival] + flags)
+            yield name, arrival, perf_analyzer(protocol, hosts, arrival, flags, options)
+
+
+def perf_analyzer(protocol, hosts, arrival, flags, options):
+    """Percentiles in milliseconds; `None` where it tells none."""
+    peers = os.path.join(ROOT, ".venv-peers")
+    command = [
+        os.path.join(peers, "bin", "perf_analyzer"), "-m", "stall", "-i", protocol, "-u", hosts[protocol], "-b", "1",
+        "--input-data", "zero", "--request-rate-range", str(STALL_RATE), "--request-distribution", arrival,
+        "--request-count", str(STALL_RATE * options.stall_seconds), *flags,
+    ]  # fmt: skip
+    environment = dict(os.environ, LD_LIBRARY_PATH=os.path.join(peers, "perf_analyzer-libraries"))
+    ended = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    found = dict(re.findall(r"p(\d+) latency: (\d+) usec", ended.stdout))
+    if ended.returncode != 0 or not found:
+        print("%s failed with code %d:\n%s" % (" ".join(command), ended.returncode, ended.stdout[-2000:]), file=sys.stderr)
+    for words in re.findall(r"^.*(?:WARNING|delayed|Failed|unstable).*$", ended.stdout, re.MULTILINE | re.IGNORECASE):
+        print("perf_analyzer, %s, %s: %s" % (arrival, NAMES[protocol], words.strip()), file=sys.stderr)
+    return {percentile: int(found[str(percentile)]) / 1000 if str(percentile) in found else None for percentile in PERCENTILES}
+
+
+def response_percentiles(arrival):
+    """Of requests that come to the server as the model defines it, in milliseconds from when they are due.
+
+    Requests are served one after the other. Constant arrivals are taken at a hundred phases to the stall, Poisson ones over
+    as many periods.
+    """
+    generator = random.Random(1)
+    distance, count = 1 / STALL_RATE, round(PERIOD_S * STALL_RATE)
+    responses = []
+    for phase in range(100):
+        if arrival == "constant":
+            due = [(index + phase / 100) * distance for index in range(count)]
+        else:
+            due = sorted(generator.random() * PERIOD_S for _ in range(count))
+        free = 0.0
+        for instant in due:
+            # the stall is from half of the period on
+            free = served(max(instant, free), PERIOD_S / 2)
+            responses.append(1000 * (free - instant))
+    responses.sort()
+    return {percentile: responses[math.ceil(len(responses) * percentile / 100) - 1] for percentile in PERCENTILES}
+
+
+def served(begin, stall):
+    """When a request ends whose work begins then, if everything stands still from `stall` on."""
+    if begin + SERVICE_S <= stall or begin >= stall + STALL_S:
+        return begin + SERVICE_S
+    done = max(stall - begin, 0)
+    return stall + STALL_S + SERVICE_S - done
+
+
+if __name__ == "__main__":
+    main()
