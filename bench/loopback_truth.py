@@ -31,7 +31,7 @@ CASES = {
 }
 METRICS = ["mean", "p50", "p95", "p99"]
 NAMES = {"http": "HTTP", "grpc": "gRPC"}
-RELATIVE, ABSOLUTE_MS = 0.02, 0.1  # how far off a measured number may be
+RELATIVE, ABSOLUTE_MS = 0.01, 0.05  # how far off a measured number may be
 
 CONFIG = """name: "%s"
 backend: "loopback"
@@ -154,7 +154,7 @@ def report(samples, options):
                 broken.append("%s by %s of what is allowed" % (metric, spread(shares, "%.2f")))
         cells.append(spread([measured["mean"] / truth["mean"] for measured, truth in pairs], "%.3f"))
         print("| " + " | ".join(cells) + " |")
-        lines.append((not broken, "%s, %s: within 2 %% + 100 us of the truth%s" % (case, NAMES[protocol], ", but " + "; ".join(broken) if broken else "")))
+        lines.append((not broken, "%s, %s: within 1 %% + 50 us of the truth%s" % (case, NAMES[protocol], ", but " + "; ".join(broken) if broken else "")))
     print()
     return all([verdict(*line) for line in lines])
 

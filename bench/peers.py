@@ -33,7 +33,7 @@ import time
 from collections import namedtuple
 from concurrent.futures import ProcessPoolExecutor
 
-from common import INPUT, MODEL, NAMES, OUTPUT, PATHS, ROOT, SHAPES, Payload, rate, run, spread, successes, verdict
+from common import INPUT, MODEL, NAMES, OUTPUT, PATHS, ROOT, SHAPES, Payload, rate, run, settled, spread, successes, verdict
 
 FLOOR = os.path.join(ROOT, "target", "release", "examples", "floor")
 PEERS = os.path.join(ROOT, ".venv-peers")
@@ -175,7 +175,7 @@ class Bench:
     def counted(self, case, client, count):
         """One run of a client, and how many requests the server counted meanwhile."""
         host = self.host(case.size)
-        before = successes(host)
+        before = settled(host)  # perf_analyzer leaves requests behind that are counted after its end
         ended, percentiles = client(self, case, count)
         deadline = time.monotonic() + 2  # the server may count an answer after it is sent
         while successes(host) < before + count and time.monotonic() < deadline:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 
-from common import ROOT
+from common import NAMES, ROOT
 
 SCENARIO = """title = "Null model"
 [model]
@@ -35,7 +35,6 @@ warmup = 10
 blocks = 1
 """
 SIDES = {"1 KB": (8, 11), "0.15 MB": (112, 112), "4.9 MB": (640, 640)}
-NAMES = {"http": "HTTP", "grpc": "gRPC"}
 # the first that a function's name begins with
 LIBRARIES = [
     ("this program: the loop and its stamps", ["runner::worker", "runner::plan", "std::time"]),
