@@ -1,28 +1,19 @@
 //! Inference over HTTP/1.1 with the binary tensor extension: a JSON header and the raw tensors in one body.
 //! Must not know how requests are timed or counted.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
+use http::StatusCode;
 use reqwest::{Client, Response, Url};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::wire::{Probe, Wire};
+use super::http1::{self, Connection};
+use super::wire::Probe;
 use super::{Answer, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
-
-/// Length of the JSON part of a body, in bytes.
-const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// An error's text is cut here: a proxy may answer with a page.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
@@ -65,16 +56,11 @@ pub(super) fn url(address: &str, segments: &[&str]) -> Result<Url, Fault> {
 /// One request in flight after the other, over a connection that no other shares.
 pub struct Http {
     connection: Rc<Connection>,
-    request: http::Request<Full<Bytes>>,
+    head: Bytes,
+    body: Bytes,
     probe: Rc<dyn Probe>,
-}
-
-/// A connection to one address.
-pub struct Connection {
-    address: String,
-    probe: Rc<dyn Probe>,
-    /// While there is one and no request is under way.
-    sender: RefCell<Option<SendRequest<Full<Bytes>>>>,
+    /// What answers are read into.
+    buffer: Vec<u8>,
 }
 
 /// A request ready to be sent.
@@ -106,102 +92,59 @@ impl Driver for Http {
     }
 
     fn connection(address: &str, probe: Rc<dyn Probe>) -> Rc<Connection> {
-        Rc::new(Connection { address: address.to_owned(), probe, sender: RefCell::default() })
+        Rc::new(Connection::new(address, probe))
     }
 
     fn new(connection: Rc<Connection>, encoded: Encoded, probe: Rc<dyn Probe>) -> Self {
-        let request = encoded.request(&connection.address);
-        Http { connection, request, probe }
+        let head = encoded.head(&connection.address);
+        Http { connection, head, body: encoded.body, probe, buffer: Vec::new() }
     }
 
     fn replace(&mut self, encoded: Encoded) {
-        self.request = encoded.request(&self.connection.address);
+        self.head = encoded.head(&self.connection.address);
+        self.body = encoded.body;
     }
 
     fn body_bytes(&self) -> u64 {
-        self.request.body().size_hint().lower()
+        self.body.len() as u64
     }
 
     async fn connect(&mut self) -> Result<(), Fault> {
-        let sender = self.connection.sender().await?;
-        self.connection.sender.replace(Some(sender));
-        Ok(())
+        self.connection.connect().await
     }
 
     async fn infer(&mut self) -> Result<Reply, Fault> {
-        let response = self.send().await?;
-        let header_length = header_length(response.headers());
-        let mut body = response.into_body();
-        let mut total = 0;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Fault::of_transport(&error))?;
-            total += frame.data_ref().map_or(0, Bytes::len) as u64;
-        }
-        Ok(Reply { bytes: total.saturating_sub(header_length.unwrap_or(0)) })
+        let response = self.send(false).await?;
+        Ok(Reply { bytes: response.body_bytes.saturating_sub(response.json_length.unwrap_or(0)) })
     }
 
     async fn infer_whole(&mut self) -> Result<Answer, Fault> {
-        let response = self.send().await?;
-        let header_length = header_length(response.headers());
-        let body = response.into_body().collect().await.map_err(|error| Fault::of_transport(&error))?;
-        decode(&body.to_bytes(), header_length)
+        let response = self.send(true).await?;
+        decode(&Bytes::from(response.body), response.json_length)
     }
 }
 
 impl Encoded {
-    fn request(self, address: &str) -> http::Request<Full<Bytes>> {
-        let mut request = http::Request::new(Full::new(self.body));
-        *request.method_mut() = Method::POST;
-        // what Url accepts as a path is one
-        *request.uri_mut() = self.url.path().parse().unwrap_or_default();
-        let headers = request.headers_mut();
-        headers.insert(HOST, HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("localhost")));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        headers.insert(HEADER_LENGTH, HeaderValue::from(self.header_length));
-        request
+    /// Everything before the body; what `Url` accepts as a path and the scenario as an address is one line.
+    fn head(&self, address: &str) -> Bytes {
+        let path = self.url.path();
+        let (json_length, length) = (self.header_length, self.body.len());
+        Bytes::from(format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/octet-stream\r\n\
+             Inference-Header-Content-Length: {json_length}\r\nContent-Length: {length}\r\n\r\n"
+        ))
     }
 }
 
 impl Http {
-    async fn send(&mut self) -> Result<http::Response<Incoming>, Fault> {
-        let mut sender = self.connection.sender().await?;
-        let answered = sender.send_request(self.request.clone()).await;
-        // one that broke is not used again
-        let response = answered.map_err(|error| Fault::of_transport(&error))?;
-        self.probe.answered();
-        self.connection.sender.replace(Some(sender));
-        if response.status().is_success() {
-            return Ok(response);
+    async fn send(&mut self, keep: bool) -> Result<http1::Response, Fault> {
+        let Http { connection, head, body, probe, buffer } = self;
+        let response = connection.exchange(head, body, buffer, &**probe, keep).await?;
+        match StatusCode::from_u16(response.status) {
+            Ok(status) if status.is_success() => Ok(response),
+            Ok(status) => Err(refusal(status, &response.body)),
+            Err(_) => Err(Fault::new(FaultKind::Transport, format!("the answer's status is {}", response.status))),
         }
-        let status = response.status();
-        let mut body = Vec::new();
-        let mut frames = response.into_body();
-        while let Some(Ok(frame)) = frames.frame().await {
-            body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-            if body.len() > ERROR_BYTES_MAX {
-                self.connection.sender.replace(None);
-                break;
-            }
-        }
-        Err(refusal(status, &body))
-    }
-}
-
-impl Connection {
-    /// What is open, or a new one.
-    async fn sender(&self) -> Result<SendRequest<Full<Bytes>>, Fault> {
-        let open = self.sender.take();
-        if let Some(mut sender) = open
-            && sender.ready().await.is_ok()
-        {
-            return Ok(sender);
-        }
-        let wire = TokioIo::new(Wire::connect(&self.address, self.probe.clone()).await?);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(wire).await.map_err(|error| Fault::of_transport(&error))?;
-        tokio::task::spawn_local(connection);
-        sender.ready().await.map_err(|error| Fault::of_transport(&error))?;
-        Ok(sender)
     }
 }
 
@@ -217,10 +160,6 @@ fn json_header(request: &Request) -> Vec<u8> {
     let outputs: Vec<_> =
         request.outputs.iter().map(|name| json!({"name": name, "parameters": {"binary_data": true}})).collect();
     json!({"inputs": inputs, "outputs": outputs}).to_string().into_bytes()
-}
-
-fn header_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(HEADER_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The server's own words of an answer that is not a success, over reqwest.

@@ -4,6 +4,7 @@
 pub mod control;
 pub mod grpc;
 pub mod http;
+pub mod http1;
 pub mod verify;
 pub mod wire;
 

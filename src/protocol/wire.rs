@@ -40,6 +40,11 @@ impl Wire {
         stream.set_nodelay(true).map_err(|error| failed(&error.to_string()))?;
         Ok(Wire { stream, probe })
     }
+
+    /// Whether it is open and nothing came over it that nobody waits for.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 impl AsyncRead for Wire {

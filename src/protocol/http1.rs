@@ -1,0 +1,421 @@
+//! HTTP/1.1 as the timed path needs it: one prepared request out, its answer in, on a connection that is kept. Written for
+//! this, and not taken from a client library, because the hand-overs within one cost more than all the rest of a small
+//! request. Must not know tensors, nor how requests are timed or counted.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use super::wire::{Probe, Wire};
+use super::{Fault, FaultKind};
+
+/// Room for an answer's head, and for what is read of small answers at once.
+const BUFFER_BYTES: usize = 8 * 1024;
+/// What is read of large answers at once.
+const BUFFER_BYTES_LARGE: usize = 64 * 1024;
+/// A head that is longer is none.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Header fields of an answer.
+const FIELDS_MAX: usize = 64;
+/// An error's text is cut here: a proxy may answer with a page.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// A connection to `host:port`, made when it is first used and again when it broke.
+pub struct Connection {
+    pub(super) address: String,
+    probe: Rc<dyn Probe>,
+    /// While there is one and no request is under way.
+    idle: RefCell<Option<Wire>>,
+}
+
+/// An answer, or what was kept of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Response {
+    pub status: u16,
+    /// The field `Inference-Header-Content-Length`.
+    pub json_length: Option<u64>,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+    /// The body, if it was to be kept; of one that says what went wrong, its beginning.
+    pub body: Vec<u8>,
+}
+
+/// Where an answer's body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    Length(u64),
+    Chunked,
+    /// With the connection.
+    Close,
+}
+
+/// An answer's head.
+struct Head {
+    response: Response,
+    framing: Framing,
+    /// Whether the connection stays.
+    kept: bool,
+}
+
+impl Connection {
+    /// Nothing is connected yet.
+    pub(super) fn new(address: &str, probe: Rc<dyn Probe>) -> Self {
+        Connection { address: address.to_owned(), probe, idle: RefCell::default() }
+    }
+
+    /// Makes the connection, if it is not there.
+    pub(super) async fn connect(&self) -> Result<(), Fault> {
+        let wire = self.open().await?;
+        self.idle.replace(Some(wire));
+        Ok(())
+    }
+
+    /// Sends a request and reads its answer. `buffer` is used again; `answered` hears when the answer's head is there.
+    pub(super) async fn exchange(
+        &self,
+        head: &Bytes,
+        body: &Bytes,
+        buffer: &mut Vec<u8>,
+        answered: &dyn Probe,
+        keep: bool,
+    ) -> Result<Response, Fault> {
+        let mut wire = self.open().await?;
+        let mut reader = Reader { buffer, start: 0, end: 0 };
+        reader.buffer.resize(reader.buffer.len().max(BUFFER_BYTES), 0);
+        let sent = send(&mut wire, head.clone(), body.clone(), &mut reader).await;
+        // a server that closes while it is sent to may have said why
+        let Head { mut response, framing, kept } = match (reader.head(&mut wire).await, &sent) {
+            (Ok(head), _) => head,
+            (Err(_), Err(cause)) => return Err(Fault::of_transport(cause)),
+            (Err(fault), Ok(_)) => return Err(fault),
+        };
+        answered.answered();
+        let failed = !(200..300).contains(&response.status);
+        let most = if failed { ERROR_BYTES_MAX } else { usize::MAX };
+        let mut sink = |data: &[u8]| {
+            response.body_bytes += data.len() as u64;
+            if keep || failed {
+                let room = most.saturating_sub(response.body.len());
+                response.body.extend_from_slice(&data[..data.len().min(room)]);
+            }
+        };
+        reader.body(&mut wire, framing, &mut sink).await?;
+        // what is left in the buffer was not asked for
+        if kept && matches!(sent, Ok(true)) && reader.start == reader.end {
+            self.idle.replace(Some(wire));
+        }
+        Ok(response)
+    }
+
+    /// What is open and quiet, or a new one.
+    async fn open(&self) -> Result<Wire, Fault> {
+        let idle = self.idle.take();
+        if let Some(wire) = idle.filter(Wire::is_quiet) {
+            return Ok(wire);
+        }
+        Wire::connect(&self.address, self.probe.clone()).await
+    }
+}
+
+/// Hands the request to the system; `false` when an answer came before all of it was gone.
+async fn send(wire: &mut Wire, head: Bytes, body: Bytes, reader: &mut Reader<'_>) -> io::Result<bool> {
+    let mut request = head.chain(body);
+    poll_fn(|context| {
+        while request.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); 2];
+            let filled = request.chunks_vectored(&mut slices);
+            match Pin::new(&mut *wire).poll_write_vectored(context, &slices[..filled])? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(written) => request.advance(written),
+                // a server that refuses may answer at once, and read no more
+                Poll::Pending => return reader.poll_fill(wire, context).map(|filled| filled.map(|_| false)),
+            }
+        }
+        Poll::Ready(Ok(true))
+    })
+    .await
+}
+
+/// What was read of an answer and not used yet: `buffer[start..end]`.
+struct Reader<'a> {
+    buffer: &'a mut Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Reader<'_> {
+    /// Reads more behind what is there; 0 bytes are the end of the connection.
+    fn poll_fill(&mut self, wire: &mut Wire, context: &mut std::task::Context<'_>) -> Poll<io::Result<usize>> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        let mut free = ReadBuf::new(&mut self.buffer[self.end..]);
+        ready!(Pin::new(wire).poll_read(context, &mut free))?;
+        let filled = free.filled().len();
+        self.end += filled;
+        Poll::Ready(Ok(filled))
+    }
+
+    async fn fill(&mut self, wire: &mut Wire) -> Result<(), Fault> {
+        match poll_fn(|context| self.poll_fill(wire, context)).await {
+            Ok(0) => Err(Fault::new(FaultKind::Transport, "the connection was closed before the answer's end")),
+            Ok(_) => Ok(()),
+            Err(error) => Err(Fault::of_transport(&error)),
+        }
+    }
+
+    /// The head of the answer; those that only announce one are passed over.
+    async fn head(&mut self, wire: &mut Wire) -> Result<Head, Fault> {
+        loop {
+            if let Some((length, head)) = parse(&self.buffer[self.start..self.end])? {
+                self.start += length;
+                if head.response.status >= 200 {
+                    return Ok(head);
+                }
+                continue;
+            }
+            self.room(HEAD_BYTES_MAX)?;
+            self.fill(wire).await?;
+        }
+    }
+
+    /// Makes room behind what is there.
+    fn room(&mut self, most: usize) -> Result<(), Fault> {
+        if self.end < self.buffer.len() {
+            return Ok(());
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        if self.end == self.buffer.len() {
+            if self.end >= most {
+                return Err(bad("the answer's head does not end"));
+            }
+            self.buffer.resize(self.end * 2, 0);
+        }
+        Ok(())
+    }
+
+    async fn body(&mut self, wire: &mut Wire, framing: Framing, sink: &mut impl FnMut(&[u8])) -> Result<(), Fault> {
+        match framing {
+            Framing::Length(length) => self.exactly(wire, length, sink).await,
+            Framing::Chunked => self.chunks(wire, sink).await,
+            Framing::Close => {
+                sink(&self.buffer[self.start..self.end]);
+                (self.start, self.end) = (0, 0);
+                loop {
+                    match wire.read(self.buffer).await {
+                        Ok(0) => return Ok(()),
+                        Ok(read) => sink(&self.buffer[..read]),
+                        Err(error) => return Err(Fault::of_transport(&error)),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn exactly(&mut self, wire: &mut Wire, mut length: u64, sink: &mut impl FnMut(&[u8])) -> Result<(), Fault> {
+        if length > self.buffer.len() as u64 {
+            self.buffer.resize(BUFFER_BYTES_LARGE.max(self.buffer.len()), 0);
+        }
+        loop {
+            let part = length.min((self.end - self.start) as u64) as usize;
+            sink(&self.buffer[self.start..self.start + part]);
+            self.start += part;
+            length -= part as u64;
+            if length == 0 {
+                return Ok(());
+            }
+            self.fill(wire).await?;
+        }
+    }
+
+    async fn chunks(&mut self, wire: &mut Wire, sink: &mut impl FnMut(&[u8])) -> Result<(), Fault> {
+        loop {
+            let parsed = httparse::parse_chunk_size(&self.buffer[self.start..self.end]);
+            match parsed.map_err(|_| bad("the answer's chunks cannot be read"))? {
+                httparse::Status::Partial => {
+                    self.room(HEAD_BYTES_MAX)?;
+                    self.fill(wire).await?;
+                }
+                httparse::Status::Complete((used, 0)) => {
+                    self.start += used;
+                    return self.trailers(wire).await;
+                }
+                httparse::Status::Complete((used, length)) => {
+                    self.start += used;
+                    self.exactly(wire, length, sink).await?;
+                    self.exactly(wire, "\r\n".len() as u64, &mut |_| ()).await?;
+                }
+            }
+        }
+    }
+
+    /// Fields after the last chunk, to the empty line.
+    async fn trailers(&mut self, wire: &mut Wire) -> Result<(), Fault> {
+        loop {
+            let rest = &self.buffer[self.start..self.end];
+            let line = rest.windows(2).position(|pair| pair == b"\r\n");
+            match line {
+                Some(length) => {
+                    self.start += length + 2;
+                    if length == 0 {
+                        return Ok(());
+                    }
+                }
+                None => {
+                    self.room(HEAD_BYTES_MAX)?;
+                    self.fill(wire).await?;
+                }
+            }
+        }
+    }
+}
+
+/// The head at the beginning of some bytes and its length; `None` while it is not there whole.
+fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, Fault> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let length = match parsed.parse(bytes).map_err(|cause| bad(&format!("the answer is not HTTP: {cause}")))? {
+        httparse::Status::Partial => return Ok(None),
+        httparse::Status::Complete(length) => length,
+    };
+    let field = |name: &str| {
+        let found = parsed.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(found.value).ok().map(str::trim)
+    };
+    let has = |name: &str, word: &str| {
+        field(name).is_some_and(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(word)))
+    };
+    let status = parsed.code.unwrap_or(0);
+    let framing = match field("content-length") {
+        _ if has("transfer-encoding", "chunked") => Framing::Chunked,
+        _ if matches!(status, 204 | 304) => Framing::Length(0),
+        Some(text) => Framing::Length(text.parse().map_err(|_| bad("the answer's Content-Length is no number"))?),
+        None => Framing::Close,
+    };
+    let stays = parsed.version == Some(1) && !has("connection", "close") || has("connection", "keep-alive");
+    let json_length = field("inference-header-content-length").and_then(|text| text.parse().ok());
+    let response = Response { status, json_length, ..Response::default() };
+    Ok(Some((length, Head { response, framing, kept: stays && framing != Framing::Close })))
+}
+
+fn bad(words: &str) -> Fault {
+    Fault::new(FaultKind::Transport, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    struct Deaf;
+
+    impl Probe for Deaf {
+        fn wrote(&self, _: usize) {}
+        fn read(&self, _: usize) {}
+        fn answered(&self) {}
+    }
+
+    /// What comes of two requests to a server that reads `reads` bytes of each and gives these answers, in pieces of a
+    /// size, on as many connections as are made.
+    fn answers(pieces: usize, reads: usize, body: usize, texts: [&'static str; 2]) -> Vec<Result<Response, Fault>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let server = async {
+                let mut texts = texts.into_iter().peekable();
+                while texts.peek().is_some() {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    while let Some(text) = texts.peek() {
+                        let mut request = vec![0; reads];
+                        if stream.read_exact(&mut request).await.is_err() {
+                            break;
+                        }
+                        for piece in text.as_bytes().chunks(pieces) {
+                            stream.write_all(piece).await.unwrap();
+                            tokio::task::yield_now().await;
+                        }
+                        if texts.next().is_some_and(|text| !text.contains("200 OK") || text.contains("close")) {
+                            break;
+                        }
+                    }
+                }
+            };
+            let client = async {
+                let connection = Connection::new(&address, Rc::new(Deaf));
+                let (head, body, mut buffer) = (Bytes::from_static(b"POST"), Bytes::from(vec![0; body]), Vec::new());
+                let mut found = Vec::new();
+                for _ in 0..2 {
+                    found.push(connection.exchange(&head, &body, &mut buffer, &Deaf, true).await);
+                }
+                found
+            };
+            let (found, ()) = tokio::join!(client, server);
+            found
+        })
+    }
+
+    fn bodies(pieces: usize, texts: [&'static str; 2]) -> Vec<String> {
+        let text = |answer: Result<Response, Fault>| String::from_utf8(answer.unwrap().body).unwrap();
+        answers(pieces, 4 + 10, 10, texts).into_iter().map(text).collect()
+    }
+
+    const FIVE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nInference-Header-Content-Length: 3\r\n\r\nhello";
+    const CHUNKS: &str =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\nhell\r\n1\r\no\r\n0\r\nA: b\r\n\r\n";
+    const CLOSE: &str = "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\nhello";
+    const AFTER_ANNOUNCEMENT: &str =
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+
+    #[test]
+    fn answers_are_read_however_they_are_framed_and_cut() {
+        for pieces in [1, 3, 7, 1000] {
+            for first in [FIVE, CHUNKS, CLOSE, AFTER_ANNOUNCEMENT] {
+                for second in [FIVE, CHUNKS] {
+                    assert_eq!(bodies(pieces, [first, second]), ["hello", "hello"], "{pieces} {first} {second}");
+                }
+            }
+        }
+        let first = answers(1000, 14, 10, [FIVE, FIVE]).remove(0).unwrap();
+        assert_eq!((first.status, first.json_length, first.body_bytes), (200, Some(3), 5));
+    }
+
+    #[test]
+    fn a_refusal_before_the_request_s_end_is_read_and_the_connection_given_up() {
+        const REFUSAL: &str = "HTTP/1.1 400 Bad\r\nContent-Length: 2\r\n\r\nno";
+        let found = answers(1000, 100, 64 << 20, [REFUSAL, REFUSAL]);
+        for answer in found {
+            // a system may throw away what was sent with a connection that it resets
+            match answer {
+                Ok(answer) => assert_eq!((answer.status, &answer.body[..]), (400, &b"no"[..])),
+                Err(fault) => assert_eq!(fault.kind, FaultKind::Transport, "{fault}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_said() {
+        for (text, words) in [
+            ("nonsense\r\n\r\n", "is not HTTP"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: five\r\nConnection: close\r\n\r\n", "Content-Length is no number"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nhello", "before the answer's end"),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nx\r\n",
+                "chunks cannot be read",
+            ),
+            ("HTTP/1.1 200 OK\r\nConnection: close\r\n", "before the answer's end"),
+        ] {
+            let fault = answers(1000, 14, 10, [text, text]).remove(0).unwrap_err();
+            assert!(fault.kind == FaultKind::Transport && fault.message.contains(words), "{text}: {fault}");
+        }
+    }
+}
