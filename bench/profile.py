@@ -40,7 +40,7 @@ LIBRARIES = [
     ("this program: the loop and its stamps", ["runner::worker", "runner::plan", "std::time"]),
     ("this program: recording", ["runner::recorder", "hdrhistogram"]),
     ("this program: protocols", ["runner::"]),
-    ("hyper, httparse", ["hyper", "httparse"]),
+    ("httparse", ["httparse"]),
     ("h2", ["h2::", "tokio_util"]),
     ("tokio, mio", ["tokio::", "mio::"]),
     ("http, bytes", ["http::", "bytes::"]),
