@@ -1,11 +1,12 @@
 //! The floor below any client's latency and CPU time: one prepared request after the other, on one connection.
 //!
-//! Over HTTP it is blocking calls on a socket, over gRPC the bare HTTP/2 library on one thread. It shares no code with
-//! the runner, checks no more of an answer than that it is a good one, and does nothing else. `bench/peers` runs it:
+//! Over HTTP it is blocking calls on a socket, over gRPC the bare HTTP/2 library on the event loop of one thread. Over
+//! `http-events` it is the socket on that event loop, which a client needs that has several requests in flight. It shares no
+//! code with the runner, checks no more of an answer than that it is a good one, and does nothing else. `bench/peers` runs it:
 //!
 //!     floor PROTOCOL HOST:PORT BODY_FILE JSON_HEADER_LENGTH PATH COUNT [WARMUP]
 //!
-//! PROTOCOL is http or grpc, BODY_FILE what is posted (for gRPC with the five bytes that frame a message), and
+//! PROTOCOL is http, http-events or grpc, BODY_FILE what is posted (for gRPC with the five bytes that frame a message), and
 //! JSON_HEADER_LENGTH the part of an HTTP body that is JSON (0 for gRPC). Prints the median and the 99th percentile of
 //! the latencies of COUNT requests after WARMUP (0), in milliseconds, as JSON. Exit code 1: something went wrong.
 
@@ -17,14 +18,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Answers up to this size come without a pause for flow control.
 const WINDOW: u32 = 16 * 1024 * 1024;
 
-/// Longest head of an answer over HTTP.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Longest answer over HTTP.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 fn main() -> ExitCode {
     match run() {
@@ -46,13 +48,14 @@ fn run() -> Result<()> {
     let [protocol, host, file, json_length, path, count] = order else { unreachable!("there are six") };
     let body = Bytes::from(std::fs::read(file).map_err(|error| format!("{file}: {error}"))?);
     let total = warmup + count.parse::<usize>()?;
+    let events = || tokio::runtime::Builder::new_current_thread().enable_io().build();
     let latencies = match protocol.as_str() {
-        "http" => over_http(host, path, json_length.parse()?, &body, total)?,
-        "grpc" => tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()?
-            .block_on(over_grpc(host, path, body, total))?,
-        _ => return Err(format!("{protocol} is neither http nor grpc").into()),
+        "http" => over_http(host, &head(host, path, json_length, &body), &body, total)?,
+        "http-events" => {
+            events()?.block_on(over_http_events(host, &head(host, path, json_length, &body), &body, total))?
+        }
+        "grpc" => events()?.block_on(over_grpc(host, path, body, total))?,
+        _ => return Err(format!("{protocol} is neither http, http-events nor grpc").into()),
     };
     let mut latencies = latencies[warmup..].to_vec();
     if latencies.is_empty() {
@@ -72,15 +75,18 @@ fn run() -> Result<()> {
     Ok(())
 }
 
-fn over_http(host: &str, path: &str, json_length: usize, body: &[u8], total: usize) -> Result<Vec<Duration>> {
-    let mut stream = TcpStream::connect(host).map_err(|error| format!("{host}: {error}"))?;
-    stream.set_nodelay(true)?;
-    let head = format!(
+fn head(host: &str, path: &str, json_length: &str, body: &[u8]) -> String {
+    format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/octet-stream\r\n\
          Inference-Header-Content-Length: {json_length}\r\nContent-Length: {}\r\n\r\n",
         body.len()
-    );
-    let mut answer = vec![0; HEAD_BYTES_MAX];
+    )
+}
+
+fn over_http(host: &str, head: &str, body: &[u8], total: usize) -> Result<Vec<Duration>> {
+    let mut stream = TcpStream::connect(host).map_err(|error| format!("{host}: {error}"))?;
+    stream.set_nodelay(true)?;
+    let mut answer = vec![0; ANSWER_BYTES_MAX];
     let mut latencies = Vec::with_capacity(total);
     for _ in 0..total {
         let began = Instant::now();
@@ -93,44 +99,56 @@ fn over_http(host: &str, path: &str, json_length: usize, body: &[u8], total: usi
                 Err(error) => return Err(error.into()),
             }
         }
-        read_answer(&mut stream, &mut answer)?;
+        let mut filled = 0;
+        while !is_whole(&answer[..filled])? {
+            filled += some(stream.read(&mut answer[filled..])?)?;
+        }
         latencies.push(began.elapsed());
     }
     Ok(latencies)
 }
 
-/// Reads one answer to its end: the head, then as much as its Content-Length says.
-fn read_answer(stream: &mut TcpStream, answer: &mut [u8]) -> Result<()> {
-    let mut filled = 0;
-    let head_length = loop {
-        let read = stream.read(&mut answer[filled..])?;
-        if read == 0 {
-            return Err("the connection ended before the head of an answer did".into());
+async fn over_http_events(host: &str, head: &str, body: &[u8], total: usize) -> Result<Vec<Duration>> {
+    let mut stream = tokio::net::TcpStream::connect(host).await.map_err(|error| format!("{host}: {error}"))?;
+    stream.set_nodelay(true)?;
+    let mut answer = vec![0; ANSWER_BYTES_MAX];
+    let mut latencies = Vec::with_capacity(total);
+    for _ in 0..total {
+        let began = Instant::now();
+        let mut parts = [IoSlice::new(head.as_bytes()), IoSlice::new(body)];
+        let mut unsent = &mut parts[..];
+        while !unsent.is_empty() {
+            let written = stream.write_vectored(unsent).await?;
+            IoSlice::advance_slices(&mut unsent, written);
         }
-        filled += read;
-        if let Some(at) = answer[..filled].windows(4).position(|four| four == b"\r\n\r\n") {
-            break at + 4;
+        let mut filled = 0;
+        while !is_whole(&answer[..filled])? {
+            filled += some(stream.read(&mut answer[filled..]).await?)?;
         }
+        latencies.push(began.elapsed());
+    }
+    Ok(latencies)
+}
+
+/// Bytes that were read, if the connection is still there.
+fn some(read: usize) -> Result<usize> {
+    if read == 0 { Err("the connection ended, or its room did, before an answer's end".into()) } else { Ok(read) }
+}
+
+/// Whether an answer is there to its end: its head, then as much as its Content-Length says.
+fn is_whole(answer: &[u8]) -> Result<bool> {
+    let Some(head_length) = answer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4) else {
+        return Ok(false);
     };
     let head = std::str::from_utf8(&answer[..head_length])?;
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
-        return Err(format!("answered {status}: {}", String::from_utf8_lossy(&answer[head_length..filled])).into());
+        return Err(format!("answered {status}: {}", String::from_utf8_lossy(&answer[head_length..])).into());
     }
     let mut fields = head.lines().filter_map(|line| line.split_once(':'));
     let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let length: usize = length.ok_or("an answer without Content-Length")?.1.trim().parse()?;
-    let mut missing =
-        (head_length + length).checked_sub(filled).ok_or("more bytes than the Content-Length of an answer")?;
-    while missing > 0 {
-        let part = missing.min(answer.len());
-        let read = stream.read(&mut answer[..part])?;
-        if read == 0 {
-            return Err("the connection ended before an answer did".into());
-        }
-        missing -= read;
-    }
-    Ok(())
+    Ok(answer.len() >= head_length + length)
 }
 
 async fn over_grpc(host: &str, path: &str, message: Bytes, total: usize) -> Result<Vec<Duration>> {

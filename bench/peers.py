@@ -39,6 +39,7 @@ FLOOR = os.path.join(ROOT, "target", "release", "examples", "floor")
 PEERS = os.path.join(ROOT, ".venv-peers")
 CLIENTS = {
     "floor": "floor",
+    "floor_events": "floor, event loop",
     "perf_analyzer": "perf_analyzer 2.48.0",
     "tritonclient": "Python tritonclient 2.48.0",
     "wrk": "wrk",
@@ -145,7 +146,7 @@ class Bench:
             turns.append(("perf_analyzer", lambda: self.perf_analyzer_rate(case)))
             turns.append(("tritonclient", lambda: self.latency(case, "tritonclient", tritonclient)))
         if case.size != SMALL:
-            for client in [floor, perf_analyzer, runner]:
+            for client in [floor, perf_analyzer, runner] + ([floor_events] if case.protocol == "http" else []):
                 turns.append((client.__name__, lambda client=client: self.latency(case, client.__name__, client)))
         return [(client, turn) for client, turn in turns if client in self.options.clients]
 
@@ -274,12 +275,17 @@ def counts(client, size):
 # --- the clients, one request in flight: how a run of `count` requests ended, and its percentiles ---
 
 
-def floor(bench, case, count):
+def floor(bench, case, count, loop=""):
     payload, protocol = bench.payloads[case.size], case.protocol
     json_length = payload.headers["Inference-Header-Content-Length"] if protocol == "http" else "0"
     host = bench.host(case.size)[protocol]
-    ended = run([FLOOR, protocol, host, payload.files[protocol], json_length, PATHS[protocol], str(count), str(WARMUP)])
+    ended = run([FLOOR, protocol + loop, host, payload.files[protocol], json_length, PATHS[protocol], str(count), str(WARMUP)])
     return ended, percentiles_of(json.loads(ended.text))
+
+
+def floor_events(bench, case, count):
+    """The socket on an event loop, as the floor over gRPC is: what a client pays for having more than one request in flight."""
+    return floor(bench, case, count, "-events")
 
 
 def perf_analyzer(bench, case, count):
