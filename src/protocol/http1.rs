@@ -16,7 +16,7 @@ use super::wire::{Probe, Wire};
 use super::{Fault, FaultKind};
 
 /// Room for an answer's head, and for what is read of small answers at once.
-const BUFFER_BYTES: usize = 8 * 1024;
+const BUFFER_BYTES: usize = 4 * 1024;
 /// What is read of large answers at once.
 const BUFFER_BYTES_LARGE: usize = 64 * 1024;
 /// A head that is longer is none.
