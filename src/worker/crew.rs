@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 
 use super::child::heartbeat;
@@ -96,6 +96,8 @@ impl<D: Driver + 'static> Crew<D> {
                 slot.request(&share, Some(due)).await;
                 slot
             });
+            // it leaves now: setting the timer for the next one would come first otherwise
+            yield_now().await;
         }
         self.slots.extend(flying.join_all().await);
         beat.abort();
@@ -195,7 +197,10 @@ mod tests {
         }
 
         async fn infer(&mut self) -> Result<Reply, Fault> {
-            tokio::task::yield_now().await;
+            // long enough for the next request to begin meanwhile
+            for _ in 0..4 {
+                yield_now().await;
+            }
             match self.0.borrow_mut().pop() {
                 Some(true) => Ok(Reply { bytes: 4 }),
                 _ => Err(Fault::new(FaultKind::Server, "scripted")),
