@@ -1,5 +1,6 @@
 """What the benchmarks share: requests and clients, the server's own counts, and how numbers and verdicts are written."""
 
+import argparse
 import contextlib
 import csv
 import ctypes
@@ -252,6 +253,36 @@ def verdict(passed, words):
     return passed
 
 
+# --- the runner, and models that behave as they are told ---
+
+LOOPBACK = """name: "%s"
+backend: "loopback"
+max_batch_size: 1
+input [ { name: "in" data_type: TYPE_FP32 dims: [%d] } ]
+output [ { name: "out" data_type: TYPE_FP32 dims: [%d] } ]
+"""
+PARAMETER = 'parameters { key: "%s" value: { string_value: "%s" } }\n'
+
+
+def add_runner(parser):
+    """The option --runner, the program that is measured."""
+
+    def program(path):
+        if not os.path.exists(path):
+            raise argparse.ArgumentTypeError("there is no %s: cargo build --release makes it" % path)
+        return path
+
+    default = os.path.join(ROOT, "target", "release", "runner")
+    parser.add_argument("--runner", type=program, default=default, help="[target/release/runner]")
+
+
+def write_loopback(repository, name, inputs, outputs, parameters):
+    """A loopback model that takes and gives so many numbers, with its parameters."""
+    os.makedirs(os.path.join(repository, name, "1"))
+    with open(os.path.join(repository, name, "config.pbtxt"), "w") as file:
+        file.write(LOOPBACK % (name, inputs, outputs) + "".join(PARAMETER % parameter for parameter in parameters.items()))
+
+
 @contextlib.contextmanager
 def embedded(runner, repository, *options):
     """The embedded server, as a process that serves meanwhile: host:port of `http` and of `grpc`."""
@@ -269,10 +300,13 @@ def embedded(runner, repository, *options):
         server.stdout.close()
 
 
-def run_scenario(runner, scenario, hosts, *options, watch=None):
-    """Rows of records.csv and the contents of run.json of one run. `watch` is called with the process until that ends."""
+def run_scenario(runner, scenario, hosts, *options, watch=None, under=()):
+    """Rows of records.csv and the contents of run.json of one run. `watch` is called with the process until that ends.
+
+    `under` is a command that runs the runner.
+    """
     with tempfile.TemporaryDirectory() as results:
-        command = [runner, scenario, "--http", hosts["http"], "--grpc", hosts["grpc"], "--results", results] + list(options)
+        command = [*under, runner, scenario, "--http", hosts["http"], "--grpc", hosts["grpc"], "--results", results] + list(options)
         with open(os.path.join(results, "output"), "w+") as output:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
             if watch:

@@ -9,17 +9,14 @@ runner's latency is the server's and what it takes to get there and back, so it 
 
 import argparse
 import csv
-import glob
-import json
 import math
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 
-from common import ROOT, spread, verdict
+from common import NAMES, add_runner, embedded, run_scenario, spread, verdict, write_loopback
 
 CASES = {
     "constant": {"service_time": "constant 5ms"},
@@ -30,16 +27,8 @@ CASES = {
     "stalls": {"service_time": "uniform 1ms 3ms", "stalls": "50ms every 1s"},
 }
 METRICS = ["mean", "p50", "p95", "p99"]
-NAMES = {"http": "HTTP", "grpc": "gRPC"}
 RELATIVE, ABSOLUTE_MS = 0.01, 0.05  # how far off a measured number may be
 
-CONFIG = """name: "%s"
-backend: "loopback"
-max_batch_size: 1
-input [ { name: "in" data_type: TYPE_FP32 dims: [16] } ]
-output [ { name: "out" data_type: TYPE_FP32 dims: [16] } ]
-"""
-PARAMETER = 'parameters { key: "%s" value: { string_value: "%s" } }\n'
 SCENARIO = """title = "Loopback truth: %s"
 [model]
 name = "%s"
@@ -81,21 +70,17 @@ def arguments():
     parser.add_argument("--iterations", type=int, default=1500, help="requests of a case [%(default)s]")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--protocols", nargs="+", choices=list(NAMES), default=list(NAMES))
-    parser.add_argument("--runner", default=os.path.join(ROOT, "target", "release", "runner"), help="[target/release/runner]")
+    add_runner(parser)
     parser.add_argument("--seed", type=int, default=1, help="of the order [%(default)s]")
     options = parser.parse_args()
     if options.rounds < 1 or options.iterations < 1000:
         parser.error("at least one round, and 1000 iterations for a p99")
-    if not os.path.exists(options.runner):
-        parser.error("there is no %s: cargo build --release makes it" % options.runner)
     return options
 
 
 def write_models(directory):
     for case, parameters in CASES.items():
-        os.makedirs(os.path.join(directory, "models", case, "1"))
-        with open(os.path.join(directory, "models", case, "config.pbtxt"), "w") as file:
-            file.write(CONFIG % case + "".join(PARAMETER % parameter for parameter in parameters.items()))
+        write_loopback(os.path.join(directory, "models"), case, 16, 16, parameters)
         with open(os.path.join(directory, case + ".toml"), "w") as file:
             file.write(SCENARIO % (case, case))
 
@@ -103,24 +88,11 @@ def write_models(directory):
 def sample(case, protocol, directory, options):
     """Mean and percentiles in milliseconds, as measured and as they were."""
     log = os.path.join(directory, "requests.csv")
-    with tempfile.TemporaryDirectory() as results:
-        ended = subprocess.run(
-            [
-                os.path.join(ROOT, "scripts", "embedded"), "run", "--model-repository", os.path.join(directory, "models"),
-                "--load-model", case, "--request-log", log, "--",
-                "sh", "-c", 'exec "$@" --http "$EMBEDDED_HTTP" --grpc "$EMBEDDED_GRPC"', "sh",
-                options.runner, os.path.join(directory, case + ".toml"), "--protocols", protocol,
-                "--iterations", str(options.iterations), "--results", results,
-            ],
-            env=dict(os.environ, RUNNER=options.runner), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        if ended.returncode != 0:
-            sys.exit("%s over %s failed with code %d:\n%s" % (case, protocol, ended.returncode, ended.stdout))
-        (directory_of_run,) = glob.glob(os.path.join(results, "*", "*"))
-        with open(os.path.join(directory_of_run, "run.json")) as file:
-            counts = json.load(file)["counts"]
-        with open(os.path.join(directory_of_run, "records.csv"), newline="") as file:
-            (row,) = csv.DictReader(file)
+    scenario = os.path.join(directory, case + ".toml")
+    with embedded(options.runner, os.path.join(directory, "models"), "--load-model", case, "--request-log", log) as hosts:
+        more = ["--protocols", protocol, "--iterations", str(options.iterations)]
+        (row,), manifest = run_scenario(options.runner, scenario, hosts, *more)
+    counts = manifest["counts"]
     with open(log, newline="") as file:
         entries = list(csv.DictReader(file))
     # the log must be of these requests and of no others, or its tail is not what was measured

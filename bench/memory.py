@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from common import NAMES, ROOT, SHAPES, embedded, peak_memory, run_scenario, spread, verdict
+from common import NAMES, ROOT, SHAPES, add_runner, embedded, peak_memory, run_scenario, spread, verdict
 
 REQUESTS = {"0.15": 2000, "4.9": 400, "39.3": 200}
 CONCURRENCY = [1, 64]
@@ -69,13 +69,11 @@ def arguments():
     parser.add_argument("--sizes", nargs="+", choices=list(REQUESTS), default=list(REQUESTS), help="of a request, in MB")
     parser.add_argument("--many", type=int, default=MANY, help="requests that are held against %d [%%(default)s]" % FEW)
     parser.add_argument("--protocols", nargs="+", choices=list(NAMES), default=list(NAMES))
-    parser.add_argument("--runner", default=os.path.join(ROOT, "target", "release", "runner"), help="[target/release/runner]")
+    add_runner(parser)
     parser.add_argument("--seed", type=int, default=1, help="of the order [%(default)s]")
     options = parser.parse_args()
     if options.rounds < 1 or options.many <= FEW:
         parser.error("at least one round, and more than %d requests" % FEW)
-    if not os.path.exists(options.runner):
-        parser.error("there is no %s: cargo build --release makes it" % options.runner)
     return options
 
 

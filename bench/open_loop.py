@@ -30,7 +30,7 @@ import sys
 import tempfile
 import time
 
-from common import NAMES, ROOT, binary_body, embedded, post, run_scenario, spread, verdict
+from common import NAMES, ROOT, add_runner, binary_body, embedded, post, run_scenario, spread, verdict, write_loopback
 
 PARTS = ["pacing", "stall"]
 
@@ -47,13 +47,6 @@ SERVICE_S, STALL_S, PERIOD_S = 0.001, 1.0, 10.0
 STALL_LIMIT = 0.05  # how far off the 99th percentile may be
 PERCENTILES = [90, 95, 99]
 
-CONFIG = """name: "%s"
-backend: "loopback"
-max_batch_size: 1
-input [ { name: "in" data_type: TYPE_FP32 dims: [256] } ]
-output [ { name: "out" data_type: TYPE_FP32 dims: [1] } ]
-"""
-PARAMETER = 'parameters { key: "%s" value: { string_value: "%s" } }\n'
 MODELS = {
     "null": {},
     "stall": {"service_time": "constant %gms" % (SERVICE_S * 1000), "stalls": "%gs every %gs" % (STALL_S, PERIOD_S)},
@@ -104,23 +97,19 @@ def arguments():
     parser.add_argument("--stall-seconds", type=int, default=60, help="of each client, a multiple of %g [%%(default)s]" % PERIOD_S)
     parser.add_argument("--protocols", nargs="+", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--no-peers", action="store_true", help="without perf_analyzer")
-    parser.add_argument("--runner", default=os.path.join(ROOT, "target", "release", "runner"), help="[target/release/runner]")
+    add_runner(parser)
     parser.add_argument("--seed", type=int, default=1, help="of the order of turns [%(default)s]")
     options = parser.parse_args()
     if options.rounds < 1 or options.pacing_seconds < 1 or options.stall_seconds < PERIOD_S or options.stall_seconds % PERIOD_S:
         parser.error("at least one round of a second, and stalls for a multiple of %g seconds" % PERIOD_S)
     if "pacing" in options.parts and options.pacing_seconds * RATE <= SAMPLE:
         parser.error("a test needs more than %d requests" % SAMPLE)
-    if not os.path.exists(options.runner):
-        parser.error("there is no %s: cargo build --release makes it" % options.runner)
     return options
 
 
 def write_files(directory):
     for model, parameters in MODELS.items():
-        os.makedirs(os.path.join(directory, "models", model, "1"))
-        with open(os.path.join(directory, "models", model, "config.pbtxt"), "w") as file:
-            file.write(CONFIG % model + "".join(PARAMETER % parameter for parameter in parameters.items()))
+        write_loopback(os.path.join(directory, "models"), model, 256, 1, parameters)
     for name, words in SCENARIOS.items():
         with open(os.path.join(directory, name + ".toml"), "w") as file:
             file.write(SCENARIO % words)

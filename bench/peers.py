@@ -33,7 +33,7 @@ import time
 from collections import namedtuple
 from concurrent.futures import ProcessPoolExecutor
 
-from common import INPUT, MODEL, NAMES, OUTPUT, PATHS, ROOT, SHAPES, Payload, rate, run, settled, spread, successes, verdict
+from common import INPUT, MODEL, NAMES, OUTPUT, PATHS, ROOT, SHAPES, Payload, add_runner, rate, run, settled, spread, successes, verdict
 
 FLOOR = os.path.join(ROOT, "target", "release", "examples", "floor")
 PEERS = os.path.join(ROOT, ".venv-peers")
@@ -96,13 +96,11 @@ def arguments():
     parser.add_argument("--sizes", nargs="+", choices=list(SHAPES), default=list(SHAPES), help="of a request, in MB; %s: embedded server" % SMALL)
     parser.add_argument("--protocols", nargs="+", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--clients", nargs="+", choices=list(CLIENTS), default=list(CLIENTS), help="without the runner there is no verdict")
-    parser.add_argument("--runner", default=os.path.join(ROOT, "target", "release", "runner"), help="[target/release/runner]")
+    add_runner(parser)
     parser.add_argument("--seed", type=int, default=1, help="of the order [%(default)s]")
     options = parser.parse_args()
     if options.rounds < 1 or options.seconds < 1:
         parser.error("at least one round and one second")
-    if "runner" in options.clients and not os.path.exists(options.runner):
-        parser.error("there is no %s" % options.runner)
     return options
 
 

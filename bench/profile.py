@@ -9,15 +9,13 @@ machine's load. What the kernel does for a request is not in them.
 
 import argparse
 import collections
-import csv
-import glob
 import os
 import re
 import subprocess
 import sys
 import tempfile
 
-from common import NAMES, ROOT
+from common import NAMES, add_runner, run_scenario
 
 SCENARIO = """title = "Null model"
 [model]
@@ -70,7 +68,7 @@ def arguments():
     parser.add_argument("--many", type=int, default=1500, help="requests of the long run [%(default)s]")
     parser.add_argument("--sizes", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("--protocols", nargs="+", choices=list(NAMES), default=list(NAMES))
-    parser.add_argument("--runner", default=os.path.join(ROOT, "target", "release", "runner"), help="[target/release/runner]")
+    add_runner(parser)
     options = parser.parse_args()
     if not 0 < options.few < options.many:
         parser.error("0 < few < many")
@@ -83,20 +81,11 @@ def instructions(size, protocol, count, options):
         scenario = os.path.join(directory, "null.toml")
         with open(scenario, "w") as file:
             file.write(SCENARIO % SIDES[size])
-        ended = subprocess.run(
-            [
-                "valgrind", "--quiet", "--tool=callgrind", "--trace-children=yes",
-                "--callgrind-out-file=%s" % os.path.join(directory, "callgrind.%p"),
-                options.runner, scenario, "--protocols", protocol, "--iterations", str(count),
-                "--http", os.environ["EMBEDDED_HTTP"], "--grpc", os.environ["EMBEDDED_GRPC"], "--results", directory,
-            ],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        if ended.returncode != 0:
-            sys.exit("%s over %s failed with code %d:\n%s" % (size, protocol, ended.returncode, ended.stdout))
-        (records,) = glob.glob(os.path.join(directory, "null", "*", "records.csv"))
-        with open(records, newline="") as file:
-            (row,) = csv.DictReader(file)
+        out = "--callgrind-out-file=%s" % os.path.join(directory, "callgrind.%p")
+        hosts = {"http": os.environ["EMBEDDED_HTTP"], "grpc": os.environ["EMBEDDED_GRPC"]}
+        more = ["--protocols", protocol, "--iterations", str(count)]
+        under = ["valgrind", "--quiet", "--tool=callgrind", "--trace-children=yes", out]
+        (row,), _ = run_scenario(options.runner, scenario, hosts, *more, under=under)
         if int(row["requests"]) != count:
             sys.exit("%s over %s: %s of %d requests were answered" % (size, protocol, row["requests"], count))
         (worker,) = [path for path in glob.glob(os.path.join(directory, "callgrind.*")) if of_worker(path)]

@@ -21,7 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::yield_now;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 use tower_service::Service;
 
@@ -51,8 +51,8 @@ pub enum Wire {
     Http2,
 }
 
-/// Serves a port until the future is dropped.
-pub async fn serve<S, B>(listener: TcpListener, wire: Wire, service: S)
+/// Serves a port until the future is dropped; the connections that it leaves are whoever's `connections` are to end.
+pub async fn serve<S, B>(listener: TcpListener, wire: Wire, service: S, connections: &mut JoinSet<()>)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
@@ -66,10 +66,11 @@ where
             continue;
         };
         let service = service.clone();
-        tokio::spawn(async move {
+        connections.spawn(async move {
             // a connection that ends in an error ends
             let _ = connection(stream, wire, service).await;
         });
+        while connections.try_join_next().is_some() {}
     }
 }
 

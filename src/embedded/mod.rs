@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::proto;
 use connection::Wire;
@@ -113,13 +114,17 @@ impl Server {
 
     /// Serves until `stop` is there.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let http = connection::serve(self.http, Wire::Http1, http::router(self.repository.clone()));
-        let grpc = connection::serve(self.grpc, Wire::Http2, Messages(grpc::service(self.repository)));
+        let (mut http, mut grpc) = (JoinSet::new(), JoinSet::new());
+        let router = http::router(self.repository.clone());
+        let service = Messages(grpc::service(self.repository));
         tokio::select! {
-            () = http => {}
-            () = grpc => {}
+            () = connection::serve(self.http, Wire::Http1, router, &mut http) => {}
+            () = connection::serve(self.grpc, Wire::Http2, service, &mut grpc) => {}
             () = stop => {}
         }
+        // a client may know its answer before the connection that sent it has told the log
+        http.shutdown().await;
+        grpc.shutdown().await;
         if let Some(log) = &self.log {
             log.finish();
         }

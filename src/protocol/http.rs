@@ -11,12 +11,9 @@ use reqwest::{Client, Response, Url};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::http1::{self, Connection};
+use super::http1::{self, Connection, ERROR_BYTES_MAX};
 use super::wire::Probe;
 use super::{Answer, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
-
-/// An error's text is cut here: a proxy may answer with a page.
-const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// A client that keeps one HTTP/1.1 connection, follows no proxy and asks for no compression.
 pub(super) fn client(connect_timeout: Duration) -> Result<Client, Fault> {

@@ -24,7 +24,7 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Header fields of an answer.
 const FIELDS_MAX: usize = 64;
 /// An error's text is cut here: a proxy may answer with a page.
-const ERROR_BYTES_MAX: usize = 64 * 1024;
+pub(super) const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// A connection to `host:port`, made when it is first used and again when it broke.
 pub struct Connection {

@@ -92,8 +92,7 @@ async fn ceiling(
     let block = Block { iterations: 1, duration_ns, cap_ns: None, arrivals: None, start_unix_ns: 0 };
     let outcome = pool.block(block, stop, &mut |_| {}).await?;
     pool.stop().await;
-    let window_ns = outcome.last_unix_ns.saturating_sub(outcome.first_unix_ns);
-    match (rate(&outcome.recorder, window_ns), outcome.example) {
+    match (rate(&outcome.recorder, outcome.window_ns()), outcome.example) {
         (Some(rate), None) => Ok(rate),
         (_, example) => Err(anyhow!("{}", example.map_or("no answer".to_owned(), |fault| fault.message)).into()),
     }

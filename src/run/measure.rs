@@ -168,7 +168,7 @@ impl Running {
     }
 
     fn keep(&mut self, context: &Context<'_>, outcome: BlockOutcome, index: usize, position: usize) -> Result<()> {
-        let window_ns = outcome.last_unix_ns.saturating_sub(outcome.first_unix_ns);
+        let window_ns = outcome.window_ns();
         let latency = Columns(&outcome.recorder.latency);
         let start = Duration::from_nanos(outcome.first_unix_ns);
         let row = BlockRecord {
@@ -358,7 +358,7 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
         bytes_received: 0,
         blocks: 0,
         warmup: manifest.warmup,
-        quick: manifest.cap_s.is_some() && manifest.quick,
+        quick: manifest.quick,
         started: now.clone(),
         ended: now,
         runner_version: manifest.runner_version.clone(),

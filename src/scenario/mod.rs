@@ -166,24 +166,20 @@ pub struct Point {
 impl Matrix {
     /// What is left to measure, in the order of the axes: batch size, processes, concurrency, connections, rate.
     pub fn points(&self) -> Vec<Point> {
-        let mut points = Vec::new();
-        for &batch_size in &self.batch_sizes {
-            for &processes in &self.processes {
-                for &concurrency in &self.concurrency {
-                    for connections in or_one(&self.connections, concurrency) {
-                        for rate in or_one(&self.rates.iter().copied().map(Some).collect::<Vec<_>>(), None) {
-                            let protocols = Vec::new();
-                            let mut point = Point { batch_size, processes, concurrency, connections, rate, protocols };
-                            let left = |protocol: &Protocol| !self.excludes(*protocol, &point);
-                            point.protocols = self.protocols.iter().copied().filter(left).collect();
-                            if !point.protocols.is_empty() {
-                                points.push(point);
-                            }
-                        }
-                    }
-                }
-            }
+        let one =
+            Point { batch_size: 1, processes: 1, concurrency: 1, connections: 1, rate: None, protocols: Vec::new() };
+        let rates: Vec<Option<f64>> = self.rates.iter().copied().map(Some).collect();
+        let points = vary(vec![one], |_| self.batch_sizes.clone(), |point, size| point.batch_size = size);
+        let points = vary(points, |_| self.processes.clone(), |point, count| point.processes = count);
+        let points = vary(points, |_| self.concurrency.clone(), |point, count| point.concurrency = count);
+        let connections = |point: &Point| or_one(&self.connections, point.concurrency);
+        let points = vary(points, connections, |point, count| point.connections = count);
+        let mut points = vary(points, |_| or_one(&rates, None), |point, rate| point.rate = rate);
+        for point in &mut points {
+            let left = |protocol: &Protocol| !self.excludes(*protocol, point);
+            point.protocols = self.protocols.iter().copied().filter(left).collect();
         }
+        points.retain(|point| !point.protocols.is_empty());
         points
     }
 
@@ -224,6 +220,19 @@ impl Matrix {
             })
         })
     }
+}
+
+/// Each point with each value of one more axis.
+fn vary<T>(points: Vec<Point>, values: impl Fn(&Point) -> Vec<T>, set: impl Fn(&mut Point, T)) -> Vec<Point> {
+    let mut varied = Vec::new();
+    for point in points {
+        for value in values(&point) {
+            let mut next = point.clone();
+            set(&mut next, value);
+            varied.push(next);
+        }
+    }
+    varied
 }
 
 /// The values of an axis, or the one that stands for none.

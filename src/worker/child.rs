@@ -92,7 +92,6 @@ async fn prepare<D: Driver + 'static>(order: &Order) -> Result<(Crew<D>, u64), F
     for (driver, _) in &mut drivers {
         timeout(limit, driver.connect()).await.unwrap_or_else(|_| Err(too_late(limit)))?;
     }
-    beat.abort();
     let varies = order.outputs.iter().any(|output| output.datatype == Datatype::Bytes.name());
     let rules = Rc::new(SlotRules { timeout: limit, answer_bytes: (!varies).then_some(answer_bytes), anew });
     let slot = |(driver, timeline)| Slot { driver, timeline, rules: rules.clone() };
@@ -103,6 +102,7 @@ async fn prepare<D: Driver + 'static>(order: &Order) -> Result<(Crew<D>, u64), F
     // where requests come whether or not earlier ones were answered, those to warm up must not pile up
     let at_once = if order.open_loop { 1 } else { crew.slots.len() };
     crew.closed(&share, at_once, Instant::now()).await;
+    beat.abort();
     if let (true, Some(fault)) = (share.gave_up.get(), share.example.take()) {
         return Err(Fault { message: format!("the warmup failed: {}", fault.message), ..fault });
     }
@@ -131,16 +131,19 @@ async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Resul
         cap: nanoseconds(block.cap_ns),
     }));
     let schedule = block.arrivals.zip(due).map(|(arrivals, due)| Schedule::new(arrivals, due));
-    wait_until(block.start_unix_ns).await;
+    crew.pacer.until(Instant::now() + Duration::from_nanos(block.start_unix_ns.saturating_sub(unix_ns()))).await;
     // what went over the connections before belongs to no block
     crew.traffic();
     let before = usage();
     // wall clock once, so that processes share a time line; everything after it is monotonic
     let (wall, begin) = (unix_ns(), Instant::now());
+    let progress = share.clone();
+    let beat = tokio::task::spawn_local(heartbeat(move || progress.done(begin.elapsed())));
     match schedule {
         Some(schedule) => crew.open(&share, schedule, begin).await,
         None => crew.closed(&share, crew.slots.len(), begin).await,
     }
+    beat.abort();
     let at = |instant: Instant| wall + (instant - begin).as_nanos() as u64;
     let window = share.window.get().map(|(first, last)| (at(first), at(last)));
     let (first_unix_ns, last_unix_ns) = window.unwrap_or((wall, wall));
@@ -157,21 +160,12 @@ async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Resul
     })
 }
 
-pub(super) async fn heartbeat(done: impl Fn() -> f64) {
+async fn heartbeat(done: impl Fn() -> f64) {
     loop {
         sleep(HEARTBEAT).await;
         if say(&FromWorker::Progress { done: done() }).is_err() {
             return;
         }
-    }
-}
-
-/// Sleeps until a millisecond before the instant, then spins: the runtime's timer is no finer.
-async fn wait_until(start_unix_ns: u64) {
-    let ahead = Duration::from_nanos(start_unix_ns.saturating_sub(unix_ns()));
-    sleep(ahead.saturating_sub(Duration::from_millis(2))).await;
-    while unix_ns() < start_unix_ns {
-        std::hint::spin_loop();
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 
-use super::child::heartbeat;
 use super::message::Traffic;
 use super::pace::{Pacer, Schedule};
 use super::share::Share;
@@ -52,7 +51,6 @@ impl<D: Driver> Crew<D> {
 impl<D: Driver + 'static> Crew<D> {
     /// Works through a share with so many requests in flight at once, each sent when the one before it is answered.
     pub(super) async fn closed(&mut self, share: &Rc<Share>, at_once: usize, begin: Instant) {
-        let beat = self.beat(share, begin);
         let mut tasks = JoinSet::new();
         for mut slot in self.slots.drain(..at_once) {
             let share = share.clone();
@@ -64,16 +62,14 @@ impl<D: Driver + 'static> Crew<D> {
             });
         }
         self.slots.extend(tasks.join_all().await);
-        beat.abort();
     }
 
     /// Works through a share with requests sent when they are due, whether or not earlier ones are answered; at most as
     /// many are in flight as there are slots, and those beyond wait for one.
     pub(super) async fn open(&mut self, share: &Rc<Share>, schedule: Schedule, begin: Instant) {
-        let beat = self.beat(share, begin);
         let mut flying = JoinSet::new();
         for offset in schedule.map(Duration::from_nanos) {
-            if share.over_at(offset) {
+            if share.over_at(|| offset) {
                 break;
             }
             let due = begin + offset;
@@ -100,12 +96,6 @@ impl<D: Driver + 'static> Crew<D> {
             yield_now().await;
         }
         self.slots.extend(flying.join_all().await);
-        beat.abort();
-    }
-
-    fn beat(&self, share: &Rc<Share>, begin: Instant) -> tokio::task::JoinHandle<()> {
-        let share = share.clone();
-        tokio::task::spawn_local(heartbeat(move || share.done(begin.elapsed())))
     }
 }
 
@@ -117,12 +107,12 @@ impl<D: Driver> Slot<D> {
             share.recorder.borrow_mut().lateness.record(nanoseconds(due, started));
         }
         let outcome = timeout(self.rules.timeout, self.exchange()).await;
-        let done = self.timeline.end();
+        let (done, split) = self.timeline.end();
         let outcome = outcome.unwrap_or_else(|_| Err(too_late(self.rules.timeout)));
         let parts = outcome.and_then(|reply| expected_size(reply, self.rules.answer_bytes)).map(|()| Parts {
             latency: nanoseconds(due.unwrap_or(started), done),
             service: due.map(|_| nanoseconds(started, done)),
-            split: self.timeline.split(done),
+            split,
         });
         share.settle(started, done, parts);
     }

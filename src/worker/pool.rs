@@ -52,6 +52,13 @@ pub struct BlockOutcome {
     pub gave_up: bool,
 }
 
+impl BlockOutcome {
+    /// From the first send to the last answer of any worker, in nanoseconds.
+    pub fn window_ns(&self) -> u64 {
+        self.last_unix_ns.saturating_sub(self.first_unix_ns)
+    }
+}
+
 /// Why a case cannot go on.
 #[derive(Debug)]
 pub enum PoolError {

@@ -48,9 +48,8 @@ impl Share {
     /// Whether there is a request left to send, which is then taken. `elapsed` is the time since the block's start.
     pub fn take(&self, elapsed: impl Fn() -> Duration) -> bool {
         let taken = self.taken.get();
-        let late = || self.rules.cap.is_some() && self.over_at(elapsed());
         let enough = || taken >= self.rules.iterations && self.rules.duration.is_none_or(|least| elapsed() >= least);
-        if self.gave_up.get() || late() || enough() {
+        if self.gave_up.get() || self.over_at(&elapsed) || enough() {
             return false;
         }
         self.taken.set(taken + 1);
@@ -58,8 +57,8 @@ impl Share {
     }
 
     /// Whether the longest time is over so long after the block's start.
-    pub fn over_at(&self, elapsed: Duration) -> bool {
-        self.taken.get() > 0 && self.rules.cap.is_some_and(|cap| elapsed >= cap)
+    pub fn over_at(&self, elapsed: impl FnOnce() -> Duration) -> bool {
+        self.taken.get() > 0 && self.rules.cap.is_some_and(|cap| elapsed() >= cap)
     }
 
     /// The part that is done, from 0 to 1.

@@ -46,13 +46,13 @@ impl Timeline {
         self.left.set(bytes);
     }
 
-    /// It ends now.
-    pub fn end(&self) -> Instant {
-        Instant::now()
+    /// It ends now: the instant, and how long its parts took.
+    pub fn end(&self) -> (Instant, Option<Split>) {
+        let done = Instant::now();
+        (done, self.split(done))
     }
 
-    /// It ended at `done`: how long its parts took.
-    pub fn split(&self, done: Instant) -> Option<Split> {
+    fn split(&self, done: Instant) -> Option<Split> {
         let started = self.started.get();
         let answered = self.answered.get().unwrap_or(done);
         let sent = self.sent.get().unwrap_or(started).min(answered);

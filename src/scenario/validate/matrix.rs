@@ -34,20 +34,15 @@ pub(super) fn matrix(document: &Document<'_>, wire: &Spanned<wire::Matrix>, load
     };
     for spanned in &axes.exclude {
         let wire = spanned.get_ref();
+        let whole_axis = |given: &Option<wire::Axis<i64>>, axis: &[u32], range: RangeInclusive<i64>| {
+            excluded(document, given, axis, |given| numbers(document, given, range.clone(), &[]))
+        };
         let exclude = Exclude {
             protocols: excluded(document, &wire.protocols, &matrix.protocols, |axis| protocols(document, axis, &[]))?,
-            batch_sizes: excluded(document, &wire.batch_sizes, &matrix.batch_sizes, |axis| {
-                numbers(document, axis, BATCH_SIZES, &[])
-            })?,
-            processes: excluded(document, &wire.processes, &matrix.processes, |axis| {
-                numbers(document, axis, PROCESSES, &[])
-            })?,
-            concurrency: excluded(document, &wire.concurrency, &matrix.concurrency, |axis| {
-                numbers(document, axis, CONCURRENCY, &[])
-            })?,
-            connections: excluded(document, &wire.connections, &matrix.connections, |axis| {
-                numbers(document, axis, CONCURRENCY, &[])
-            })?,
+            batch_sizes: whole_axis(&wire.batch_sizes, &matrix.batch_sizes, BATCH_SIZES)?,
+            processes: whole_axis(&wire.processes, &matrix.processes, PROCESSES)?,
+            concurrency: whole_axis(&wire.concurrency, &matrix.concurrency, CONCURRENCY)?,
+            connections: whole_axis(&wire.connections, &matrix.connections, CONCURRENCY)?,
             rates: excluded(document, &wire.rate, &matrix.rates, |axis| self::rates(document, axis))?,
         };
         matrix.exclude.push(exclude);
