@@ -5,6 +5,9 @@ Run it as bench/memory.
 The runner measures the embedded server's null model from one worker process. That process is watched until it ends: its
 VmHWM is the most memory that it ever had resident, parent and server left out. Some 8 MB of it are the program itself, of
 which the system maps half a MB more or less from run to run; so verdicts are on medians over the rounds.
+
+More requests in flight need no more memory. More connections do: over HTTP/1.1 each request in flight has one, which is
+judged; over gRPC 64 in flight share one, which is judged, or have one each, whose cost is told.
 """
 
 import argparse
@@ -18,7 +21,7 @@ import time
 from common import NAMES, ROOT, SHAPES, add_runner, embedded, peak_memory, run_scenario, spread, verdict
 
 REQUESTS = {"0.15": 2000, "4.9": 400, "39.3": 200}
-CONCURRENCY = [1, 64]
+LANES = {"http": [(1, 1), (64, 64)], "grpc": [(1, 1), (64, 1), (64, 64)]}  # requests in flight, and connections; the second is judged
 FEW, MANY = 1000, 1000000  # requests of the smallest payload
 MANY_ROUNDS = 3  # at most, of the many
 BASE_MB, COPIES = 40, 2  # a worker may have so much, and so many payloads
@@ -36,7 +39,9 @@ data = {random = {seed = 1}}  # pages of zeros that were never written would not
 name = "nothing"
 [matrix]
 batch_sizes = [%d]
+protocols = ["%s"]
 concurrency = [%d]
+connections = [%d]
 [load]
 iterations = %d
 warmup = 5
@@ -45,8 +50,8 @@ warmup = 5
 
 def main():
     options = arguments()
-    runs = [(protocol, size, concurrency, REQUESTS[size]) for protocol in options.protocols for size in options.sizes for concurrency in CONCURRENCY]
-    runs += [(protocol, "0.001", 1, count) for protocol in options.protocols for count in (FEW, options.many)]
+    runs = [(protocol, size, lane, REQUESTS[size]) for protocol in options.protocols for size in options.sizes for lane in LANES[protocol]]
+    runs += [(protocol, "0.001", LANES[protocol][0], count) for protocol in options.protocols for count in (FEW, options.many)]
     samples = {run: [] for run in runs}
     order = random.Random(options.seed)
     for number in range(options.rounds):
@@ -55,9 +60,9 @@ def main():
         for run in order.sample(turn, len(turn)):
             peak = sample(*run, options)
             samples[run].append(peak / MB)
-            protocol, size, concurrency, count = run
-            words = (number + 1, options.rounds, NAMES[protocol], size, concurrency, count, peak / MB)
-            print("round %d/%d  %s %5s MB, %2d in flight, %7d requests  %6.1f MB" % words, file=sys.stderr)
+            protocol, size, (in_flight, connections), count = run
+            words = (number + 1, options.rounds, NAMES[protocol], size, in_flight, connections, count, peak / MB)
+            print("round %d/%d  %s %5s MB, %2d in flight on %2d, %7d requests  %6.1f MB" % words, file=sys.stderr)
     sys.exit(0 if report(samples, options) else 1)
 
 
@@ -77,7 +82,7 @@ def arguments():
     return options
 
 
-def sample(protocol, size, concurrency, count, options):
+def sample(protocol, size, lane, count, options):
     """The worker's peak memory in bytes."""
     batch, *shape = SHAPES[size]
     repository = os.path.join(ROOT, "tests", "model_repository")
@@ -85,10 +90,10 @@ def sample(protocol, size, concurrency, count, options):
     with tempfile.TemporaryDirectory() as directory:
         scenario = os.path.join(directory, "memory.toml")
         with open(scenario, "w") as file:
-            file.write(SCENARIO % (shape, batch, concurrency, count))
+            file.write(SCENARIO % (shape, batch, protocol, *lane, count))
         # a server of its own: what it keeps of large requests is not the next one's
         with embedded(options.runner, repository, "--model-config-name", "loopback", "--load-model", "null") as hosts:
-            (row,), _ = run_scenario(options.runner, scenario, hosts, "--protocols", protocol, watch=watch)
+            (row,), _ = run_scenario(options.runner, scenario, hosts, watch=watch)
     if row["status"] != "ok" or int(row["requests"]) != count or not watch.peak:
         sys.exit("%s, %s MB: %s, %s requests of %d, peak %d" % (NAMES[protocol], size, row["status"], row["requests"], count, watch.peak))
     return watch.peak
@@ -127,23 +132,27 @@ def worker_of(parent):
 
 def report(samples, options):
     print("Peak memory of one worker (MB), median (smallest to largest) of %d, at most %d of %d requests\n" % (options.rounds, MANY_ROUNDS, options.many))
-    print("| Protocol | Request (MB) | In flight | Requests | Peak memory (MB) | May be (MB) |\n|---|---:|---:|---:|---|---:|")
+    print("| Protocol | Request (MB) | In flight | Connections | Requests | Peak memory (MB) | May be (MB) |\n|---|---:|---:|---:|---:|---|---:|")
     verdicts = []
     median = {run: statistics.median(values) for run, values in samples.items()}
     for run, values in samples.items():
-        protocol, size, concurrency, count = run
+        protocol, size, lane, count = run
         limit = BASE_MB + COPIES * payload(size)
-        print("| %s | %s | %d | %d | %s | %.1f |" % (NAMES[protocol], size, concurrency, count, spread(values, "%.1f"), limit))
-        words = (NAMES[protocol], size, concurrency, count, spread(values, "%.1f"), BASE_MB, COPIES)
-        verdicts.append((median[run] <= limit, "%s, %s MB, %d in flight, %d requests: %s MB, at most %d MB and %d payloads" % words))
+        print("| %s | %s | %d | %d | %d | %s | %.1f |" % (NAMES[protocol], size, *lane, count, spread(values, "%.1f"), limit))
+        words = (NAMES[protocol], size, *lane, count, spread(values, "%.1f"), BASE_MB, COPIES)
+        verdicts.append((median[run] <= limit, "%s, %s MB, %d in flight on %d, %d requests: %s MB, at most %d MB and %d payloads" % words))
     for protocol in options.protocols:
-        pairs = [((protocol, size, 1, REQUESTS[size]), (protocol, size, CONCURRENCY[-1], REQUESTS[size])) for size in options.sizes]
-        pairs.append(((protocol, "0.001", 1, FEW), (protocol, "0.001", 1, options.many)))
-        for less, more in pairs:
-            growth = median[more] - median[less]
-            what = "%d in flight against 1" % more[2] if more[2] > less[2] else "%d requests against %d" % (more[3], less[3])
-            words = (NAMES[protocol], more[1], what, 100 * growth / median[less], 100 * GROWTH, growth)
+        one, many, *more = LANES[protocol]
+        pairs = [((protocol, size, one, REQUESTS[size]), (protocol, size, many, REQUESTS[size])) for size in options.sizes]
+        pairs.append(((protocol, "0.001", one, FEW), (protocol, "0.001", one, options.many)))
+        for less, most in pairs:
+            growth = median[most] - median[less]
+            what = "%d in flight against 1" % many[0] if most[2] == many else "%d requests against %d" % (most[3], less[3])
+            words = (NAMES[protocol], most[1], what, 100 * growth / median[less], 100 * GROWTH, growth)
             verdicts.append((growth <= GROWTH * median[less], "%s, %s MB: %s: %+.1f %%, at most %g %% (%+.1f MB)" % words))
+        for lane, size in [(lane, size) for lane in more for size in options.sizes]:
+            growth = median[protocol, size, lane, REQUESTS[size]] - median[protocol, size, many, REQUESTS[size]]
+            print("\n%s, %s MB: a connection takes %.0f KB" % (NAMES[protocol], size, 1000 * growth / (lane[1] - many[1])), end="")
     print()
     return all([verdict(*words) for words in verdicts])
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use serde::{Deserialize, Serialize};
 
 /// Upper bound of the histogram, one hour in nanoseconds; the same bounds everywhere make merging lossless.
@@ -39,6 +39,11 @@ impl Default for Distribution {
 }
 
 impl Distribution {
+    fn clear(&mut self) {
+        self.histogram.reset();
+        (self.sum_ns, self.sum_of_squares, self.min_ns, self.max_ns) = (0, 0, u64::MAX, 0);
+    }
+
     /// Counts one duration.
     pub fn record(&mut self, ns: u64) {
         self.histogram.saturating_record(ns);
@@ -141,6 +146,12 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Forgets everything. Its memory is all there afterwards: recording never waits for the system to give some.
+    pub fn clear(&mut self) {
+        self.distributions_mut().into_iter().for_each(Distribution::clear);
+        self.errors.clear();
+    }
+
     /// Counts one answered request.
     pub fn record(&mut self, parts: Parts) {
         self.latency.record(parts.latency);
@@ -204,7 +215,7 @@ pub struct RecorderWire {
     errors: BTreeMap<String, u64>,
 }
 
-/// A distribution between processes: the histogram in HdrHistogram's compressed V2 form, the sums in decimal.
+/// A distribution between processes: the histogram in HdrHistogram's V2 form, the sums in decimal.
 #[derive(Debug, Serialize, Deserialize)]
 struct DistributionWire {
     histogram: String,
@@ -241,7 +252,7 @@ impl Recorder {
 impl Distribution {
     fn to_wire(&self) -> Result<DistributionWire> {
         let mut bytes = Vec::new();
-        let written = V2DeflateSerializer::new().serialize(&self.histogram, &mut bytes);
+        let written = V2Serializer::new().serialize(&self.histogram, &mut bytes);
         written.map_err(|error| anyhow::anyhow!("the histogram cannot be serialised: {error:?}"))?;
         Ok(DistributionWire {
             histogram: STANDARD.encode(bytes),
@@ -293,6 +304,14 @@ mod tests {
                 merged.merge(&recorded(part));
             }
             prop_assert_eq!(merged, recorded(&parts.concat()));
+        }
+
+        #[test]
+        fn a_cleared_one_is_as_new(latencies in prop::collection::vec(1..HIGHEST_NS, 0..50)) {
+            let mut recorder = recorded(&latencies);
+            recorder.record_error("timeout");
+            recorder.clear();
+            prop_assert_eq!(&recorder, &Recorder::default());
         }
 
         #[test]

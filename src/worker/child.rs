@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
-use super::crew::{Crew, Slot, SlotRules, too_late};
+use super::crew::{Crew, Patience, Slot, SlotRules, too_late};
 use super::message::{Block, BlockDone, FromWorker, Order, ToWorker, Usage};
 use super::pace::{Pacer, Schedule};
 use super::share::{Rules, Share};
@@ -93,12 +93,13 @@ async fn prepare<D: Driver + 'static>(order: &Order) -> Result<(Crew<D>, u64), F
         timeout(limit, driver.connect()).await.unwrap_or_else(|_| Err(too_late(limit)))?;
     }
     let varies = order.outputs.iter().any(|output| output.datatype == Datatype::Bytes.name());
-    let rules = Rc::new(SlotRules { timeout: limit, answer_bytes: (!varies).then_some(answer_bytes), anew });
-    let slot = |(driver, timeline)| Slot { driver, timeline, rules: rules.clone() };
+    let rules = Rc::new(SlotRules { answer_bytes: (!varies).then_some(answer_bytes), anew });
+    let slot = |(driver, timeline)| Slot { driver, timeline, patience: Patience::new(limit), rules: rules.clone() };
     let slots = drivers.into_iter().map(slot).collect();
-    let mut crew = Crew { slots, wires, pacer: Pacer::new() };
+    let mut crew = Crew { slots, wires, pacer: Pacer::new(), recorder: Rc::default() };
     let cap = order.warmup_cap_ms.map(Duration::from_millis);
-    let share = Rc::new(Share::new(Rules { iterations: order.warmup, duration: None, cap }));
+    let rules = Rules { iterations: order.warmup, duration: None, cap };
+    let share = Rc::new(Share::new(rules, crew.recorder.clone()));
     // where requests come whether or not earlier ones were answered, those to warm up must not pile up
     let at_once = if order.open_loop { 1 } else { crew.slots.len() };
     crew.closed(&share, at_once, Instant::now()).await;
@@ -125,11 +126,12 @@ async fn verified<D: Driver>(connection: &mut D, order: &Order, limit: Duration)
 async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Result<BlockDone> {
     let nanoseconds = |ns: Option<u64>| ns.map(Duration::from_nanos);
     let due = block.arrivals.map(|arrivals| block.arrivals_count(&arrivals));
-    let share = Rc::new(Share::new(Rules {
+    let rules = Rules {
         iterations: due.unwrap_or(block.iterations),
         duration: nanoseconds(block.duration_ns).filter(|_| due.is_none()),
         cap: nanoseconds(block.cap_ns),
-    }));
+    };
+    let share = Rc::new(Share::new(rules, crew.recorder.clone()));
     let schedule = block.arrivals.zip(due).map(|(arrivals, due)| Schedule::new(arrivals, due));
     crew.pacer.until(Instant::now() + Duration::from_nanos(block.start_unix_ns.saturating_sub(unix_ns()))).await;
     // what went over the connections before belongs to no block
@@ -144,6 +146,8 @@ async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Resul
         None => crew.closed(&share, crew.slots.len(), begin).await,
     }
     beat.abort();
+    // before the histograms are packed, which is none of the requests' cost
+    let usage = usage().since(&before);
     let at = |instant: Instant| wall + (instant - begin).as_nanos() as u64;
     let window = share.window.get().map(|(first, last)| (at(first), at(last)));
     let (first_unix_ns, last_unix_ns) = window.unwrap_or((wall, wall));
@@ -151,7 +155,7 @@ async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Resul
         recorder: share.recorder.borrow().to_wire()?,
         first_unix_ns,
         last_unix_ns,
-        usage: usage().since(&before),
+        usage,
         traffic: crew.traffic(),
         example: share.example.take(),
         due,

@@ -1,18 +1,22 @@
 //! What a worker sends requests with: a closed loop or an open one over its connections, and the stamps of each request.
 //! Must not know orders, blocks or who asked for them.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep};
 
 use super::message::Traffic;
 use super::pace::{Pacer, Schedule};
 use super::share::Share;
 use super::timeline::Timeline;
 use crate::protocol::{Driver, Fault, FaultKind, Reply, Request};
-use crate::recorder::Parts;
+use crate::recorder::{Parts, Recorder};
 
 /// What a worker sends requests with.
 pub(super) struct Crew<D: Driver> {
@@ -21,11 +25,12 @@ pub(super) struct Crew<D: Driver> {
     /// What counts the bytes of each connection.
     pub(super) wires: Vec<Rc<Timeline>>,
     pub(super) pacer: Pacer,
+    /// For one block after the other.
+    pub(super) recorder: Rc<RefCell<Recorder>>,
 }
 
 /// What holds for all requests of a worker.
 pub(super) struct SlotRules {
-    pub(super) timeout: Duration,
     /// Size of a good answer, where it cannot vary.
     pub(super) answer_bytes: Option<u64>,
     /// The address and the request, where it is encoded anew each time.
@@ -36,7 +41,15 @@ pub(super) struct SlotRules {
 pub(super) struct Slot<D: Driver> {
     pub(super) driver: D,
     pub(super) timeline: Rc<Timeline>,
+    pub(super) patience: Patience,
     pub(super) rules: Rc<SlotRules>,
+}
+
+/// How long one request after the other may take, by one timer: a timer for each would cost as much as all the rest of the loop.
+pub(super) struct Patience {
+    limit: Duration,
+    /// Set for the request under way or for one before it.
+    timer: Pin<Box<Sleep>>,
 }
 
 impl<D: Driver> Crew<D> {
@@ -106,9 +119,10 @@ impl<D: Driver> Slot<D> {
         if let Some(due) = due {
             share.recorder.borrow_mut().lateness.record(nanoseconds(due, started));
         }
-        let outcome = timeout(self.rules.timeout, self.exchange()).await;
+        let exchange = exchange(&mut self.driver, &self.timeline, &self.rules);
+        let outcome = self.patience.with(started, exchange).await;
         let (done, split) = self.timeline.end();
-        let outcome = outcome.unwrap_or_else(|_| Err(too_late(self.rules.timeout)));
+        let outcome = outcome.unwrap_or_else(|| Err(too_late(self.patience.limit)));
         let parts = outcome.and_then(|reply| expected_size(reply, self.rules.answer_bytes)).map(|()| Parts {
             latency: nanoseconds(due.unwrap_or(started), done),
             service: due.map(|_| nanoseconds(started, done)),
@@ -116,13 +130,38 @@ impl<D: Driver> Slot<D> {
         });
         share.settle(started, done, parts);
     }
+}
 
-    async fn exchange(&mut self) -> Result<Reply, Fault> {
-        if let Some((address, request)) = &self.rules.anew {
-            self.driver.replace(D::encode(address, request)?);
-        }
-        self.timeline.body(self.driver.body_bytes());
-        self.driver.infer().await
+async fn exchange<D: Driver>(driver: &mut D, timeline: &Timeline, rules: &SlotRules) -> Result<Reply, Fault> {
+    if let Some((address, request)) = &rules.anew {
+        driver.replace(D::encode(address, request)?);
+    }
+    timeline.body(driver.body_bytes());
+    driver.infer().await
+}
+
+impl Patience {
+    pub(super) fn new(limit: Duration) -> Self {
+        Patience { limit, timer: Box::pin(sleep(limit)) }
+    }
+
+    /// What comes of a request that started at an instant; `None` if it takes too long.
+    async fn with<T>(&mut self, started: Instant, request: impl Future<Output = T>) -> Option<T> {
+        let due = (started + self.limit).into();
+        let mut request = pin!(request);
+        poll_fn(|context| {
+            if let Poll::Ready(outcome) = request.as_mut().poll(context) {
+                return Poll::Ready(Some(outcome));
+            }
+            while self.timer.as_mut().poll(context).is_ready() {
+                if self.timer.deadline() >= due {
+                    return Poll::Ready(None);
+                }
+                self.timer.as_mut().reset(due);
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -147,8 +186,6 @@ pub(super) fn too_late(limit: Duration) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use tokio::task::LocalSet;
 
     use super::*;
@@ -206,15 +243,21 @@ mod tests {
     fn drive(script: Vec<bool>, slots: usize, requests: u64, answer_bytes: Option<u64>, open: bool) -> Rc<Share> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let script = Rc::new(RefCell::new(script));
-        let rules = Rc::new(SlotRules { timeout: Duration::from_secs(5), answer_bytes, anew: None });
-        let share = Rc::new(Share::new(Rules { iterations: requests, ..Rules::default() }));
+        let rules = Rc::new(SlotRules { answer_bytes, anew: None });
+        let share = Rc::new(Share::new(Rules { iterations: requests, ..Rules::default() }, Rc::default()));
         LocalSet::new().block_on(&runtime, async {
             let slot = |_| Slot {
                 driver: Scripted(script.clone()),
                 timeline: Rc::new(Timeline::new(true)),
+                patience: Patience::new(Duration::from_secs(5)),
                 rules: rules.clone(),
             };
-            let mut crew = Crew { slots: (0..slots).map(slot).collect(), wires: Vec::new(), pacer: Pacer::new() };
+            let mut crew = Crew {
+                slots: (0..slots).map(slot).collect(),
+                wires: Vec::new(),
+                pacer: Pacer::new(),
+                recorder: Rc::default(),
+            };
             let arrival = Arrival::Poisson;
             let arrivals = Arrivals { rate: 1e9, arrival, seed: 1, block: 0, process: 0, processes: 1 };
             match open {
@@ -244,6 +287,23 @@ mod tests {
         let share = drive(vec![true; 100], 2, 100, None, true);
         assert!(share.held_back.get() > 0, "{}", share.held_back.get());
         assert_eq!(drive(vec![true; 100], 100, 100, None, true).held_back.get(), 0);
+    }
+
+    #[test]
+    fn each_request_has_all_of_its_time() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let limit = Duration::from_millis(20);
+            let mut patience = Patience::new(limit);
+            for _ in 0..2 {
+                let started = Instant::now();
+                assert_eq!(patience.with(started, std::future::pending::<()>()).await, None);
+                assert!(started.elapsed() >= limit);
+                // the timer has rung for the one before
+                let soon = async { yield_now().await };
+                assert_eq!(patience.with(Instant::now(), soon).await, Some(()));
+            }
+        });
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A worker's share of a block: when it ends, and what comes of its requests. Must not know how requests are sent.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::protocol::Fault;
@@ -27,7 +28,7 @@ pub struct Share {
     taken: Cell<u64>,
     finished: Cell<u64>,
     /// What was recorded.
-    pub recorder: RefCell<Recorder>,
+    pub recorder: Rc<RefCell<Recorder>>,
     /// The first start and the last end of a request.
     pub window: Cell<Option<(Instant, Instant)>>,
     /// Requests that had to wait because as many were in flight as may be.
@@ -40,9 +41,10 @@ pub struct Share {
 }
 
 impl Share {
-    /// Nothing is done yet.
-    pub fn new(rules: Rules) -> Self {
-        Share { rules, ..Share::default() }
+    /// Nothing is done yet; what `recorder` held is forgotten.
+    pub fn new(rules: Rules, recorder: Rc<RefCell<Recorder>>) -> Self {
+        recorder.borrow_mut().clear();
+        Share { rules, recorder, ..Share::default() }
     }
 
     /// Whether there is a request left to send, which is then taken. `elapsed` is the time since the block's start.
@@ -99,7 +101,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn taken(rules: Rules, elapsed: Duration) -> u64 {
-        let share = Share::new(rules);
+        let share = Share::new(rules, Rc::default());
         (0..100).take_while(|_| share.take(|| elapsed)).count() as u64
     }
 
@@ -118,7 +120,8 @@ mod tests {
 
     #[test]
     fn what_is_done_follows_the_rule_that_takes_longest_and_the_cap() {
-        let share = Share::new(Rules { iterations: 4, duration: Some(10 * SECOND), cap: Some(20 * SECOND) });
+        let share =
+            Share::new(Rules { iterations: 4, duration: Some(10 * SECOND), cap: Some(20 * SECOND) }, Rc::default());
         let now = Instant::now();
         share.settle(now, now, Ok(Parts::default()));
         assert_eq!(share.done(SECOND), 0.1);
