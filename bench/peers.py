@@ -51,9 +51,9 @@ GENERATOR = {"http": "wrk", "grpc": "h2load"}
 SMALL = "0.001"
 
 # requests of the short and of the long run
-COUNTS = {"0.15": (200, 2000), "4.9": (50, 1050), "39.3": (4, 24)}
+COUNTS = {"0.15": (200, 5200), "4.9": (50, 1050), "39.3": (4, 24)}
 SLOW = ["perf_analyzer", "tritonclient"]  # would take most of the time, and perf_analyzer five gigabytes
-SLOW_COUNTS = {"4.9": (20, 220)}
+SLOW_COUNTS = {"0.15": (200, 2000), "4.9": (20, 220)}
 WARMUP = 3
 TURNS = {"39.3": 3}  # of a round, if not one; rates and tritonclient in the first alone
 TRUSTED = 1000  # requests that a 99th percentile needs

@@ -58,9 +58,15 @@ pub struct RunArguments {
     /// End each case after a few seconds; the results say so
     #[arg(long)]
     pub quick: bool,
+    /// Measure each case twice, interleaved, and compare it with itself: every difference is chance
+    #[arg(long)]
+    pub aa: bool,
     /// First measure what the client reaches where a server answers at once; cases that come close to it are flagged
     #[arg(long, conflicts_with_all = ["list", "verify"])]
     pub calibrate: bool,
+    /// A case whose row is flagged is a failure: exit code 1
+    #[arg(long, conflicts_with_all = ["list", "verify"])]
+    pub strict: bool,
     /// Host of the server, on the default ports 8000 (HTTP) and 8001 (gRPC), or `embedded`: the program's own server
     #[arg(long, value_name = "HOST")]
     pub server: Option<String>,
@@ -116,6 +122,9 @@ pub struct ReportArguments {
     /// Runs' folders, or names of scenarios, which stand for their newest complete runs [default: all scenarios]
     #[arg(value_name = "RUN")]
     pub runs: Vec<String>,
+    /// Show means and 95th percentiles with their 95 % intervals
+    #[arg(long)]
+    pub intervals: bool,
     /// Make what stands between this document's markers anew; a marker carries the runs it shows
     #[arg(long, value_name = "FILE")]
     pub splice: Option<PathBuf>,
@@ -225,9 +234,11 @@ impl TryFrom<RunArguments> for Options {
                 http: arguments.http,
                 grpc: arguments.grpc,
                 quick: arguments.quick,
+                aa: arguments.aa,
             },
             results: arguments.results,
             calibrate: arguments.calibrate,
+            strict: arguments.strict,
             embedded: embedded.then_some(arguments.model_repository),
             mode: match (arguments.list, arguments.verify) {
                 (true, _) => Mode::List,

@@ -14,9 +14,10 @@
 //! | [`worker`] | the timed loop, and messages to the processes that run it | process, protocol, recorder, scenario, tensor |
 //! | [`process`] | processes of this same program | nothing |
 //! | [`embedded`] | the embedded server: the protocol, ONNX models, models of known behaviour | proto, tensor |
+//! | [`statistics`] | effective sample sizes, intervals, ratios, verdicts; pure | nothing |
 //! | [`recorder`] | histogram, exact sums, error counts | nothing |
 //! | [`record`] | the files of a run | recorder, plan, scenario, environment, file |
-//! | [`report`] | tables, README splice, terminal | record, file; its terminal also plan and scenario |
+//! | [`report`] | verdicts, tables, README splice, terminal | record, file, statistics; its terminal also plan and scenario |
 //! | [`environment`] | the machine that measures | nothing |
 //! | [`models`] | model files: stand-ins and published weights | scenario, file |
 //! | [`tensor`] | data types, shapes, input bytes | nothing |
@@ -40,5 +41,6 @@ pub mod recorder;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod statistics;
 pub mod tensor;
 pub mod worker;

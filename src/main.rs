@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use runner::cli::{Cli, Command, ModelsCommand};
+use runner::report::markdown::Style;
 use runner::run::{self, Outcome, install};
 use runner::{process, report, worker};
 
@@ -37,7 +38,8 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
             Ok(Outcome::Complete)
         }
         Some(Command::Report(arguments)) => {
-            report::command(&arguments.runs, arguments.splice.as_deref(), &arguments.results)
+            let style = Style { intervals: arguments.intervals };
+            report::command(&arguments.runs, style, arguments.splice.as_deref(), &arguments.results)
                 .map(|()| Outcome::Complete)
         }
         Some(Command::Models(ModelsCommand::Synth { scenario, seed, force, model_repository })) => {

@@ -6,6 +6,8 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use serde::{Deserialize, Serialize};
+
 use crate::scenario::{Point, Protocol, Scenario};
 
 /// One point of the run matrix.
@@ -13,6 +15,8 @@ use crate::scenario::{Point, Protocol, Scenario};
 #[allow(missing_docs)]
 pub struct Case {
     pub protocol: Protocol,
+    /// Which of two equal cases it is (`--aa`).
+    pub arm: Option<Arm>,
     /// Items a request.
     pub batch_size: u32,
     /// Operating-system processes.
@@ -25,7 +29,26 @@ pub struct Case {
     pub rate: Option<f64>,
 }
 
-/// Cases that differ in protocol alone: what a reader compares, and so what is measured interleaved.
+/// One of two cases that differ in nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Arm {
+    A,
+    B,
+}
+
+impl Arm {
+    /// The spelling of results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arm::A => "a",
+            Arm::B => "b",
+        }
+    }
+}
+
+/// Cases that differ in protocol alone (with `--aa`, in nothing): what a reader compares, and so what is measured interleaved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// In the scenario's order of protocols.
@@ -67,10 +90,15 @@ impl Plan {
         let mut generator = ChaCha8Rng::seed_from_u64(scenario.load.seed);
         let mut groups = Vec::new();
         for Point { batch_size, processes, concurrency, connections, rate, protocols } in scenario.matrix.points() {
-            let case = |protocol| Case { protocol, batch_size, processes, concurrency, connections, rate };
-            let cases: Vec<Case> = protocols.into_iter().map(case).collect();
-            let rounds = rounds(scenario, cases.len(), &mut generator);
-            groups.push(Group { cases, rounds });
+            let case = |protocol, arm| Case { protocol, arm, batch_size, processes, concurrency, connections, rate };
+            let compared: Vec<Vec<Case>> = match scenario.load.aa {
+                true => protocols.iter().map(|it| [Arm::A, Arm::B].map(|arm| case(*it, Some(arm))).into()).collect(),
+                false => vec![protocols.iter().map(|it| case(*it, None)).collect()],
+            };
+            for cases in compared {
+                let rounds = rounds(scenario, cases.len(), &mut generator);
+                groups.push(Group { cases, rounds });
+            }
         }
         Plan { groups }
     }
@@ -131,6 +159,19 @@ mod tests {
             let (http, grpc) = (group.cases[0], group.cases[1]);
             assert_eq!((http.protocol, grpc.protocol), (Protocol::Http, Protocol::Grpc));
             assert_eq!(Case { protocol: Protocol::Http, ..grpc }, http);
+        }
+    }
+
+    #[test]
+    fn each_protocol_is_compared_with_itself_if_that_is_asked_for() {
+        let mut scenario = scenario(1000, 10, 1);
+        scenario.load.aa = true;
+        let plan = Plan::expand(&scenario);
+        assert_eq!((plan.groups.len(), plan.cases().count()), (12, 24));
+        for group in &plan.groups {
+            let [a, b] = group.cases[..] else { panic!("{group:?}") };
+            assert_eq!((a.arm, b.arm), (Some(Arm::A), Some(Arm::B)));
+            assert_eq!(Case { arm: a.arm, ..b }, a);
         }
     }
 

@@ -127,6 +127,85 @@ pub struct Split {
     pub receive: u64,
 }
 
+/// Sums of batches of 1, 2, 4 .. consecutive latencies, from which one can tell how much they depend on each other. Memory
+/// grows with the logarithm of their number. Merging adds up the complete batches of several sequences.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sequence {
+    levels: Vec<Level>,
+}
+
+/// All batches of one length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Level {
+    count: u64,
+    /// Of the batches' sums in nanoseconds, as floats: they serve a variance, which bears their rounding.
+    mean: f64,
+    /// Sum of squared distances from that mean.
+    squares: f64,
+    /// The sum of a batch that waits for its second half.
+    half: Option<f64>,
+}
+
+impl Sequence {
+    fn record(&mut self, ns: u64) {
+        let mut sum = ns as f64;
+        for place in 0.. {
+            if place == self.levels.len() {
+                self.levels.push(Level::default());
+            }
+            let level = &mut self.levels[place];
+            level.add(sum);
+            match level.half.take() {
+                Some(first) => sum += first,
+                None => {
+                    level.half = Some(sum);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Sequence) {
+        if self.levels.len() < other.levels.len() {
+            self.levels.resize_with(other.levels.len(), Level::default);
+        }
+        for (mine, theirs) in self.levels.iter_mut().zip(&other.levels) {
+            mine.merge(theirs);
+        }
+        // what comes next does not follow on what came before
+        self.levels.iter_mut().for_each(|level| level.half = None);
+    }
+
+    /// Length and number of batches, and the sample variance of their means in square nanoseconds.
+    pub fn batches(&self) -> impl Iterator<Item = (u64, u64, f64)> {
+        self.levels.iter().zip(0_u32..).filter(|(level, _)| level.count > 1).map(|(level, power)| {
+            let length = 2_f64.powi(power as i32);
+            (1 << power, level.count, level.squares / (level.count - 1) as f64 / (length * length))
+        })
+    }
+}
+
+impl Level {
+    /// Welford's and Chan's way: sums of squares would cancel.
+    fn add(&mut self, sum: f64) {
+        self.count += 1;
+        let distance = sum - self.mean;
+        self.mean += distance / self.count as f64;
+        self.squares += distance * (sum - self.mean);
+    }
+
+    fn merge(&mut self, other: &Level) {
+        if other.count == 0 {
+            return;
+        }
+        let (mine, theirs) = (self.count as f64, other.count as f64);
+        let distance = other.mean - self.mean;
+        self.mean += distance * theirs / (mine + theirs);
+        self.squares += other.squares + distance * distance * mine * theirs / (mine + theirs);
+        self.count += other.count;
+    }
+}
+
 /// Latencies and their parts, and errors by kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorder {
@@ -142,6 +221,8 @@ pub struct Recorder {
     pub wait: Distribution,
     /// See [`Split::receive`].
     pub receive: Distribution,
+    /// The latencies one after the other.
+    pub sequence: Sequence,
     errors: BTreeMap<String, u64>,
 }
 
@@ -149,12 +230,14 @@ impl Recorder {
     /// Forgets everything. Its memory is all there afterwards: recording never waits for the system to give some.
     pub fn clear(&mut self) {
         self.distributions_mut().into_iter().for_each(Distribution::clear);
+        self.sequence.levels.clear();
         self.errors.clear();
     }
 
     /// Counts one answered request.
     pub fn record(&mut self, parts: Parts) {
         self.latency.record(parts.latency);
+        self.sequence.record(parts.latency);
         if let Some(service) = parts.service {
             self.service.record(service);
         }
@@ -178,6 +261,7 @@ impl Recorder {
         for (mine, others) in self.distributions_mut().into_iter().zip(other.distributions()) {
             mine.merge(others);
         }
+        self.sequence.merge(&other.sequence);
         for (kind, count) in &other.errors {
             *self.errors.entry(kind.clone()).or_default() += count;
         }
@@ -212,6 +296,7 @@ impl Recorder {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RecorderWire {
     distributions: Vec<DistributionWire>,
+    sequence: Sequence,
     errors: BTreeMap<String, u64>,
 }
 
@@ -232,7 +317,7 @@ impl Recorder {
     /// A histogram cannot be serialised.
     pub fn to_wire(&self) -> Result<RecorderWire> {
         let distributions = self.distributions().into_iter().map(Distribution::to_wire).collect::<Result<_>>()?;
-        Ok(RecorderWire { distributions, errors: self.errors.clone() })
+        Ok(RecorderWire { distributions, sequence: self.sequence.clone(), errors: self.errors.clone() })
     }
 
     /// From another process.
@@ -240,7 +325,7 @@ impl Recorder {
     /// # Errors
     /// The text is not what [`Recorder::to_wire`] makes.
     pub fn from_wire(wire: RecorderWire) -> Result<Self> {
-        let mut recorder = Recorder { errors: wire.errors, ..Recorder::default() };
+        let mut recorder = Recorder { sequence: wire.sequence, errors: wire.errors, ..Recorder::default() };
         ensure!(wire.distributions.len() == recorder.distributions().len(), "a distribution is missing");
         for (mine, wire) in recorder.distributions_mut().into_iter().zip(wire.distributions) {
             *mine = Distribution::from_wire(wire)?;
@@ -303,7 +388,16 @@ mod tests {
             for part in &parts {
                 merged.merge(&recorded(part));
             }
-            prop_assert_eq!(merged, recorded(&parts.concat()));
+            let mut whole = recorded(&parts.concat());
+            // a batch does not reach from one sequence into the next
+            let single = |recorder: &Recorder| recorder.sequence.batches().next();
+            if let (Some((_, count, variance)), Some((_, of_whole, expected))) = (single(&merged), single(&whole)) {
+                prop_assert_eq!(count, of_whole);
+                prop_assert!((variance - expected).abs() <= 1e-9 * expected);
+            }
+            merged.sequence = Sequence::default();
+            whole.sequence = Sequence::default();
+            prop_assert_eq!(merged, whole);
         }
 
         #[test]

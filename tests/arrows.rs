@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &["proto", "tensor"]),
     ("record", &["environment", "file", "plan", "recorder", "scenario"]),
     ("recorder", &[]),
-    ("report", &["file", "record"]),
+    ("report", &["file", "record", "statistics"]),
     (
         "run",
         &[
@@ -36,11 +36,13 @@ const ARROWS: &[(&str, &[&str])] = &[
             "recorder",
             "report",
             "scenario",
+            "statistics",
             "tensor",
             "worker",
         ],
     ),
     ("scenario", &["tensor"]),
+    ("statistics", &[]),
     ("tensor", &[]),
     ("worker", &["process", "protocol", "recorder", "scenario", "tensor"]),
 ];
@@ -49,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FILE_ARROWS: &[(&str, &[&str])] = &[
     // a column of the records is a protocol
     ("report/markdown.rs", &["scenario"]),
+    ("report/notes.rs", &["scenario"]),
     // the plan is listed, and progress shown, before there are records
     ("report/terminal.rs", &["plan", "scenario"]),
 ];

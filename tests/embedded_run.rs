@@ -1,6 +1,7 @@
 //! Runs against the embedded server, from its start to its end: what is written, and that nothing is left behind.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -250,7 +251,7 @@ fn requests_may_be_encoded_one_by_one() {
 fn time_ends_a_case_when_it_is_asked_to() {
     let (records, _) = rows("", "", "duration_s = 0.3\nblocks = 3", &[]);
     for record in &records {
-        assert!(record.requests > 0 && record.requests_planned.is_none() && record.flags.is_empty(), "{record:?}");
+        assert!(record.requests > 0 && record.requests_planned.is_none() && !record.is_flagged("capped"), "{record:?}");
     }
     let slow = "parameters { key: \"service_time\" value { string_value: \"constant 10ms\" } }";
     for load in [
@@ -261,7 +262,7 @@ fn time_ends_a_case_when_it_is_asked_to() {
     ] {
         let (records, printed) = rows(slow, "", load, &[]);
         for record in &records {
-            assert_eq!((record.status, record.flags.as_str()), (Status::Ok, "capped"), "{record:?}");
+            assert!(record.status == Status::Ok && record.is_flagged("capped"), "{record:?}");
             assert!(record.requests > 0 && record.requests < 100, "{record:?}");
         }
         assert!(printed.contains("ended by its longest time"), "{printed}");
@@ -274,6 +275,65 @@ fn the_client_s_ceiling_is_measured_with_the_same_requests() {
     let (records, printed) = rows(slow, "batch_sizes = [1, 4]", "iterations = 4", &["--calibrate"]);
     assert_eq!(printed.matches("client ceiling ").count(), 4, "{printed}");
     for record in &records {
-        assert!(record.client_ceiling_per_s > record.requests_per_s && record.flags.is_empty(), "{record:?}");
+        assert!(record.client_ceiling_per_s > record.requests_per_s, "{record:?}");
+        assert!(!record.is_flagged("client_ceiling"), "{record:?}");
     }
+}
+
+const TEN_MS: &str = "parameters { key: \"service_time\" value { string_value: \"constant 10ms\" } }";
+
+#[test]
+fn the_latency_is_split_by_the_server_s_own_statistics() {
+    let (records, printed) = rows(TEN_MS, "batch_sizes = [1, 4]", "iterations = 20", &[]);
+    for record in &records {
+        let parts = [
+            record.client_ms,
+            record.network_ms,
+            record.queue_ms,
+            record.compute_input_ms,
+            record.compute_infer_ms,
+            record.compute_output_ms,
+        ];
+        let [sum, mean] = [parts.iter().copied().sum::<Option<f64>>(), record.mean_ms].map(Option::unwrap);
+        assert!((sum / mean - 1.0).abs() < 1e-6, "{record:?}");
+        // on a busy machine the server may begin before the client has seen that its last byte is gone
+        assert!(record.compute_infer_ms >= Some(10.0) && record.network_ms > Some(-5.0), "{record:?}");
+        assert_eq!(record.server_requests, Some(record.requests), "{record:?}");
+        assert_eq!(record.avg_batch, Some(f64::from(record.batch_size)), "{record:?}");
+        assert!(!record.is_flagged("server_counts") && !record.is_flagged("other_traffic"), "{record:?}");
+    }
+    assert!(printed.contains("| gRPC / HTTP Mean |"), "{printed}");
+}
+
+#[test]
+fn a_case_may_be_compared_with_itself() {
+    let (records, printed) = rows(TEN_MS, "protocols = [\"grpc\"]", "iterations = 20", &["--aa"]);
+    assert_eq!(records.len(), 2);
+    assert!(records[0].arm.is_some() && records[0].arm != records[1].arm, "{records:?}");
+    assert!(printed.contains("| gRPC A |") && printed.contains("A and B are the same"), "{printed}");
+    assert!(!printed.contains("**"), "{printed}");
+}
+
+#[test]
+fn others_that_ask_the_model_are_seen_and_may_be_a_failure() {
+    let case = Case::new(TEN_MS, &SCENARIO.replace("iterations = 50", "iterations = 100"));
+    let mut running = case.command(&["--strict", "--protocols", "grpc"]).spawn().unwrap();
+    let address = case.manifest_of_running().http;
+    let body = r#"{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]}"#;
+    while running.try_wait().unwrap().is_none() {
+        let Ok(mut stream) = TcpStream::connect(&address) else { continue };
+        let length = body.len();
+        let head =
+            format!("POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}");
+        let _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes());
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let records: Vec<Record> = read(&case.newest().unwrap().join(RECORDS)).unwrap();
+    for record in &records {
+        assert!(record.status == Status::Ok && record.is_flagged("other_traffic"), "{record:?}");
+        assert!(record.server_requests > Some(record.requests), "{record:?}");
+    }
+    assert!(text(&output).contains("others asked the model meanwhile"), "{}", text(&output));
 }

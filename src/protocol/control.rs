@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 
 use super::grpc::{channel, of_status};
 use super::http::{client, error_of, url};
+use super::statistics::{AllStatistics, Statistics};
 use super::{Fault, FaultKind};
 use crate::proto;
 use crate::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
@@ -77,17 +78,6 @@ pub struct ModelConfig {
     pub optional_inputs: Vec<String>,
     /// What the configuration's parameter `weights` says of the weights.
     pub weights: Option<String>,
-}
-
-/// A model's cumulative counts since the server's start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Items inferred: a request of batch 4 counts 4.
-    #[serde(default)]
-    pub inference_count: u64,
-    /// Executions of the model.
-    #[serde(default)]
-    pub execution_count: u64,
 }
 
 impl Control {
@@ -196,15 +186,11 @@ impl Control {
         })
     }
 
-    /// The model's counts, summed over its versions.
+    /// The model's statistics, summed over its versions.
     ///
     /// # Errors
     /// As [`Control::model_config`].
-    pub async fn counts(&mut self, model: &str, version: Option<&str>) -> Result<Counts, Fault> {
-        #[derive(Deserialize)]
-        struct Statistics {
-            model_stats: Vec<Counts>,
-        }
+    pub async fn statistics(&mut self, model: &str, version: Option<&str>) -> Result<Statistics, Fault> {
         let json = match self {
             Control::Http { client, address } => {
                 get(client, address, &[&model_path(model, version)[..], &["stats"]].concat()).await?
@@ -214,11 +200,7 @@ impl Control {
                 to_json(&patiently(client.model_statistics(proto::ModelStatisticsRequest { name, version })).await?)?
             }
         };
-        let statistics: Statistics = read(json)?;
-        Ok(statistics.model_stats.iter().fold(Counts::default(), |sum, model| Counts {
-            inference_count: sum.inference_count + model.inference_count,
-            execution_count: sum.execution_count + model.execution_count,
-        }))
+        read(json).map(|all: AllStatistics| all.sum())
     }
 }
 

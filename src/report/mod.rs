@@ -1,15 +1,20 @@
 //! From the files of a run to what people read. Reads records and nothing else: every report can be made again.
 
+mod judge;
 pub mod markdown;
+mod notes;
 pub mod splice;
+mod tables;
 pub mod terminal;
 
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::de::DeserializeOwned;
 
 use crate::file;
-use crate::record::{self, MANIFEST, Manifest, RECORDS, Record, State};
+use crate::record::{self, BLOCKS, BlockRecord, MANIFEST, Manifest, RECORDS, Record, State};
+use markdown::Style;
 
 /// A run as its files tell it.
 #[derive(Clone, Debug)]
@@ -20,6 +25,8 @@ pub struct Run {
     pub manifest: Manifest,
     /// One row a case, in the order of measuring.
     pub records: Vec<Record>,
+    /// One row a case and block.
+    pub blocks: Vec<BlockRecord>,
 }
 
 impl Run {
@@ -29,11 +36,18 @@ impl Run {
     /// The folder is not a run's; the message names the file.
     pub fn open(path: &Path) -> Result<Self> {
         let manifest = record::read_manifest(path)?;
-        let records = path.join(RECORDS);
-        // a run whose first case is not measured yet has none
-        let records = if records.exists() { record::read(&records)? } else { Vec::new() };
-        Ok(Run { path: path.to_owned(), manifest, records })
+        Ok(Run {
+            path: path.to_owned(),
+            manifest,
+            records: rows(&path.join(RECORDS))?,
+            blocks: rows(&path.join(BLOCKS))?,
+        })
     }
+}
+
+/// The rows of a file. A run whose first case is not measured yet has none.
+fn rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    if path.exists() { record::read(path) } else { Ok(Vec::new()) }
 }
 
 /// The run that a word of the command line or of a README marker means: a run's folder, or a scenario's name, which
@@ -78,27 +92,28 @@ fn folders(parent: &Path) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
+/// A word of a marker, and an option of the command line, that asks for intervals.
+const INTERVALS: &str = "--intervals";
+
 /// `runner report`: prints the sections of runs, or puts them between a document's markers. Runs that are named take
-/// the place of their scenarios' newest ones.
+/// the place of their scenarios' newest ones. A marker may ask for intervals itself.
 ///
 /// # Errors
 /// A run cannot be found or read, or the document's markers are broken; the document is then left as it was.
-pub fn command(words: &[String], document: Option<&Path>, results: &Path) -> Result<()> {
+pub fn command(words: &[String], style: Style, document: Option<&Path>, results: &Path) -> Result<()> {
     let named = words.iter().map(|word| find(results, word)).collect::<Result<Vec<Run>>>()?;
-    let section = |word: &String| {
-        let chosen = named.iter().rev().find(|run| run.manifest.scenario == *word);
-        chosen.map_or_else(|| find(results, word), |run| Ok(run.clone())).map(|run| markdown::section(&run))
+    let section = |word: &str, style: Style| {
+        let chosen = named.iter().rev().find(|run| run.manifest.scenario == word);
+        chosen.map_or_else(|| find(results, word), |run| Ok(run.clone())).map(|run| markdown::section(&run, style))
     };
-    // no word stands for all scenarios
     let render = |words: &[&str]| {
-        let words = match words {
-            [] => scenarios(results)?,
-            words => words.iter().map(|word| (*word).to_owned()).collect(),
-        };
-        Ok(words.iter().map(section).collect::<Result<Vec<String>>>()?.join("\n"))
+        let style = Style { intervals: style.intervals || words.contains(&INTERVALS) };
+        let runs: Vec<&str> = words.iter().copied().filter(|word| *word != INTERVALS).collect();
+        let all = if runs.is_empty() { scenarios(results)? } else { runs.into_iter().map(str::to_owned).collect() };
+        Ok(all.iter().map(|word| section(word, style)).collect::<Result<Vec<String>>>()?.join("\n"))
     };
     let Some(document) = document else {
-        let sections: Vec<String> = named.iter().map(markdown::section).collect();
+        let sections: Vec<String> = named.iter().map(|run| markdown::section(run, style)).collect();
         terminal::print(&if named.is_empty() { render(&[])? } else { sections.join("\n") });
         return Ok(());
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::markdown::Style;
 use super::{Run, markdown};
 use crate::plan::{Case, Group, Plan, Round};
 use crate::record::{Manifest, Record, Status};
@@ -75,7 +76,7 @@ pub fn ceiling(scenario: &Scenario, case: &Case, requests_per_s: f64) {
 /// The run's files cannot be read.
 pub fn run(path: &Path) -> Result<()> {
     let run = Run::open(path)?;
-    println!("\n{}", markdown::section(&run).trim_end());
+    println!("\n{}", markdown::section(&run, Style::default()).trim_end());
     Ok(())
 }
 

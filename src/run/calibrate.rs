@@ -30,7 +30,7 @@ pub struct Ceilings(Vec<(Case, f64)>);
 impl Ceilings {
     /// The ceiling of a case. An open loop has that of the closed one with as many requests in flight.
     pub fn of(&self, case: &Case) -> Option<f64> {
-        let closed = Case { rate: None, ..*case };
+        let closed = Case { rate: None, arm: None, ..*case };
         self.0.iter().find(|(known, _)| *known == closed).map(|(_, ceiling)| *ceiling)
     }
 }
@@ -64,7 +64,7 @@ async fn ceilings(
     stop: &watch::Receiver<bool>,
 ) -> Result<Option<Ceilings>> {
     let mut ceilings = Ceilings::default();
-    for case in plan.cases().map(|case| Case { rate: None, ..*case }) {
+    for case in plan.cases().map(|case| Case { rate: None, arm: None, ..*case }) {
         if ceilings.of(&case).is_some() {
             continue;
         }

@@ -10,16 +10,15 @@ use tokio::sync::watch;
 
 use super::calibrate::Ceilings;
 use super::folder::Folder;
+use super::observer::Observer;
+use super::rows::{Totals, block_row, status};
 use crate::plan::{Case, Group, Round};
 use crate::preflight::expected_for;
 use crate::protocol::control::TensorMetadata;
-use crate::record::{
-    BlockRecord, CEILING_SHARE, Columns, Manifest, Record, Status, case_name, cpu_a_request, error_kinds, flags, rate,
-    utc,
-};
-use crate::recorder::Recorder;
+use crate::protocol::statistics::Statistics;
+use crate::record::{Manifest, Record, Status, case_name, utc};
 use crate::scenario::{Load, Scenario};
-use crate::worker::message::{Arrivals, Block, Order, Traffic, Usage};
+use crate::worker::message::{Arrivals, Block, Order};
 use crate::worker::pool::{BlockOutcome, Pool, PoolError};
 use crate::worker::share::FAILURES_IN_A_ROW;
 
@@ -59,14 +58,7 @@ pub struct Context<'a> {
 struct Running {
     case: Case,
     pool: Option<Pool>,
-    recorder: Recorder,
-    window_ns: u64,
-    usage: Usage,
-    traffic: Traffic,
-    held_back: u64,
-    /// Whether a block ended before what was asked for was done.
-    capped: bool,
-    blocks: u32,
+    totals: Totals,
     prepared: u64,
     started: Timestamp,
     ended: Timestamp,
@@ -84,21 +76,28 @@ pub async fn group(context: &Context<'_>, group: &Group, listener: &mut dyn List
     for case in &group.cases {
         listener.begins(case, None);
     }
+    let mut observer = Observer::new(context.scenario);
+    let protocol = group.cases[0].protocol;
+    let before = observer.read(protocol).await;
     join_all(running.iter_mut().map(|running| running.prepare(context))).await;
+    // the first block must not count what warmed up
+    let prepared = running.iter().map(|running| running.prepared).sum();
+    observer.gained(protocol, before.as_ref(), prepared).await;
     for (index, round) in group.rounds.iter().enumerate() {
         for (position, case) in round.order.iter().enumerate() {
             let running = &mut running[*case];
             listener.begins(&running.case, Some((index, group)));
             if running.ended_early.is_none() {
-                running.block(context, round, (index, position), listener).await?;
+                running.block(context, round, (index, position), &mut observer, listener).await?;
             }
             listener.block_done();
         }
         // after a whole round, so that all cases of the group have as many blocks
-        let spent =
-            |running: &Running| context.scenario.load.cap.is_some_and(|cap| running.window_ns >= cap.as_nanos() as u64);
+        let spent = |running: &Running| {
+            context.scenario.load.cap.is_some_and(|cap| running.totals.window_ns >= cap.as_nanos() as u64)
+        };
         if index + 1 < group.rounds.len() && running.iter().any(spent) {
-            running.iter_mut().for_each(|running| running.capped = true);
+            running.iter_mut().for_each(|running| running.totals.capped = true);
             break;
         }
     }
@@ -113,13 +112,7 @@ impl Running {
         Running {
             case: *case,
             pool: None,
-            recorder: Recorder::default(),
-            window_ns: 0,
-            usage: Usage::default(),
-            traffic: Traffic::default(),
-            held_back: 0,
-            capped: false,
-            blocks: 0,
+            totals: Totals::default(),
             prepared: 0,
             started: now,
             ended: now,
@@ -143,23 +136,29 @@ impl Running {
         &mut self,
         context: &Context<'_>,
         round: &Round,
-        (index, position): (usize, usize),
+        place: (usize, usize),
+        observer: &mut Observer<'_>,
         listener: &mut dyn Listener,
     ) -> Result<()> {
         let Some(pool) = self.pool.as_mut() else { return Ok(()) };
-        if self.blocks == 0 {
+        if self.totals.blocks == 0 {
             self.started = Timestamp::now();
         }
+        let before = observer.read(self.case.protocol).await;
         let mut progress = |done| listener.progress(done);
-        let block = block(context.scenario, &self.case, round, index as u32);
+        let block = block(context.scenario, &self.case, round, place.0 as u32);
         let outcome = pool.block(block, context.stop, &mut progress).await;
         if let Ok(outcome) = &outcome {
             let asked = outcome.due.unwrap_or(round.iterations * u64::from(self.case.processes));
-            self.capped |= !outcome.gave_up && outcome.recorder.count() + outcome.recorder.error_count() < asked;
+            self.totals.capped |= !outcome.gave_up && outcome.recorder.count() + outcome.recorder.error_count() < asked;
         }
         self.ended = Timestamp::now();
         match outcome {
-            Ok(outcome) => self.keep(context, outcome, index, position),
+            Ok(outcome) => {
+                let answered = outcome.recorder.count();
+                let served = observer.gained(self.case.protocol, before.as_ref(), answered).await;
+                self.keep(context, outcome, served, place)
+            }
             Err(error) => {
                 self.end(error);
                 Ok(())
@@ -167,46 +166,17 @@ impl Running {
         }
     }
 
-    fn keep(&mut self, context: &Context<'_>, outcome: BlockOutcome, index: usize, position: usize) -> Result<()> {
-        let window_ns = outcome.window_ns();
-        let latency = Columns(&outcome.recorder.latency);
-        let start = Duration::from_nanos(outcome.first_unix_ns);
-        let row = BlockRecord {
-            scenario: context.scenario.name.clone(),
-            protocol: self.case.protocol,
-            batch_size: self.case.batch_size,
-            processes: self.case.processes,
-            concurrency: self.case.concurrency,
-            connections: Some(self.case.connections),
-            rate: self.case.rate,
-            block: index as u32,
-            position: position as u32,
-            requests: outcome.recorder.count(),
-            errors: outcome.recorder.error_count(),
-            mean_ms: latency.mean(),
-            stddev_ms: latency.stddev(),
-            min_ms: latency.min(),
-            p50_ms: latency.quantile(0.50),
-            p95_ms: latency.quantile(0.95),
-            max_ms: latency.max(),
-            duration_s: window_ns as f64 / 1e9,
-            requests_per_s: rate(&outcome.recorder, window_ns),
-            client_cpu_ms: cpu_a_request(&outcome.recorder, outcome.usage.cpu_ns()),
-            started: utc(Timestamp::UNIX_EPOCH.saturating_add(start).unwrap_or(self.started)),
-        };
-        context.folder.block(
-            &row,
-            &case_name(&self.case),
-            &outcome.recorder,
-            start,
-            Duration::from_nanos(window_ns),
-        )?;
-        self.recorder.merge(&outcome.recorder);
-        self.window_ns += window_ns;
-        self.usage += outcome.usage;
-        self.traffic += outcome.traffic;
-        self.held_back += outcome.held_back;
-        self.blocks += 1;
+    fn keep(
+        &mut self,
+        context: &Context<'_>,
+        outcome: BlockOutcome,
+        served: Option<Statistics>,
+        place: (usize, usize),
+    ) -> Result<()> {
+        let (row, start) = block_row(&context.scenario.name, &self.case, &outcome, place);
+        let length = Duration::from_nanos(outcome.window_ns());
+        context.folder.block(&row, &case_name(&self.case), &outcome.recorder, start, length)?;
+        self.totals.add(&outcome, served);
         let words = outcome.example.map(|fault| fault.message);
         if outcome.gave_up {
             let last = words.clone().unwrap_or_default();
@@ -221,7 +191,7 @@ impl Running {
     fn end(&mut self, error: PoolError) {
         self.pool = None;
         self.ended_early = Some(match error {
-            PoolError::Interrupted if self.blocks == 0 => (Status::NotRun, STOPPED.to_owned()),
+            PoolError::Interrupted if self.totals.blocks == 0 => (Status::NotRun, STOPPED.to_owned()),
             PoolError::Interrupted => (Status::Interrupted, STOPPED.to_owned()),
             PoolError::Failed(fault) => (Status::Failed, fault.message),
         });
@@ -230,66 +200,17 @@ impl Running {
     fn into_record(self, context: &Context<'_>, group: &Group) -> Record {
         let (status, reason) = match self.ended_early {
             Some(ended) => ended,
-            None if self.recorder.error_count() > 0 => (Status::Errors, self.example.unwrap_or_default()),
-            None => (Status::Ok, String::new()),
+            None => (status(&self.totals.recorder), self.example.unwrap_or_default()),
         };
-        let [latency, service, lateness] =
-            [&self.recorder.latency, &self.recorder.service, &self.recorder.lateness].map(Columns);
-        // a system that does not tell leaves zeros
-        let used = (self.usage.cpu_ns() > 0).then_some(self.usage);
-        let requests_per_s = rate(&self.recorder, self.window_ns);
-        let ceiling = context.ceilings.of(&self.case);
-        Record {
-            reason,
-            flags: raised(requests_per_s, ceiling, self.capped),
+        let row = Record {
+            reason: if status == Status::Ok { String::new() } else { reason },
             requests_planned: planned(context.scenario, group, &self.case),
-            requests: self.recorder.count(),
-            errors: self.recorder.error_count(),
-            error_kinds: error_kinds(self.recorder.errors()),
-            mean_ms: latency.mean(),
-            stddev_ms: latency.stddev(),
-            min_ms: latency.min(),
-            p50_ms: latency.quantile(0.50),
-            p90_ms: latency.quantile(0.90),
-            p95_ms: latency.quantile(0.95),
-            p99_ms: latency.quantile(0.99),
-            max_ms: latency.max(),
-            service_mean_ms: service.mean(),
-            service_p50_ms: service.quantile(0.50),
-            service_p95_ms: service.quantile(0.95),
-            service_p99_ms: service.quantile(0.99),
-            service_max_ms: service.max(),
-            lateness_mean_ms: lateness.mean(),
-            lateness_p50_ms: lateness.quantile(0.50),
-            lateness_p99_ms: lateness.quantile(0.99),
-            lateness_max_ms: lateness.max(),
-            held_back: self.case.rate.map(|_| self.held_back),
-            inferences_per_s: requests_per_s.map(|rate| rate * f64::from(self.case.batch_size)),
-            requests_per_s,
-            client_ceiling_per_s: ceiling,
-            send_mean_ms: Columns(&self.recorder.send).mean(),
-            wait_mean_ms: Columns(&self.recorder.wait).mean(),
-            receive_mean_ms: Columns(&self.recorder.receive).mean(),
-            client_cpu_ms: cpu_a_request(&self.recorder, self.usage.cpu_ns()),
-            client_user_s: used.map(|usage| usage.user_ns as f64 / 1e9),
-            client_system_s: used.map(|usage| usage.system_ns as f64 / 1e9),
-            context_switches_voluntary: used.map(|usage| usage.voluntary),
-            context_switches_involuntary: used.map(|usage| usage.involuntary),
-            bytes_sent: self.traffic.sent,
-            bytes_received: self.traffic.received,
-            blocks: self.blocks,
             started: utc(self.started),
             ended: utc(self.ended),
             ..empty_record(context, &self.case, status)
-        }
+        };
+        self.totals.fill(&self.case, context.ceilings.of(&self.case), row)
     }
-}
-
-/// The column of flags.
-fn raised(requests_per_s: Option<f64>, ceiling: Option<f64>, capped: bool) -> String {
-    let at_ceiling = requests_per_s.zip(ceiling).is_some_and(|(rate, ceiling)| rate >= CEILING_SHARE * ceiling);
-    let flags = [(at_ceiling, flags::CLIENT_CEILING), (capped, flags::CAPPED)];
-    flags.into_iter().filter_map(|(raised, flag)| raised.then_some(flag)).collect::<Vec<_>>().join(" ")
 }
 
 /// The row of a case that was not begun.
@@ -311,6 +232,7 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
         server_version: manifest.server_version.clone(),
         weights: manifest.weights.clone(),
         protocol: case.protocol,
+        arm: case.arm,
         batch_size: case.batch_size,
         processes: case.processes,
         concurrency: case.concurrency,
@@ -319,50 +241,13 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
         arrival: case.rate.map(|_| context.scenario.load.arrival),
         encode: context.scenario.load.encode,
         status,
-        reason: String::new(),
-        flags: String::new(),
-        requests_planned: None,
-        requests: 0,
-        errors: 0,
-        error_kinds: String::new(),
-        mean_ms: None,
-        stddev_ms: None,
-        min_ms: None,
-        p50_ms: None,
-        p90_ms: None,
-        p95_ms: None,
-        p99_ms: None,
-        max_ms: None,
-        service_mean_ms: None,
-        service_p50_ms: None,
-        service_p95_ms: None,
-        service_p99_ms: None,
-        service_max_ms: None,
-        lateness_mean_ms: None,
-        lateness_p50_ms: None,
-        lateness_p99_ms: None,
-        lateness_max_ms: None,
-        held_back: None,
-        inferences_per_s: None,
-        requests_per_s: None,
-        client_ceiling_per_s: None,
-        send_mean_ms: None,
-        wait_mean_ms: None,
-        receive_mean_ms: None,
-        client_cpu_ms: None,
-        client_user_s: None,
-        client_system_s: None,
-        context_switches_voluntary: None,
-        context_switches_involuntary: None,
-        bytes_sent: 0,
-        bytes_received: 0,
-        blocks: 0,
         warmup: manifest.warmup,
         quick: manifest.quick,
         started: now.clone(),
         ended: now,
         runner_version: manifest.runner_version.clone(),
         git_revision: manifest.git_revision.clone(),
+        ..Record::default()
     }
 }
 
@@ -407,18 +292,4 @@ fn planned(scenario: &Scenario, group: &Group, case: &Case) -> Option<u64> {
     };
     let requests: u64 = group.rounds.iter().map(of_round).sum();
     (requests > 0).then_some(requests * u64::from(case.processes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_within_a_fifth_of_the_ceiling_is_flagged() {
-        assert_eq!(raised(Some(80.0), Some(100.0), false), "client_ceiling");
-        assert_eq!(raised(Some(79.9), Some(100.0), false), "");
-        assert_eq!(raised(Some(120.0), Some(100.0), true), "client_ceiling capped");
-        assert_eq!(raised(None, Some(100.0), false), "");
-        assert_eq!(raised(Some(80.0), None, true), "capped");
-    }
 }

@@ -5,6 +5,8 @@ mod embedded_server;
 mod folder;
 pub mod install;
 mod measure;
+mod observer;
+mod rows;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -19,7 +21,8 @@ use crate::environment::Environment;
 use crate::plan::{Case, Group, Plan};
 use crate::preflight;
 use crate::protocol::Fault;
-use crate::protocol::control::{Control, Counts, ModelConfig, ModelMetadata, ServerMetadata, TensorMetadata};
+use crate::protocol::control::{Control, ModelConfig, ModelMetadata, ServerMetadata, TensorMetadata};
+use crate::protocol::statistics::Statistics;
 use crate::record::{CountCheck, Manifest, Record, State, Status, utc};
 use crate::report;
 use crate::report::terminal::{Progress, say};
@@ -46,6 +49,8 @@ pub struct Options {
     pub embedded: Option<PathBuf>,
     /// Whether to measure first what the client reaches in each case.
     pub calibrate: bool,
+    /// Whether a flagged row is a failure.
+    pub strict: bool,
     /// What to do with them.
     pub mode: Mode,
 }
@@ -217,9 +222,9 @@ async fn measure(
     }
     folder.manifest(&manifest)?;
 
-    let before = counts(&mut ready.control, scenario).await;
+    let before = statistics(&mut ready.control, scenario).await;
     let mut progress = Progress::new(scenario, plan, &manifest);
-    let mut states = Vec::new();
+    let (mut states, mut flagged) = (Vec::new(), false);
     let (mut measured, mut prepared) = (0, 0);
     for group in &plan.groups {
         let context = measure::Context {
@@ -243,6 +248,7 @@ async fn measure(
         for record in &records {
             folder.record(record)?;
             progress.case_done(record);
+            flagged |= !record.flags.is_empty();
             measured += record.requests * u64::from(record.batch_size);
         }
         progress.group_done(group);
@@ -263,6 +269,7 @@ async fn measure(
     }
     folder.manifest(&manifest)?;
     let outcome = match manifest.state {
+        State::Complete if options.strict && flagged => Outcome::Incomplete,
         State::Complete => Outcome::Complete,
         State::Interrupted => Outcome::Interrupted,
         State::Incomplete | State::Running => Outcome::Incomplete,
@@ -323,21 +330,21 @@ async fn unreachable(scenario: &Scenario, stop: &watch::Receiver<bool>) -> Optio
     }
 }
 
-async fn counts(control: &mut Control, scenario: &Scenario) -> Option<Counts> {
-    control.counts(&scenario.model.name, scenario.model.version.as_deref()).await.ok()
+async fn statistics(control: &mut Control, scenario: &Scenario) -> Option<Statistics> {
+    control.statistics(&scenario.model.name, scenario.model.version.as_deref()).await.ok()
 }
 
 /// Compares the server's count with the client's, once the server has counted the last answer.
 async fn count_check(
     control: &mut Control,
     scenario: &Scenario,
-    before: Counts,
+    before: Statistics,
     measured: u64,
     prepared: u64,
 ) -> Option<CountCheck> {
     let begin = Timestamp::now();
     loop {
-        let now = counts(control, scenario).await?;
+        let now = statistics(control, scenario).await?;
         let check = CountCheck { server: now.inference_count.checked_sub(before.inference_count)?, measured, prepared };
         if check.agrees() || Timestamp::now().duration_since(begin).unsigned_abs() > COUNT_PATIENCE {
             return Some(check);

@@ -102,10 +102,11 @@ impl Input {
 }
 
 /// A protocol of the KServe v2 standard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum Protocol {
+    #[default]
     Http,
     Grpc,
 }
@@ -275,6 +276,8 @@ pub struct Load {
     pub arrival: Arrival,
     /// When requests are encoded.
     pub encode: Encode,
+    /// Whether each case is measured twice and compared with itself (`--aa`), and not with the other protocol.
+    pub aa: bool,
 }
 
 /// How requests of an open loop arrive.

@@ -13,8 +13,8 @@ use super::{Protocol, Scenario};
 
 /// `--quick`: the measuring time of a case.
 const QUICK_CAP: Duration = Duration::from_secs(3);
-/// `--quick`: blocks of a case; each costs at least one request.
-const QUICK_BLOCKS: u32 = 5;
+/// `--quick`: blocks of a case, at most; each costs at least one request, and fewer could not tell cases apart.
+const QUICK_BLOCKS: u32 = 10;
 
 /// Changes from the command line; `None` and empty leave the scenario as it is.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,7 @@ pub struct Overrides {
     pub http: Option<String>,
     pub grpc: Option<String>,
     pub quick: bool,
+    pub aa: bool,
 }
 
 impl Scenario {
@@ -71,6 +72,10 @@ impl Scenario {
             self.load.quick = true;
             self.load.blocks = self.load.blocks.min(QUICK_BLOCKS);
             self.overridden.push("--quick".to_owned());
+        }
+        if overrides.aa {
+            self.load.aa = true;
+            self.overridden.push("--aa".to_owned());
         }
         if self.matrix.points().is_empty() {
             return Err(

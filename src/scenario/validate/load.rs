@@ -64,6 +64,7 @@ pub(super) fn load(document: &Document<'_>, wire: &wire::Load) -> Checked<Load> 
         seed: count(&wire.seed, SEED, "any whole number from 0 is a seed, such as 7")?.unwrap_or(1),
         arrival: arrival.unwrap_or_default(),
         encode: encode.unwrap_or_default(),
+        aa: false,
     })
 }
 

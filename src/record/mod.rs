@@ -1,0 +1,194 @@
+//! The files of a run: rows <-> CSV, the manifest <-> JSON. Must not know reports, workers or protocols.
+
+mod manifest;
+mod row;
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use jiff::{Timestamp, Unit};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::file;
+pub use crate::plan::Arm;
+use crate::plan::Case;
+use crate::recorder::{Distribution, Recorder};
+pub use manifest::{CountCheck, Manifest, State};
+pub use row::{BlockRecord, Record, Status, flags};
+
+/// `records.csv`: one row a case.
+pub const RECORDS: &str = "records.csv";
+/// `blocks.csv`: one row a case and block.
+pub const BLOCKS: &str = "blocks.csv";
+/// `run.json`: what holds for the whole run.
+pub const MANIFEST: &str = "run.json";
+
+/// Nanoseconds as milliseconds, the unit of tables.
+pub fn milliseconds(nanoseconds: f64) -> f64 {
+    (nanoseconds / 1e6 * 1e6).round() / 1e6
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+/// Columns of a distribution, in milliseconds.
+#[derive(Clone, Copy)]
+pub struct Columns<'a>(pub &'a Distribution);
+
+#[allow(missing_docs)]
+impl Columns<'_> {
+    pub fn mean(self) -> Option<f64> {
+        self.0.mean_ns().map(milliseconds)
+    }
+
+    pub fn stddev(self) -> Option<f64> {
+        self.0.stddev_ns().map(milliseconds)
+    }
+
+    pub fn min(self) -> Option<f64> {
+        self.0.min_ns().map(|ns| milliseconds(ns as f64))
+    }
+
+    pub fn max(self) -> Option<f64> {
+        self.0.max_ns().map(|ns| milliseconds(ns as f64))
+    }
+
+    pub fn quantile(self, q: f64) -> Option<f64> {
+        self.0.quantile_ns(q).map(|ns| milliseconds(ns as f64))
+    }
+}
+
+/// Answered requests a second.
+pub fn rate(recorder: &Recorder, duration_ns: u64) -> Option<f64> {
+    (duration_ns > 0 && recorder.count() > 0).then(|| rounded(recorder.count() as f64 / (duration_ns as f64 / 1e9)))
+}
+
+/// Milliseconds of CPU a request; `None` where CPU time cannot be read.
+pub fn cpu_a_request(recorder: &Recorder, cpu_ns: u64) -> Option<f64> {
+    let requests = recorder.count() + recorder.error_count();
+    (cpu_ns > 0 && requests > 0).then(|| milliseconds(cpu_ns as f64 / requests as f64))
+}
+
+/// `timeout=2 server=1`.
+pub fn error_kinds(errors: &BTreeMap<String, u64>) -> String {
+    errors.iter().map(|(kind, count)| format!("{kind}={count}")).collect::<Vec<_>>().join(" ")
+}
+
+/// A case as part of a file name: `http-b1-p1-c1`, `http-a-b1-p1-c1` if it is one of two equal ones; with fewer connections than requests in flight `-n1` follows, with a
+/// rate `-r50`.
+pub fn case_name(case: &Case) -> String {
+    let arm = case.arm.map_or(String::new(), |arm| format!("-{}", arm.name()));
+    let mut name =
+        format!("{}{arm}-b{}-p{}-c{}", case.protocol.name(), case.batch_size, case.processes, case.concurrency);
+    if case.connections != case.concurrency {
+        name.push_str(&format!("-n{}", case.connections));
+    }
+    if let Some(rate) = case.rate {
+        name.push_str(&format!("-r{rate}"));
+    }
+    name
+}
+
+/// An instant in UTC to the millisecond: `2026-01-31T12:00:00.000Z`.
+pub fn utc(instant: Timestamp) -> String {
+    let rounded = instant.round(Unit::Millisecond).unwrap_or(instant);
+    format!("{rounded:.3}")
+}
+
+/// Adds a row to a CSV file and waits until it is on disk; a new file begins with the names of the columns.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn append<T: Serialize>(path: &Path, row: &T) -> Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    let file = OpenOptions::new().create(true).append(true).open(path).with_context(failed)?;
+    let empty = file.metadata().with_context(failed)?.len() == 0;
+    let mut writer = csv::WriterBuilder::new().has_headers(empty).from_writer(Vec::new());
+    writer.serialize(row)?;
+    let bytes = writer.into_inner().with_context(failed)?;
+    // one write, so that a row is there whole or not at all
+    let mut file = file;
+    file.write_all(&bytes).and_then(|()| file.sync_data()).with_context(failed)
+}
+
+/// Reads all rows of a CSV file.
+///
+/// # Errors
+/// The file cannot be read, or a row is not of this program's format; the message names the file and the line.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let rows = csv::Reader::from_reader(file).deserialize().collect::<Result<Vec<T>, _>>();
+    rows.with_context(|| format!("{} is not a file of this program's format", path.display()))
+}
+
+/// Writes a value as JSON, indented, with a newline at the end.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    file::replace(path, &text)
+}
+
+/// Reads a run's manifest.
+///
+/// # Errors
+/// The file cannot be read, or is not a manifest.
+pub fn read_manifest(run: &Path) -> Result<Manifest> {
+    let path = run.join(MANIFEST);
+    let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not a file of this program's format", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Protocol;
+
+    #[test]
+    fn rows_survive_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(BLOCKS);
+        let row = BlockRecord {
+            scenario: "a, \"b\"\nc".to_owned(),
+            protocol: Protocol::Grpc,
+            arm: Some(Arm::B),
+            batch_size: 8,
+            processes: 3,
+            concurrency: 1,
+            connections: Some(1),
+            rate: None,
+            block: 0,
+            position: 1,
+            requests: 0,
+            errors: 7,
+            mean_ms: None,
+            stddev_ms: None,
+            min_ms: None,
+            p50_ms: Some(1.25),
+            p95_ms: Some(0.000_001),
+            max_ms: Some(1e9),
+            duration_s: 0.5,
+            requests_per_s: None,
+            client_cpu_ms: None,
+            started: utc(Timestamp::UNIX_EPOCH),
+        };
+        append(&path, &row).unwrap();
+        append(&path, &row).unwrap();
+        assert_eq!(read::<BlockRecord>(&path).unwrap(), [row.clone(), row]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap().matches("scenario,").count(), 1);
+    }
+
+    #[test]
+    fn instants_are_utc_to_the_millisecond() {
+        assert_eq!(utc(Timestamp::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+        let instant: Timestamp = "2026-01-31T12:00:00.0014999Z".parse().unwrap();
+        assert_eq!(utc(instant), "2026-01-31T12:00:00.001Z");
+    }
+}

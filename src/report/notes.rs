@@ -1,0 +1,186 @@
+//! What stands below the tables of a run: how it was measured, what the marks mean, and what is wrong with it.
+
+use std::fmt::Write;
+
+use super::Run;
+use super::judge::{Cell, Metric, is_trusted, least_delta};
+use super::markdown::{
+    case_words, distinct, escaped, length_words, loop_words, protocol_name, status_words, weights_words,
+};
+use crate::record::{Record, Status, flags};
+use crate::scenario::Encode;
+use crate::statistics::{ALPHA, DELTA, Verdict};
+
+/// All notes of a run, a line each.
+pub fn notes(run: &Run, cells: &[Cell<'_>]) -> String {
+    let manifest = &run.manifest;
+    let mut out = String::new();
+    measured(&mut out, run);
+    marks(&mut out, run, cells);
+    if let Some(counts) = manifest.counts.filter(|counts| !counts.agrees()) {
+        let _ = writeln!(
+            out,
+            "- The server counted {} inferences, the client {} and {} to warm up: others asked the model, or answers were lost.",
+            counts.server, counts.measured, counts.prepared,
+        );
+    }
+    doubts(&mut out, run);
+    for record in run.records.iter().filter(|record| record.status != Status::Ok) {
+        let _ = writeln!(
+            out,
+            "- {}: {}: {}{}",
+            case_words(record),
+            status_words(record.status),
+            if record.error_kinds.is_empty() { String::new() } else { format!("{} ", record.error_kinds) },
+            escaped(&record.reason),
+        );
+    }
+    let _ = writeln!(out, "- Client: {}.", escaped(&manifest.client.summary()));
+    let _ = writeln!(
+        out,
+        "- Rows: `{}`, runner {} ({}).",
+        run.path.join(crate::record::RECORDS).display().to_string().replace('\\', "/"),
+        manifest.runner_version,
+        manifest.git_revision,
+    );
+    out
+}
+
+/// What was asked of which server, and how.
+fn measured(out: &mut String, run: &Run) {
+    let manifest = &run.manifest;
+    let requests = run.records.iter().map(|record| record.requests);
+    let (least, most) = (requests.clone().min(), requests.max());
+    let _ = writeln!(
+        out,
+        "- {} {}, model `{}`; weights: {}.",
+        escaped(&manifest.server),
+        escaped(&manifest.server_version),
+        escaped(&manifest.model),
+        escaped(weights_words(&manifest.weights)),
+    );
+    // what was measured, which few iterations or an early end make less than what was asked for
+    let blocks = run.records.iter().map(|record| record.blocks).max().unwrap_or(0);
+    let protocols: Vec<&str> = distinct(run, |record| record.protocol).into_iter().map(protocol_name).collect();
+    let interleaved = if protocols.len() > 1 { " interleaved" } else { "" };
+    let arrivals = distinct(run, |record| record.arrival);
+    let _ = writeln!(
+        out,
+        "- {}, {} before them to warm up; {}{interleaved} in {blocks} blocks; {}.",
+        length_words(manifest.iterations, manifest.duration_s),
+        manifest.warmup,
+        protocols.join(" and "),
+        arrivals.iter().map(|arrival| loop_words(*arrival)).collect::<Vec<_>>().join(" and "),
+    );
+    if run.records.iter().any(|record| record.encode == Encode::EachRequest) {
+        let _ = writeln!(out, "- Requests are encoded one by one, within their latency, as a client library does.");
+    }
+    if let (Some(cap), Some(least), Some(most)) = (manifest.cap_s, least, most) {
+        let quick = if manifest.quick { "Quick run: a" } else { "A" };
+        let _ = writeln!(out, "- {quick} case ends after about {cap} s; {least} to {most} requests a case.");
+    }
+    if !manifest.overridden.is_empty() {
+        let _ = writeln!(out, "- Changed on the command line: `{}`.", manifest.overridden.join(" "));
+    }
+}
+
+/// What the marks of the tables mean.
+fn marks(out: &mut String, run: &Run, cells: &[Cell<'_>]) {
+    let few = |q| move |record: &&Record| !is_trusted(record, q);
+    if run.records.iter().filter(|record| record.p95_ms.is_some()).any(|record| few(0.95)(&record)) {
+        let _ = writeln!(
+            out,
+            "- ~: too few independent requests for a 95th percentile to be trusted (200), so it is not compared."
+        );
+    }
+    let open = run.records.iter().filter(|record| record.rate.is_some() && record.p99_ms.is_some());
+    if open.clone().any(|record| few(0.99)(&record)) {
+        let _ = writeln!(out, "- ~ of a 99th percentile: fewer than 1000 independent requests.");
+    }
+    if cells.is_empty() {
+        return;
+    }
+    let percent = 100.0 * DELTA;
+    let alpha = 100.0 * ALPHA;
+    let _ = writeln!(
+        out,
+        "- Bold: lower beyond chance and by more than {percent} % (95 % interval of the ratio over paired blocks; exact \
+         sign-flip test, Holm's correction, {alpha} % a table). =: the same within {percent} %. ?: these data cannot tell.",
+    );
+    if run.records.iter().any(|record| record.arm.is_some()) {
+        let known = cells.iter().filter(|cell| cell.ratio.is_some());
+        let wrong = known.clone().filter(|cell| matches!(cell.verdict, Verdict::Faster | Verdict::Slower)).count();
+        let _ = writeln!(
+            out,
+            "- A and B are the same: of {} compared numbers {wrong} are called different, which is wrong; none would be from a \
+             delta of {:.2} % on.",
+            known.count(),
+            100.0 * least_delta(cells),
+        );
+    } else if cells.iter().all(|cell| cell.metric == Metric::P95 || cell.ratio.is_none()) {
+        let _ = writeln!(
+            out,
+            "- Nothing could be compared: it takes two paired blocks without errors, and 6 for a verdict."
+        );
+    }
+}
+
+/// What makes rows doubtful; a doubt that several share is told once.
+fn doubts(out: &mut String, run: &Run) {
+    let shared = [
+        (flags::CLIENT_CPU, "a client process was busy nearly all the time: what limits may be the client"),
+        (
+            flags::IN_FLIGHT,
+            "fewer requests were in flight than asked for (throughput times latency, Little's law): processes waited for \
+             one another at the ends of blocks, or the client for itself",
+        ),
+        (
+            flags::DRIFT,
+            "the second half of the blocks differs from the first beyond chance: the machine or the server changed",
+        ),
+        (
+            flags::SERVER_COUNTS,
+            "the server counted fewer requests than it answered: its parts of the latency are not exact",
+        ),
+        (flags::OTHER_TRAFFIC, "the server counted more requests than were sent: others asked the model meanwhile"),
+        (flags::RESPONSE_CACHE, "the server's response cache answered instead of the model"),
+    ];
+    for (flag, words) in shared {
+        let cases: Vec<String> = run.records.iter().filter(|record| record.is_flagged(flag)).map(case_words).collect();
+        if !cases.is_empty() {
+            let _ = writeln!(out, "- {}: {words}.", cases.join("; "));
+        }
+    }
+    for record in &run.records {
+        of_row(out, record);
+    }
+}
+
+/// Doubts with numbers of their own.
+fn of_row(out: &mut String, record: &Record) {
+    if let (true, Some(ceiling)) = (record.is_flagged(flags::CLIENT_CEILING), record.client_ceiling_per_s) {
+        let _ = writeln!(
+            out,
+            "- {}: {:.1} requests/s, and the client reaches {ceiling:.1} where a server answers at once: what limits may be \
+             the client.",
+            case_words(record),
+            record.requests_per_s.unwrap_or_default(),
+        );
+    }
+    if let Some(held_back) = record.held_back.filter(|held_back| *held_back > 0) {
+        let _ = writeln!(
+            out,
+            "- {}: {held_back} requests were sent late because {} were in flight; their response times say so.",
+            case_words(record),
+            record.concurrency,
+        );
+    }
+    if let (true, false, Some(planned)) = (record.is_flagged(flags::CAPPED), record.quick, record.requests_planned) {
+        let _ = writeln!(
+            out,
+            "- {}: ended by its longest time, after {} of {planned} requests.",
+            case_words(record),
+            record.requests + record.errors,
+        );
+    }
+}

@@ -1,0 +1,349 @@
+//! The rows of a case: what its blocks come to. Must not know how blocks are measured, or how rows are shown.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::plan::Case;
+use crate::protocol::statistics::{Statistics, Sum};
+use crate::record::{BlockRecord, Columns, Record, Status, cpu_a_request, error_kinds, flags, milliseconds, rate, utc};
+use crate::recorder::Recorder;
+use crate::statistics::{self, Batches, Interval};
+use crate::worker::message::{Traffic, Usage};
+use crate::worker::pool::BlockOutcome;
+
+/// From this part of the client's ceiling on, a rate may be the client's.
+const CEILING_SHARE: f64 = 0.8;
+/// From this part of a core on, a client process may be what limits.
+const BUSY_SHARE: f64 = 0.9;
+/// Little's law: the mean number in flight may be off by this.
+const IN_FLIGHT_OFF: f64 = 0.05;
+
+/// What the blocks of a case come to.
+pub struct Totals {
+    /// Latencies and their parts.
+    pub recorder: Recorder,
+    /// From first send to last answer, summed over the blocks.
+    pub window_ns: u64,
+    /// What the client processes took of the machine.
+    pub usage: Usage,
+    /// Bytes on the connections.
+    pub traffic: Traffic,
+    /// Requests that had to wait because as many were in flight as may be.
+    pub held_back: u64,
+    /// Whether a block ended before what was asked for was done.
+    pub capped: bool,
+    /// Blocks measured.
+    pub blocks: u32,
+    /// The mean latency of each block, in milliseconds.
+    means: Vec<f64>,
+    /// What the server counted over the blocks; `None` where it does not tell.
+    served: Option<Statistics>,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Totals {
+            recorder: Recorder::default(),
+            window_ns: 0,
+            usage: Usage::default(),
+            traffic: Traffic::default(),
+            held_back: 0,
+            capped: false,
+            blocks: 0,
+            means: Vec::new(),
+            served: Some(Statistics::default()),
+        }
+    }
+}
+
+impl Totals {
+    /// Adds a block, and what the server counted over it.
+    pub fn add(&mut self, outcome: &BlockOutcome, served: Option<Statistics>) {
+        self.recorder.merge(&outcome.recorder);
+        self.window_ns += outcome.window_ns();
+        self.usage += outcome.usage;
+        self.traffic += outcome.traffic;
+        self.held_back += outcome.held_back;
+        self.blocks += 1;
+        self.means.extend(Columns(&outcome.recorder.latency).mean());
+        self.served = self.served.zip(served).map(|(all, block)| all.plus(&block));
+    }
+
+    /// The columns of the case's row that are measured.
+    pub fn fill(&self, case: &Case, ceiling: Option<f64>, row: Record) -> Record {
+        let Recorder { latency, service, lateness, send, wait, receive, .. } = &self.recorder;
+        let [latency, service, lateness, send, wait, receive] =
+            [latency, service, lateness, send, wait, receive].map(Columns);
+        // a system that does not tell leaves zeros
+        let used = (self.usage.cpu_ns() > 0).then_some(self.usage);
+        let requests_per_s = rate(&self.recorder, self.window_ns);
+        let effective = self.effective();
+        let [mean, p50, p95, p99] =
+            [statistics::mean(&self.means), self.around(0.50), self.around(0.95), self.around(0.99)];
+        let low = |interval: Option<Interval>| interval.map(|interval| interval.low);
+        let high = |interval: Option<Interval>| interval.map(|interval| interval.high);
+        let row = Record {
+            flags: self.raised(case, ceiling).join(" "),
+            requests: self.recorder.count(),
+            errors: self.recorder.error_count(),
+            error_kinds: error_kinds(self.recorder.errors()),
+            mean_ms: latency.mean(),
+            stddev_ms: latency.stddev(),
+            min_ms: latency.min(),
+            p50_ms: latency.quantile(0.50),
+            p90_ms: latency.quantile(0.90),
+            p95_ms: latency.quantile(0.95),
+            p99_ms: latency.quantile(0.99),
+            max_ms: latency.max(),
+            effective_requests: (self.recorder.count() > 0).then(|| (effective * 10.0).round() / 10.0),
+            mean_low_ms: low(mean).map(six_digits),
+            mean_high_ms: high(mean).map(six_digits),
+            p50_low_ms: low(p50),
+            p50_high_ms: high(p50),
+            p95_low_ms: low(p95),
+            p95_high_ms: high(p95),
+            p99_low_ms: low(p99),
+            p99_high_ms: high(p99),
+            service_mean_ms: service.mean(),
+            service_p50_ms: service.quantile(0.50),
+            service_p95_ms: service.quantile(0.95),
+            service_p99_ms: service.quantile(0.99),
+            service_max_ms: service.max(),
+            lateness_mean_ms: lateness.mean(),
+            lateness_p50_ms: lateness.quantile(0.50),
+            lateness_p99_ms: lateness.quantile(0.99),
+            lateness_max_ms: lateness.max(),
+            held_back: case.rate.map(|_| self.held_back),
+            send_mean_ms: send.mean(),
+            wait_mean_ms: wait.mean(),
+            receive_mean_ms: receive.mean(),
+            inferences_per_s: requests_per_s.map(|rate| rate * f64::from(case.batch_size)),
+            requests_per_s,
+            client_ceiling_per_s: ceiling,
+            client_cpu_ms: cpu_a_request(&self.recorder, self.usage.cpu_ns()),
+            client_user_s: used.map(|usage| usage.user_ns as f64 / 1e9),
+            client_system_s: used.map(|usage| usage.system_ns as f64 / 1e9),
+            context_switches_voluntary: used.map(|usage| usage.voluntary),
+            context_switches_involuntary: used.map(|usage| usage.involuntary),
+            bytes_sent: self.traffic.sent,
+            bytes_received: self.traffic.received,
+            blocks: self.blocks,
+            ..row
+        };
+        self.split(row)
+    }
+
+    /// The mean time of a request in parts that add up to it.
+    fn split(&self, row: Record) -> Record {
+        let Some(served) = self.served.filter(|served| served.success.count > 0) else { return row };
+        let server = |sum: Sum| sum.ns as f64 / served.success.count as f64 / 1e6;
+        let [queue, input, infer, output] =
+            [served.queue, served.compute_input, served.compute_infer, served.compute_output].map(server);
+        let rest = |mean: f64| mean - row.send_mean_ms.unwrap_or(0.0) - queue - input - infer - output;
+        Record {
+            client_ms: row.send_mean_ms,
+            network_ms: row.service_mean_ms.or(row.mean_ms).map(rest).map(six_digits),
+            queue_ms: Some(six_digits(queue)),
+            compute_input_ms: Some(six_digits(input)),
+            compute_infer_ms: Some(six_digits(infer)),
+            compute_output_ms: Some(six_digits(output)),
+            avg_batch: (served.execution_count > 0)
+                .then(|| six_digits(served.inference_count as f64 / served.execution_count as f64)),
+            server_requests: Some(served.success.count),
+            server_cache_hits: Some(served.cache_hit.count),
+            ..row
+        }
+    }
+
+    /// How many independent requests the answered ones are worth.
+    fn effective(&self) -> f64 {
+        let batches: Vec<Batches> = self
+            .recorder
+            .sequence
+            .batches()
+            .map(|(length, count, variance)| Batches { length, count, variance })
+            .collect();
+        statistics::effective_samples(self.recorder.count(), &batches)
+    }
+
+    /// The interval of a percentile of latency, in milliseconds.
+    fn around(&self, q: f64) -> Option<Interval> {
+        let (low, high) = statistics::quantile_bounds(self.effective(), q)?;
+        let at = |q: f64| Columns(&self.recorder.latency).quantile(q);
+        Some(Interval { value: at(q)?, low: at(low)?, high: at(high)? })
+    }
+
+    /// What makes the row doubtful.
+    fn raised(&self, case: &Case, ceiling: Option<f64>) -> Vec<&'static str> {
+        let requests_per_s = rate(&self.recorder, self.window_ns);
+        let answered = self.recorder.count();
+        let served = self.served.unwrap_or_default();
+        let counted = served.success.count;
+        let processes = f64::from(case.processes);
+        let offered = f64::from(case.concurrency) * processes;
+        let in_flight = requests_per_s.zip(self.recorder.latency.mean_ns()).map(|(rate, mean)| rate * mean / 1e9);
+        let busy = self.usage.cpu_ns() as f64 >= BUSY_SHARE * self.window_ns as f64 * processes;
+        // the percentiles that tables show
+        let shown = if case.rate.is_some() { 0.99 } else { 0.95 };
+        let doubts = [
+            (
+                flags::CLIENT_CEILING,
+                requests_per_s.zip(ceiling).is_some_and(|(rate, most)| rate >= CEILING_SHARE * most),
+            ),
+            (flags::CLIENT_CPU, self.window_ns > 0 && busy),
+            (flags::CAPPED, self.capped),
+            (
+                flags::IN_FLIGHT,
+                case.rate.is_none() && in_flight.is_some_and(|mean| (mean / offered - 1.0).abs() > IN_FLIGHT_OFF),
+            ),
+            (flags::DRIFT, statistics::drifts(&self.means)),
+            (flags::SERVER_COUNTS, self.served.is_some() && counted < answered),
+            (flags::OTHER_TRAFFIC, counted > answered + self.recorder.error_count()),
+            (flags::RESPONSE_CACHE, served.cache_hit.count > 0),
+            (flags::FEW_REQUESTS, answered > 0 && !statistics::is_trusted(self.effective(), shown)),
+        ];
+        doubts.into_iter().filter_map(|(flag, raised)| raised.then_some(flag)).collect()
+    }
+}
+
+/// The row of one block.
+pub fn block_row(
+    scenario: &str,
+    case: &Case,
+    outcome: &BlockOutcome,
+    (index, position): (usize, usize),
+) -> (BlockRecord, Duration) {
+    let window_ns = outcome.window_ns();
+    let latency = Columns(&outcome.recorder.latency);
+    let start = Duration::from_nanos(outcome.first_unix_ns);
+    let row = BlockRecord {
+        scenario: scenario.to_owned(),
+        protocol: case.protocol,
+        arm: case.arm,
+        batch_size: case.batch_size,
+        processes: case.processes,
+        concurrency: case.concurrency,
+        connections: Some(case.connections),
+        rate: case.rate,
+        block: index as u32,
+        position: position as u32,
+        requests: outcome.recorder.count(),
+        errors: outcome.recorder.error_count(),
+        mean_ms: latency.mean(),
+        stddev_ms: latency.stddev(),
+        min_ms: latency.min(),
+        p50_ms: latency.quantile(0.50),
+        p95_ms: latency.quantile(0.95),
+        max_ms: latency.max(),
+        duration_s: window_ns as f64 / 1e9,
+        requests_per_s: rate(&outcome.recorder, window_ns),
+        client_cpu_ms: cpu_a_request(&outcome.recorder, outcome.usage.cpu_ns()),
+        started: utc(Timestamp::UNIX_EPOCH.saturating_add(start).unwrap_or_else(|_| Timestamp::now())),
+    };
+    (row, start)
+}
+
+/// The status of a case that was measured to its end.
+pub fn status(recorder: &Recorder) -> Status {
+    if recorder.error_count() > 0 { Status::Errors } else { Status::Ok }
+}
+
+fn six_digits(value: f64) -> f64 {
+    milliseconds(value * 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::{Parts, Split};
+    use crate::scenario::Protocol;
+
+    const MS: u64 = 1_000_000;
+
+    fn case(rate: Option<f64>) -> Case {
+        let protocol = Protocol::Http;
+        Case { protocol, arm: None, batch_size: 2, processes: 1, concurrency: 1, connections: 1, rate }
+    }
+
+    /// A block of so many requests of 10 ms, one after the other.
+    fn block(requests: u64) -> BlockOutcome {
+        let mut outcome = BlockOutcome { first_unix_ns: 5 * MS, ..BlockOutcome::default() };
+        let split = Some(Split { send: MS, wait: 8 * MS, receive: MS });
+        for _ in 0..requests {
+            outcome.recorder.record(Parts { latency: 10 * MS, service: None, split });
+        }
+        outcome.last_unix_ns = outcome.first_unix_ns + requests * 10 * MS;
+        outcome
+    }
+
+    fn served(requests: u64) -> Statistics {
+        let sum = |ms: u64| Sum { count: requests, ns: requests * ms * MS };
+        Statistics {
+            inference_count: 2 * requests,
+            execution_count: requests / 2,
+            success: sum(8),
+            queue: sum(2),
+            compute_input: sum(0),
+            compute_infer: sum(4),
+            compute_output: sum(1),
+            ..Statistics::default()
+        }
+    }
+
+    fn totals(blocks: u64, counted: impl Fn(u64) -> Statistics) -> Totals {
+        let mut totals = Totals::default();
+        (0..blocks).for_each(|_| totals.add(&block(100), Some(counted(100))));
+        totals
+    }
+
+    #[test]
+    fn the_parts_add_up_to_the_mean() {
+        let row = totals(10, served).fill(&case(None), None, Record::default());
+        assert_eq!((row.mean_ms, row.requests, row.flags.as_str()), (Some(10.0), 1000, ""));
+        assert_eq!((row.client_ms, row.network_ms, row.queue_ms), (Some(1.0), Some(2.0), Some(2.0)));
+        assert_eq!((row.compute_infer_ms, row.compute_output_ms), (Some(4.0), Some(1.0)));
+        assert_eq!((row.avg_batch, row.server_requests), (Some(4.0), Some(1000)));
+        assert_eq!((row.mean_low_ms, row.effective_requests), (Some(10.0), Some(1000.0)));
+    }
+
+    #[test]
+    fn a_server_that_does_not_tell_leaves_the_parts_empty() {
+        let mut totals = totals(2, served);
+        totals.add(&block(1), None);
+        let row = totals.fill(&case(None), None, Record::default());
+        assert_eq!((row.client_ms, row.network_ms, row.server_requests), (None, None, None));
+        assert_eq!(row.send_mean_ms, Some(1.0));
+    }
+
+    fn flagged(totals: &Totals, ceiling: Option<f64>) -> String {
+        totals.raised(&case(None), ceiling).join(" ")
+    }
+
+    #[test]
+    fn a_rate_within_a_fifth_of_the_ceiling_is_flagged() {
+        let totals = totals(10, served); // 100 requests/s
+        assert_eq!(flagged(&totals, Some(125.0)), "client_ceiling");
+        assert_eq!(flagged(&totals, Some(125.2)), "");
+    }
+
+    #[test]
+    fn what_the_server_counts_otherwise_is_flagged() {
+        assert_eq!(flagged(&totals(10, |requests| served(requests - 1)), None), "server_counts");
+        assert_eq!(flagged(&totals(10, |requests| served(requests + 1)), None), "other_traffic");
+        let cached = |requests| Statistics { cache_hit: Sum { count: 1, ns: 1 }, ..served(requests) };
+        assert_eq!(flagged(&totals(10, cached), None), "response_cache");
+    }
+
+    #[test]
+    fn few_requests_an_early_end_and_pauses_are_flagged() {
+        let mut totals = totals(1, served);
+        assert_eq!(flagged(&totals, None), "few_requests");
+        totals.capped = true;
+        totals.window_ns += totals.window_ns / 10;
+        assert_eq!(flagged(&totals, None), "capped in_flight few_requests");
+        assert_eq!(totals.raised(&case(Some(100.0)), None).join(" "), "capped few_requests");
+        totals.usage.user_ns = totals.window_ns;
+        assert_eq!(flagged(&totals, None), "client_cpu capped in_flight few_requests");
+    }
+}

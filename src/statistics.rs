@@ -1,0 +1,207 @@
+//! What may be concluded from numbers: effective sample sizes, intervals, ratios of paired blocks, verdicts. Pure: nothing
+//! is read or drawn by chance. Knows no other module.
+//!
+//! Whatever cannot be told is `None`; no result is ever NaN or infinite.
+
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+/// Ratios within 1 ± this are equal for all practical purposes.
+pub const DELTA: f64 = 0.01;
+/// Chance of a wrong verdict in a whole table.
+pub const ALPHA: f64 = 0.05;
+/// A percentile is trusted if so many samples lie beyond it.
+pub const BEYOND: f64 = 10.0;
+
+/// A standard normal deviate is within ± this with 95 % probability.
+const Z95: f64 = 1.96;
+/// So many batches are needed for their variance to mean anything.
+const BATCHES_MIN: u64 = 8;
+/// Batches are long enough when the autocorrelation time is below this part of their length.
+const SETTLED: f64 = 0.2;
+/// Up to so many values all ways of flipping signs are gone through.
+const BLOCKS_EXACT: usize = 20;
+
+/// An estimate and the ends of its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Interval {
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+/// A ratio of two cases measured in paired blocks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio {
+    /// Geometric mean of the blocks' ratios, and its 95 % interval by Student's t.
+    pub interval: Interval,
+    /// How probable so large a difference is if the two are the same: exact sign-flip test, two-sided.
+    pub p: f64,
+    /// Pairs of blocks.
+    pub blocks: usize,
+}
+
+/// What the data say of a number beside another one that is to be low.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Lower beyond chance, and by more than [`DELTA`].
+    Faster,
+    /// Higher beyond chance, and by more than [`DELTA`].
+    Slower,
+    /// The same within [`DELTA`].
+    Equal,
+    /// The data cannot tell.
+    Unclear,
+}
+
+impl Verdict {
+    /// The same seen from the other side.
+    pub fn reversed(self) -> Self {
+        match self {
+            Verdict::Faster => Verdict::Slower,
+            Verdict::Slower => Verdict::Faster,
+            other => other,
+        }
+    }
+}
+
+/// Batches of consecutive samples, all of one length.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Batches {
+    /// Samples in each.
+    pub length: u64,
+    /// Complete batches.
+    pub count: u64,
+    /// Sample variance of their means.
+    pub variance: f64,
+}
+
+/// How many independent samples `samples` correlated ones are worth. `batches` have lengths 1, 2, 4 and so on; the time over
+/// which samples depend on each other is read off the first that is long against it (dyadic batch means).
+pub fn effective_samples(samples: u64, batches: &[Batches]) -> f64 {
+    let mut time = 1.0_f64;
+    let variance = batches.first().map_or(0.0, |single| single.variance);
+    if variance > 0.0 {
+        for batch in batches.iter().take_while(|batch| batch.count >= BATCHES_MIN) {
+            let length = batch.length as f64;
+            let estimate = length * batch.variance / variance;
+            if estimate.is_finite() {
+                time = estimate.max(1.0);
+            }
+            if estimate <= SETTLED * length {
+                break;
+            }
+        }
+    }
+    samples as f64 / time
+}
+
+/// Whether a quantile of so many independent samples is more than a handful of them.
+pub fn is_trusted(effective: f64, q: f64) -> bool {
+    // 200 * (1 - 0.95) is a little less than 10 in binary
+    effective * (1.0 - q) >= BEYOND - 1e-9
+}
+
+/// The shares of the distribution between which its quantile `q` lies with 95 % probability, by order statistics. `None`
+/// where the samples do not reach as far.
+pub fn quantile_bounds(effective: f64, q: f64) -> Option<(f64, f64)> {
+    if !(effective.is_finite() && effective > 0.0 && (0.0..=1.0).contains(&q)) {
+        return None;
+    }
+    let reach = Z95 * (effective * q * (1.0 - q)).sqrt();
+    let (low, high) = ((effective * q - reach) / effective, (effective * q + reach) / effective);
+    (low >= 0.0 && high <= 1.0).then_some((low, high))
+}
+
+/// The mean of independent values, and its interval by Student's t. `None` with fewer than two.
+pub fn mean(values: &[f64]) -> Option<Interval> {
+    let count = values.len() as f64;
+    if values.len() < 2 || values.iter().any(|value| !value.is_finite()) {
+        return None;
+    }
+    let value = values.iter().map(|value| value / count).sum::<f64>();
+    let variance = values.iter().map(|other| (other - value).powi(2)).sum::<f64>() / (count - 1.0);
+    let reach = student_975(values.len() - 1)? * (variance / count).sqrt();
+    let interval = Interval { value, low: value - reach, high: value + reach };
+    (value.is_finite() && reach.is_finite()).then_some(interval)
+}
+
+/// The 97.5th percentile of Student's t.
+fn student_975(freedom: usize) -> Option<f64> {
+    let t = StudentsT::new(0.0, 1.0, freedom as f64).ok()?.inverse_cdf(0.975);
+    t.is_finite().then_some(t)
+}
+
+/// The ratio of paired values, `ours` over `theirs`. `None` with fewer than two pairs, or where a value is not positive.
+pub fn ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
+    let positive = |value: f64| value.is_finite() && value > 0.0;
+    if !pairs.iter().all(|(ours, theirs)| positive(*ours) && positive(*theirs)) {
+        return None;
+    }
+    let logarithms: Vec<f64> = pairs.iter().map(|(ours, theirs)| ours.ln() - theirs.ln()).collect();
+    let Interval { value, low, high } = mean(&logarithms)?;
+    let interval = Interval { value: value.exp(), low: low.exp(), high: high.exp() };
+    let finite = interval.value > 0.0 && interval.low.is_finite() && interval.high.is_finite();
+    finite.then(|| Ratio { interval, p: sign_flip(&logarithms), blocks: pairs.len() })
+}
+
+/// How probable a sum at least so far from 0 is if every sign is as likely to be the other way round: exact, over all ways
+/// of flipping; of more than 20 values, of sums of consecutive ones, which are fewer and tell less.
+pub fn sign_flip(differences: &[f64]) -> f64 {
+    let size = differences.len().div_ceil(BLOCKS_EXACT).max(1);
+    let values: Vec<f64> = differences.chunks(size).map(|chunk| chunk.iter().sum()).collect();
+    let Some((first, rest)) = values.split_first() else { return 1.0 };
+    // a sum that differs by rounding alone is as far
+    let far = values.iter().sum::<f64>().abs() - 1e-12 * values.iter().map(|value| value.abs()).sum::<f64>();
+    // the first keeps its sign: the other half of the ways mirrors this one
+    let mut signs = vec![1.0_f64; rest.len()];
+    let mut sum = first + rest.iter().sum::<f64>();
+    let ways = 1_u64 << rest.len();
+    let mut as_far = u64::from(sum.abs() >= far);
+    for way in 1..ways {
+        // one sign changes from a way to the next (Gray code)
+        let place = way.trailing_zeros() as usize;
+        sum -= 2.0 * signs[place] * rest[place];
+        signs[place] = -signs[place];
+        as_far += u64::from(sum.abs() >= far);
+    }
+    as_far as f64 / ways as f64
+}
+
+/// Holm's correction: what each p-value becomes when all of them are looked at.
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+    let mut corrected = vec![1.0; p.len()];
+    let mut least = 0.0_f64;
+    for (rank, index) in order.into_iter().enumerate() {
+        least = least.max((p.len() - rank) as f64 * p[index]).min(1.0);
+        corrected[index] = least;
+    }
+    corrected
+}
+
+/// The verdicts on all ratios of one table; a ratio that cannot be told is unclear.
+pub fn verdicts(ratios: &[Option<Ratio>], delta: f64) -> Vec<Verdict> {
+    let known: Vec<f64> = ratios.iter().flatten().map(|ratio| ratio.p).collect();
+    let mut corrected = holm(&known).into_iter();
+    let verdict = |ratio: &Option<Ratio>| {
+        let (Some(ratio), Some(p)) = (ratio, ratio.and_then(|_| corrected.next())) else { return Verdict::Unclear };
+        let Interval { low, high, .. } = ratio.interval;
+        match p <= ALPHA {
+            true if high < 1.0 - delta => Verdict::Faster,
+            true if low > 1.0 + delta => Verdict::Slower,
+            _ if low >= 1.0 - delta && high <= 1.0 + delta => Verdict::Equal,
+            _ => Verdict::Unclear,
+        }
+    };
+    ratios.iter().map(verdict).collect()
+}
+
+/// Whether the second half of some blocks is beyond chance and [`DELTA`] off the first.
+pub fn drifts(blocks: &[f64]) -> bool {
+    let (early, late) = blocks.split_at(blocks.len() / 2);
+    let (Some(early), Some(late)) = (mean(early), mean(late)) else { return false };
+    let apart = early.high < late.low || late.high < early.low;
+    apart && (late.value - early.value).abs() > DELTA * early.value.abs()
+}

@@ -1,0 +1,152 @@
+//! The statistics against SciPy's and statsmodels' values, and against random numbers of every kind.
+
+use std::fs;
+
+use proptest::prelude::*;
+use runner::recorder::{Parts, Recorder};
+use runner::statistics::*;
+use serde_json::Value;
+
+/// What tests/statistics/reference.py made.
+fn reference(key: &str) -> Vec<Value> {
+    let text = fs::read_to_string("tests/statistics/reference.json").unwrap();
+    let all: Value = serde_json::from_str(&text).unwrap();
+    all[key].as_array().unwrap().clone()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+fn same(found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{found} is not {expected}");
+    }
+}
+
+#[test]
+fn intervals_of_a_mean_are_scipys() {
+    for case in reference("mean") {
+        let found = mean(&numbers(&case["values"])).unwrap();
+        same(&[found.value, found.low, found.high], &numbers(&case["interval"]));
+    }
+}
+
+#[test]
+fn ratios_and_sign_flips_are_scipys() {
+    for case in reference("ratio") {
+        let pairs: Vec<_> = numbers(&case["ours"]).into_iter().zip(numbers(&case["theirs"])).collect();
+        let Ratio { interval, p, blocks } = ratio(&pairs).unwrap();
+        same(&[interval.value, interval.low, interval.high, p], &numbers(&case["ratio"]));
+        assert_eq!(blocks, pairs.len());
+    }
+}
+
+#[test]
+fn holms_correction_is_statsmodels() {
+    for case in reference("holm") {
+        same(&holm(&numbers(&case["p"])), &numbers(&case["corrected"]));
+    }
+}
+
+/// As a run has it: batches are made while latencies are recorded.
+fn effective(latencies: &[u64]) -> f64 {
+    let mut recorder = Recorder::default();
+    latencies.iter().for_each(|latency| recorder.record(Parts { latency: *latency, ..Parts::default() }));
+    let batches = recorder.sequence.batches().map(|(length, count, variance)| Batches { length, count, variance });
+    effective_samples(recorder.count(), &batches.collect::<Vec<_>>())
+}
+
+#[test]
+fn effective_samples_are_those_of_batch_means() {
+    for case in reference("effective") {
+        let latencies: Vec<u64> = case["values"].as_array().unwrap().iter().map(|it| it.as_u64().unwrap()).collect();
+        same(&[effective(&latencies)], &[case["effective"].as_f64().unwrap()]);
+    }
+}
+
+#[test]
+fn the_bounds_of_a_quantile_are_ranks() {
+    // 1.96 * sqrt(1000 * 0.95 * 0.05)
+    let (low, high) = quantile_bounds(1000.0, 0.95).unwrap();
+    same(&[1000.0 * low, 1000.0 * high], &[950.0 - 13.508_367_777_048_417, 950.0 + 13.508_367_777_048_417]);
+    assert_eq!(quantile_bounds(20.0, 0.99), None);
+    assert!(is_trusted(200.0, 0.95) && !is_trusted(199.0, 0.95) && is_trusted(1000.0, 0.99));
+}
+
+fn constant(off: f64, blocks: usize) -> Option<Ratio> {
+    let wobble = |block: usize| 1.0 + 0.001 * (block % 3) as f64;
+    let pairs: Vec<_> = (0..blocks).map(|block| (off * wobble(block), wobble(block + 1))).collect();
+    ratio(&pairs)
+}
+
+#[test]
+fn verdicts_need_a_difference_and_enough_blocks() {
+    let judged = |ratio, blocks| verdicts(&[constant(ratio, blocks)], DELTA)[0];
+    assert_eq!(judged(0.95, 10), Verdict::Faster);
+    assert_eq!(judged(1.05, 10), Verdict::Slower);
+    assert_eq!(judged(1.002, 10), Verdict::Equal);
+    assert_eq!(judged(1.01, 10), Verdict::Unclear);
+    // of 5 blocks all ways of flipping are 32
+    assert_eq!(judged(0.5, 5), Verdict::Unclear);
+    assert_eq!(judged(0.5, 6), Verdict::Faster);
+    // 30 cells of one table are 30 chances to be wrong
+    assert_eq!(verdicts(&[constant(0.95, 10); 30], DELTA)[0], Verdict::Unclear);
+    assert_eq!(verdicts(&[None, constant(0.95, 10)], DELTA), [Verdict::Unclear, Verdict::Faster]);
+}
+
+#[test]
+fn a_drift_is_what_the_halves_cannot_share() {
+    let blocks =
+        |late: f64| -> Vec<f64> { (0..10).map(|n| if n < 5 { 10.0 } else { late } + 0.01 * (n % 2) as f64).collect() };
+    assert!(drifts(&blocks(11.0)) && drifts(&blocks(9.0)));
+    assert!(!drifts(&blocks(10.05)) && !drifts(&blocks(10.0)[..3]) && !drifts(&[]));
+}
+
+/// Every kind of number: also 0, tiny, huge, negative, infinite and none.
+fn any() -> impl Strategy<Value = f64> {
+    prop_oneof![proptest::num::f64::ANY, 0.5..2.0, Just(0.0), Just(1.0)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100_000))]
+
+    #[test]
+    fn no_input_makes_them_panic_or_give_what_is_no_number(
+        values in prop::collection::vec(any(), 0..14),
+        effective in any(),
+        q in any(),
+    ) {
+        let finite = |interval: Interval| {
+            interval.low <= interval.value && interval.value <= interval.high && interval.low.is_finite() && interval.high.is_finite()
+        };
+        if let Some(interval) = mean(&values) {
+            prop_assert!(finite(interval), "{interval:?}");
+        }
+        let pairs: Vec<_> = values.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+        let found = ratio(&pairs);
+        if let Some(found) = found {
+            prop_assert!(finite(found.interval) && (0.0..=1.0).contains(&found.p), "{found:?}");
+        }
+        prop_assert_eq!(verdicts(&[found, None, found], DELTA).len(), 3);
+        drifts(&values);
+        if let Some((low, high)) = quantile_bounds(effective, q) {
+            prop_assert!((0.0..=1.0).contains(&low) && (0.0..=1.0).contains(&high) && low <= high);
+        }
+        is_trusted(effective, q);
+        let batches: Vec<_> =
+            values.iter().map(|variance| Batches { length: 1, count: 9, variance: *variance }).collect();
+        let found = effective_samples(100, &batches);
+        prop_assert!((0.0..=100.0).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn the_other_side_of_a_ratio_is_its_inverse(pairs in prop::collection::vec((0.5..2.0, 0.5..2.0), 2..12)) {
+        let turned: Vec<(f64, f64)> = pairs.iter().map(|(ours, theirs)| (*theirs, *ours)).collect();
+        let (ours, theirs) = (ratio(&pairs).unwrap(), ratio(&turned).unwrap());
+        prop_assert!((ours.interval.value * theirs.interval.value - 1.0).abs() < 1e-9);
+        prop_assert!((ours.interval.low * theirs.interval.high - 1.0).abs() < 1e-9);
+        prop_assert!((ours.p - theirs.p).abs() < 1e-12);
+    }
+}
