@@ -306,16 +306,22 @@ def run_scenario(runner, scenario, hosts, *options, watch=None, under=()):
     `under` is a command that runs the runner.
     """
     with tempfile.TemporaryDirectory() as results:
-        command = [*under, runner, scenario, "--http", hosts["http"], "--grpc", hosts["grpc"], "--results", results] + list(options)
-        with open(os.path.join(results, "output"), "w+") as output:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-            if watch:
-                watch(process)
-            if process.wait() != 0:
-                output.seek(0)
-                sys.exit("%s failed with code %d:\n%s" % (" ".join(command), process.returncode, output.read()))
-        (run,) = glob.glob(os.path.join(results, "*", "*"))
+        run = run_into(results, runner, scenario, hosts, *options, watch=watch, under=under)
         with open(os.path.join(run, "records.csv"), newline="") as file:
             rows = list(csv.DictReader(file))
         with open(os.path.join(run, "run.json")) as file:
             return rows, json.load(file)
+
+
+def run_into(results, runner, scenario, hosts, *options, watch=None, under=()):
+    """The folder of one run, the only one in `results`."""
+    command = [*under, runner, scenario, "--http", hosts["http"], "--grpc", hosts["grpc"], "--results", results] + list(options)
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        if watch:
+            watch(process)
+        if process.wait() != 0:
+            output.seek(0)
+            sys.exit("%s failed with code %d:\n%s" % (" ".join(command), process.returncode, output.read()))
+    (run,) = glob.glob(os.path.join(results, "*", "*"))
+    return run

@@ -1,0 +1,130 @@
+"""How often the tables call equal things different, and whether they see a difference that is there.
+
+Run it as bench/verdicts, which starts a real Triton with the model `null`. It has two parts.
+
+A/A: a scenario is measured many times with --aa, each case beside itself, over both protocols, several batch sizes and
+numbers of processes. Every cell that is called faster or slower is wrong. Beside it stands what most tables do: they print
+the lower mean in bold.
+
+A/B: two embedded servers, whose model takes about 5 ms, on the one some percent longer; HTTP asks the one and gRPC the
+other. A difference of 3 % has to be told, over the default number of blocks; one of 0.2 % must not be called one.
+"""
+
+import argparse
+import contextlib
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+
+from common import INPUT, MODEL, OUTPUT, add_runner, embedded, run_into, verdict, write_loopback
+
+WRONG_AT_MOST = 1 / 20  # of the cells
+SCENARIO = """title = "%s"
+[model]
+name = "%s"
+[[input]]
+name = "%s"
+datatype = "FP32"
+shape = %s
+data = "zeros"
+[[output]]
+name = "%s"
+[matrix]
+batch_sizes = %s
+processes = %s
+[load]
+iterations = %d
+seed = %d
+"""
+SERVICE_MS = (4.5, 5.5)  # uniform
+LONGER = {"3 %": 1.03, "0.2 %": 1.002}
+
+
+def main():
+    options = arguments()
+    parts = {"aa": aa, "ab": ab}
+    sys.exit(0 if all([parts[part](options) for part in options.parts]) else 1)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        prog="bench/verdicts", description=__doc__.split("\n\n")[0], epilog="Exit code 1: a table says what is not so."
+    )
+    parser.add_argument("--parts", nargs="+", choices=["aa", "ab"], default=["aa", "ab"])
+    parser.add_argument("--runs", type=int, default=20, help="of A/A [%(default)s]")
+    parser.add_argument("--iterations", type=int, default=1000, help="requests of a process in a case [%(default)s]")
+    add_runner(parser)
+    options = parser.parse_args()
+    if options.runs < 1 or options.iterations < 1:
+        parser.error("at least one run and one iteration")
+    return options
+
+
+def aa(options):
+    """Each case beside itself on the real Triton."""
+    hosts = {"http": os.environ["TRITON_HTTP"], "grpc": os.environ["TRITON_GRPC"]}
+    sums = {"cells": 0, "faster": 0, "equal": 0, "unclear": 0, "pairs": 0, "naive": 0}
+    for number in range(options.runs):
+        text = SCENARIO % ("A/A", MODEL, INPUT, [3, 112, 112], OUTPUT, [1, 4, 8], [1, 3], options.iterations, number + 1)
+        found, rows = measured(text, hosts, options, "--aa")
+        for cells in found:
+            for cell in cells[2:]:
+                sums["cells"] += 1
+                sums["faster"] += "**" in cell
+                sums["equal"] += cell.endswith("=")
+                sums["unclear"] += cell.endswith("?")
+        for row, other in zip(rows[::2], rows[1::2]):
+            assert (row["arm"], other["arm"]) == ("a", "b"), (row, other)
+            sums["pairs"] += 1
+            sums["naive"] += "%.3g" % float(row["mean_ms"]) != "%.3g" % float(other["mean_ms"])
+        print("A/A run %d/%d  %s" % (number + 1, options.runs, sums), file=sys.stderr)
+    # every comparison is in two cells, one of either arm, of which one is faster if any
+    compared = sums["cells"] // 2
+    print("Each case beside itself on a real Triton (null model, %d requests a process), %d runs:\n" % (options.iterations, options.runs))
+    print("| What is said of two equal cases | by the runner | by the lower of two means |\n|---|---:|---:|")
+    equal, unclear = sums["equal"] // 2, sums["unclear"] // 2
+    print("| faster or slower, which is wrong | %d of %d | %d of %d |" % (sums["faster"], compared, sums["naive"], sums["pairs"]))
+    print("| equal within 1 %% | %d | %d, to three digits |" % (equal, sums["pairs"] - sums["naive"]))
+    print("| cannot be told | %d | |\n" % unclear)
+    words = "A/A: %d of %d compared numbers are called different, at most 1 in %d" % (sums["faster"], compared, 1 / WRONG_AT_MOST)
+    return verdict(compared > 0 and sums["faster"] <= WRONG_AT_MOST * compared, words)
+
+
+def ab(options):
+    """Two servers, one of which takes longer."""
+    passed = []
+    for name, longer in LONGER.items():
+        text = SCENARIO % ("A/B", "slow", "in", [16], "out", [1], [1], options.iterations, 1)
+        with contextlib.ExitStack() as stack:
+            hosts = {}
+            for protocol, factor in [("http", 1), ("grpc", longer)]:
+                repository = stack.enter_context(tempfile.TemporaryDirectory())
+                low, high = (1000 * factor * end for end in SERVICE_MS)
+                write_loopback(repository, "slow", 16, 1, {"service_time": "uniform %dus %dus" % (low, high)})
+                hosts[protocol] = stack.enter_context(embedded(options.runner, repository))[protocol]
+            (http, grpc), rows = measured(text, hosts, options)
+        mean = http[2]
+        different = mean.startswith("**")
+        words = "A/B: a difference of %s: HTTP %s ms, gRPC %s ms" % (name, mean, grpc[2])
+        passed.append(verdict(different == (name == "3 %") and "**" not in grpc[2], words))
+    return all(passed)
+
+
+def measured(scenario, hosts, options, *more):
+    """Cells of the first table of a run, row by row, and the rows of records.csv."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "verdicts.toml")
+        with open(path, "w") as file:
+            file.write(scenario)
+        run = run_into(os.path.join(directory, "results"), options.runner, path, hosts, *more)
+        report = subprocess.run([options.runner, "report", run], check=True, stdout=subprocess.PIPE, text=True).stdout
+        with open(os.path.join(run, "records.csv"), newline="") as file:
+            rows = list(csv.DictReader(file))
+    table = report.split("\n\n")[1].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]], rows
+
+
+if __name__ == "__main__":
+    main()
