@@ -7,6 +7,8 @@ use anyhow::ensure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::embedded;
+use crate::report::markdown::Style;
+use crate::report::{Section, Wanted};
 use crate::run::{Mode, Options};
 use crate::scenario::{Overrides, Protocol};
 
@@ -79,12 +81,18 @@ pub struct RunArguments {
     /// Address of the server's gRPC port
     #[arg(long, value_name = "HOST:PORT")]
     pub grpc: Option<String>,
+    /// Address of the server's metrics [default: port 8002 of --server]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<String>,
     /// Requests of one process in one case
     #[arg(long, value_name = "N")]
     pub iterations: Option<u64>,
     /// Seconds that a case is measured; with --iterations at least both
     #[arg(long, value_name = "SECONDS")]
     pub duration: Option<f64>,
+    /// Seconds after which a case ends, whatever is left of it
+    #[arg(long, value_name = "SECONDS")]
+    pub max_seconds: Option<f64>,
     /// Requests a second of an open loop, such as 50,100
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     pub rate: Vec<f64>,
@@ -122,6 +130,9 @@ pub struct ReportArguments {
     /// Runs' folders, or names of scenarios, which stand for their newest complete runs [default: all scenarios]
     #[arg(value_name = "RUN")]
     pub runs: Vec<String>,
+    /// What to tell of each run; a marker says that itself
+    #[arg(long, value_name = "NAME", default_value = "results", value_parser = section)]
+    pub section: Section,
     /// Show means and 95th percentiles with their 95 % intervals
     #[arg(long)]
     pub intervals: bool,
@@ -187,6 +198,17 @@ pub enum ModelsCommand {
     },
 }
 
+fn section(name: &str) -> Result<Section, String> {
+    Section::named(name).ok_or_else(|| format!("there are {}", Section::ALL.map(|(name, _)| name).join(", ")))
+}
+
+impl From<ReportArguments> for Wanted {
+    fn from(arguments: ReportArguments) -> Self {
+        let ReportArguments { runs, section, intervals, .. } = arguments;
+        Wanted { runs, section, style: Style { intervals } }
+    }
+}
+
 impl From<ServeArguments> for embedded::Options {
     fn from(arguments: ServeArguments) -> Self {
         embedded::Options {
@@ -208,7 +230,9 @@ impl TryFrom<RunArguments> for Options {
 
     fn try_from(arguments: RunArguments) -> anyhow::Result<Self> {
         let embedded = arguments.server.as_deref() == Some(EMBEDDED);
-        for (option, address) in [("--http", &arguments.http), ("--grpc", &arguments.grpc)] {
+        for (option, address) in
+            [("--http", &arguments.http), ("--grpc", &arguments.grpc), ("--metrics", &arguments.metrics)]
+        {
             ensure!(
                 !embedded || address.is_none(),
                 "{option} has no place beside --server embedded, which picks free ports: leave one of the two out"
@@ -233,6 +257,8 @@ impl TryFrom<RunArguments> for Options {
                 server: arguments.server.filter(|_| !embedded),
                 http: arguments.http,
                 grpc: arguments.grpc,
+                metrics: arguments.metrics,
+                max_seconds: arguments.max_seconds,
                 quick: arguments.quick,
                 aa: arguments.aa,
             },

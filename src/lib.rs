@@ -5,7 +5,7 @@
 //!
 //! | module | owns | may use |
 //! |---|---|---|
-//! | [`cli`] | commands and their help; only `main` uses it | embedded, run, scenario |
+//! | [`cli`] | commands and their help; only `main` uses it | embedded, report, run, scenario |
 //! | [`run`] | the composition root: load, plan, check, measure, write, report | everything but cli |
 //! | [`scenario`] | the TOML format, its limits and its errors | tensor |
 //! | [`plan`] | which cases, in which order; pure | scenario |

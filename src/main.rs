@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use runner::cli::{Cli, Command, ModelsCommand};
-use runner::report::markdown::Style;
 use runner::run::{self, Outcome, install};
 use runner::{process, report, worker};
 
@@ -38,9 +37,8 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
             Ok(Outcome::Complete)
         }
         Some(Command::Report(arguments)) => {
-            let style = Style { intervals: arguments.intervals };
-            report::command(&arguments.runs, style, arguments.splice.as_deref(), &arguments.results)
-                .map(|()| Outcome::Complete)
+            let (document, results) = (arguments.splice.clone(), arguments.results.clone());
+            report::command(&arguments.into(), document.as_deref(), &results).map(|()| Outcome::Complete)
         }
         Some(Command::Models(ModelsCommand::Synth { scenario, seed, force, model_repository })) => {
             install::synth(&scenario, &model_repository, seed, force).map(|()| Outcome::Complete)

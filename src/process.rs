@@ -1,4 +1,5 @@
-//! Processes of this same program: workers and the embedded server. Only here processes are started.
+//! Processes of this same program: workers and the embedded server; and others that tell something of the machine. Only
+//! here processes are started.
 //! Must not know what is said to them.
 
 use std::process::Stdio;
@@ -87,6 +88,35 @@ impl Process {
         let words = words.collect::<Vec<_>>().join(" ");
         format!("({status}){}{words}", if words.is_empty() { "" } else { ": " })
     }
+}
+
+/// How long another program may take to tell something of the machine.
+const TELLING: Duration = Duration::from_secs(3);
+/// What is kept of what it tells.
+const TOLD_MAX: u64 = 64 * 1024;
+
+/// Runs another program and gives what it prints; `None` if it is not there, fails, or takes too long.
+pub fn output(command: &[&str]) -> Option<String> {
+    let (program, arguments) = command.split_first()?;
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let stdout = child.stdout.take()?;
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(stdout, TOLD_MAX), &mut text).map(|_| text)
+    });
+    let pause = Duration::from_millis(10);
+    for _ in 0..TELLING.as_millis() / pause.as_millis() {
+        if let Some(status) = child.try_wait().ok()? {
+            let text = reader.join().ok()?.ok()?;
+            return status.success().then(|| String::from_utf8_lossy(&text).into_owned());
+        }
+        std::thread::sleep(pause);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
 }
 
 /// Begins the program anew, as the same process, with glibc's allocator settled for a server of models. Returns where that

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A module and the modules that it may use. Whoever is not listed fails the test.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("cli", &["embedded", "run", "scenario"]),
+    ("cli", &["embedded", "report", "run", "scenario"]),
     // nothing of the client: the server must not be tuned to it
     ("embedded", &["proto", "tensor"]),
     ("environment", &[]),

@@ -5,6 +5,7 @@ pub mod control;
 pub mod grpc;
 pub mod http;
 pub mod http1;
+pub mod metrics;
 pub mod statistics;
 pub mod verify;
 pub mod wire;

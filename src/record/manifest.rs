@@ -38,6 +38,12 @@ pub struct Manifest {
     pub seed: u64,
     pub cases: usize,
     pub counts: Option<CountCheck>,
+    /// What there is of the server's metrics, in words.
+    #[serde(default)]
+    pub metrics: String,
+    /// Whether the server's address is the client's own machine.
+    #[serde(default)]
+    pub one_machine: bool,
     pub client: Environment,
 }
 

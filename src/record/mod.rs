@@ -26,6 +26,8 @@ pub const RECORDS: &str = "records.csv";
 pub const BLOCKS: &str = "blocks.csv";
 /// `run.json`: what holds for the whole run.
 pub const MANIFEST: &str = "run.json";
+/// `model_config.json`: the model's configuration, as the server gave it.
+pub const MODEL_CONFIG: &str = "model_config.json";
 
 /// Nanoseconds as milliseconds, the unit of tables.
 pub fn milliseconds(nanoseconds: f64) -> f64 {
@@ -141,8 +143,15 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// # Errors
 /// The file cannot be read, or is not a manifest.
 pub fn read_manifest(run: &Path) -> Result<Manifest> {
-    let path = run.join(MANIFEST);
-    let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    read_json(&run.join(MANIFEST))
+}
+
+/// Reads a value from JSON.
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("{} is not a file of this program's format", path.display()))
 }
 

@@ -3,6 +3,7 @@
 mod judge;
 pub mod markdown;
 mod notes;
+mod profile;
 pub mod splice;
 mod tables;
 pub mod terminal;
@@ -11,9 +12,10 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::file;
-use crate::record::{self, BLOCKS, BlockRecord, MANIFEST, Manifest, RECORDS, Record, State};
+use crate::record::{self, BLOCKS, BlockRecord, MANIFEST, MODEL_CONFIG, Manifest, RECORDS, Record, State};
 use markdown::Style;
 
 /// A run as its files tell it.
@@ -27,6 +29,8 @@ pub struct Run {
     pub records: Vec<Record>,
     /// One row a case and block.
     pub blocks: Vec<BlockRecord>,
+    /// The model's configuration, if the server told it.
+    pub config: Option<Value>,
 }
 
 impl Run {
@@ -36,7 +40,10 @@ impl Run {
     /// The folder is not a run's; the message names the file.
     pub fn open(path: &Path) -> Result<Self> {
         let manifest = record::read_manifest(path)?;
+        let config = path.join(MODEL_CONFIG);
+        let config = if config.exists() { Some(record::read_json(&config)?) } else { None };
         Ok(Run {
+            config,
             path: path.to_owned(),
             manifest,
             records: rows(&path.join(RECORDS))?,
@@ -92,29 +99,106 @@ fn folders(parent: &Path) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// A word of a marker, and an option of the command line, that asks for intervals.
-const INTERVALS: &str = "--intervals";
+/// What to tell of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Section {
+    /// Tables and notes.
+    #[default]
+    Results,
+    /// The client's machine.
+    Environment,
+    /// Docker and the server.
+    Docker,
+    /// The model's configuration.
+    Model,
+    /// What was asked for.
+    Parameters,
+}
+
+impl Section {
+    /// All, with the spelling of the command line and of markers.
+    pub const ALL: [(&'static str, Section); 5] = [
+        ("results", Section::Results),
+        ("environment", Section::Environment),
+        ("docker", Section::Docker),
+        ("model", Section::Model),
+        ("parameters", Section::Parameters),
+    ];
+
+    /// By its name.
+    pub fn named(name: &str) -> Option<Section> {
+        Section::ALL.iter().find(|(known, _)| *known == name).map(|(_, section)| *section)
+    }
+
+    fn of(self, run: &Run, style: Style) -> String {
+        match self {
+            Section::Results => markdown::section(run, style),
+            Section::Environment => profile::environment(run),
+            Section::Docker => profile::docker(run),
+            Section::Model => profile::model(run),
+            Section::Parameters => profile::parameters(run),
+        }
+    }
+}
+
+/// What is asked for by the words of a marker or of the command line: runs, and how they are shown.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Runs' folders or scenarios' names.
+    pub runs: Vec<String>,
+    /// What to tell of them.
+    pub section: Section,
+    /// How tables are shown.
+    pub style: Style,
+}
+
+impl Wanted {
+    /// By a marker's words, with the options of the command line.
+    fn of_marker(words: &[&str]) -> Result<Self> {
+        let mut wanted = Wanted::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--intervals" => wanted.style.intervals = true,
+                "--section" => {
+                    let name = words.next().copied().unwrap_or_default();
+                    let all = Section::ALL.map(|(name, _)| name).join(", ");
+                    wanted.section = Section::named(name)
+                        .with_context(|| format!("the marker asks for the section \"{name}\": there are {all}"))?;
+                }
+                option if option.starts_with("--") => {
+                    bail!("the marker has the option {option}: it may have --section NAME and --intervals")
+                }
+                run => wanted.runs.push(run.to_owned()),
+            }
+        }
+        Ok(wanted)
+    }
+}
 
 /// `runner report`: prints the sections of runs, or puts them between a document's markers. Runs that are named take
-/// the place of their scenarios' newest ones. A marker may ask for intervals itself.
+/// the place of their scenarios' newest ones. A marker says itself which section it is for.
 ///
 /// # Errors
 /// A run cannot be found or read, or the document's markers are broken; the document is then left as it was.
-pub fn command(words: &[String], style: Style, document: Option<&Path>, results: &Path) -> Result<()> {
-    let named = words.iter().map(|word| find(results, word)).collect::<Result<Vec<Run>>>()?;
-    let section = |word: &str, style: Style| {
-        let chosen = named.iter().rev().find(|run| run.manifest.scenario == word);
-        chosen.map_or_else(|| find(results, word), |run| Ok(run.clone())).map(|run| markdown::section(&run, style))
+pub fn command(wanted: &Wanted, document: Option<&Path>, results: &Path) -> Result<()> {
+    let named = wanted.runs.iter().map(|word| find(results, word)).collect::<Result<Vec<Run>>>()?;
+    let open = |word: &String| {
+        let chosen = named.iter().rev().find(|run| run.manifest.scenario == *word);
+        chosen.map_or_else(|| find(results, word), |run| Ok(run.clone()))
     };
     let render = |words: &[&str]| {
-        let style = Style { intervals: style.intervals || words.contains(&INTERVALS) };
-        let runs: Vec<&str> = words.iter().copied().filter(|word| *word != INTERVALS).collect();
-        let all = if runs.is_empty() { scenarios(results)? } else { runs.into_iter().map(str::to_owned).collect() };
-        Ok(all.iter().map(|word| section(word, style)).collect::<Result<Vec<String>>>()?.join("\n"))
+        let Wanted { runs, section, mut style } = Wanted::of_marker(words)?;
+        style.intervals |= wanted.style.intervals;
+        let runs = if runs.is_empty() { scenarios(results)? } else { runs };
+        let told = runs.iter().map(|word| Ok(section.of(&open(word)?, style))).collect::<Result<Vec<String>>>();
+        Ok(told?.join("\n"))
     };
     let Some(document) = document else {
-        let sections: Vec<String> = named.iter().map(|run| markdown::section(run, style)).collect();
-        terminal::print(&if named.is_empty() { render(&[])? } else { sections.join("\n") });
+        let all =
+            if wanted.runs.is_empty() { scenarios(results)?.iter().map(open).collect::<Result<_>>()? } else { named };
+        let told: Vec<String> = all.iter().map(|run| wanted.section.of(run, wanted.style)).collect();
+        terminal::print(&told.join("\n"));
         return Ok(());
     };
     let text = std::fs::read_to_string(document).with_context(|| format!("cannot read {}", document.display()))?;

@@ -74,7 +74,7 @@ impl EmbeddedServer {
             process.stop().await;
             bail!("the embedded server: {}", ready.unavailable.join("; "));
         }
-        Ok(EmbeddedServer { process, addresses: Server { http: ready.http, grpc: ready.grpc } })
+        Ok(EmbeddedServer { process, addresses: Server { http: ready.http, grpc: ready.grpc, metrics: None } })
     }
 
     /// Points a scenario to this server.

@@ -64,6 +64,11 @@ impl Folder {
         record::write_json(&self.path.join(MANIFEST), manifest)
     }
 
+    /// Where the server's metrics go.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.csv")
+    }
+
     /// A measured case.
     pub fn record(&self, record: &Record) -> Result<()> {
         record::append(&self.path.join(RECORDS), record)

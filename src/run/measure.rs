@@ -12,6 +12,7 @@ use super::calibrate::Ceilings;
 use super::folder::Folder;
 use super::observer::Observer;
 use super::rows::{Totals, block_row, status};
+use super::sampler::Sampler;
 use crate::plan::{Case, Group, Round};
 use crate::preflight::expected_for;
 use crate::protocol::control::TensorMetadata;
@@ -24,6 +25,9 @@ use crate::worker::share::FAILURES_IN_A_ROW;
 
 /// `--quick`: the longest warmup of a worker.
 const QUICK_WARMUP: Duration = Duration::from_millis(500);
+
+/// New processes for a block cost so small a part of it, at most, or there are none.
+const RENEWAL_COST: f64 = 0.2;
 
 /// Why a case was not measured, or not to its end, after Ctrl-C.
 pub const STOPPED: &str = "the run was stopped by the user";
@@ -48,6 +52,8 @@ pub struct Context<'a> {
     pub manifest: &'a Manifest,
     /// What the client reaches.
     pub ceilings: &'a Ceilings,
+    /// Samples the server's metrics.
+    pub sampler: &'a Sampler,
     /// Where results go.
     pub folder: &'a Folder,
     /// Becomes true when the user asks to stop.
@@ -60,6 +66,8 @@ struct Running {
     pool: Option<Pool>,
     totals: Totals,
     prepared: u64,
+    /// Requests of the block before.
+    last_block: u64,
     started: Timestamp,
     ended: Timestamp,
     /// Why it is not measured further.
@@ -114,6 +122,7 @@ impl Running {
             pool: None,
             totals: Totals::default(),
             prepared: 0,
+            last_block: 0,
             started: now,
             ended: now,
             ended_early: None,
@@ -125,11 +134,29 @@ impl Running {
         let order = order(context.scenario, context.outputs, &self.case);
         match Pool::start(&order, self.case.processes, context.stop).await {
             Ok(pool) => {
-                self.prepared = pool.prepared_requests;
+                self.prepared += pool.prepared_requests;
                 self.pool = Some(pool);
             }
             Err(error) => self.end(error),
         }
+    }
+
+    /// Starts other processes for the next block, if what they need to warm up is little against it. A process has its luck
+    /// for life: where its memory lies, which of the server's threads has its connection. With the same ones in all blocks
+    /// one could not tell that luck from the protocol.
+    async fn renew(&mut self, context: &Context<'_>, observer: &mut Observer<'_>) {
+        let slots = u64::from(self.case.processes) * u64::from(self.case.concurrency);
+        let preparing = (context.scenario.load.warmup + 1) * slots;
+        if self.pool.is_none() || preparing as f64 > RENEWAL_COST * self.last_block as f64 {
+            return;
+        }
+        let before = observer.read(self.case.protocol).await;
+        if let Some(pool) = self.pool.take() {
+            pool.stop().await;
+        }
+        let prepared = self.prepared;
+        self.prepare(context).await;
+        observer.gained(self.case.protocol, before.as_ref(), self.prepared - prepared).await;
     }
 
     async fn block(
@@ -140,6 +167,7 @@ impl Running {
         observer: &mut Observer<'_>,
         listener: &mut dyn Listener,
     ) -> Result<()> {
+        self.renew(context, observer).await;
         let Some(pool) = self.pool.as_mut() else { return Ok(()) };
         if self.totals.blocks == 0 {
             self.started = Timestamp::now();
@@ -147,7 +175,9 @@ impl Running {
         let before = observer.read(self.case.protocol).await;
         let mut progress = |done| listener.progress(done);
         let block = block(context.scenario, &self.case, round, place.0 as u32);
+        context.sampler.during(Some(case_name(&self.case)));
         let outcome = pool.block(block, context.stop, &mut progress).await;
+        context.sampler.during(None);
         if let Ok(outcome) = &outcome {
             let asked = outcome.due.unwrap_or(round.iterations * u64::from(self.case.processes));
             self.totals.capped |= !outcome.gave_up && outcome.recorder.count() + outcome.recorder.error_count() < asked;
@@ -156,6 +186,7 @@ impl Running {
         match outcome {
             Ok(outcome) => {
                 let answered = outcome.recorder.count();
+                self.last_block = answered;
                 let served = observer.gained(self.case.protocol, before.as_ref(), answered).await;
                 self.keep(context, outcome, served, place)
             }

@@ -7,19 +7,23 @@ pub mod install;
 mod measure;
 mod observer;
 mod rows;
+mod sampler;
 pub mod serve;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::environment::Environment;
 use crate::plan::{Case, Group, Plan};
 use crate::preflight;
+use crate::process;
 use crate::protocol::Fault;
 use crate::protocol::control::{Control, ModelConfig, ModelMetadata, ServerMetadata, TensorMetadata};
 use crate::protocol::statistics::Statistics;
@@ -31,6 +35,7 @@ use crate::worker::pool::{Pool, PoolError};
 use calibrate::Ceilings;
 use embedded_server::EmbeddedServer;
 use folder::Folder;
+use sampler::Sampler;
 
 /// How long a server that does not answer is waited for before a group is given up.
 const SERVER_PATIENCE: Duration = Duration::from_secs(5);
@@ -213,7 +218,9 @@ async fn measure(
     let Some(ceilings) = ceilings else { return Ok((Outcome::Interrupted, None)) };
     let started = Timestamp::now();
     let folder = Folder::create(&options.results, &scenario.name, started)?;
-    let mut manifest = manifest(scenario, plan, &ready, started);
+    let port = is_loopback(&scenario.server.http).then(|| port(&scenario.server.http)).flatten();
+    let client = spawn_blocking(move || Environment::read(&process::output, port)).await.unwrap_or_default();
+    let mut manifest = manifest(scenario, plan, &ready, client, started);
     folder.scenario(&scenario.text)?;
     folder.json("server", &ready.server)?;
     folder.json("model_metadata", &ready.metadata)?;
@@ -223,6 +230,7 @@ async fn measure(
     folder.manifest(&manifest)?;
 
     let before = statistics(&mut ready.control, scenario).await;
+    let sampler = Sampler::start(scenario.server.metrics.as_deref(), folder.metrics()).await;
     let mut progress = Progress::new(scenario, plan, &manifest);
     let (mut states, mut flagged) = (Vec::new(), false);
     let (mut measured, mut prepared) = (0, 0);
@@ -232,6 +240,7 @@ async fn measure(
             outputs: &ready.outputs,
             manifest: &manifest,
             ceilings: &ceilings,
+            sampler: &sampler,
             folder: &folder,
             stop,
         };
@@ -255,6 +264,7 @@ async fn measure(
         states.extend(records.iter().map(|record: &Record| record.status));
     }
     progress.finish();
+    manifest.metrics = sampler.finish();
 
     let complete = states.iter().all(|status| *status == Status::Ok);
     let interrupted = *stop.borrow();
@@ -277,7 +287,7 @@ async fn measure(
     Ok((outcome, Some(folder.path().to_owned())))
 }
 
-fn manifest(scenario: &Scenario, plan: &Plan, ready: &Ready, started: Timestamp) -> Manifest {
+fn manifest(scenario: &Scenario, plan: &Plan, ready: &Ready, client: Environment, started: Timestamp) -> Manifest {
     let weights = ready.config.as_ref().and_then(|config| config.weights.clone()).unwrap_or_default();
     Manifest {
         scenario: scenario.name.clone(),
@@ -304,8 +314,20 @@ fn manifest(scenario: &Scenario, plan: &Plan, ready: &Ready, started: Timestamp)
         seed: scenario.load.seed,
         cases: plan.cases().count(),
         counts: None,
-        client: Environment::read(),
+        metrics: String::new(),
+        one_machine: is_loopback(&scenario.server.address(scenario.matrix.protocols[0])),
+        client,
     }
+}
+
+/// Whether an address is this machine's own; `localhost` in a container's network may be another container.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn port(address: &str) -> Option<u16> {
+    address.rsplit_once(':')?.1.parse().ok()
 }
 
 /// Why the server cannot be used now; a server that restarts is waited for.

@@ -58,6 +58,8 @@ pub struct Scenario {
 pub struct Server {
     pub http: String,
     pub grpc: String,
+    /// Where the server's metrics are; `None` where that is not known.
+    pub metrics: Option<String>,
 }
 
 impl Server {

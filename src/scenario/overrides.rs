@@ -33,6 +33,9 @@ pub struct Overrides {
     pub server: Option<String>,
     pub http: Option<String>,
     pub grpc: Option<String>,
+    pub metrics: Option<String>,
+    /// Longest measuring time of a case, in seconds.
+    pub max_seconds: Option<f64>,
     pub quick: bool,
     pub aa: bool,
 }
@@ -119,6 +122,16 @@ impl Scenario {
         } else if overrides.iterations.is_some() {
             self.load.duration = None;
         }
+        if let Some(seconds) = overrides.max_seconds {
+            let cap = Duration::from_secs_f64(within("--max-seconds", seconds, &DURATION_S)?);
+            if self.load.duration.is_some_and(|duration| cap < duration) {
+                return Err(format!(
+                    "--max-seconds {seconds}: a case is to last longer than that: raise it, or lower --duration"
+                ));
+            }
+            self.load.cap = Some(cap);
+            self.overridden.push(format!("--max-seconds {seconds}"));
+        }
         Ok(())
     }
 
@@ -133,6 +146,10 @@ impl Scenario {
             ("--http", overrides.http.clone(), both(8000), &mut self.server.http),
             ("--grpc", overrides.grpc.clone(), both(8001), &mut self.server.grpc),
         ];
+        // other ports of the server are not those of the file, nor need its metrics be where they were
+        let elsewhere = overrides.http.is_some() || overrides.grpc.is_some();
+        let mut metrics = self.server.metrics.clone().filter(|_| !elsewhere).unwrap_or_default();
+        let given = given.into_iter().chain([("--metrics", overrides.metrics.clone(), both(8002), &mut metrics)]);
         for (option, own, of_server, address) in given {
             let (option, value) = match (own, of_server) {
                 (Some(value), _) => (option, value),
@@ -148,6 +165,7 @@ impl Scenario {
             })?;
             *address = value;
         }
+        self.server.metrics = Some(metrics).filter(|address| !address.is_empty());
         Ok(())
     }
 

@@ -26,6 +26,7 @@ pub struct Scenario {
 pub struct Server {
     pub http: Option<Spanned<String>>,
     pub grpc: Option<Spanned<String>>,
+    pub metrics: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

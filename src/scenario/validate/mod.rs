@@ -50,6 +50,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
         server: Server {
             http: address(document, wire.server.http.as_ref(), "localhost:8000")?,
             grpc: address(document, wire.server.grpc.as_ref(), "localhost:8001")?,
+            metrics: metrics(document, &wire.server)?,
         },
         load: load::load(document, &wire.load)?,
         artifact: wire.artifact.as_ref().map(|spanned| artifact(document, spanned, &outputs)).transpose()?,
@@ -250,6 +251,15 @@ fn address(document: &Document<'_>, value: Option<&Spanned<String>>, default: &s
     check_address(value.get_ref())
         .map_err(|help| document.unexpected(value, "host:port", help))
         .map(|()| value.get_ref().clone())
+}
+
+/// The metrics' address; by default that of a server on the default ports, and not known otherwise.
+fn metrics(document: &Document<'_>, server: &wire::Server) -> Checked<Option<String>> {
+    let default = server.http.is_none() && server.grpc.is_none();
+    match &server.metrics {
+        None => Ok(default.then(|| "localhost:8002".to_owned())),
+        given => address(document, given.as_ref(), "").map(Some),
+    }
 }
 
 /// Whether `text` is `host:port`; the error is the remedy.

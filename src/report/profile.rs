@@ -1,0 +1,189 @@
+//! What a run was measured on and with: the machine, the server, the model's configuration, the parameters. Each line with
+//! the command that shows it on the machine.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::Run;
+use super::markdown::{escaped, length_words, protocol_name, weights_words};
+use crate::record::Manifest;
+
+/// What stands where nothing is known.
+const UNKNOWN: &str = "not known";
+
+/// A row of a table: what, its value, and the command that shows it.
+type Line = (&'static str, String, &'static str);
+
+/// The client's machine, and where the server is.
+pub fn environment(run: &Run) -> String {
+    let client = &run.manifest.client;
+    let known = |value: &Option<String>| value.clone().unwrap_or_else(|| UNKNOWN.to_owned());
+    let gib = |mib: u64| format!("{:.1} GiB", mib as f64 / 1024.0);
+    let [os, kernel, cpu, memory] = match client.family.as_str() {
+        "macos" => ["sw_vers", "uname -r", "sysctl -n machdep.cpu.brand_string", "sysctl -n hw.memsize"],
+        "windows" => ["winver", "ver", "(Get-CimInstance Win32_Processor).Name", "systeminfo"],
+        _ => ["cat /etc/os-release", "uname -r", "lscpu", "free -m"],
+    };
+    let mut lines: Vec<Line> =
+        vec![("Operating System", client.os.clone(), os), ("Kernel", known(&client.kernel), kernel)];
+    if let Some(version) = &client.wsl {
+        lines.push(("WSL", version.clone(), "wsl.exe --version"));
+    }
+    lines.extend([
+        ("CPU", known(&client.cpu), cpu),
+        ("CPU Cores", client.cores.map_or(UNKNOWN.to_owned(), |cores| cores.to_string()), "nproc"),
+        ("CPU Governor", known(&client.governor), "cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        (
+            "CPU Turbo",
+            client.turbo.map_or(UNKNOWN.to_owned(), |on| if on { "on" } else { "off" }.to_owned()),
+            "cat /sys/devices/system/cpu/cpufreq/boost",
+        ),
+        ("RAM", client.memory_mib.map_or(UNKNOWN.to_owned(), gib), memory),
+    ]);
+    if client.cgroup_cpus.is_some() || client.cgroup_memory_mib.is_some() {
+        let cpus = client.cgroup_cpus.map(|cpus| format!("{cpus} CPUs"));
+        let limits = cpus.into_iter().chain(client.cgroup_memory_mib.map(gib)).collect::<Vec<_>>().join(", ");
+        lines.push(("Control Group", limits, "cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/memory.max"));
+    }
+    let load = client.load_average.map_or(UNKNOWN.to_owned(), |load| format!("{load:.2}"));
+    lines.push(("Load Average before the Run", load, "uptime"));
+    let gpus = &client.gpus;
+    let none = || "none found".to_owned();
+    let names: Vec<String> = gpus.devices.iter().map(|(name, mib)| format!("{name}, {}", gib(*mib))).collect();
+    lines.push(("GPU, GPU Memory", if names.is_empty() { none() } else { names.join("; ") }, "nvidia-smi -L"));
+    lines.push(("NVIDIA Driver", gpus.driver.clone().unwrap_or_else(none), "nvidia-smi"));
+    lines.push(("CUDA", gpus.cuda.clone().unwrap_or_else(none), "nvidia-smi"));
+    let mut out = format!("#### Environment Profile\n\n{}", table("Client", &lines));
+    let place = match run.manifest.one_machine {
+        true => "on the client's machine, with which it shares its cores",
+        false => "at an address that is not the client's; it may be described by its own tables alone",
+    };
+    let Manifest { server, server_version, .. } = &run.manifest;
+    let _ = writeln!(out, "\nThe server, {} {}, is {place}.", escaped(server), escaped(server_version));
+    out
+}
+
+/// Docker and the server.
+pub fn docker(run: &Run) -> String {
+    let Manifest { client, server, server_version, http, grpc, metrics, .. } = &run.manifest;
+    let none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none found".to_owned());
+    let lines = [
+        ("Docker Engine", none(&client.docker), "docker version --format '{{.Server.Version}}'"),
+        ("Server Image", none(&client.server_image), "docker ps --format '{{.Image}}'"),
+        ("Server", server.clone(), "curl localhost:8000/v2"),
+        ("Server Version", server_version.clone(), "curl localhost:8000/v2"),
+        ("HTTP", http.clone(), "docker ps --format '{{.Ports}}'"),
+        ("gRPC", grpc.clone(), "docker ps --format '{{.Ports}}'"),
+        (
+            "Metrics",
+            if metrics.is_empty() { UNKNOWN.to_owned() } else { metrics.clone() },
+            "curl localhost:8002/metrics",
+        ),
+    ];
+    format!("#### Docker Environment\n\n{}", table("Server", &lines))
+}
+
+/// The model as the server's own configuration describes it.
+pub fn model(run: &Run) -> String {
+    let Manifest { model, weights, .. } = &run.manifest;
+    let mut out = format!("#### Model Configuration: {}\n\n| | |\n|---|---|\n", escaped(model));
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(out, "| {name} | {} |", escaped(&value));
+    };
+    line("Weights", weights_words(weights).to_owned());
+    let Some(config) = &run.config else {
+        line("Configuration", "not told by the server".to_owned());
+        return out;
+    };
+    let text = |value: &Value| value.as_str().unwrap_or(UNKNOWN).to_owned();
+    let list = |key: &str| config[key].as_array().cloned().unwrap_or_default();
+    let either = |a: &str, b: &str| [a, b].map(|key| text(&config[key])).into_iter().find(|it| !it.is_empty());
+    line("Backend", either("backend", "platform").unwrap_or_default());
+    for (name, key) in [("Input", "input"), ("Output", "output")] {
+        for tensor in list(key) {
+            let dims: Vec<String> = tensor["dims"].as_array().into_iter().flatten().map(number).collect();
+            let datatype = text(&tensor["data_type"]);
+            let datatype = datatype.trim_start_matches("TYPE_");
+            line(name, format!("{}: {datatype} [{}]", text(&tensor["name"]), dims.join(", ")));
+        }
+    }
+    line("Largest Batch", number(&config["max_batch_size"]));
+    let instance = |group: &Value| {
+        let kind = text(&group["kind"]);
+        format!("{} on {}", number(&group["count"]), kind.trim_start_matches("KIND_"))
+    };
+    let instances: Vec<String> = list("instance_group").iter().map(instance).collect();
+    line("Instances", if instances.is_empty() { UNKNOWN.to_owned() } else { instances.join(", ") });
+    let batching = match &config["dynamic_batching"] {
+        Value::Object(batching) => {
+            let preferred = batching.get("preferred_batch_size").and_then(Value::as_array).cloned().unwrap_or_default();
+            let preferred: Vec<String> = preferred.iter().map(number).collect();
+            let delay = batching.get("max_queue_delay_microseconds").map_or("0".to_owned(), number);
+            let sizes = if preferred.is_empty() {
+                String::new()
+            } else {
+                format!("preferred sizes {}, ", preferred.join(", "))
+            };
+            format!("{sizes}at most {delay} us of delay")
+        }
+        _ => "off".to_owned(),
+    };
+    line("Dynamic Batching", batching);
+    let cache = config["response_cache"]["enable"].as_bool() == Some(true);
+    line("Response Cache", if cache { "on" } else { "off" }.to_owned());
+    out
+}
+
+/// What was asked for.
+pub fn parameters(run: &Run) -> String {
+    let manifest = &run.manifest;
+    let listed = |values: Vec<String>| {
+        let mut distinct: Vec<String> = Vec::new();
+        values.into_iter().for_each(|value| {
+            if !distinct.contains(&value) {
+                distinct.push(value)
+            }
+        });
+        distinct.join(", ")
+    };
+    let axis = |column: &dyn Fn(&crate::record::Record) -> String| listed(run.records.iter().map(column).collect());
+    let mut out = String::from("#### Benchmark Parameters\n\n| | |\n|---|---|\n");
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(out, "| {name} | {} |", escaped(&value));
+    };
+    line("Batch Sizes", axis(&|record| record.batch_size.to_string()));
+    line("Protocols", axis(&|record| protocol_name(record.protocol).to_owned()));
+    line("Client Processes", axis(&|record| record.processes.to_string()));
+    line("Requests in Flight a Process", axis(&|record| record.concurrency.to_string()));
+    line("Length", length_words(manifest.iterations, manifest.duration_s));
+    if let Some(cap) = manifest.cap_s {
+        line("Longest Time of a Case", format!("{cap} s"));
+    }
+    let requests = run.records.iter().map(|record| record.requests);
+    let (least, most) = (requests.clone().min().unwrap_or(0), requests.max().unwrap_or(0));
+    line("Requests Measured a Case", if least == most { most.to_string() } else { format!("{least} to {most}") });
+    line("Warmup", format!("{} requests a process", manifest.warmup));
+    line("Blocks", format!("{}, interleaved", manifest.blocks));
+    line("Timeout", format!("{} s", manifest.timeout_s));
+    line("Seed", manifest.seed.to_string());
+    line("Measured", format!("{} to {} (UTC)", manifest.started, manifest.ended.as_deref().unwrap_or("?")));
+    out
+}
+
+fn table(head: &str, lines: &[Line]) -> String {
+    let mut out = format!("| {head} | | shown by |\n|---|---|---|\n");
+    for (name, value, command) in lines {
+        let _ = writeln!(out, "| {name} | {} | `{command}` |", escaped(value));
+    }
+    out
+}
+
+/// A number as the server's JSON has it, which may be text for 64 bits.
+fn number(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => UNKNOWN.to_owned(),
+        other => other.to_string(),
+    }
+}

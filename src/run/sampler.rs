@@ -1,0 +1,110 @@
+//! Samples the server's metrics once a second while a case is measured, into `metrics.csv`. Must not know what is measured.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::protocol::metrics::{Metrics, Sample};
+use crate::record::{self, utc};
+
+/// Between two samples.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// One row of `metrics.csv`.
+#[derive(Serialize)]
+struct Row<'a> {
+    time: &'a str,
+    case: &'a str,
+    metric: &'a str,
+    labels: &'a str,
+    value: f64,
+}
+
+/// What the sampler and the run share.
+#[derive(Default)]
+struct Shared {
+    /// The case under measurement.
+    case: Option<String>,
+    samples: u64,
+    /// Why there are no more.
+    fault: Option<String>,
+}
+
+/// Samples in the background until it is finished.
+pub struct Sampler {
+    shared: Arc<Mutex<Shared>>,
+    task: Option<JoinHandle<()>>,
+    address: Option<String>,
+}
+
+impl Sampler {
+    /// Begins, if the server's metrics can be read; what cannot be is told at the end.
+    pub async fn start(address: Option<&str>, file: PathBuf) -> Self {
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let sampler = |task| Sampler { shared: shared.clone(), task, address: address.map(str::to_owned) };
+        let Some(at) = address else { return sampler(None) };
+        let first = match Metrics::new(at) {
+            Ok(metrics) => metrics.read().await.map(|_| metrics),
+            Err(fault) => Err(fault),
+        };
+        match first {
+            Ok(metrics) => sampler(Some(tokio::spawn(sample(metrics, shared.clone(), file)))),
+            Err(fault) => {
+                lock(&shared).fault = Some(fault.message);
+                sampler(None)
+            }
+        }
+    }
+
+    /// A case is measured from now on, or none.
+    pub fn during(&self, case: Option<String>) {
+        lock(&self.shared).case = case;
+    }
+
+    /// Ends, and tells in words what there is.
+    pub fn finish(self) -> String {
+        if let Some(task) = self.task {
+            task.abort();
+        }
+        let shared = lock(&self.shared);
+        match (&self.address, &shared.fault) {
+            (None, _) => "not asked for: the metrics port is not known".to_owned(),
+            (Some(address), Some(fault)) => format!("{} samples from {address}, then none: {fault}", shared.samples),
+            (Some(address), None) => format!("{} samples from {address}", shared.samples),
+        }
+    }
+}
+
+async fn sample(metrics: Metrics, shared: Arc<Mutex<Shared>>, file: PathBuf) {
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(case) = lock(&shared).case.clone() else { continue };
+        let samples = metrics.read().await.map_err(|fault| fault.message);
+        let written = samples.and_then(|samples| write(&file, &case, &samples).map_err(|error| format!("{error:#}")));
+        let mut shared = lock(&shared);
+        match written {
+            Ok(()) => (shared.samples, shared.fault) = (shared.samples + 1, None),
+            Err(words) => shared.fault = Some(words),
+        }
+    }
+}
+
+fn write(file: &std::path::Path, case: &str, samples: &[Sample]) -> anyhow::Result<()> {
+    let time = utc(Timestamp::now());
+    let row = |sample: &Sample| {
+        let Sample { metric, labels, value } = sample;
+        record::append(file, &Row { time: &time, case, metric, labels, value: *value })
+    };
+    samples.iter().try_for_each(row)
+}
+
+fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
