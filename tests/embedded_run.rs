@@ -297,7 +297,7 @@ fn the_latency_is_split_by_the_server_s_own_statistics() {
         let [sum, mean] = [parts.iter().copied().sum::<Option<f64>>(), record.mean_ms].map(Option::unwrap);
         assert!((sum / mean - 1.0).abs() < 1e-6, "{record:?}");
         // on a busy machine the server may begin before the client has seen that its last byte is gone
-        assert!(record.compute_infer_ms >= Some(10.0) && record.network_ms > Some(-5.0), "{record:?}");
+        assert!(record.compute_infer_ms > Some(9.9) && record.network_ms > Some(-5.0), "{record:?}");
         assert_eq!(record.server_requests, Some(record.requests), "{record:?}");
         assert_eq!(record.avg_batch, Some(f64::from(record.batch_size)), "{record:?}");
         assert!(!record.is_flagged("server_counts") && !record.is_flagged("other_traffic"), "{record:?}");

@@ -307,3 +307,37 @@ fn a_run_can_be_reported_again_and_names_what_it_measured() {
     assert_eq!(histograms.matches("Tag=http-b1-p1-c1,").count(), 3);
     assert!(Path::new(&case.newest().unwrap()).join("scenario.toml").is_file());
 }
+
+#[test]
+fn an_answer_from_the_response_cache_is_flagged() {
+    let case = Case::new(&scenario("cached", ECHO, "[matrix]\n[load]\niterations = 20"));
+    let output = case.run(&["--strict"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    for record in case.records() {
+        assert!(record.status == Status::Ok && record.is_flagged("response_cache"), "{record:?}");
+        assert_eq!((record.server_requests, record.server_cache_hits), (Some(20), Some(20)), "{record:?}");
+    }
+    assert!(text(&output).contains("response cache answered instead of the model"), "{}", text(&output));
+}
+
+#[test]
+fn every_request_is_counted_by_the_server_and_split_into_parts() {
+    let case = Case::new(&scenario("sleepy", ECHO, "[matrix]\nprocesses = [1, 2]\n[load]\niterations = 20"));
+    let output = case.run(&[]);
+    assert!(output.status.success(), "{}", text(&output));
+    for record in case.records() {
+        assert_eq!(record.server_requests, Some(record.requests), "{record:?}");
+        assert!(record.compute_infer_ms >= Some(20.0) && record.queue_ms.is_some(), "{record:?}");
+    }
+}
+
+#[test]
+fn the_server_s_metrics_are_sampled_while_a_case_is_measured() {
+    let metrics = std::env::var("TRITON_METRICS").unwrap();
+    let case = Case::new(&scenario("sleepy", ECHO, "[matrix]\nprotocols = [\"grpc\"]\n[load]\nduration_s = 4"));
+    let output = case.run(&["--metrics", &metrics]);
+    assert!(output.status.success(), "{}", text(&output));
+    let rows = fs::read_to_string(case.newest().unwrap().join("metrics.csv")).unwrap();
+    assert!(rows.starts_with("time,case,metric,labels,value\n") && rows.contains(",grpc-b1-p1-c1,nv_"), "{rows}");
+    assert!(case.manifest().metrics.contains("samples from"), "{}", case.manifest().metrics);
+}

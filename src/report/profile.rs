@@ -54,7 +54,7 @@ pub fn environment(run: &Run) -> String {
     lines.push(("GPU, GPU Memory", if names.is_empty() { none() } else { names.join("; ") }, "nvidia-smi -L"));
     lines.push(("NVIDIA Driver", gpus.driver.clone().unwrap_or_else(none), "nvidia-smi"));
     lines.push(("CUDA", gpus.cuda.clone().unwrap_or_else(none), "nvidia-smi"));
-    let mut out = format!("#### Environment Profile\n\n{}", table("Client", &lines));
+    let mut out = format!("### Environment Profile\n\n{}", table("Client", &lines));
     let place = match run.manifest.one_machine {
         true => "on the client's machine, with which it shares its cores",
         false => "at an address that is not the client's; it may be described by its own tables alone",
@@ -81,13 +81,13 @@ pub fn docker(run: &Run) -> String {
             "curl localhost:8002/metrics",
         ),
     ];
-    format!("#### Docker Environment\n\n{}", table("Server", &lines))
+    format!("### Docker Environment\n\n{}", table("Server", &lines))
 }
 
 /// The model as the server's own configuration describes it.
 pub fn model(run: &Run) -> String {
     let Manifest { model, weights, .. } = &run.manifest;
-    let mut out = format!("#### Model Configuration: {}\n\n| | |\n|---|---|\n", escaped(model));
+    let mut out = format!("### Model Configuration: {}\n\n| | |\n|---|---|\n", escaped(model));
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "| {name} | {} |", escaped(&value));
     };
@@ -148,7 +148,7 @@ pub fn parameters(run: &Run) -> String {
         distinct.join(", ")
     };
     let axis = |column: &dyn Fn(&crate::record::Record) -> String| listed(run.records.iter().map(column).collect());
-    let mut out = String::from("#### Benchmark Parameters\n\n| | |\n|---|---|\n");
+    let mut out = format!("### Benchmark Parameters: {}\n\n| | |\n|---|---|\n", escaped(&manifest.title));
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "| {name} | {} |", escaped(&value));
     };

@@ -315,7 +315,7 @@ fn manifest(scenario: &Scenario, plan: &Plan, ready: &Ready, client: Environment
         cases: plan.cases().count(),
         counts: None,
         metrics: String::new(),
-        one_machine: is_loopback(&scenario.server.address(scenario.matrix.protocols[0])),
+        one_machine: is_loopback(scenario.server.address(scenario.matrix.protocols[0])),
         client,
     }
 }

@@ -59,6 +59,7 @@ const FORMAT: &[Key] = &[
 const SERVER: &[Key] = &[
     optional("http", Kind::Text, "http = \"localhost:8000\""),
     optional("grpc", Kind::Text, "grpc = \"localhost:8001\""),
+    optional("metrics", Kind::Text, "metrics = \"localhost:8002\""),
 ];
 
 const MODEL: &[Key] = &[
