@@ -55,6 +55,45 @@ fn a_document_with_broken_markers_stays_as_it_was() {
 }
 
 #[test]
+fn a_run_tells_what_it_was_measured_on_and_with() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (section, expected) in [
+        (
+            "environment",
+            &["### Environment Profile", "| CPU Cores |", "`nproc`", "| Load Average before the Run |"][..],
+        ),
+        ("docker", &["### Docker Environment", "| Server Version |"]),
+        ("model", &["### Model Configuration: scrfd", r"input.1: FP32 \[3, 640, 640\]", "| Dynamic Batching |"]),
+        ("parameters", &["### Benchmark Parameters: SCRFD Model", "| Batch Sizes | 1, 4, 8 |", "| Seed | 1 |"]),
+        ("results", &["### SCRFD Model", "| Network, Front End (ms) |"]),
+    ] {
+        let output = runner(root, &["report", "--section", section, "scrfd"]);
+        let printed = String::from_utf8(output.stdout.clone()).unwrap();
+        for line in expected {
+            assert!(printed.contains(line), "{section}: {printed}{}", words(&output));
+        }
+    }
+    let plain = String::from_utf8(runner(root, &["report", "scrfd"]).stdout).unwrap();
+    let with_ends = String::from_utf8(runner(root, &["report", "--intervals", "scrfd"]).stdout).unwrap();
+    assert!(with_ends.matches(" to ").count() > plain.matches(" to ").count(), "{with_ends}");
+}
+
+#[test]
+fn what_a_marker_asks_for_in_vain_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (marker, expected) in [
+        ("--section weather scrfd", "section \"weather\": there are results, environment"),
+        ("--interval scrfd", "the option --interval: it may have"),
+    ] {
+        let text = format!("<!-- BEGIN: runner report {marker} -->\n<!-- END: runner report -->\n");
+        fs::write(folder.path().join("doc.md"), text).unwrap();
+        let output = runner(folder.path(), &["report", "--splice", "doc.md"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(words(&output).contains(expected), "{}", words(&output));
+    }
+}
+
+#[test]
 fn what_cannot_be_reported_says_why() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, expected) in [

@@ -128,6 +128,7 @@ fn marks(out: &mut String, run: &Run, cells: &[Cell<'_>]) {
 /// What makes rows doubtful; a doubt that several share is told once.
 fn doubts(out: &mut String, run: &Run) {
     let shared = [
+        (flags::CAPPED, "ended by its longest time, before all that was asked for was measured"),
         (flags::CLIENT_CPU, "a client process was busy nearly all the time: what limits may be the client"),
         (
             flags::IN_FLIGHT,
@@ -146,10 +147,15 @@ fn doubts(out: &mut String, run: &Run) {
         (flags::RESPONSE_CACHE, "the server's response cache answered instead of the model"),
     ];
     for (flag, words) in shared {
-        let cases: Vec<String> = run.records.iter().filter(|record| record.is_flagged(flag)).map(case_words).collect();
-        if !cases.is_empty() {
-            let _ = writeln!(out, "- {}: {words}.", cases.join("; "));
-        }
+        let flagged: Vec<&Record> = run.records.iter().filter(|record| record.is_flagged(flag)).collect();
+        let cases = match flagged.len() {
+            0 => continue,
+            // a quick run says so anyway
+            _ if flag == flags::CAPPED && run.manifest.quick => continue,
+            all if all == run.records.len() => "Every case".to_owned(),
+            _ => flagged.into_iter().map(case_words).collect::<Vec<_>>().join("; "),
+        };
+        let _ = writeln!(out, "- {cases}: {words}.");
     }
     for record in &run.records {
         of_row(out, record);
@@ -173,14 +179,6 @@ fn of_row(out: &mut String, record: &Record) {
             "- {}: {held_back} requests were sent late because {} were in flight; their response times say so.",
             case_words(record),
             record.concurrency,
-        );
-    }
-    if let (true, false, Some(planned)) = (record.is_flagged(flags::CAPPED), record.quick, record.requests_planned) {
-        let _ = writeln!(
-            out,
-            "- {}: ended by its longest time, after {} of {planned} requests.",
-            case_words(record),
-            record.requests + record.errors,
         );
     }
 }
