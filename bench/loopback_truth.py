@@ -41,6 +41,7 @@ name = "out"
 [matrix]
 batch_sizes = [1]
 [load]
+blocks = 1
 warmup = 20
 """
 

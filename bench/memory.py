@@ -43,6 +43,7 @@ protocols = ["%s"]
 concurrency = [%d]
 connections = [%d]
 [load]
+blocks = 1
 iterations = %d
 warmup = 5
 """
