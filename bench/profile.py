@@ -8,6 +8,7 @@ machine's load. What the kernel does for a request is not in them.
 """
 
 import argparse
+import glob
 import collections
 import os
 import re
