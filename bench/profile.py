@@ -8,8 +8,8 @@ machine's load. What the kernel does for a request is not in them.
 """
 
 import argparse
-import glob
 import collections
+import glob
 import os
 import re
 import subprocess
