@@ -3,8 +3,9 @@
 Run it as bench/loopback_truth.
 
 Each case has a server of its own, and so a request log of its own. The log is in order: the requests that verify and warm
-up come first (there is one block: of several, each may have new processes), and run.json tells how many. Of the rest mean and percentiles are held against records.csv. The
-runner's latency is the server's and what it takes to get there and back, so it may be larger by that, and by that alone.
+up come first (there is one block: of several, each may have new processes), and run.json tells how many they are. Of the
+rest mean and percentiles are held against records.csv. The runner's latency is the server's and what it takes to get there
+and back, so it may be larger by that, and by that alone.
 """
 
 import argparse

@@ -34,7 +34,8 @@ pub fn milliseconds(nanoseconds: f64) -> f64 {
     (nanoseconds / 1e6 * 1e6).round() / 1e6
 }
 
-fn rounded(value: f64) -> f64 {
+/// To six decimal places, as columns have them.
+pub fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
@@ -107,13 +108,23 @@ pub fn utc(instant: Timestamp) -> String {
 /// # Errors
 /// The file cannot be written.
 pub fn append<T: Serialize>(path: &Path, row: &T) -> Result<()> {
+    append_all(path, [row])
+}
+
+/// Adds rows to a CSV file as [`append`] does, together.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn append_all<T: Serialize>(path: &Path, rows: impl IntoIterator<Item = T>) -> Result<()> {
     let failed = || format!("cannot write {}", path.display());
     let file = OpenOptions::new().create(true).append(true).open(path).with_context(failed)?;
     let empty = file.metadata().with_context(failed)?.len() == 0;
     let mut writer = csv::WriterBuilder::new().has_headers(empty).from_writer(Vec::new());
-    writer.serialize(row)?;
+    for row in rows {
+        writer.serialize(row)?;
+    }
     let bytes = writer.into_inner().with_context(failed)?;
-    // one write, so that a row is there whole or not at all
+    // one write, so that rows are there whole or not at all
     let mut file = file;
     file.write_all(&bytes).and_then(|()| file.sync_data()).with_context(failed)
 }

@@ -16,7 +16,7 @@ pub struct Style {
 /// A run's section: heading, tables, how it was measured, and what is wrong with it.
 pub fn section(run: &Run, style: Style) -> String {
     let mut out = format!("### {}\n\n", escaped(&run.manifest.title));
-    let loads = distinct(run, load_of);
+    let loads = distinct(&run.records, load_of);
     let mut judged = Vec::new();
     for load in &loads {
         let rows: Vec<&Record> = run.records.iter().filter(|record| load_of(record) == *load).collect();
@@ -146,9 +146,12 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// The values of a column, in the order in which they appear.
-pub(super) fn distinct<T: PartialEq>(run: &Run, column: impl Fn(&Record) -> T) -> Vec<T> {
+pub(super) fn distinct<'a, T: PartialEq>(
+    rows: impl IntoIterator<Item = &'a Record>,
+    column: impl Fn(&Record) -> T,
+) -> Vec<T> {
     let mut values = Vec::new();
-    for record in &run.records {
+    for record in rows {
         let value = column(record);
         if !values.contains(&value) {
             values.push(value);

@@ -61,9 +61,10 @@ fn measured(out: &mut String, run: &Run) {
     );
     // what was measured, which few iterations or an early end make less than what was asked for
     let blocks = run.records.iter().map(|record| record.blocks).max().unwrap_or(0);
-    let protocols: Vec<&str> = distinct(run, |record| record.protocol).into_iter().map(protocol_name).collect();
+    let protocols: Vec<&str> =
+        distinct(&run.records, |record| record.protocol).into_iter().map(protocol_name).collect();
     let interleaved = if protocols.len() > 1 { " interleaved" } else { "" };
-    let arrivals = distinct(run, |record| record.arrival);
+    let arrivals = distinct(&run.records, |record| record.arrival);
     let _ = writeln!(
         out,
         "- {}, {} before them to warm up; {}{interleaved} in {blocks} blocks; {}.",

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::Run;
-use super::markdown::{escaped, length_words, protocol_name, weights_words};
-use crate::record::Manifest;
+use super::markdown::{distinct, escaped, length_words, protocol_name, weights_words};
+use crate::record::{Manifest, Record};
 
 /// What stands where nothing is known.
 const UNKNOWN: &str = "not known";
@@ -138,16 +138,7 @@ pub fn model(run: &Run) -> String {
 /// What was asked for.
 pub fn parameters(run: &Run) -> String {
     let manifest = &run.manifest;
-    let listed = |values: Vec<String>| {
-        let mut distinct: Vec<String> = Vec::new();
-        values.into_iter().for_each(|value| {
-            if !distinct.contains(&value) {
-                distinct.push(value)
-            }
-        });
-        distinct.join(", ")
-    };
-    let axis = |column: &dyn Fn(&crate::record::Record) -> String| listed(run.records.iter().map(column).collect());
+    let axis = |column: &dyn Fn(&Record) -> String| distinct(&run.records, column).join(", ");
     let mut out = format!("### Benchmark Parameters: {}\n\n| | |\n|---|---|\n", escaped(&manifest.title));
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "| {name} | {} |", escaped(&value));

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::Run;
 use super::judge::{self, Cell, Metric, is_trusted};
-use super::markdown::{Style, contender, format_ms, status_words};
+use super::markdown::{Style, contender, distinct, format_ms, status_words};
 use crate::record::{Record, Status};
 use crate::statistics::{Interval, Ratio, Verdict};
 
@@ -45,7 +45,7 @@ pub fn open(rows: &[&Record], cells: &[Cell<'_>], style: Style) -> String {
 
 /// A row a batch size and protocol; single process and concurrent columns.
 pub fn closed(rows: &[&Record], cells: &[Cell<'_>], style: Style) -> String {
-    let processes = distinct(rows, |record| record.processes);
+    let processes = distinct(rows.iter().copied(), |record| record.processes);
     let mut out = String::from("| Batch Size | Protocol |");
     for count in &processes {
         let _ = match count {
@@ -56,7 +56,7 @@ pub fn closed(rows: &[&Record], cells: &[Cell<'_>], style: Style) -> String {
     out.push_str("\n|---:|---|");
     out.push_str(&"---:|---:|".repeat(processes.len()));
     out.push('\n');
-    for (batch_size, contending) in distinct(rows, |record| (record.batch_size, contender(record))) {
+    for (batch_size, contending) in distinct(rows.iter().copied(), |record| (record.batch_size, contender(record))) {
         let _ = write!(out, "| {batch_size} | {contending} |");
         for count in &processes {
             let found = rows.iter().find(|record| {
@@ -160,16 +160,4 @@ fn ratio_words(ratio: Ratio) -> String {
 
 fn per_second(rate: Option<f64>) -> String {
     rate.map_or(NOTHING.to_owned(), |rate| format!("{rate:.1}"))
-}
-
-/// The values of a column, in the order in which they appear.
-fn distinct<T: PartialEq>(rows: &[&Record], column: impl Fn(&Record) -> T) -> Vec<T> {
-    let mut values = Vec::new();
-    for record in rows {
-        let value = column(record);
-        if !values.contains(&value) {
-            values.push(value);
-        }
-    }
-    values
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::plan::Case;
 use crate::protocol::statistics::{Statistics, Sum};
-use crate::record::{BlockRecord, Columns, Record, Status, cpu_a_request, error_kinds, flags, milliseconds, rate, utc};
+use crate::record::{BlockRecord, Columns, Record, Status, cpu_a_request, error_kinds, flags, rate, rounded, utc};
 use crate::recorder::Recorder;
 use crate::statistics::{self, Batches, Interval};
 use crate::worker::message::{Traffic, Usage};
@@ -79,12 +79,16 @@ impl Totals {
         let used = (self.usage.cpu_ns() > 0).then_some(self.usage);
         let requests_per_s = rate(&self.recorder, self.window_ns);
         let effective = self.effective();
-        let [mean, p50, p95, p99] =
-            [statistics::mean(&self.means), self.around(0.50), self.around(0.95), self.around(0.99)];
+        let [mean, p50, p95, p99] = [
+            statistics::mean(&self.means),
+            self.around(effective, 0.50),
+            self.around(effective, 0.95),
+            self.around(effective, 0.99),
+        ];
         let low = |interval: Option<Interval>| interval.map(|interval| interval.low);
         let high = |interval: Option<Interval>| interval.map(|interval| interval.high);
         let row = Record {
-            flags: self.raised(case, ceiling).join(" "),
+            flags: self.raised(case, ceiling, requests_per_s, effective).join(" "),
             requests: self.recorder.count(),
             errors: self.recorder.error_count(),
             error_kinds: error_kinds(self.recorder.errors()),
@@ -97,8 +101,8 @@ impl Totals {
             p99_ms: latency.quantile(0.99),
             max_ms: latency.max(),
             effective_requests: (self.recorder.count() > 0).then(|| (effective * 10.0).round() / 10.0),
-            mean_low_ms: low(mean).map(six_digits),
-            mean_high_ms: high(mean).map(six_digits),
+            mean_low_ms: low(mean).map(rounded),
+            mean_high_ms: high(mean).map(rounded),
             p50_low_ms: low(p50),
             p50_high_ms: high(p50),
             p95_low_ms: low(p95),
@@ -143,13 +147,13 @@ impl Totals {
         let rest = |mean: f64| mean - row.send_mean_ms.unwrap_or(0.0) - queue - input - infer - output;
         Record {
             client_ms: row.send_mean_ms,
-            network_ms: row.service_mean_ms.or(row.mean_ms).map(rest).map(six_digits),
-            queue_ms: Some(six_digits(queue)),
-            compute_input_ms: Some(six_digits(input)),
-            compute_infer_ms: Some(six_digits(infer)),
-            compute_output_ms: Some(six_digits(output)),
+            network_ms: row.service_mean_ms.or(row.mean_ms).map(rest).map(rounded),
+            queue_ms: Some(rounded(queue)),
+            compute_input_ms: Some(rounded(input)),
+            compute_infer_ms: Some(rounded(infer)),
+            compute_output_ms: Some(rounded(output)),
             avg_batch: (served.execution_count > 0)
-                .then(|| six_digits(served.inference_count as f64 / served.execution_count as f64)),
+                .then(|| rounded(served.inference_count as f64 / served.execution_count as f64)),
             server_requests: Some(served.success.count),
             server_cache_hits: Some(served.cache_hit.count),
             ..row
@@ -168,15 +172,20 @@ impl Totals {
     }
 
     /// The interval of a percentile of latency, in milliseconds.
-    fn around(&self, q: f64) -> Option<Interval> {
-        let (low, high) = statistics::quantile_bounds(self.effective(), q)?;
+    fn around(&self, effective: f64, q: f64) -> Option<Interval> {
+        let (low, high) = statistics::quantile_bounds(effective, q)?;
         let at = |q: f64| Columns(&self.recorder.latency).quantile(q);
         Some(Interval { value: at(q)?, low: at(low)?, high: at(high)? })
     }
 
     /// What makes the row doubtful.
-    fn raised(&self, case: &Case, ceiling: Option<f64>) -> Vec<&'static str> {
-        let requests_per_s = rate(&self.recorder, self.window_ns);
+    fn raised(
+        &self,
+        case: &Case,
+        ceiling: Option<f64>,
+        requests_per_s: Option<f64>,
+        effective: f64,
+    ) -> Vec<&'static str> {
         let answered = self.recorder.count();
         let served = self.served.unwrap_or_default();
         let counted = served.success.count;
@@ -201,7 +210,7 @@ impl Totals {
             (flags::SERVER_COUNTS, self.served.is_some() && counted < answered),
             (flags::OTHER_TRAFFIC, counted > answered + self.recorder.error_count()),
             (flags::RESPONSE_CACHE, served.cache_hit.count > 0),
-            (flags::FEW_REQUESTS, answered > 0 && !statistics::is_trusted(self.effective(), shown)),
+            (flags::FEW_REQUESTS, answered > 0 && !statistics::is_trusted(effective, shown)),
         ];
         doubts.into_iter().filter_map(|(flag, raised)| raised.then_some(flag)).collect()
     }
@@ -247,10 +256,6 @@ pub fn block_row(
 /// The status of a case that was measured to its end.
 pub fn status(recorder: &Recorder) -> Status {
     if recorder.error_count() > 0 { Status::Errors } else { Status::Ok }
-}
-
-fn six_digits(value: f64) -> f64 {
-    milliseconds(value * 1e6)
 }
 
 #[cfg(test)]
@@ -317,7 +322,7 @@ mod tests {
     }
 
     fn flagged(totals: &Totals, ceiling: Option<f64>) -> String {
-        totals.raised(&case(None), ceiling).join(" ")
+        totals.fill(&case(None), ceiling, Record::default()).flags
     }
 
     #[test]
@@ -342,7 +347,7 @@ mod tests {
         totals.capped = true;
         totals.window_ns += totals.window_ns / 10;
         assert_eq!(flagged(&totals, None), "capped in_flight few_requests");
-        assert_eq!(totals.raised(&case(Some(100.0)), None).join(" "), "capped few_requests");
+        assert_eq!(totals.fill(&case(Some(100.0)), None, Record::default()).flags, "capped few_requests");
         totals.usage.user_ns = totals.window_ns;
         assert_eq!(flagged(&totals, None), "client_cpu capped in_flight few_requests");
     }

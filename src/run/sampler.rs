@@ -98,11 +98,9 @@ async fn sample(metrics: Metrics, shared: Arc<Mutex<Shared>>, file: PathBuf) {
 
 fn write(file: &std::path::Path, case: &str, samples: &[Sample]) -> anyhow::Result<()> {
     let time = utc(Timestamp::now());
-    let row = |sample: &Sample| {
-        let Sample { metric, labels, value } = sample;
-        record::append(file, &Row { time: &time, case, metric, labels, value: *value })
-    };
-    samples.iter().try_for_each(row)
+    let rows =
+        samples.iter().map(|Sample { metric, labels, value }| Row { time: &time, case, metric, labels, value: *value });
+    record::append_all(file, rows)
 }
 
 fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
