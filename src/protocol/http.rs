@@ -11,7 +11,7 @@ use reqwest::{Client, Response, Url};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::http1::{self, Connection, ERROR_BYTES_MAX};
+use super::http1::{self, Connection, ERROR_BYTES_MAX, Memory};
 use super::wire::Probe;
 use super::{Answer, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
 
@@ -56,8 +56,7 @@ pub struct Http {
     head: Bytes,
     body: Bytes,
     probe: Rc<dyn Probe>,
-    /// What answers are read into.
-    buffer: Vec<u8>,
+    memory: Memory,
 }
 
 /// A request ready to be sent.
@@ -94,7 +93,7 @@ impl Driver for Http {
 
     fn new(connection: Rc<Connection>, encoded: Encoded, probe: Rc<dyn Probe>) -> Self {
         let head = encoded.head(&connection.address);
-        Http { connection, head, body: encoded.body, probe, buffer: Vec::new() }
+        Http { connection, head, body: encoded.body, probe, memory: Memory::default() }
     }
 
     fn replace(&mut self, encoded: Encoded) {
@@ -135,8 +134,8 @@ impl Encoded {
 
 impl Http {
     async fn send(&mut self, keep: bool) -> Result<http1::Response, Fault> {
-        let Http { connection, head, body, probe, buffer } = self;
-        let response = connection.exchange(head, body, buffer, &**probe, keep).await?;
+        let Http { connection, head, body, probe, memory } = self;
+        let response = connection.exchange(head, body, memory, &**probe, keep).await?;
         match StatusCode::from_u16(response.status) {
             Ok(status) if status.is_success() => Ok(response),
             Ok(status) => Err(refusal(status, &response.body)),

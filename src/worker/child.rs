@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
 use super::crew::{Crew, Patience, Slot, SlotRules, too_late};
@@ -33,7 +33,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// # Errors
 /// A message that cannot be understood, or a parent that is gone.
 pub fn run() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let (sender, mut messages) = mpsc::unbounded_channel();
     // a thread of its own: it sleeps in read while requests are timed, and sees at once when the parent is gone
     std::thread::spawn(move || {
@@ -44,7 +44,7 @@ pub fn run() -> Result<()> {
         }
         std::process::exit(0);
     });
-    LocalSet::new().block_on(&runtime, async {
+    runtime.block_on(async {
         let first = messages.recv().await.context("the parent said nothing")?;
         let ToWorker::Order(order) = serde_json::from_str(&first)? else { bail!("expected an order first") };
         match order.protocol {

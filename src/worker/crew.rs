@@ -64,13 +64,15 @@ impl<D: Driver> Crew<D> {
 impl<D: Driver + 'static> Crew<D> {
     /// Works through a share with so many requests in flight at once, each sent when the one before it is answered.
     pub(super) async fn closed(&mut self, share: &Rc<Share>, at_once: usize, begin: Instant) {
+        // a task of its own costs each request its waking, and one in flight does without
+        if let [slot] = &mut self.slots[..at_once] {
+            return slot.requests(share, begin).await;
+        }
         let mut tasks = JoinSet::new();
         for mut slot in self.slots.drain(..at_once) {
             let share = share.clone();
             tasks.spawn_local(async move {
-                while share.take(|| begin.elapsed()) {
-                    slot.request(&share, None).await;
-                }
+                slot.requests(&share, begin).await;
                 slot
             });
         }
@@ -113,6 +115,13 @@ impl<D: Driver + 'static> Crew<D> {
 }
 
 impl<D: Driver> Slot<D> {
+    /// Sends one request after the other, as long as there are any.
+    async fn requests(&mut self, share: &Share, begin: Instant) {
+        while share.take(|| begin.elapsed()) {
+            self.request(share, None).await;
+        }
+    }
+
     /// Sends one request, `due` at an instant in an open loop, and records what came of it.
     async fn request(&mut self, share: &Share, due: Option<Instant>) {
         let started = self.timeline.start();
@@ -186,7 +195,7 @@ pub(super) fn too_late(limit: Duration) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use tokio::task::LocalSet;
+    use tokio::runtime::{Builder, LocalOptions};
 
     use super::*;
     use crate::protocol::wire::Probe;
@@ -241,11 +250,11 @@ mod tests {
 
     /// What comes of so many requests, in a closed loop or in an open one that would send all at once.
     fn drive(script: Vec<bool>, slots: usize, requests: u64, answer_bytes: Option<u64>, open: bool) -> Rc<Share> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
         let script = Rc::new(RefCell::new(script));
         let rules = Rc::new(SlotRules { answer_bytes, anew: None });
         let share = Rc::new(Share::new(Rules { iterations: requests, ..Rules::default() }, Rc::default()));
-        LocalSet::new().block_on(&runtime, async {
+        runtime.block_on(async {
             let slot = |_| Slot {
                 driver: Scripted(script.clone()),
                 timeline: Rc::new(Timeline::new(true)),
