@@ -29,7 +29,7 @@ fn parts(latency: u64) -> Parts {
 
 fn recorded(count: u64) -> Recorder {
     let mut recorder = Recorder::default();
-    (0..count).for_each(|index| recorder.record(parts(1_000_000 + index * 7919)));
+    recorder.record((0..count).map(|index| parts(1_000_000 + index * 7919)));
     recorder
 }
 

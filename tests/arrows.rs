@@ -60,7 +60,7 @@ const PRINTERS: &[&str] = &["main.rs", "run/", "report/terminal.rs"];
 const PROCESS_STARTERS: &[&str] = &["process.rs"];
 /// The client's clock is read around requests only; the server's own statistics need one too.
 const CLOCK_READERS: &[&str] =
-    &["embedded/", "worker/child.rs", "worker/pace.rs", "worker/pool.rs", "worker/timeline.rs"];
+    &["embedded/", "worker/child.rs", "worker/pace.rs", "worker/patience.rs", "worker/pool.rs", "worker/timeline.rs"];
 /// Lines of a file before it has to be split along the flow.
 const CROWDED: usize = 450;
 

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::crew::{Crew, Patience, Slot, SlotRules, too_late};
+use super::crew::{Crew, Slot, SlotRules, too_late};
 use super::message::{Block, BlockDone, FromWorker, Order, ToWorker, Usage};
 use super::pace::{Pacer, Schedule};
+use super::patience::Watch;
 use super::share::{Rules, Share};
 use super::timeline::Timeline;
 use crate::protocol::grpc::Grpc;
@@ -94,8 +95,10 @@ async fn prepare<D: Driver + 'static>(order: &Order) -> Result<(Crew<D>, u64), F
     }
     let varies = order.outputs.iter().any(|output| output.datatype == Datatype::Bytes.name());
     let rules = Rc::new(SlotRules { answer_bytes: (!varies).then_some(answer_bytes), anew });
-    let slot = |(driver, timeline)| Slot { driver, timeline, patience: Patience::new(limit), rules: rules.clone() };
+    let mut watch = Watch::new(limit);
+    let slot = |(driver, timeline)| Slot { driver, timeline, patience: watch.patience(), rules: rules.clone() };
     let slots = drivers.into_iter().map(slot).collect();
+    tokio::task::spawn_local(watch.keep());
     let mut crew = Crew { slots, wires, pacer: Pacer::new(), recorder: Rc::default() };
     let cap = order.warmup_cap_ms.map(Duration::from_millis);
     let rules = Rules { iterations: order.warmup, duration: None, cap };
@@ -107,7 +110,7 @@ async fn prepare<D: Driver + 'static>(order: &Order) -> Result<(Crew<D>, u64), F
     if let (true, Some(fault)) = (share.gave_up.get(), share.example.take()) {
         return Err(Fault { message: format!("the warmup failed: {}", fault.message), ..fault });
     }
-    let requests = share.recorder.borrow().count() + 1;
+    let requests = share.recorder().count() + 1;
     Ok((crew, requests))
 }
 
@@ -152,7 +155,7 @@ async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Resul
     let window = share.window.get().map(|(first, last)| (at(first), at(last)));
     let (first_unix_ns, last_unix_ns) = window.unwrap_or((wall, wall));
     Ok(BlockDone {
-        recorder: share.recorder.borrow().to_wire()?,
+        recorder: share.recorder().to_wire()?,
         first_unix_ns,
         last_unix_ns,
         usage,
@@ -165,8 +168,9 @@ async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Resul
 }
 
 async fn heartbeat(done: impl Fn() -> f64) {
+    let mut pacer = Pacer::new();
     loop {
-        sleep(HEARTBEAT).await;
+        pacer.sleep(HEARTBEAT).await;
         if say(&FromWorker::Progress { done: done() }).is_err() {
             return;
         }

@@ -2,17 +2,15 @@
 //! Must not know orders, blocks or who asked for them.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::{Sleep, sleep};
 
 use super::message::Traffic;
 use super::pace::{Pacer, Schedule};
+use super::patience::Patience;
 use super::share::Share;
 use super::timeline::Timeline;
 use crate::protocol::{Driver, Fault, FaultKind, Reply, Request};
@@ -43,13 +41,6 @@ pub(super) struct Slot<D: Driver> {
     pub(super) timeline: Rc<Timeline>,
     pub(super) patience: Patience,
     pub(super) rules: Rc<SlotRules>,
-}
-
-/// How long one request after the other may take, by one timer: a timer for each would cost as much as all the rest of the loop.
-pub(super) struct Patience {
-    limit: Duration,
-    /// Set for the request under way or for one before it.
-    timer: Pin<Box<Sleep>>,
 }
 
 impl<D: Driver> Crew<D> {
@@ -126,9 +117,9 @@ impl<D: Driver> Slot<D> {
     async fn request(&mut self, share: &Share, due: Option<Instant>) {
         let started = self.timeline.start();
         if let Some(due) = due {
-            share.recorder.borrow_mut().lateness.record(nanoseconds(due, started));
+            share.begin(nanoseconds(due, started));
         }
-        let exchange = exchange(&mut self.driver, &self.timeline, &self.rules);
+        let exchange = pin!(exchange(&mut self.driver, &self.timeline, &self.rules));
         let outcome = self.patience.with(started, exchange).await;
         let (done, split) = self.timeline.end();
         let outcome = outcome.unwrap_or_else(|| Err(too_late(self.patience.limit)));
@@ -147,31 +138,6 @@ async fn exchange<D: Driver>(driver: &mut D, timeline: &Timeline, rules: &SlotRu
     }
     timeline.body(driver.body_bytes());
     driver.infer().await
-}
-
-impl Patience {
-    pub(super) fn new(limit: Duration) -> Self {
-        Patience { limit, timer: Box::pin(sleep(limit)) }
-    }
-
-    /// What comes of a request that started at an instant; `None` if it takes too long.
-    async fn with<T>(&mut self, started: Instant, request: impl Future<Output = T>) -> Option<T> {
-        let due = (started + self.limit).into();
-        let mut request = pin!(request);
-        poll_fn(|context| {
-            if let Poll::Ready(outcome) = request.as_mut().poll(context) {
-                return Poll::Ready(Some(outcome));
-            }
-            while self.timer.as_mut().poll(context).is_ready() {
-                if self.timer.deadline() >= due {
-                    return Poll::Ready(None);
-                }
-                self.timer.as_mut().reset(due);
-            }
-            Poll::Pending
-        })
-        .await
-    }
 }
 
 fn nanoseconds(from: Instant, to: Instant) -> u64 {
@@ -201,6 +167,7 @@ mod tests {
     use crate::protocol::wire::Probe;
     use crate::scenario::Arrival;
     use crate::worker::message::Arrivals;
+    use crate::worker::patience::Watch;
     use crate::worker::share::{FAILURES_IN_A_ROW, Rules};
 
     /// A driver that answers in a script's order: `true` is a good answer.
@@ -258,7 +225,7 @@ mod tests {
             let slot = |_| Slot {
                 driver: Scripted(script.clone()),
                 timeline: Rc::new(Timeline::new(true)),
-                patience: Patience::new(Duration::from_secs(5)),
+                patience: Watch::new(Duration::from_secs(5)).patience(),
                 rules: rules.clone(),
             };
             let mut crew = Crew {
@@ -283,7 +250,7 @@ mod tests {
         for open in [false, true] {
             for slots in [1, 3, 16] {
                 let share = drive(vec![true; 100], slots, 100, Some(4), open);
-                let recorder = share.recorder.borrow();
+                let recorder = share.recorder();
                 assert_eq!((recorder.count(), recorder.error_count()), (100, 0));
                 let of_open_loops = if open { 100 } else { 0 };
                 assert_eq!((recorder.lateness.count(), recorder.service.count()), (of_open_loops, of_open_loops));
@@ -299,26 +266,9 @@ mod tests {
     }
 
     #[test]
-    fn each_request_has_all_of_its_time() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let limit = Duration::from_millis(20);
-            let mut patience = Patience::new(limit);
-            for _ in 0..2 {
-                let started = Instant::now();
-                assert_eq!(patience.with(started, std::future::pending::<()>()).await, None);
-                assert!(started.elapsed() >= limit);
-                // the timer has rung for the one before
-                let soon = async { yield_now().await };
-                assert_eq!(patience.with(Instant::now(), soon).await, Some(()));
-            }
-        });
-    }
-
-    #[test]
     fn a_failed_request_is_counted_and_the_block_goes_on() {
         let share = drive([vec![true; 10], vec![false], vec![true; 10]].concat(), 1, 21, None, false);
-        assert_eq!((share.recorder.borrow().count(), share.recorder.borrow().error_count()), (20, 1));
+        assert_eq!((share.recorder().count(), share.recorder().error_count()), (20, 1));
         assert!(!share.gave_up.get());
     }
 
@@ -326,7 +276,7 @@ mod tests {
     fn a_server_that_only_fails_is_given_up() {
         for open in [false, true] {
             let share = drive(Vec::new(), 1, 1000, None, open);
-            assert_eq!(share.recorder.borrow().error_count(), u64::from(FAILURES_IN_A_ROW));
+            assert_eq!(share.recorder().error_count(), u64::from(FAILURES_IN_A_ROW));
             assert!(share.gave_up.get());
         }
     }
@@ -334,6 +284,6 @@ mod tests {
     #[test]
     fn an_answer_of_another_size_is_an_error() {
         let share = drive(vec![true; 3], 1, 3, Some(5), false);
-        assert_eq!(share.recorder.borrow().errors()["answer"], 3);
+        assert_eq!(share.recorder().errors()["answer"], 3);
     }
 }

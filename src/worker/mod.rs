@@ -4,6 +4,7 @@ pub mod child;
 mod crew;
 pub mod message;
 pub mod pace;
+mod patience;
 pub mod pool;
 pub mod share;
 mod timeline;

@@ -111,8 +111,9 @@ impl Pacer {
         }
     }
 
+    /// Sleeps about so long, where the system has a timer without one of the runtime's.
     #[cfg(target_os = "linux")]
-    async fn sleep(&mut self, length: Duration) {
+    pub async fn sleep(&mut self, length: Duration) {
         let slept = match &mut self.timer {
             Some(timer) => timer.sleep(length).await.is_ok(),
             None => false,
@@ -122,8 +123,9 @@ impl Pacer {
         }
     }
 
+    /// Sleeps about so long.
     #[cfg(not(target_os = "linux"))]
-    async fn sleep(&mut self, length: Duration) {
+    pub async fn sleep(&mut self, length: Duration) {
         sleep_coarsely(length).await;
     }
 }

@@ -1,6 +1,6 @@
 //! A worker's share of a block: when it ends, and what comes of its requests. Must not know how requests are sent.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,10 @@ use crate::recorder::{Parts, Recorder};
 
 /// A server that fails this often in a row is not asked again in the same block.
 pub const FAILURES_IN_A_ROW: u32 = 10;
+
+/// So many answers are recorded at once: what a recorder needs of the program and of its histograms is then in the caches,
+/// which the next request empties.
+const RECORDED_AT_ONCE: usize = 16;
 
 /// When a share is worked off.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,8 +31,9 @@ pub struct Share {
     rules: Rules,
     taken: Cell<u64>,
     finished: Cell<u64>,
-    /// What was recorded.
-    pub recorder: Rc<RefCell<Recorder>>,
+    recorder: Rc<RefCell<Recorder>>,
+    /// Answers that are not in the recorder yet.
+    answered: RefCell<Vec<Parts>>,
     /// The first start and the last end of a request.
     pub window: Cell<Option<(Instant, Instant)>>,
     /// Requests that had to wait because as many were in flight as may be.
@@ -72,6 +77,17 @@ impl Share {
         asked.max(self.rules.cap.map_or(0.0, of_time)).min(1.0)
     }
 
+    /// A request of an open loop begins so many nanoseconds after it was due.
+    pub fn begin(&self, late_ns: u64) {
+        self.recorder.borrow_mut().lateness.record(late_ns);
+    }
+
+    /// What was recorded.
+    pub fn recorder(&self) -> Ref<'_, Recorder> {
+        self.recorder.borrow_mut().record(self.answered.borrow_mut().drain(..));
+        self.recorder.borrow()
+    }
+
     /// A request has ended.
     pub fn settle(&self, started: Instant, done: Instant, outcome: Result<Parts, Fault>) {
         let (first, last) = self.window.get().unwrap_or((started, done));
@@ -80,7 +96,11 @@ impl Share {
         match outcome {
             Ok(parts) => {
                 self.failures_in_a_row.set(0);
-                self.recorder.borrow_mut().record(parts);
+                let mut answered = self.answered.borrow_mut();
+                answered.push(parts);
+                if answered.len() >= RECORDED_AT_ONCE {
+                    self.recorder.borrow_mut().record(answered.drain(..));
+                }
             }
             Err(fault) => {
                 self.failures_in_a_row.set(self.failures_in_a_row.get() + 1);

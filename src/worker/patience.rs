@@ -1,0 +1,130 @@
+//! How long requests may take. One watch looks after all requests of a worker, and sleeps until the one that has been under
+//! way longest would have taken too long: a timer for each request would cost as much as all the rest of the loop, and the
+//! runtime asks for the time around every wait as long as any timer of its own is set.
+//! Must not know what requests are.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::pace::Pacer;
+
+/// Looks after requests that may take so long.
+pub struct Watch {
+    limit: Duration,
+    waits: Vec<Rc<Wait>>,
+}
+
+/// For one request after the other.
+pub struct Patience {
+    /// Longest wait.
+    pub limit: Duration,
+    wait: Rc<Wait>,
+}
+
+#[derive(Default)]
+struct Wait {
+    /// When the request under way began.
+    started: Cell<Option<Instant>>,
+    /// Whether it took too long.
+    over: Cell<bool>,
+    /// Whom to tell.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Watch {
+    /// Over nothing yet.
+    pub fn new(limit: Duration) -> Self {
+        Watch { limit, waits: Vec::new() }
+    }
+
+    /// For requests that this watch looks after while it is kept.
+    pub fn patience(&mut self) -> Patience {
+        let wait = Rc::<Wait>::default();
+        self.waits.push(wait.clone());
+        Patience { limit: self.limit, wait }
+    }
+
+    /// Does not end.
+    pub async fn keep(self) {
+        let mut pacer = Pacer::new();
+        loop {
+            let now = Instant::now();
+            // a request that begins meanwhile may take longer than this
+            let mut next = now + self.limit;
+            for wait in &self.waits {
+                match wait.started.get().map(|started| started + self.limit) {
+                    Some(due) if due <= now => wait.end(),
+                    Some(due) => next = next.min(due),
+                    None => {}
+                }
+            }
+            pacer.sleep(next - now).await;
+        }
+    }
+}
+
+impl Wait {
+    fn end(&self) {
+        self.started.set(None);
+        self.over.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Patience {
+    /// What comes of a request that started at an instant; `None` if it takes too long.
+    pub async fn with<T>(&mut self, started: Instant, mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        let wait = &*self.wait;
+        wait.started.set(Some(started));
+        wait.over.set(false);
+        let outcome = poll_fn(|context| match request.as_mut().poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending if wait.over.get() => Poll::Ready(None),
+            Poll::Pending => {
+                wait.waker.replace(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        })
+        .await;
+        wait.started.set(None);
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::pin::pin;
+
+    use tokio::runtime::{Builder, LocalOptions};
+    use tokio::task::{spawn_local, yield_now};
+
+    use super::*;
+
+    #[test]
+    fn each_request_has_all_of_its_time_and_no_more() {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+        runtime.block_on(async {
+            let limit = Duration::from_millis(20);
+            let mut watch = Watch::new(limit);
+            let (mut one, mut other) = (watch.patience(), watch.patience());
+            spawn_local(watch.keep());
+            for _ in 0..2 {
+                let started = Instant::now();
+                let (first, second) = (pin!(pending::<()>()), pin!(pending::<()>()));
+                let (first, second) = tokio::join!(one.with(started, first), other.with(started, second));
+                assert_eq!((first, second), (None, None));
+                assert!(started.elapsed() >= limit);
+                // that the one before was too late is forgotten
+                let soon = pin!(async { yield_now().await });
+                assert_eq!(one.with(Instant::now(), soon).await, Some(()));
+            }
+        });
+    }
+}
