@@ -40,7 +40,7 @@ fn record_a_request(bencher: Bencher) {
     let mut latency = 1_000_000_u64;
     bencher.bench_local(|| {
         latency = latency % 100_000_000 + 7919;
-        recorder.record(black_box(parts(latency)));
+        recorder.record([black_box(parts(latency))]);
     });
 }
 

@@ -84,8 +84,16 @@ impl Share {
 
     /// What was recorded.
     pub fn recorder(&self) -> Ref<'_, Recorder> {
-        self.recorder.borrow_mut().record(self.answered.borrow_mut().drain(..));
+        self.record_if(1);
         self.recorder.borrow()
+    }
+
+    /// Records the answers that are not yet, if there are so many.
+    fn record_if(&self, least: usize) {
+        let mut answered = self.answered.borrow_mut();
+        if answered.len() >= least {
+            self.recorder.borrow_mut().record(answered.drain(..));
+        }
     }
 
     /// A request has ended.
@@ -96,11 +104,8 @@ impl Share {
         match outcome {
             Ok(parts) => {
                 self.failures_in_a_row.set(0);
-                let mut answered = self.answered.borrow_mut();
-                answered.push(parts);
-                if answered.len() >= RECORDED_AT_ONCE {
-                    self.recorder.borrow_mut().record(answered.drain(..));
-                }
+                self.answered.borrow_mut().push(parts);
+                self.record_if(RECORDED_AT_ONCE);
             }
             Err(fault) => {
                 self.failures_in_a_row.set(self.failures_in_a_row.get() + 1);
