@@ -55,15 +55,13 @@ impl<D: Driver> Crew<D> {
 impl<D: Driver + 'static> Crew<D> {
     /// Works through a share with so many requests in flight at once, each sent when the one before it is answered.
     pub(super) async fn closed(&mut self, share: &Rc<Share>, at_once: usize, begin: Instant) {
-        // a task of its own costs each request its waking, and one in flight does without
-        if let [slot] = &mut self.slots[..at_once] {
-            return slot.requests(share, begin).await;
-        }
         let mut tasks = JoinSet::new();
         for mut slot in self.slots.drain(..at_once) {
             let share = share.clone();
             tasks.spawn_local(async move {
-                slot.requests(&share, begin).await;
+                while share.take(|| begin.elapsed()) {
+                    slot.request(&share, None).await;
+                }
                 slot
             });
         }
@@ -106,13 +104,6 @@ impl<D: Driver + 'static> Crew<D> {
 }
 
 impl<D: Driver> Slot<D> {
-    /// Sends one request after the other, as long as there are any.
-    async fn requests(&mut self, share: &Share, begin: Instant) {
-        while share.take(|| begin.elapsed()) {
-            self.request(share, None).await;
-        }
-    }
-
     /// Sends one request, `due` at an instant in an open loop, and records what came of it.
     async fn request(&mut self, share: &Share, due: Option<Instant>) {
         let started = self.timeline.start();
