@@ -29,7 +29,7 @@ fn parts(latency: u64) -> Parts {
 
 fn recorded(count: u64) -> Recorder {
     let mut recorder = Recorder::default();
-    recorder.record((0..count).map(|index| parts(1_000_000 + index * 7919)));
+    (0..count).for_each(|index| recorder.record(parts(1_000_000 + index * 7919)));
     recorder
 }
 
@@ -40,7 +40,7 @@ fn record_a_request(bencher: Bencher) {
     let mut latency = 1_000_000_u64;
     bencher.bench_local(|| {
         latency = latency % 100_000_000 + 7919;
-        recorder.record([black_box(parts(latency))]);
+        recorder.record(black_box(parts(latency)));
     });
 }
 

@@ -234,19 +234,17 @@ impl Recorder {
         self.errors.clear();
     }
 
-    /// Counts answered requests, in the order of their ends.
-    pub fn record(&mut self, answered: impl IntoIterator<Item = Parts>) {
-        for parts in answered {
-            self.latency.record(parts.latency);
-            self.sequence.record(parts.latency);
-            if let Some(service) = parts.service {
-                self.service.record(service);
-            }
-            if let Some(split) = parts.split {
-                self.send.record(split.send);
-                self.wait.record(split.wait);
-                self.receive.record(split.receive);
-            }
+    /// Counts one answered request.
+    pub fn record(&mut self, parts: Parts) {
+        self.latency.record(parts.latency);
+        self.sequence.record(parts.latency);
+        if let Some(service) = parts.service {
+            self.service.record(service);
+        }
+        if let Some(split) = parts.split {
+            self.send.record(split.send);
+            self.wait.record(split.wait);
+            self.receive.record(split.receive);
         }
     }
 
@@ -377,7 +375,7 @@ mod tests {
         for latency in latencies {
             let (send, wait) = (latency / 7, latency / 2);
             let split = Split { send, wait, receive: latency - send - wait };
-            recorder.record([Parts { latency: *latency, service: Some(*latency), split: Some(split) }]);
+            recorder.record(Parts { latency: *latency, service: Some(*latency), split: Some(split) });
             recorder.lateness.record(send);
         }
         recorder

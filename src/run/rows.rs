@@ -276,7 +276,7 @@ mod tests {
         let mut outcome = BlockOutcome { first_unix_ns: 5 * MS, ..BlockOutcome::default() };
         let split = Some(Split { send: MS, wait: 8 * MS, receive: MS });
         for _ in 0..requests {
-            outcome.recorder.record([Parts { latency: 10 * MS, service: None, split }]);
+            outcome.recorder.record(Parts { latency: 10 * MS, service: None, split });
         }
         outcome.last_unix_ns = outcome.first_unix_ns + requests * 10 * MS;
         outcome

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::LocalRuntime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -34,7 +34,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// # Errors
 /// A message that cannot be understood, or a parent that is gone.
 pub fn run() -> Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let runtime = LocalRuntime::new()?;
     let (sender, mut messages) = mpsc::unbounded_channel();
     // a thread of its own: it sleeps in read while requests are timed, and sees at once when the parent is gone
     std::thread::spawn(move || {

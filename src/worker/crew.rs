@@ -152,7 +152,7 @@ pub(super) fn too_late(limit: Duration) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use tokio::runtime::{Builder, LocalOptions};
+    use tokio::runtime::LocalRuntime;
 
     use super::*;
     use crate::protocol::wire::Probe;
@@ -208,11 +208,10 @@ mod tests {
 
     /// What comes of so many requests, in a closed loop or in an open one that would send all at once.
     fn drive(script: Vec<bool>, slots: usize, requests: u64, answer_bytes: Option<u64>, open: bool) -> Rc<Share> {
-        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
         let script = Rc::new(RefCell::new(script));
         let rules = Rc::new(SlotRules { answer_bytes, anew: None });
         let share = Rc::new(Share::new(Rules { iterations: requests, ..Rules::default() }, Rc::default()));
-        runtime.block_on(async {
+        LocalRuntime::new().unwrap().block_on(async {
             let slot = |_| Slot {
                 driver: Scripted(script.clone()),
                 timeline: Rc::new(Timeline::new(true)),

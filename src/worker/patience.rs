@@ -27,10 +27,8 @@ pub struct Patience {
 
 #[derive(Default)]
 struct Wait {
-    /// When the request under way began.
+    /// When the request under way began; `None` once it took too long, and when there is none.
     started: Cell<Option<Instant>>,
-    /// Whether it took too long.
-    over: Cell<bool>,
     /// Whom to tell.
     waker: RefCell<Option<Waker>>,
 }
@@ -70,7 +68,6 @@ impl Watch {
 impl Wait {
     fn end(&self) {
         self.started.set(None);
-        self.over.set(true);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -82,10 +79,9 @@ impl Patience {
     pub async fn with<T>(&mut self, started: Instant, mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         let wait = &*self.wait;
         wait.started.set(Some(started));
-        wait.over.set(false);
         let outcome = poll_fn(|context| match request.as_mut().poll(context) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-            Poll::Pending if wait.over.get() => Poll::Ready(None),
+            Poll::Pending if wait.started.get().is_none() => Poll::Ready(None),
             Poll::Pending => {
                 wait.waker.replace(Some(context.waker().clone()));
                 Poll::Pending
@@ -102,15 +98,14 @@ mod tests {
     use std::future::pending;
     use std::pin::pin;
 
-    use tokio::runtime::{Builder, LocalOptions};
+    use tokio::runtime::LocalRuntime;
     use tokio::task::{spawn_local, yield_now};
 
     use super::*;
 
     #[test]
     fn each_request_has_all_of_its_time_and_no_more() {
-        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
-        runtime.block_on(async {
+        LocalRuntime::new().unwrap().block_on(async {
             let limit = Duration::from_millis(20);
             let mut watch = Watch::new(limit);
             let (mut one, mut other) = (watch.patience(), watch.patience());

@@ -92,7 +92,8 @@ impl Share {
     fn record_if(&self, least: usize) {
         let mut answered = self.answered.borrow_mut();
         if answered.len() >= least {
-            self.recorder.borrow_mut().record(answered.drain(..));
+            let mut recorder = self.recorder.borrow_mut();
+            answered.drain(..).for_each(|parts| recorder.record(parts));
         }
     }
 
