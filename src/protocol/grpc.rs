@@ -2,6 +2,7 @@
 //! whose buffer would copy it for every request, and in one go with its headers, so that a small request is one packet.
 //! Must not know how requests are timed or counted.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
@@ -55,6 +56,8 @@ pub struct Connection {
     probe: Rc<dyn Probe>,
     /// While there is one. Locked while it is made, so that those who share it wait for it.
     sender: Mutex<Option<SendRequest<Bytes>>>,
+    /// Why the last one broke: where that is found while writing, h2 tells its streams of a broken pipe only.
+    broken: Rc<RefCell<Option<Fault>>>,
 }
 
 impl Driver for Grpc {
@@ -99,7 +102,7 @@ impl Driver for Grpc {
     }
 
     fn connection(address: &str, probe: Rc<dyn Probe>) -> Rc<Connection> {
-        Rc::new(Connection { address: address.to_owned(), probe, sender: Mutex::default() })
+        Rc::new(Connection { address: address.to_owned(), probe, sender: Mutex::default(), broken: Rc::default() })
     }
 
     fn new(connection: Rc<Connection>, framed: Bytes, probe: Rc<dyn Probe>) -> Self {
@@ -125,28 +128,36 @@ impl Driver for Grpc {
     }
 
     async fn infer(&mut self) -> Result<Reply, Fault> {
-        let mut body = self.send().await?;
         let mut total = 0;
-        while let Some(data) = body.data().await? {
-            total += data.len() as u64;
-        }
-        body.finish().await?;
+        self.exchange(|data| total += data.len() as u64).await?;
         let bytes = total.checked_sub(FRAME_PREFIX as u64);
         bytes.map(|bytes| Reply { bytes }).ok_or_else(|| Fault::new(FaultKind::Answer, "the answer holds no message"))
     }
 
     async fn infer_whole(&mut self) -> Result<Answer, Fault> {
-        let mut body = self.send().await?;
         let mut message = BytesMut::new();
-        while let Some(data) = body.data().await? {
-            message.extend_from_slice(&data);
-        }
-        body.finish().await?;
+        self.exchange(|data| message.extend_from_slice(&data)).await?;
         decode(message.freeze())
     }
 }
 
 impl Grpc {
+    /// Sends the request and hands over the answer's data, piece by piece.
+    async fn exchange(&mut self, mut sink: impl FnMut(Bytes)) -> Result<(), Fault> {
+        let answered = async {
+            let mut body = self.send().await?;
+            while let Some(data) = body.data().await? {
+                sink(data);
+            }
+            body.finish().await
+        };
+        let outcome: Result<(), Fault> = answered.await;
+        outcome.map_err(|fault| match fault.kind {
+            FaultKind::Transport => self.connection.broken.borrow().clone().unwrap_or(fault),
+            _ => fault,
+        })
+    }
+
     async fn send(&mut self) -> Result<AnswerBody, Fault> {
         let mut sender = self.connection.sender().await?;
         let sent = sender.send_request(self.head.clone(), false).and_then(|(response, mut stream)| {
@@ -190,7 +201,13 @@ impl Connection {
             .initial_connection_window_size(ANSWER_WINDOW)
             .handshake(wire);
         let (mut sender, connection) = handshake.await.map_err(|error| Fault::of_transport(&error))?;
-        tokio::task::spawn_local(connection);
+        self.broken.take();
+        let broken = self.broken.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                broken.replace(Some(Fault::of_transport(&error)));
+            }
+        });
         poll_fn(|context| sender.poll_ready(context)).await.map_err(|error| Fault::of_transport(&error))?;
         *place = Some(sender.clone());
         Ok(sender)
