@@ -18,12 +18,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Answers up to this size come without a pause for flow control.
 const WINDOW: u32 = 16 * 1024 * 1024;
+
+/// No more than this waits in the system to be sent: over the loopback a longer queue takes longer.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT_BYTES: u32 = 64 * 1024;
 
 /// Longest answer over HTTP.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -75,6 +80,13 @@ fn run() -> Result<()> {
     Ok(())
 }
 
+fn set_options(socket: SockRef<'_>) -> Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
+    Ok(())
+}
+
 fn head(host: &str, path: &str, json_length: &str, body: &[u8]) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/octet-stream\r\n\
@@ -85,7 +97,7 @@ fn head(host: &str, path: &str, json_length: &str, body: &[u8]) -> String {
 
 fn over_http(host: &str, head: &str, body: &[u8], total: usize) -> Result<Vec<Duration>> {
     let mut stream = TcpStream::connect(host).map_err(|error| format!("{host}: {error}"))?;
-    stream.set_nodelay(true)?;
+    set_options(SockRef::from(&stream))?;
     let mut answer = vec![0; ANSWER_BYTES_MAX];
     let mut latencies = Vec::with_capacity(total);
     for _ in 0..total {
@@ -110,7 +122,7 @@ fn over_http(host: &str, head: &str, body: &[u8], total: usize) -> Result<Vec<Du
 
 async fn over_http_events(host: &str, head: &str, body: &[u8], total: usize) -> Result<Vec<Duration>> {
     let mut stream = tokio::net::TcpStream::connect(host).await.map_err(|error| format!("{host}: {error}"))?;
-    stream.set_nodelay(true)?;
+    set_options(SockRef::from(&stream))?;
     let mut answer = vec![0; ANSWER_BYTES_MAX];
     let mut latencies = Vec::with_capacity(total);
     for _ in 0..total {
@@ -153,7 +165,7 @@ fn is_whole(answer: &[u8]) -> Result<bool> {
 
 async fn over_grpc(host: &str, path: &str, message: Bytes, total: usize) -> Result<Vec<Duration>> {
     let stream = tokio::net::TcpStream::connect(host).await.map_err(|error| format!("{host}: {error}"))?;
-    stream.set_nodelay(true)?;
+    set_options(SockRef::from(&stream))?;
     let (mut sender, connection) = h2::client::Builder::new()
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
