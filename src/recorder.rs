@@ -119,9 +119,9 @@ pub struct Parts {
 /// The parts of a request, which add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Split {
-    /// From its start until its last byte was handed to the system.
+    /// What the client took until its last byte was handed to the system.
     pub send: u64,
-    /// From there to the answer's head.
+    /// Beside that until the answer's head is there: for a server to take more of the request, and for its answer.
     pub wait: u64,
     /// From there to the answer's last byte.
     pub receive: u64,

@@ -110,13 +110,13 @@ pub struct Record {
     pub lateness_max_ms: Option<f64>,
     /// Requests that were sent late because as many were in flight as may be; `None` in a closed loop.
     pub held_back: Option<u64>,
-    /// Mean from a request's start until its last byte was handed to the system.
+    /// Mean of what the client took until a request's last byte was handed to the system.
     pub send_mean_ms: Option<f64>,
-    /// Mean from there to the answer's head: the network, the server's front end, its queue and the model.
+    /// Mean of what it waited before the answer's head: for the network, the server's front end, its queue and the model.
     pub wait_mean_ms: Option<f64>,
     /// Mean from there to the answer's last byte.
     pub receive_mean_ms: Option<f64>,
-    /// The mean time from a request's start in parts that add up to it: until its last byte was handed over, ..
+    /// The mean time from a request's start in parts that add up to it: what the client took to hand it over, ..
     pub client_ms: Option<f64>,
     /// .. the network and the server's front end, which is what remains, ..
     pub network_ms: Option<f64>,

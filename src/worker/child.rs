@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use tokio::runtime::LocalRuntime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -15,7 +14,7 @@ use super::message::{Block, BlockDone, FromWorker, Order, ToWorker, Usage};
 use super::pace::{Pacer, Schedule};
 use super::patience::Watch;
 use super::share::{Rules, Share};
-use super::timeline::Timeline;
+use super::timeline::{self, Timeline};
 use crate::protocol::grpc::Grpc;
 use crate::protocol::http::Http;
 use crate::protocol::verify::verify;
@@ -34,7 +33,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// # Errors
 /// A message that cannot be understood, or a parent that is gone.
 pub fn run() -> Result<()> {
-    let runtime = LocalRuntime::new()?;
+    let runtime = timeline::runtime()?;
     let (sender, mut messages) = mpsc::unbounded_channel();
     // a thread of its own: it sleeps in read while requests are timed, and sees at once when the parent is gone
     std::thread::spawn(move || {

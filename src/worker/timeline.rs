@@ -1,20 +1,49 @@
 //! The stamps of one request after the other on one connection, from the monotonic clock, and the bytes that went over it.
+//! And how long the worker had nothing to do meanwhile, which is not the client's time.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, LocalRuntime};
 
 use super::message::Traffic;
 use crate::protocol::wire::Probe;
 use crate::recorder::Split;
+
+thread_local! {
+    /// How long this thread had nothing to do so far.
+    static IDLE: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// Since when it has nothing to do.
+    static PARKED: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// A worker's runtime of one thread, which tells the timelines when it waits for the system.
+pub fn runtime() -> io::Result<LocalRuntime> {
+    let park = || PARKED.set(Some(Instant::now()));
+    let unpark = || {
+        if let Some(since) = PARKED.take() {
+            IDLE.set(IDLE.get() + since.elapsed());
+        }
+    };
+    Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(park)
+        .on_thread_unpark(unpark)
+        .build_local(Default::default())
+}
 
 /// What is known of the request under way.
 pub struct Timeline {
     /// Whether what goes over the connection belongs to this request.
     alone: bool,
     started: Cell<Instant>,
+    /// How long the thread had been idle when it started.
+    idle: Cell<Duration>,
     /// Bytes of the request that were not handed over yet.
     left: Cell<u64>,
-    sent: Cell<Option<Instant>>,
+    /// When the last of them was, and how long the thread had been idle since the start.
+    sent: Cell<Option<(Instant, Duration)>>,
     answered: Cell<Option<Instant>>,
     traffic: Cell<Traffic>,
 }
@@ -25,6 +54,7 @@ impl Timeline {
         Timeline {
             alone,
             started: Cell::new(Instant::now()),
+            idle: Cell::default(),
             left: Cell::new(0),
             sent: Cell::new(None),
             answered: Cell::new(None),
@@ -36,6 +66,7 @@ impl Timeline {
     pub fn start(&self) -> Instant {
         let now = Instant::now();
         self.started.set(now);
+        self.idle.set(IDLE.get());
         self.sent.set(None);
         self.answered.set(None);
         now
@@ -55,9 +86,12 @@ impl Timeline {
     fn split(&self, done: Instant) -> Option<Split> {
         let started = self.started.get();
         let answered = self.answered.get().unwrap_or(done);
-        let sent = self.sent.get().unwrap_or(started).min(answered);
-        let ns = |from: Instant, to: Instant| (to - from).as_nanos() as u64;
-        self.alone.then(|| Split { send: ns(started, sent), wait: ns(sent, answered), receive: ns(answered, done) })
+        let (sent, idle) = self.sent.get().unwrap_or((started, Duration::ZERO));
+        let to_answer = answered - started;
+        // the server may answer, and refuse, before it has the whole request
+        let send = (sent - started).saturating_sub(idle).min(to_answer);
+        let ns = |duration: Duration| duration.as_nanos() as u64;
+        self.alone.then(|| Split { send: ns(send), wait: ns(to_answer - send), receive: ns(done - answered) })
     }
 
     /// Bytes so far; the next count begins at zero.
@@ -76,7 +110,7 @@ impl Probe for Timeline {
         if self.sent.get().is_none() {
             self.left.set(self.left.get().saturating_sub(bytes as u64));
             if self.left.get() == 0 {
-                self.sent.set(Some(Instant::now()));
+                self.sent.set(Some((Instant::now(), IDLE.get() - self.idle.get())));
             }
         }
     }
@@ -96,6 +130,12 @@ impl Probe for Timeline {
 mod tests {
     use super::*;
 
+    const PAUSE: Duration = Duration::from_millis(3);
+
+    fn sum(split: Split) -> u64 {
+        split.send + split.wait + split.receive
+    }
+
     #[test]
     fn the_parts_add_up_and_late_writes_are_not_the_request() {
         let timeline = Timeline::new(true);
@@ -103,15 +143,15 @@ mod tests {
         timeline.body(100);
         timeline.wrote(60);
         timeline.wrote(50);
-        let sent = timeline.sent.get().unwrap();
+        let (sent, idle) = timeline.sent.get().unwrap();
         timeline.wrote(17);
-        assert_eq!(timeline.sent.get(), Some(sent));
+        assert_eq!(timeline.sent.get(), Some((sent, Duration::ZERO)));
         timeline.answered();
         timeline.read(30);
         let done = Instant::now();
         let split = timeline.split(done).unwrap();
-        assert_eq!(split.send + split.wait + split.receive, (done - started).as_nanos() as u64);
-        assert_eq!(split.send, (sent - started).as_nanos() as u64);
+        assert_eq!(sum(split), (done - started).as_nanos() as u64);
+        assert_eq!(split.send, (sent - started - idle).as_nanos() as u64);
         assert_eq!(timeline.take_traffic(), Traffic { sent: 127, received: 30 });
         assert_eq!(timeline.take_traffic(), Traffic::default());
         // an answer before the whole request, such as a refusal
@@ -121,7 +161,29 @@ mod tests {
         timeline.answered();
         let done = Instant::now();
         let split = timeline.split(done).unwrap();
-        assert_eq!(split.send + split.wait + split.receive, (done - started).as_nanos() as u64);
+        assert_eq!(sum(split), (done - started).as_nanos() as u64);
         assert_eq!(Timeline::new(false).split(done), None);
+    }
+
+    #[test]
+    fn waiting_for_a_server_to_take_more_is_not_sending() {
+        runtime().unwrap().block_on(async {
+            let timeline = Timeline::new(true);
+            // idle before the request, within it, and after its last byte
+            tokio::time::sleep(PAUSE).await;
+            let started = timeline.start();
+            timeline.body(100);
+            timeline.wrote(60);
+            tokio::time::sleep(PAUSE).await;
+            timeline.wrote(40);
+            let (sent, idle) = timeline.sent.get().unwrap();
+            tokio::time::sleep(PAUSE).await;
+            timeline.answered();
+            let done = Instant::now();
+            let split = timeline.split(done).unwrap();
+            assert!(idle > Duration::ZERO && idle < sent - started, "{idle:?} of {:?}", sent - started);
+            assert_eq!(split.send, (sent - started - idle).as_nanos() as u64);
+            assert_eq!(sum(split), (done - started).as_nanos() as u64);
+        });
     }
 }
