@@ -57,7 +57,7 @@ impl Wire {
 /// fast one never waits for this process to wake up.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 fn keep_queue_short(stream: &TcpStream) -> io::Result<()> {
-    match stream.peer_addr()?.ip().is_loopback() {
+    match stream.peer_addr()?.ip().to_canonical().is_loopback() {
         true => socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES),
         false => Ok(()),
     }
