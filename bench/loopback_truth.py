@@ -5,7 +5,8 @@ Run it as bench/loopback_truth.
 Each case has a server of its own, and so a request log of its own. The log is in order: the requests that verify and warm
 up come first (there is one block: of several, each may have new processes), and run.json tells how many they are. Of the
 rest mean and percentiles are held against records.csv. The runner's latency is the server's and what it takes to get there
-and back, so it may be larger by that, and by that alone.
+and back, so it may be larger by that, and by that alone. Processors that sleep take so long to wake up, on both sides, that this
+would be a measurement of them: the runner keeps them awake (--awake, for which it must be root).
 """
 
 import argparse
@@ -74,6 +75,7 @@ def arguments():
     parser.add_argument("--protocols", nargs="+", choices=list(NAMES), default=list(NAMES))
     add_runner(parser)
     parser.add_argument("--seed", type=int, default=1, help="of the order [%(default)s]")
+    parser.add_argument("--asleep", dest="awake", action="store_false", help="let the processors sleep, as they do without the runner's --awake")
     options = parser.parse_args()
     if options.rounds < 1 or options.iterations < 1000:
         parser.error("at least one round, and 1000 iterations for a p99")
@@ -92,7 +94,7 @@ def sample(case, protocol, directory, options):
     log = os.path.join(directory, "requests.csv")
     scenario = os.path.join(directory, case + ".toml")
     with embedded(options.runner, os.path.join(directory, "models"), "--load-model", case, "--request-log", log) as hosts:
-        more = ["--protocols", protocol, "--iterations", str(options.iterations)]
+        more = ["--protocols", protocol, "--iterations", str(options.iterations)] + ["--awake"] * options.awake
         (row,), manifest = run_scenario(options.runner, scenario, hosts, *more)
     counts = manifest["counts"]
     with open(log, newline="") as file:
@@ -111,8 +113,8 @@ def sample(case, protocol, directory, options):
 
 def report(samples, options):
     print(
-        "%d requests a run at concurrency 1, %d runs of each, median (smallest to largest); milliseconds, measured - truth in brackets"
-        % (options.iterations, options.rounds)
+        "%d requests a run at concurrency 1, %d runs of each, processors kept awake: %s; median (smallest to largest); milliseconds, measured - truth in brackets"
+        % (options.iterations, options.rounds, "yes" if options.awake else "no")
     )
     print("\n| Service time | Protocol | " + " | ".join(METRICS) + " | Measured mean / truth |\n|---|---|" + "---|" * (len(METRICS) + 1))
     lines = []

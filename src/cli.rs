@@ -66,6 +66,9 @@ pub struct RunArguments {
     /// First measure what the client reaches where a server answers at once; cases that come close to it are flagged
     #[arg(long, conflicts_with_all = ["list", "verify"])]
     pub calibrate: bool,
+    /// Keep this machine's processors from sleeping between requests: what they take to wake up is in every latency (Linux, root)
+    #[arg(long, conflicts_with_all = ["list", "verify"])]
+    pub awake: bool,
     /// A case whose row is flagged is a failure: exit code 1
     #[arg(long, conflicts_with_all = ["list", "verify"])]
     pub strict: bool,
@@ -264,6 +267,7 @@ impl TryFrom<RunArguments> for Options {
             },
             results: arguments.results,
             calibrate: arguments.calibrate,
+            awake: arguments.awake,
             strict: arguments.strict,
             embedded: embedded.then_some(arguments.model_repository),
             mode: match (arguments.list, arguments.verify) {

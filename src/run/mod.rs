@@ -1,5 +1,6 @@
 //! The composition root of a run: load, plan, check, measure, write, report.
 
+mod awake;
 mod calibrate;
 mod embedded_server;
 mod folder;
@@ -32,6 +33,7 @@ use crate::report;
 use crate::report::terminal::{Progress, say};
 use crate::scenario::{Overrides, Protocol, Scenario};
 use crate::worker::pool::{Pool, PoolError};
+use awake::Awake;
 use calibrate::Ceilings;
 use embedded_server::EmbeddedServer;
 use folder::Folder;
@@ -54,6 +56,8 @@ pub struct Options {
     pub embedded: Option<PathBuf>,
     /// Whether to measure first what the client reaches in each case.
     pub calibrate: bool,
+    /// Whether this machine's processors are kept from sleeping.
+    pub awake: bool,
     /// Whether a flagged row is a failure.
     pub strict: bool,
     /// What to do with them.
@@ -96,12 +100,16 @@ pub async fn run(options: &Options) -> Result<Outcome> {
             scenario.server.http = "the embedded server".to_owned();
             scenario.server.grpc = "the embedded server".to_owned();
         }
+        if options.awake {
+            scenario.overridden.push("--awake".to_owned());
+        }
         scenarios.push((Plan::expand(&scenario), scenario));
     }
     if options.mode == Mode::List {
         scenarios.iter().for_each(|(plan, scenario)| report::terminal::plan(scenario, plan));
         return Ok(Outcome::Complete);
     }
+    let _awake = options.awake.then(Awake::keep).transpose()?;
     let stop = stop_on_ctrl_c();
     let server = match &options.embedded {
         Some(repository) => {

@@ -1,0 +1,54 @@
+//! Keeps this machine's processors from sleeping between requests. One that sleeps takes tens of microseconds to wake up, now
+//! and then hundreds, and both the server's and the client's waking up would be in every latency.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// Where Linux is told how long a processor may take to wake up, for as long as whoever says so keeps it open.
+const LATENCY_LIMIT: &str = "/dev/cpu_dma_latency";
+
+/// While there is one, no processor sleeps.
+pub(super) struct Awake {
+    _limit: File,
+}
+
+impl Awake {
+    /// Asks the system for it.
+    ///
+    /// # Errors
+    /// The system has no such file, or it may not be written.
+    pub(super) fn keep() -> Result<Self> {
+        Self::by(Path::new(LATENCY_LIMIT))
+    }
+
+    fn by(path: &Path) -> Result<Self> {
+        let words = || {
+            let path = path.display();
+            format!("--awake: {path} cannot be written: run as root on Linux, or leave --awake out")
+        };
+        let mut limit = OpenOptions::new().write(true).open(path).with_context(words)?;
+        // microseconds, as the machine stores a 32-bit number
+        limit.write_all(&0_i32.to_ne_bytes()).with_context(words)?;
+        Ok(Awake { _limit: limit })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_zero_is_written_and_what_is_not_there_is_told_with_a_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let limit = folder.path().join("limit");
+        let error = format!("{:#}", Awake::by(&limit).err().unwrap());
+        assert!(error.contains("--awake: ") && error.contains("leave --awake out"), "{error}");
+        assert!(error.contains(&limit.display().to_string()), "{error}");
+        std::fs::write(&limit, "").unwrap();
+        Awake::by(&limit).unwrap();
+        assert_eq!(std::fs::read(&limit).unwrap(), [0; 4]);
+    }
+}
