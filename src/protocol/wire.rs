@@ -42,7 +42,7 @@ impl Wire {
             Err(_) => return Err(failed(&format!("not made within {} s", CONNECT_TIMEOUT.as_secs()))),
         };
         stream.set_nodelay(true).map_err(|error| failed(&error.to_string()))?;
-        keep_queue_short(&stream).map_err(|error| failed(&error.to_string()))?;
+        keep_queue_short(&stream);
         Ok(Wire { stream, probe })
     }
 
@@ -56,18 +56,16 @@ impl Wire {
 /// caches before the server copies it, and the two contend for it. On a network the system's own choice stays, so that a
 /// fast one never waits for this process to wake up.
 #[cfg(any(target_os = "android", target_os = "linux"))]
-fn keep_queue_short(stream: &TcpStream) -> io::Result<()> {
-    match stream.peer_addr()?.ip().to_canonical().is_loopback() {
-        true => socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES),
-        false => Ok(()),
+fn keep_queue_short(stream: &TcpStream) {
+    if stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback()) {
+        // a system that knows no such limit keeps its own
+        let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES);
     }
 }
 
 /// Other systems have no such choice.
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
-fn keep_queue_short(_: &TcpStream) -> io::Result<()> {
-    Ok(())
-}
+fn keep_queue_short(_: &TcpStream) {}
 
 impl AsyncRead for Wire {
     fn poll_read(
