@@ -175,10 +175,7 @@ impl Grpc {
         }
         let (head, body) = response.into_parts();
         // an answer without a body carries its status in the headers
-        let status = Status::from_header_map(&head.headers);
-        if let Some(status) = status.filter(|status| status.code() != Code::Ok) {
-            return Err(of_status(&status));
-        }
+        status_of(&head.headers).transpose()?;
         Ok(AnswerBody { body, headers: head.headers })
     }
 }
@@ -233,12 +230,18 @@ impl AnswerBody {
 
     async fn finish(mut self) -> Result<(), Fault> {
         let trailers = self.body.trailers().await.map_err(|error| Fault::of_transport(&error))?;
-        match Status::from_header_map(trailers.as_ref().unwrap_or(&self.headers)) {
-            Some(status) if status.code() == Code::Ok => Ok(()),
-            Some(status) => Err(of_status(&status)),
-            None => Err(Fault::new(FaultKind::Transport, "the answer ended without a gRPC status")),
-        }
+        status_of(trailers.as_ref().unwrap_or(&self.headers))
+            .unwrap_or_else(|| Err(Fault::new(FaultKind::Transport, "the answer ended without a gRPC status")))
     }
+}
+
+/// What the status among some headers or trailers says; `None` if it is not there. That of a good answer is only compared:
+/// to read it whole would copy all fields.
+fn status_of(fields: &HeaderMap) -> Option<Result<(), Fault>> {
+    if fields.get("grpc-status")?.as_bytes() == b"0" {
+        return Some(Ok(()));
+    }
+    Status::from_header_map(fields).map(|status| Err(of_status(&status)))
 }
 
 /// A gRPC status that is not OK, in the words of the server.
