@@ -175,7 +175,7 @@ impl Grpc {
         }
         let (head, body) = response.into_parts();
         // an answer without a body carries its status in the headers
-        status_of(&head.headers).transpose()?;
+        outcome_of(&head.headers).transpose()?;
         Ok(AnswerBody { body, headers: head.headers })
     }
 }
@@ -230,14 +230,14 @@ impl AnswerBody {
 
     async fn finish(mut self) -> Result<(), Fault> {
         let trailers = self.body.trailers().await.map_err(|error| Fault::of_transport(&error))?;
-        status_of(trailers.as_ref().unwrap_or(&self.headers))
+        outcome_of(trailers.as_ref().unwrap_or(&self.headers))
             .unwrap_or_else(|| Err(Fault::new(FaultKind::Transport, "the answer ended without a gRPC status")))
     }
 }
 
 /// What the status among some headers or trailers says; `None` if it is not there. That of a good answer is only compared:
 /// to read it whole would copy all fields.
-fn status_of(fields: &HeaderMap) -> Option<Result<(), Fault>> {
+fn outcome_of(fields: &HeaderMap) -> Option<Result<(), Fault>> {
     if fields.get("grpc-status")?.as_bytes() == b"0" {
         return Some(Ok(()));
     }
