@@ -11,7 +11,7 @@ use runner::protocol::http::Http;
 use runner::protocol::{Driver, InputTensor, Request};
 use runner::recorder::{Parts, Recorder, Split};
 use runner::scenario::Arrival;
-use runner::tensor::Datatype;
+use runner::tensor::{Datatype, Tensors};
 use runner::worker::message::Arrivals;
 use runner::worker::pace::{Pacer, Schedule};
 
@@ -63,7 +63,13 @@ fn request(bytes: usize) -> Request {
     let shape = vec![1, (bytes / 4) as u64];
     let data = Bytes::from(vec![1_u8; bytes]);
     let input = InputTensor { name: "input.1".to_owned(), datatype: Datatype::Fp32, shape, bytes: data };
-    Request { model: "scrfd".to_owned(), version: None, inputs: vec![input], outputs: vec!["score_8".to_owned()] }
+    Request {
+        model: "scrfd".to_owned(),
+        version: None,
+        inputs: vec![input],
+        outputs: vec!["score_8".to_owned()],
+        tensors: Tensors::Binary,
+    }
 }
 
 /// What `encode = "each-request"` adds to every request.

@@ -16,7 +16,7 @@
 //! | [`embedded`] | the embedded server: the protocol, ONNX models, models of known behaviour | proto, tensor |
 //! | [`statistics`] | effective sample sizes, intervals, ratios, verdicts; pure | nothing |
 //! | [`recorder`] | histogram, exact sums, error counts | nothing |
-//! | [`record`] | the files of a run | recorder, plan, scenario, environment, file |
+//! | [`record`] | the files of a run | recorder, plan, scenario, environment, file, tensor |
 //! | [`report`] | verdicts, tables, README splice, terminal | record, file, statistics; its terminal also plan and scenario |
 //! | [`environment`] | the machine that measures | nothing |
 //! | [`models`] | model files: stand-ins and published weights | scenario, file |

@@ -87,6 +87,17 @@ impl FromStr for Datatype {
     }
 }
 
+/// How tensors travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tensors {
+    /// As raw bytes: the binary tensor extension over HTTP, raw contents over gRPC.
+    #[default]
+    Binary,
+    /// As numbers in JSON, for servers that take nothing else over HTTP.
+    Json,
+}
+
 /// Where the bytes of an input come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proto", &[]),
     // generated code names its own helpers
     ("protocol", &["proto", "tensor"]),
-    ("record", &["environment", "file", "plan", "recorder", "scenario"]),
+    ("record", &["environment", "file", "plan", "recorder", "scenario", "tensor"]),
     ("recorder", &[]),
     ("report", &["file", "record", "statistics"]),
     (
@@ -51,7 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FILE_ARROWS: &[(&str, &[&str])] = &[
     // a column of the records is a protocol
     ("report/markdown.rs", &["scenario"]),
-    ("report/notes.rs", &["scenario"]),
+    ("report/notes.rs", &["scenario", "tensor"]),
     // the plan is listed, and progress shown, before there are records
     ("report/terminal.rs", &["plan", "scenario"]),
 ];

@@ -2,12 +2,12 @@
 //! whose buffer would copy it for every request, and in one go with its headers, so that a small request is one packet.
 //! Must not know how requests are timed or counted.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 use h2::client::SendRequest;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
@@ -16,15 +16,16 @@ use tokio::sync::Mutex;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
+use super::message::{self, FRAME_PREFIX, Pattern};
 use super::wire::{Probe, Wire};
-use super::{Answer, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
+use super::{ANSWER_BYTES_MAX, Answer, Driver, Fault, FaultKind, Reply, Request, too_long, words};
+use crate::proto::ModelInferRequest;
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
-use crate::proto::{InferTensorContents, ModelInferRequest, ModelInferResponse};
 
 const INFER_PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
 
-/// Compression flag and length in front of a message.
-const FRAME_PREFIX: usize = 5;
+/// How often a request that the server did not look at is sent again.
+const SENT_AGAIN_MAX: u32 = 3;
 
 /// Answers up to this size come without a pause for flow control; requests depend on the server's window.
 const ANSWER_WINDOW: u32 = 16 * 1024 * 1024;
@@ -48,6 +49,9 @@ pub struct Grpc {
     head: http::Request<()>,
     framed: Bytes,
     probe: Rc<dyn Probe>,
+    pattern: Option<Rc<Pattern>>,
+    /// The connection of the last request, by its number.
+    used: u64,
 }
 
 /// A connection to one address, with as many streams as there are requests in flight.
@@ -56,6 +60,11 @@ pub struct Connection {
     probe: Rc<dyn Probe>,
     /// While there is one. Locked while it is made, so that those who share it wait for it.
     sender: Mutex<Option<SendRequest<Bytes>>>,
+    /// How many were made.
+    made: Cell<u64>,
+    /// The number of one on which a request took too long: it may be dead, so that the next request begins another.
+    /// Requests under way on it go on.
+    retired: Cell<u64>,
     /// Why the last one broke: where that is found while writing, h2 tells its streams of a broken pipe only.
     broken: Rc<RefCell<Option<Fault>>>,
 }
@@ -63,6 +72,8 @@ pub struct Connection {
 impl Driver for Grpc {
     type Encoded = Bytes;
     type Connection = Rc<Connection>;
+    type Unread = Vec<Bytes>;
+    type Pattern = Pattern;
 
     fn encode(_address: &str, request: &Request) -> Result<Bytes, Fault> {
         let message = ModelInferRequest {
@@ -102,7 +113,14 @@ impl Driver for Grpc {
     }
 
     fn connection(address: &str, probe: Rc<dyn Probe>) -> Rc<Connection> {
-        Rc::new(Connection { address: address.to_owned(), probe, sender: Mutex::default(), broken: Rc::default() })
+        Rc::new(Connection {
+            address: address.to_owned(),
+            probe,
+            sender: Mutex::default(),
+            made: Cell::new(0),
+            retired: Cell::new(0),
+            broken: Rc::default(),
+        })
     }
 
     fn new(connection: Rc<Connection>, framed: Bytes, probe: Rc<dyn Probe>) -> Self {
@@ -112,7 +130,7 @@ impl Driver for Grpc {
         *head.uri_mut() = format!("http://{}{INFER_PATH}", connection.address).parse().unwrap_or_default();
         head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
         head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        Grpc { connection, head, framed, probe }
+        Grpc { connection, head, framed, probe, pattern: None, used: 0 }
     }
 
     fn replace(&mut self, framed: Bytes) {
@@ -127,39 +145,81 @@ impl Driver for Grpc {
         self.connection.sender().await.map(drop)
     }
 
-    async fn infer(&mut self) -> Result<Reply, Fault> {
-        let mut total = 0;
-        self.exchange(|data| total += data.len() as u64).await?;
-        let bytes = total.checked_sub(FRAME_PREFIX as u64);
-        bytes.map(|bytes| Reply { bytes }).ok_or_else(|| Fault::new(FaultKind::Answer, "the answer holds no message"))
+    async fn infer(&mut self) -> Result<Reply<Vec<Bytes>>, Fault> {
+        let pattern = self.pattern.clone();
+        let mut comparison = pattern.as_ref().map(|pattern| pattern.compare());
+        let (mut chunks, mut kept) = (Vec::new(), 0);
+        let exchanged = self.exchange(|data| {
+            if let Some(comparison) = &mut comparison {
+                comparison.feed(&data);
+                if comparison.described_alike() {
+                    chunks.clear();
+                    return Ok(());
+                }
+            }
+            kept += data.len();
+            chunks.push(data);
+            if kept > ANSWER_BYTES_MAX { Err(too_long()) } else { Ok(()) }
+        });
+        exchanged.await?;
+        match comparison {
+            Some(comparison) if comparison.is_same() => Ok(Reply::Same),
+            // the beginning of the contents was not kept
+            Some(comparison) if comparison.next_is_later() => Err(message::other_sizes()),
+            _ => Ok(Reply::Unread(chunks)),
+        }
     }
 
-    async fn infer_whole(&mut self) -> Result<Answer, Fault> {
-        let mut message = BytesMut::new();
-        self.exchange(|data| message.extend_from_slice(&data)).await?;
-        decode(message.freeze())
+    fn follow(&mut self, pattern: Rc<Pattern>) {
+        self.pattern = Some(pattern);
+    }
+
+    fn timed_out(&mut self) {
+        let retired = &self.connection.retired;
+        retired.set(retired.get().max(self.used));
+    }
+
+    fn pattern(unread: &Vec<Bytes>) -> Option<Pattern> {
+        Pattern::of(&message::joined(unread.clone()))
+    }
+
+    fn read(unread: Vec<Bytes>) -> Result<Answer, Fault> {
+        message::read(message::joined(unread))
     }
 }
 
 impl Grpc {
-    /// Sends the request and hands over the answer's data, piece by piece.
-    async fn exchange(&mut self, mut sink: impl FnMut(Bytes)) -> Result<(), Fault> {
+    /// Sends the request and hands over the answer's data, piece by piece. What the server says that it did not look at is
+    /// sent again: on a connection that it is about to close, that is a matter of timing alone.
+    async fn exchange(&mut self, mut sink: impl FnMut(Bytes) -> Result<(), Fault>) -> Result<(), Fault> {
+        let mut sent_again = 0;
+        let mut body = loop {
+            match self.send().await {
+                Err(SendError::NotProcessed(_)) if sent_again < SENT_AGAIN_MAX => sent_again += 1,
+                Err(SendError::NotProcessed(fault) | SendError::Fault(fault)) => return Err(self.with_cause(fault)),
+                Ok(body) => break body,
+            }
+        };
         let answered = async {
-            let mut body = self.send().await?;
             while let Some(data) = body.data().await? {
-                sink(data);
+                sink(data)?;
             }
             body.finish().await
         };
         let outcome: Result<(), Fault> = answered.await;
-        outcome.map_err(|fault| match fault.kind {
-            FaultKind::Transport => self.connection.broken.borrow().clone().unwrap_or(fault),
-            _ => fault,
-        })
+        outcome.map_err(|fault| self.with_cause(fault))
     }
 
-    async fn send(&mut self) -> Result<AnswerBody, Fault> {
+    fn with_cause(&self, fault: Fault) -> Fault {
+        match fault.kind {
+            FaultKind::Transport => self.connection.broken.borrow().clone().unwrap_or(fault),
+            _ => fault,
+        }
+    }
+
+    async fn send(&mut self) -> Result<AnswerBody, SendError> {
         let mut sender = self.connection.sender().await?;
+        self.used = self.connection.made.get();
         let sent = sender.send_request(self.head.clone(), false).and_then(|(response, mut stream)| {
             // before the connection has its turn, so that headers and data leave together
             stream.send_data(self.framed.clone(), true).map(|()| response)
@@ -168,15 +228,43 @@ impl Grpc {
             Ok(response) => response.await,
             Err(error) => Err(error),
         };
-        let response = response.map_err(|error| Fault::of_transport(&error))?;
+        let response = response.map_err(|error| SendError::of(&error))?;
         self.probe.answered();
-        if !response.status().is_success() {
-            return Err(Fault::new(FaultKind::Server, format!("HTTP/2 status {}", response.status().as_u16())));
-        }
         let (head, body) = response.into_parts();
         // an answer without a body carries its status in the headers
         outcome_of(&head.headers).transpose()?;
+        let content_type = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if !head.status.is_success() || !content_type.is_some_and(|kind| kind.starts_with("application/grpc")) {
+            let kind = FaultKind::of_status(head.status.as_u16());
+            return Err(Fault::new(kind, words::of_page(head.status, content_type)).into());
+        }
         Ok(AnswerBody { body, headers: head.headers })
+    }
+}
+
+/// Why a request got no answer's head.
+enum SendError {
+    /// The server did not look at it.
+    NotProcessed(Fault),
+    Fault(Fault),
+}
+
+impl From<Fault> for SendError {
+    fn from(fault: Fault) -> Self {
+        SendError::Fault(fault)
+    }
+}
+
+impl SendError {
+    fn of(error: &h2::Error) -> Self {
+        let fault = Fault::of_transport(error);
+        let graceful = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        if error.is_remote() && (graceful || refused) {
+            SendError::NotProcessed(fault)
+        } else {
+            SendError::Fault(fault)
+        }
     }
 }
 
@@ -184,6 +272,9 @@ impl Connection {
     /// A handle to what is open, or to a new one, once it may begin a stream.
     async fn sender(&self) -> Result<SendRequest<Bytes>, Fault> {
         let mut place = self.sender.lock().await;
+        if self.retired.get() == self.made.get() {
+            *place = None;
+        }
         if let Some(open) = place.as_ref() {
             let mut sender = open.clone();
             if poll_fn(|context| sender.poll_ready(context)).await.is_ok() {
@@ -199,6 +290,7 @@ impl Connection {
             .handshake(wire);
         let (mut sender, connection) = handshake.await.map_err(|error| Fault::of_transport(&error))?;
         self.broken.take();
+        self.made.set(self.made.get() + 1);
         let broken = self.broken.clone();
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
@@ -253,60 +345,19 @@ pub(super) fn of_status(status: &Status) -> Fault {
     let kind = match status.code() {
         Code::Unimplemented | Code::NotFound => FaultKind::Unsupported,
         Code::DeadlineExceeded => FaultKind::Timeout,
+        Code::Unavailable => FaultKind::Unavailable,
         _ => FaultKind::Server,
     };
     Fault::new(kind, format!("gRPC {:?}: {}", status.code(), status.message()))
 }
 
-fn decode(mut framed: Bytes) -> Result<Answer, Fault> {
-    let bad = |message: String| Fault::new(FaultKind::Answer, message);
-    if framed.len() < FRAME_PREFIX {
-        return Err(bad("the answer holds no message".to_owned()));
-    }
-    if framed.get_u8() != 0 {
-        return Err(bad("the answer is compressed, which was not asked for".to_owned()));
-    }
-    let length = framed.get_u32() as usize;
-    if length != framed.len() {
-        return Err(bad(format!("the answer should hold {length} bytes, it holds {}", framed.len())));
-    }
-    let message = ModelInferResponse::decode(framed)
-        .map_err(|error| bad(format!("the answer's message cannot be read: {error}")))?;
-    let mut raw = message.raw_output_contents.into_iter();
-    let mut outputs = Vec::new();
-    for output in message.outputs {
-        let payload = match (&output.contents, raw.next()) {
-            (_, Some(bytes)) => Payload::Raw(bytes),
-            (Some(contents), None) => Payload::Elements(element_count(contents)),
-            (None, None) => return Err(bad(format!("the output \"{}\" has no contents", output.name))),
-        };
-        outputs.push(OutputTensor { name: output.name, datatype: output.datatype, shape: output.shape, payload });
-    }
-    Ok(Answer { bytes: length as u64, outputs })
-}
-
-/// Only one of the typed lists is filled.
-fn element_count(contents: &InferTensorContents) -> usize {
-    [
-        contents.bool_contents.len(),
-        contents.int_contents.len(),
-        contents.int64_contents.len(),
-        contents.uint_contents.len(),
-        contents.uint64_contents.len(),
-        contents.fp32_contents.len(),
-        contents.fp64_contents.len(),
-        contents.bytes_contents.len(),
-    ]
-    .into_iter()
-    .sum()
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Buf;
+
     use super::*;
-    use crate::proto::model_infer_response::InferOutputTensor;
     use crate::protocol::InputTensor;
-    use crate::tensor::Datatype;
+    use crate::tensor::{Datatype, Tensors};
 
     #[test]
     fn a_request_is_one_frame_with_raw_contents() {
@@ -320,6 +371,7 @@ mod tests {
                 bytes: Bytes::from_static(&[1, 0, 2, 0]),
             }],
             outputs: vec!["y".to_owned()],
+            tensors: Tensors::Binary,
         };
         let mut framed = Grpc::encode("", &request).unwrap();
         assert_eq!(framed.get_u8(), 0);
@@ -327,35 +379,5 @@ mod tests {
         let message = ModelInferRequest::decode(framed).unwrap();
         assert_eq!(message.raw_input_contents, [Bytes::from_static(&[1, 0, 2, 0])]);
         assert_eq!(message.outputs[0].name, "y");
-    }
-
-    fn frame(message: &ModelInferResponse) -> BytesMut {
-        let mut framed = BytesMut::new();
-        framed.put_u8(0);
-        framed.put_u32(message.encoded_len() as u32);
-        message.encode(&mut framed).unwrap();
-        framed
-    }
-
-    #[test]
-    fn raw_and_typed_answers_are_read_and_damage_is_said() {
-        let output = InferOutputTensor { name: "y".to_owned(), shape: vec![2], ..Default::default() };
-        let mut message = ModelInferResponse { outputs: vec![output.clone()], ..Default::default() };
-        assert!(decode(frame(&message).freeze()).unwrap_err().message.contains("no contents"));
-        message.raw_output_contents = vec![Bytes::from_static(b"1234")];
-        assert!(
-            matches!(&decode(frame(&message).freeze()).unwrap().outputs[0].payload, Payload::Raw(raw) if raw.len() == 4)
-        );
-        let contents = InferTensorContents { fp32_contents: vec![1.0, 2.0], ..Default::default() };
-        message.raw_output_contents.clear();
-        message.outputs = vec![InferOutputTensor { contents: Some(contents), ..output }];
-        assert!(matches!(decode(frame(&message).freeze()).unwrap().outputs[0].payload, Payload::Elements(2)));
-
-        let mut short = frame(&message);
-        short.truncate(short.len() - 1);
-        assert!(decode(short.freeze()).unwrap_err().message.contains("should hold"));
-        let mut compressed = frame(&message);
-        compressed[0] = 1;
-        assert!(decode(compressed.freeze()).unwrap_err().message.contains("compressed"));
     }
 }

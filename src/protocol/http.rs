@@ -8,12 +8,12 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use reqwest::{Client, Response, Url};
-use serde::Deserialize;
 use serde_json::json;
 
-use super::http1::{self, Connection, ERROR_BYTES_MAX, Memory};
+use super::http1::{self, Connection, ERROR_BYTES_MAX, Keep, Memory};
 use super::wire::Probe;
-use super::{Answer, Driver, Fault, FaultKind, OutputTensor, Payload, Reply, Request};
+use super::{Answer, Driver, Fault, FaultKind, InputTensor, OutputTensor, Payload, Reply, Request, json};
+use crate::tensor::Tensors;
 
 /// A client that keeps one HTTP/1.1 connection, follows no proxy and asks for no compression.
 pub(super) fn client(connect_timeout: Duration) -> Result<Client, Fault> {
@@ -57,19 +57,40 @@ pub struct Http {
     body: Bytes,
     probe: Rc<dyn Probe>,
     memory: Memory,
+    pattern: Option<Rc<Pattern>>,
+}
+
+/// What is kept of an answer: its JSON at least.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Length of the JSON before the binary tensors, if there are such.
+    json_length: Option<u64>,
+    body_bytes: u64,
+    /// The body or its beginning.
+    kept: Vec<u8>,
+}
+
+/// An answer's JSON, which describes its tensors, and its size. Where tensors are in the JSON, all of the answer.
+pub struct Pattern {
+    json_length: Option<u64>,
+    body_bytes: u64,
+    json: Vec<u8>,
 }
 
 /// A request ready to be sent.
 #[derive(Clone)]
 pub struct Encoded {
     url: Url,
-    header_length: usize,
+    /// Length of the JSON before the binary tensors, if there are such.
+    json_length: Option<usize>,
     body: Bytes,
 }
 
 impl Driver for Http {
     type Encoded = Encoded;
     type Connection = Rc<Connection>;
+    type Unread = Unread;
+    type Pattern = Pattern;
 
     fn encode(address: &str, request: &Request) -> Result<Encoded, Fault> {
         let mut segments = vec!["models", request.model.as_str()];
@@ -77,14 +98,18 @@ impl Driver for Http {
             segments.extend(["versions", version.as_str()]);
         }
         segments.push("infer");
-        let header = json_header(request);
+        let url = url(address, &segments)?;
+        let json = json_of(request)?;
+        if request.tensors == Tensors::Json {
+            return Ok(Encoded { url, json_length: None, body: Bytes::from(json) });
+        }
         let tensors: usize = request.inputs.iter().map(|input| input.bytes.len()).sum();
-        let mut body = BytesMut::with_capacity(header.len() + tensors);
-        body.put_slice(&header);
+        let mut body = BytesMut::with_capacity(json.len() + tensors);
+        body.put_slice(&json);
         for input in &request.inputs {
             body.put_slice(&input.bytes);
         }
-        Ok(Encoded { url: url(address, &segments)?, header_length: header.len(), body: body.freeze() })
+        Ok(Encoded { url, json_length: Some(json.len()), body: body.freeze() })
     }
 
     fn connection(address: &str, probe: Rc<dyn Probe>) -> Rc<Connection> {
@@ -93,7 +118,7 @@ impl Driver for Http {
 
     fn new(connection: Rc<Connection>, encoded: Encoded, probe: Rc<dyn Probe>) -> Self {
         let head = encoded.head(&connection.address);
-        Http { connection, head, body: encoded.body, probe, memory: Memory::default() }
+        Http { connection, head, body: encoded.body, probe, memory: Memory::default(), pattern: None }
     }
 
     fn replace(&mut self, encoded: Encoded) {
@@ -109,14 +134,34 @@ impl Driver for Http {
         self.connection.connect().await
     }
 
-    async fn infer(&mut self) -> Result<Reply, Fault> {
-        let response = self.send(false).await?;
-        Ok(Reply { bytes: response.body_bytes.saturating_sub(response.json_length.unwrap_or(0)) })
+    async fn infer(&mut self) -> Result<Reply<Unread>, Fault> {
+        let http1::Response { json_length, body_bytes, .. } = self.send().await?;
+        let kept = &mut self.memory.kept;
+        match &self.pattern {
+            Some(pattern)
+                if (pattern.body_bytes, pattern.json_length) == (body_bytes, json_length) && pattern.json == *kept =>
+            {
+                Ok(Reply::Same)
+            }
+            _ => Ok(Reply::Unread(Unread { json_length, body_bytes, kept: std::mem::take(kept) })),
+        }
     }
 
-    async fn infer_whole(&mut self) -> Result<Answer, Fault> {
-        let response = self.send(true).await?;
-        decode(&Bytes::from(response.body), response.json_length)
+    fn follow(&mut self, pattern: Rc<Pattern>) {
+        self.pattern = Some(pattern);
+    }
+
+    /// The connection went with the request.
+    fn timed_out(&mut self) {}
+
+    fn pattern(unread: &Unread) -> Option<Pattern> {
+        let Unread { json_length, body_bytes, kept } = unread;
+        let length = json_length.map_or(Some(kept.len()), |length| usize::try_from(length).ok())?;
+        Some(Pattern { json_length: *json_length, body_bytes: *body_bytes, json: kept.get(..length)?.to_vec() })
+    }
+
+    fn read(unread: Unread) -> Result<Answer, Fault> {
+        read(unread)
     }
 }
 
@@ -124,38 +169,59 @@ impl Encoded {
     /// Everything before the body; what `Url` accepts as a path and the scenario as an address is one line.
     fn head(&self, address: &str) -> Bytes {
         let path = self.url.path();
-        let (json_length, length) = (self.header_length, self.body.len());
+        let length = self.body.len();
+        let kind = match self.json_length {
+            Some(json) => format!("application/octet-stream\r\nInference-Header-Content-Length: {json}"),
+            None => "application/json".to_owned(),
+        };
         Bytes::from(format!(
-            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/octet-stream\r\n\
-             Inference-Header-Content-Length: {json_length}\r\nContent-Length: {length}\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
         ))
     }
 }
 
 impl Http {
-    async fn send(&mut self, keep: bool) -> Result<http1::Response, Fault> {
-        let Http { connection, head, body, probe, memory } = self;
+    async fn send(&mut self) -> Result<http1::Response, Fault> {
+        let Http { connection, head, body, probe, memory, pattern } = self;
+        let keep = if pattern.is_some() { Keep::Json } else { Keep::Whole };
         let response = connection.exchange(head, body, memory, &**probe, keep).await?;
-        match StatusCode::from_u16(response.status) {
-            Ok(status) if status.is_success() => Ok(response),
-            Ok(status) => Err(refusal(status, &response.body)),
-            Err(_) => Err(Fault::new(FaultKind::Transport, format!("the answer's status is {}", response.status))),
+        let status = StatusCode::from_u16(response.status)
+            .map_err(|_| Fault::new(FaultKind::Transport, format!("the answer's status is {}", response.status)))?;
+        match response.compressed {
+            _ if !status.is_success() => Err(refusal(status, &memory.kept)),
+            Some(encoding) => Err(compressed(encoding.name())),
+            None => Ok(response),
         }
     }
 }
 
-fn json_header(request: &Request) -> Vec<u8> {
-    let inputs: Vec<_> = request
-        .inputs
-        .iter()
-        .map(|input| {
-            json!({"name": input.name, "shape": input.shape, "datatype": input.datatype.name(),
-                   "parameters": {"binary_data_size": input.bytes.len()}})
-        })
-        .collect();
-    let outputs: Vec<_> =
-        request.outputs.iter().map(|name| json!({"name": name, "parameters": {"binary_data": true}})).collect();
-    json!({"inputs": inputs, "outputs": outputs}).to_string().into_bytes()
+/// For the control plane too, which asks for none either.
+pub(super) fn compressed(encoding: &str) -> Fault {
+    let message = format!(
+        "the answer is compressed (Content-Encoding: {encoding}), which was not asked for: is this a setting of a proxy?"
+    );
+    Fault::new(FaultKind::Answer, message)
+}
+
+/// The JSON of a request; with its tensors, where they do not follow it.
+fn json_of(request: &Request) -> Result<Vec<u8>, Fault> {
+    let binary = request.tensors == Tensors::Binary;
+    let input = |input: &InputTensor| {
+        let mut described = json!({"name": input.name, "shape": input.shape, "datatype": input.datatype.name()});
+        if binary {
+            described["parameters"] = json!({"binary_data_size": input.bytes.len()});
+        } else {
+            described["data"] = json::array(input)?;
+        }
+        Ok(described)
+    };
+    let output = |name: &String| match binary {
+        true => json!({"name": name, "parameters": {"binary_data": true}}),
+        false => json!({"name": name}),
+    };
+    let inputs = request.inputs.iter().map(input).collect::<Result<Vec<_>, Fault>>()?;
+    let outputs: Vec<_> = request.outputs.iter().map(output).collect();
+    Ok(json!({"inputs": inputs, "outputs": outputs}).to_string().into_bytes())
 }
 
 /// The server's own words of an answer that is not a success, over reqwest.
@@ -173,80 +239,59 @@ pub(super) async fn error_of(mut response: Response) -> Fault {
 
 /// The server's own words in the body of an answer that is not a success.
 fn refusal(status: StatusCode, body: &[u8]) -> Fault {
-    #[derive(Deserialize)]
-    struct ErrorBody {
-        error: String,
+    let kind = FaultKind::of_status(status.as_u16());
+    Fault::new(kind, format!("HTTP {}: {}", status.as_u16(), words_of(status, body)))
+}
+
+fn words_of(status: StatusCode, body: &[u8]) -> String {
+    // the protocol's key, TorchServe's and FastAPI's
+    let said = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|body| {
+        let value = ["error", "message", "detail"].into_iter().find_map(|key| body.get(key).cloned())?;
+        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    });
+    let text = String::from_utf8_lossy(body);
+    let page = text.trim_start().starts_with('<');
+    match said.unwrap_or_else(|| text.trim().chars().take(200).collect()) {
+        _ if page => format!("an HTML page, perhaps a proxy's ({})", status.canonical_reason().unwrap_or("no reason")),
+        words if words.is_empty() => status.canonical_reason().unwrap_or("no reason given").to_owned(),
+        words => words,
     }
-    let words = match serde_json::from_slice::<ErrorBody>(body) {
-        Ok(body) => body.error,
-        Err(_) => String::from_utf8_lossy(body).chars().take(200).collect(),
-    };
-    let kind = match status.as_u16() {
-        404 | 405 | 501 => FaultKind::Unsupported,
-        _ => FaultKind::Server,
-    };
-    Fault::new(kind, format!("HTTP {}: {words}", status.as_u16()))
 }
 
-#[derive(Deserialize)]
-struct JsonAnswer {
-    outputs: Vec<JsonOutput>,
-}
-
-#[derive(Deserialize)]
-struct JsonOutput {
-    name: String,
-    datatype: String,
-    shape: Vec<i64>,
-    #[serde(default)]
-    parameters: JsonParameters,
-    data: Option<serde_json::Value>,
-}
-
-#[derive(Default, Deserialize)]
-struct JsonParameters {
-    binary_data_size: Option<usize>,
-}
-
-/// Takes an answer apart: the JSON header, then each binary output in turn.
-fn decode(body: &Bytes, header_length: Option<u64>) -> Result<Answer, Fault> {
+/// Takes an answer apart: the JSON, then each binary output in turn, as far as it was kept.
+fn read(unread: Unread) -> Result<Answer, Fault> {
     let bad = |message: String| Fault::new(FaultKind::Answer, message);
-    let header_length = header_length.map_or(body.len(), |length| usize::try_from(length).unwrap_or(usize::MAX));
-    let header = body.get(..header_length).ok_or_else(|| {
-        bad(format!("the answer's JSON should hold {header_length} bytes, the answer holds {}", body.len()))
-    })?;
-    let header: JsonAnswer =
-        serde_json::from_slice(header).map_err(|error| bad(format!("the answer's JSON cannot be read: {error}")))?;
-    let mut at = header_length;
+    let Unread { json_length, body_bytes, kept } = unread;
+    let kept = Bytes::from(kept);
+    let total = usize::try_from(body_bytes).map_err(|_| super::too_long())?;
+    let json_length = json_length.map_or(total, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    let json = kept
+        .get(..json_length)
+        .ok_or_else(|| bad(format!("the answer's JSON should hold {json_length} bytes, the answer holds {total}")))?;
+    let mut at = json_length;
     let mut outputs = Vec::new();
-    for output in header.outputs {
-        let payload = match output.parameters.binary_data_size {
+    for output in json::read(json)?.outputs {
+        let payload = match output.parameters.and_then(|parameters| parameters.binary_data_size) {
             Some(size) => {
-                let end = at.checked_add(size).filter(|end| *end <= body.len());
+                let end = at.checked_add(size).filter(|end| *end <= total);
                 let end = end.ok_or_else(|| bad(format!("the output \"{}\" is cut short", output.name)))?;
-                let raw = body.slice(at..end);
+                let payload = if end <= kept.len() { Payload::Raw(kept.slice(at..end)) } else { Payload::Size(size) };
                 at = end;
-                Payload::Raw(raw)
+                payload
             }
-            None => Payload::Elements(output.data.as_ref().map_or(0, leaves)),
+            None => Payload::Elements(output.data.unwrap_or_default().0),
         };
         outputs.push(OutputTensor { name: output.name, datatype: output.datatype, shape: output.shape, payload });
     }
-    if at != body.len() {
-        return Err(bad(format!("{} bytes follow the last output", body.len() - at)));
+    if at != total {
+        return Err(bad(format!("{} bytes follow the last output", total - at)));
     }
-    Ok(Answer { bytes: (body.len() - header_length) as u64, outputs })
-}
-
-/// JSON tensors may be flat or nested.
-fn leaves(value: &serde_json::Value) -> usize {
-    value.as_array().map_or(1, |items| items.iter().map(leaves).sum())
+    Ok(Answer { outputs })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::InputTensor;
     use crate::tensor::Datatype;
 
     fn request() -> Request {
@@ -260,6 +305,7 @@ mod tests {
                 bytes: Bytes::from_static(&[7, 9]),
             }],
             outputs: vec!["y".to_owned()],
+            tensors: Tensors::Binary,
         }
     }
 
@@ -267,7 +313,7 @@ mod tests {
     fn a_request_is_json_then_tensors_and_names_cannot_leave_their_segment() {
         let encoded = Http::encode("localhost:8000", &request()).unwrap();
         assert_eq!(encoded.url.as_str(), "http://localhost:8000/v2/models/a%2F..%2Fb%20c/versions/3/infer");
-        let (header, tensors) = encoded.body.split_at(encoded.header_length);
+        let (header, tensors) = encoded.body.split_at(encoded.json_length.unwrap());
         let header: serde_json::Value = serde_json::from_slice(header).unwrap();
         assert_eq!(header["inputs"][0]["parameters"]["binary_data_size"], 2);
         assert_eq!(header["outputs"][0]["parameters"]["binary_data"], true);
@@ -275,24 +321,54 @@ mod tests {
     }
 
     #[test]
+    fn a_request_may_be_all_json() {
+        let encoded = Http::encode("localhost:8000", &Request { tensors: Tensors::Json, ..request() }).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&encoded.body).unwrap();
+        assert_eq!(json["inputs"][0]["data"], json!([7, 9]));
+        assert_eq!((&json["inputs"][0]["parameters"], &json["outputs"]), (&json!(null), &json!([{"name": "y"}])));
+        let head = String::from_utf8(encoded.head("a:1").to_vec()).unwrap();
+        assert!(head.contains("application/json") && !head.contains("Inference-Header"), "{head}");
+    }
+
+    const JSON: &str = r#"{"outputs":[{"name":"y","datatype":"FP32","shape":[1,1],"parameters":{"binary_data_size":4}},
+        {"name":"z","datatype":"INT64","shape":[2,2],"data":[[1,2],[3,4]]}]}"#;
+
+    fn unread(kept: &[u8], json_length: usize, body_bytes: usize) -> Unread {
+        Unread { json_length: Some(json_length as u64), body_bytes: body_bytes as u64, kept: kept.to_vec() }
+    }
+
+    #[test]
     fn an_answer_is_taken_apart_and_damage_is_said() {
-        let header = r#"{"outputs":[{"name":"y","datatype":"FP32","shape":[1,1],"parameters":{"binary_data_size":4}},
-            {"name":"z","datatype":"INT64","shape":[2,2],"data":[[1,2],[3,4]]}]}"#;
-        let mut body = header.as_bytes().to_vec();
-        body.extend([0; 4]);
-        let answer = decode(&Bytes::from(body.clone()), Some(header.len() as u64)).unwrap();
-        assert_eq!(answer.bytes, 4);
+        let body = [JSON.as_bytes(), &[0; 4]].concat();
+        let answer = read(unread(&body, JSON.len(), body.len())).unwrap();
         assert!(matches!(&answer.outputs[0].payload, Payload::Raw(raw) if raw.len() == 4));
         assert!(matches!(answer.outputs[1].payload, Payload::Elements(4)));
+        // the tensors themselves need not be kept
+        let answer = read(unread(JSON.as_bytes(), JSON.len(), body.len())).unwrap();
+        assert!(matches!(answer.outputs[0].payload, Payload::Size(4)));
         for (body, length, words) in [
-            (&body[..body.len() - 1], header.len(), "cut short"),
-            (&body[..], header.len() + 9, "should hold"),
-            (&[&body[..], &[1]].concat()[..], header.len(), "follow the last output"),
+            (&body[..body.len() - 1], JSON.len(), "cut short"),
+            (&body[..], JSON.len() + 9, "should hold"),
+            (&[&body[..], &[1]].concat()[..], JSON.len(), "follow the last output"),
             (&b"{}"[..], 2, "cannot be read"),
         ] {
-            let fault = decode(&Bytes::copy_from_slice(body), Some(length as u64)).unwrap_err();
+            let fault = read(unread(body, length, body.len())).unwrap_err();
             assert_eq!(fault.kind, FaultKind::Answer);
             assert!(fault.message.contains(words), "{}", fault.message);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_in_the_server_s_words() {
+        for (body, words) in [
+            (r#"{"error":"no such model"}"#, "HTTP 422: no such model"),
+            (r#"{"detail":[{"msg":"JSON decode error"}]}"#, r#"HTTP 422: [{"msg":"JSON decode error"}]"#),
+            (r#"{"code":503,"message":"Prediction failed"}"#, "HTTP 422: Prediction failed"),
+            ("<html><h1>502</h1>", "HTTP 422: an HTML page, perhaps a proxy's (Unprocessable Entity)"),
+            ("Internal Server Error\n", "HTTP 422: Internal Server Error"),
+            ("", "HTTP 422: Unprocessable Entity"),
+        ] {
+            assert_eq!(refusal(StatusCode::UNPROCESSABLE_ENTITY, body.as_bytes()).message, words);
         }
     }
 }

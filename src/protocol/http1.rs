@@ -12,7 +12,7 @@ use std::task::{Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::wire::{Probe, Wire};
-use super::{Fault, FaultKind};
+use super::{ANSWER_BYTES_MAX, Fault, FaultKind, too_long, words};
 
 /// Room for an answer's head, and for what is read of small answers at once.
 const BUFFER_BYTES: usize = 4 * 1024;
@@ -41,6 +41,17 @@ pub(super) struct Memory {
     /// The last answer's head, and what it says: a server that is asked the same mostly begins its answer with the same
     /// bytes, and to compare them is a fraction of reading them.
     known: Option<(Vec<u8>, Head)>,
+    /// What was kept of the last answer's body: all of it or its beginning.
+    pub kept: Vec<u8>,
+}
+
+/// How much of the body of a good answer is kept. Of one that says what went wrong, it is always the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// The JSON in front of binary tensors; without those, the answer is all JSON and is kept whole.
+    Json,
+    /// All of it.
+    Whole,
 }
 
 /// An answer, or what was kept of it.
@@ -51,8 +62,18 @@ pub(super) struct Response {
     pub json_length: Option<u64>,
     /// Bytes of the body.
     pub body_bytes: u64,
-    /// The body, if it was to be kept; of one that says what went wrong, its beginning.
-    pub body: Vec<u8>,
+    /// How the body is compressed, which nobody asked for.
+    pub compressed: Option<Encoding>,
+}
+
+/// A content coding that an answer may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Gzip,
+    Deflate,
+    Brotli,
+    Zstd,
+    Other,
 }
 
 /// Where an answer's body ends.
@@ -69,9 +90,10 @@ enum Framing {
 struct Head {
     status: u16,
     json_length: Option<u64>,
+    compressed: Option<Encoding>,
     framing: Framing,
     /// Whether the connection stays.
-    kept: bool,
+    stays: bool,
 }
 
 impl Connection {
@@ -87,40 +109,51 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a request and reads its answer; `answered` hears when the answer's head is there.
+    /// Sends a request and reads its answer, of which `memory` keeps a part; `answered` hears when the answer's head arrived.
     pub(super) async fn exchange(
         &self,
         head: &[u8],
         body: &[u8],
         memory: &mut Memory,
         answered: &dyn Probe,
-        keep: bool,
+        keep: Keep,
     ) -> Result<Response, Fault> {
         let mut wire = self.open().await?;
-        let Memory { buffer, known } = memory;
+        let Memory { buffer, known, kept } = memory;
+        kept.clear();
         let mut reader = Reader { buffer, known, start: 0, end: 0 };
         reader.buffer.resize(reader.buffer.len().max(BUFFER_BYTES), 0);
         let sent = send(&mut wire, head, body, &mut reader).await;
         // a server that closes while it is sent to may have said why
-        let Head { status, json_length, framing, kept } = match (reader.head(&mut wire).await, &sent) {
+        let Head { status, json_length, compressed, framing, stays } = match (reader.head(&mut wire).await, &sent) {
             (Ok(head), _) => head,
             (Err(_), Err(cause)) => return Err(Fault::of_transport(cause)),
             (Err(fault), Ok(_)) => return Err(fault),
         };
         answered.answered();
-        let mut response = Response { status, json_length, ..Response::default() };
+        let mut response = Response { status, json_length, body_bytes: 0, compressed };
         let failed = !(200..300).contains(&status);
-        let most = if failed { ERROR_BYTES_MAX } else { usize::MAX };
+        let room = match (keep, json_length) {
+            _ if failed => ERROR_BYTES_MAX,
+            (Keep::Json, Some(length)) => usize::try_from(length).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX),
+            _ => ANSWER_BYTES_MAX,
+        };
+        // where all is kept, what is longer is given up
+        let whole = failed || keep == Keep::Whole || json_length.is_none();
         let mut sink = |data: &[u8]| {
             response.body_bytes += data.len() as u64;
-            if keep || failed {
-                let room = most.saturating_sub(response.body.len());
-                response.body.extend_from_slice(&data[..data.len().min(room)]);
-            }
+            let part = data.len().min(room - kept.len());
+            kept.extend_from_slice(&data[..part]);
+            if whole && part < data.len() { Err(Cut) } else { Ok(()) }
         };
-        reader.body(&mut wire, framing, &mut sink).await?;
+        match reader.body(&mut wire, framing, &mut sink).await {
+            Ok(()) => {}
+            Err(BodyError::Fault(fault)) => return Err(fault),
+            Err(BodyError::Cut) if failed => return Ok(response),
+            Err(BodyError::Cut) => return Err(too_long()),
+        }
         // what is left in the buffer was not asked for
-        if kept && matches!(sent, Ok(true)) && reader.start == reader.end {
+        if stays && matches!(sent, Ok(true)) && reader.start == reader.end {
             self.idle.replace(Some(wire));
         }
         Ok(response)
@@ -152,6 +185,32 @@ async fn send(wire: &mut Wire, head: &[u8], body: &[u8], reader: &mut Reader<'_>
         Poll::Ready(Ok(true))
     })
     .await
+}
+
+/// Takes an answer's body, piece by piece, until it has enough.
+trait Sink: FnMut(&[u8]) -> Result<(), Cut> {}
+
+impl<F: FnMut(&[u8]) -> Result<(), Cut>> Sink for F {}
+
+/// The body is longer than what is kept of it.
+struct Cut;
+
+/// Why a body was not read to its end.
+enum BodyError {
+    Cut,
+    Fault(Fault),
+}
+
+impl From<Cut> for BodyError {
+    fn from(_: Cut) -> Self {
+        BodyError::Cut
+    }
+}
+
+impl From<Fault> for BodyError {
+    fn from(fault: Fault) -> Self {
+        BodyError::Fault(fault)
+    }
 }
 
 /// What was read of an answer and not used yet: `buffer[start..end]`.
@@ -224,31 +283,31 @@ impl Reader<'_> {
         Ok(())
     }
 
-    async fn body(&mut self, wire: &mut Wire, framing: Framing, sink: &mut impl FnMut(&[u8])) -> Result<(), Fault> {
+    async fn body(&mut self, wire: &mut Wire, framing: Framing, sink: &mut impl Sink) -> Result<(), BodyError> {
         match framing {
             Framing::Length(length) => self.exactly(wire, length, sink).await,
             Framing::Chunked => self.chunks(wire, sink).await,
             Framing::Close => {
-                sink(&self.buffer[self.start..self.end]);
+                sink(&self.buffer[self.start..self.end])?;
                 (self.start, self.end) = (0, 0);
                 loop {
                     match wire.read(self.buffer).await {
                         Ok(0) => return Ok(()),
-                        Ok(read) => sink(&self.buffer[..read]),
-                        Err(error) => return Err(Fault::of_transport(&error)),
+                        Ok(read) => sink(&self.buffer[..read])?,
+                        Err(error) => return Err(Fault::of_transport(&error).into()),
                     }
                 }
             }
         }
     }
 
-    async fn exactly(&mut self, wire: &mut Wire, mut length: u64, sink: &mut impl FnMut(&[u8])) -> Result<(), Fault> {
+    async fn exactly(&mut self, wire: &mut Wire, mut length: u64, sink: &mut impl Sink) -> Result<(), BodyError> {
         if length > self.buffer.len() as u64 {
             self.buffer.resize(BUFFER_BYTES_LARGE.max(self.buffer.len()), 0);
         }
         loop {
             let part = length.min((self.end - self.start) as u64) as usize;
-            sink(&self.buffer[self.start..self.start + part]);
+            sink(&self.buffer[self.start..self.start + part])?;
             self.start += part;
             length -= part as u64;
             if length == 0 {
@@ -258,7 +317,7 @@ impl Reader<'_> {
         }
     }
 
-    async fn chunks(&mut self, wire: &mut Wire, sink: &mut impl FnMut(&[u8])) -> Result<(), Fault> {
+    async fn chunks(&mut self, wire: &mut Wire, sink: &mut impl Sink) -> Result<(), BodyError> {
         loop {
             let parsed = httparse::parse_chunk_size(&self.buffer[self.start..self.end]);
             match parsed.map_err(|_| bad("the answer's chunks cannot be read"))? {
@@ -268,12 +327,12 @@ impl Reader<'_> {
                 }
                 httparse::Status::Complete((used, 0)) => {
                     self.start += used;
-                    return self.trailers(wire).await;
+                    return Ok(self.trailers(wire).await?);
                 }
                 httparse::Status::Complete((used, length)) => {
                     self.start += used;
                     self.exactly(wire, length, sink).await?;
-                    self.exactly(wire, "\r\n".len() as u64, &mut |_| ()).await?;
+                    self.exactly(wire, "\r\n".len() as u64, &mut |_: &[u8]| Ok(())).await?;
                 }
             }
         }
@@ -304,7 +363,7 @@ impl Reader<'_> {
 fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, Fault> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut fields);
-    let length = match parsed.parse(bytes).map_err(|cause| bad(&format!("the answer is not HTTP: {cause}")))? {
+    let length = match parsed.parse(bytes).map_err(|cause| bad(&words::of_no_http(bytes, &cause.to_string())))? {
         httparse::Status::Partial => return Ok(None),
         httparse::Status::Complete(length) => length,
     };
@@ -322,9 +381,31 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, Fault> {
         Some(text) => Framing::Length(text.parse().map_err(|_| bad("the answer's Content-Length is no number"))?),
         None => Framing::Close,
     };
-    let stays = parsed.version == Some(1) && !has("connection", "close") || has("connection", "keep-alive");
+    let persists = parsed.version == Some(1) && !has("connection", "close") || has("connection", "keep-alive");
     let json_length = field("inference-header-content-length").and_then(|text| text.parse().ok());
-    Ok(Some((length, Head { status, json_length, framing, kept: stays && framing != Framing::Close })))
+    let compressed = field("content-encoding").and_then(|name| match name.to_ascii_lowercase().as_str() {
+        "" | "identity" => None,
+        "gzip" | "x-gzip" => Some(Encoding::Gzip),
+        "deflate" => Some(Encoding::Deflate),
+        "br" => Some(Encoding::Brotli),
+        "zstd" => Some(Encoding::Zstd),
+        _ => Some(Encoding::Other),
+    });
+    let stays = persists && framing != Framing::Close;
+    Ok(Some((length, Head { status, json_length, compressed, framing, stays })))
+}
+
+impl Encoding {
+    /// The field's spelling.
+    pub fn name(self) -> &'static str {
+        match self {
+            Encoding::Gzip => "gzip",
+            Encoding::Deflate => "deflate",
+            Encoding::Brotli => "br",
+            Encoding::Zstd => "zstd",
+            Encoding::Other => "of an unknown kind",
+        }
+    }
 }
 
 fn bad(words: &str) -> Fault {
@@ -341,14 +422,20 @@ mod tests {
     struct Deaf;
 
     impl Probe for Deaf {
+        fn connected(&self) {}
         fn wrote(&self, _: usize) {}
         fn read(&self, _: usize) {}
         fn answered(&self) {}
     }
 
     /// What comes of two requests to a server that reads `reads` bytes of each and gives these answers, in pieces of a
-    /// size, on as many connections as are made.
-    fn answers(pieces: usize, reads: usize, body: usize, texts: [&'static str; 2]) -> Vec<Result<Response, Fault>> {
+    /// size, on as many connections as are made; with what was kept of each.
+    fn answers(
+        pieces: usize,
+        reads: usize,
+        body: usize,
+        texts: [&'static str; 2],
+    ) -> Vec<Result<(Response, Vec<u8>), Fault>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -377,7 +464,8 @@ mod tests {
                 let (body, mut memory) = (vec![0; body], Memory::default());
                 let mut found = Vec::new();
                 for _ in 0..2 {
-                    found.push(connection.exchange(b"POST", &body, &mut memory, &Deaf, true).await);
+                    let answer = connection.exchange(b"POST", &body, &mut memory, &Deaf, Keep::Whole).await;
+                    found.push(answer.map(|answer| (answer, memory.kept.clone())));
                 }
                 found
             };
@@ -387,7 +475,7 @@ mod tests {
     }
 
     fn bodies(pieces: usize, texts: [&'static str; 2]) -> Vec<String> {
-        let text = |answer: Result<Response, Fault>| String::from_utf8(answer.unwrap().body).unwrap();
+        let text = |answer: Result<(Response, Vec<u8>), Fault>| String::from_utf8(answer.unwrap().1).unwrap();
         answers(pieces, 4 + 10, 10, texts).into_iter().map(text).collect()
     }
 
@@ -407,7 +495,7 @@ mod tests {
                 }
             }
         }
-        let first = answers(1000, 14, 10, [FIVE, FIVE]).remove(0).unwrap();
+        let first = answers(1000, 14, 10, [FIVE, FIVE]).remove(0).unwrap().0;
         assert_eq!((first.status, first.json_length, first.body_bytes), (200, Some(3), 5));
     }
 
@@ -418,7 +506,7 @@ mod tests {
         for answer in found {
             // a system may throw away what was sent with a connection that it resets
             match answer {
-                Ok(answer) => assert_eq!((answer.status, &answer.body[..]), (400, &b"no"[..])),
+                Ok((answer, kept)) => assert_eq!((answer.status, &kept[..]), (400, &b"no"[..])),
                 Err(fault) => assert_eq!(fault.kind, FaultKind::Transport, "{fault}"),
             }
         }

@@ -5,10 +5,13 @@ pub mod control;
 pub mod grpc;
 pub mod http;
 pub mod http1;
+mod json;
+mod message;
 pub mod metrics;
 pub mod statistics;
 pub mod verify;
 pub mod wire;
+mod words;
 
 use std::error::Error;
 use std::fmt;
@@ -20,11 +23,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::tensor::Datatype;
+use crate::tensor::{Datatype, Tensors};
 use wire::Probe;
 
 /// How long a connection may take to be made; the same for both protocols.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest answer that is kept to be read, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// One request in flight after the other, over a connection.
 pub trait Driver: Sized {
@@ -32,6 +38,10 @@ pub trait Driver: Sized {
     type Encoded: Clone;
     /// A handle to a connection, which is made when it is first used and again when it broke.
     type Connection: Clone;
+    /// What is kept of an answer until it is read.
+    type Unread;
+    /// Those bytes of the verified answer that every good answer of the same size and shapes shares.
+    type Pattern;
 
     /// Encodes a request.
     ///
@@ -39,7 +49,7 @@ pub trait Driver: Sized {
     /// The request cannot be expressed in the protocol.
     fn encode(address: &str, request: &Request) -> Result<Self::Encoded, Fault>;
 
-    /// A connection of its own to `host:port`; `probe` hears what goes over it.
+    /// A new connection to `host:port`; `probe` hears what goes over it.
     fn connection(address: &str, probe: Rc<dyn Probe>) -> Self::Connection;
 
     /// Requests over a connection, which others share where the protocol has streams; `probe` hears of its answers.
@@ -51,14 +61,35 @@ pub trait Driver: Sized {
     /// Bytes of the request's body.
     fn body_bytes(&self) -> u64;
 
-    /// Makes the connection, if it is not there.
+    /// Makes the connection, if there is none.
     fn connect(&mut self) -> impl Future<Output = Result<(), Fault>>;
 
-    /// Sends the request, waits for the whole answer and drops it. The timed path.
-    fn infer(&mut self) -> impl Future<Output = Result<Reply, Fault>>;
+    /// Sends the request and waits for the whole answer. The timed path: an answer that follows the pattern is dropped.
+    fn infer(&mut self) -> impl Future<Output = Result<Reply<Self::Unread>, Fault>>;
 
-    /// Sends the request and keeps the answer, to be verified.
-    fn infer_whole(&mut self) -> impl Future<Output = Result<Answer, Fault>>;
+    /// Compares the answers to come with the verified one instead of keeping them whole.
+    fn follow(&mut self, pattern: Rc<Self::Pattern>);
+
+    /// The request under way took too long and was dropped; the next one must not wait for the same connection.
+    fn timed_out(&mut self);
+
+    /// The pattern of an answer.
+    fn pattern(unread: &Self::Unread) -> Option<Self::Pattern>;
+
+    /// Reads what was kept of an answer. Not for the timed path.
+    ///
+    /// # Errors
+    /// It is no answer of the protocol, of kind `Answer`.
+    fn read(unread: Self::Unread) -> Result<Answer, Fault>;
+}
+
+/// An answer to a timed request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reply<U> {
+    /// Names, types, shapes and sizes are those of the verified answer, byte for byte.
+    Same,
+    /// Something differs: it has to be read, once the clock is stopped.
+    Unread(U),
 }
 
 /// An inference request in the protocol's terms.
@@ -72,6 +103,8 @@ pub struct Request {
     pub inputs: Vec<InputTensor>,
     /// Names of the outputs wanted back.
     pub outputs: Vec<String>,
+    /// How tensors travel over HTTP.
+    pub tensors: Tensors,
 }
 
 /// An input tensor with its bytes: little-endian, row-major, BYTES elements with their lengths.
@@ -85,18 +118,9 @@ pub struct InputTensor {
     pub bytes: Bytes,
 }
 
-/// What the timed path keeps of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// Bytes of the answer's tensors (HTTP) or message (gRPC).
-    pub bytes: u64,
-}
-
-/// An answer that was kept.
+/// An answer that was read.
 #[derive(Debug)]
 pub struct Answer {
-    /// The same count that [`Reply`] gives.
-    pub bytes: u64,
     /// Output tensors in the server's order.
     pub outputs: Vec<OutputTensor>,
 }
@@ -117,6 +141,8 @@ pub struct OutputTensor {
 pub enum Payload {
     /// Raw bytes, as asked for.
     Raw(Bytes),
+    /// The number of raw bytes, which were not kept.
+    Size(usize),
     /// The number of elements of a server that answered in JSON or typed contents.
     Elements(usize),
 }
@@ -142,6 +168,8 @@ pub enum FaultKind {
     Transport,
     /// The server answered with an error.
     Server,
+    /// The server, or a proxy before it, cannot answer now.
+    Unavailable,
     /// The server does not offer this call.
     Unsupported,
     /// The answer is not what was asked for.
@@ -156,8 +184,30 @@ impl FaultKind {
             FaultKind::Timeout => "timeout",
             FaultKind::Transport => "transport",
             FaultKind::Server => "server",
+            FaultKind::Unavailable => "unavailable",
             FaultKind::Unsupported => "unsupported",
             FaultKind::Answer => "answer",
+        }
+    }
+
+    /// That of an HTTP status that is not a success.
+    fn of_status(status: u16) -> Self {
+        match status {
+            404 | 405 | 501 => FaultKind::Unsupported,
+            429 | 502..=504 => FaultKind::Unavailable,
+            _ => FaultKind::Server,
+        }
+    }
+
+    /// Whether it may be over by itself: a restart, a lost connection, an overload.
+    pub fn may_pass(self) -> bool {
+        match self {
+            FaultKind::Connect
+            | FaultKind::Timeout
+            | FaultKind::Transport
+            | FaultKind::Server
+            | FaultKind::Unavailable => true,
+            FaultKind::Unsupported | FaultKind::Answer => false,
         }
     }
 }
@@ -174,6 +224,9 @@ impl Fault {
         let mut kind = FaultKind::Transport;
         let mut cause = Some(error);
         while let Some(error) = cause {
+            if let Some(message) = words::of(error) {
+                return Fault::new(kind, message);
+            }
             if let Some(io) = error.downcast_ref::<io::Error>()
                 && matches!(io.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable)
             {
@@ -187,6 +240,12 @@ impl Fault {
         }
         Fault::new(kind, messages.join(": "))
     }
+}
+
+/// An answer that is not kept.
+fn too_long() -> Fault {
+    let most = ANSWER_BYTES_MAX / 1024 / 1024;
+    Fault::new(FaultKind::Answer, format!("the answer is longer than {most} MiB, the most that is kept to be checked"))
 }
 
 impl Error for Fault {}

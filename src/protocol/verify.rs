@@ -1,8 +1,27 @@
 //! Whether an answer is what was asked for: names, types, shapes and sizes. Values are the model's affair.
 
+use serde::{Deserialize, Serialize};
+
 use super::control::TensorMetadata;
 use super::{Answer, Fault, FaultKind, OutputTensor, Payload};
 use crate::tensor::Datatype;
+
+/// What an output of an answer must be; what nobody described is not checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// The output's name.
+    pub name: String,
+    /// Its type in the protocol's spelling; `None` where the server does not describe it.
+    pub datatype: Option<String>,
+    /// Its shape, a free dimension being -1; `None` where the server does not describe it.
+    pub shape: Option<Vec<i64>>,
+}
+
+impl From<TensorMetadata> for Expected {
+    fn from(described: TensorMetadata) -> Self {
+        Expected { name: described.name, datatype: Some(described.datatype), shape: Some(described.shape) }
+    }
+}
 
 /// Whether two shapes can be the same; -1 on either side is any size.
 pub fn shapes_agree(one: &[i64], other: &[i64]) -> bool {
@@ -13,7 +32,7 @@ pub fn shapes_agree(one: &[i64], other: &[i64]) -> bool {
 ///
 /// # Errors
 /// The first difference, of kind `Answer`.
-pub fn verify(answer: &Answer, expected: &[TensorMetadata]) -> Result<(), Fault> {
+pub fn verify(answer: &Answer, expected: &[Expected]) -> Result<(), Fault> {
     for wanted in expected {
         let found = answer.outputs.iter().find(|output| output.name == wanted.name);
         let found = found.ok_or_else(|| {
@@ -25,13 +44,20 @@ pub fn verify(answer: &Answer, expected: &[TensorMetadata]) -> Result<(), Fault>
     Ok(())
 }
 
-fn verify_tensor(found: &OutputTensor, wanted: &TensorMetadata) -> Result<(), Fault> {
+/// Whether shapes and types alone give the size of every output: those of BYTES elements vary with the values.
+pub fn has_fixed_sizes(answer: &Answer) -> bool {
+    let size = |output: &OutputTensor| output.datatype.parse().ok().and_then(Datatype::size);
+    answer.outputs.iter().all(|output| size(output).is_some())
+}
+
+fn verify_tensor(found: &OutputTensor, wanted: &Expected) -> Result<(), Fault> {
     let name = &wanted.name;
-    if found.datatype != wanted.datatype {
-        return Err(bad(format!("the output \"{name}\" is {}, expected {}", found.datatype, wanted.datatype)));
+    if let Some(datatype) = wanted.datatype.as_ref().filter(|datatype| **datatype != found.datatype) {
+        return Err(bad(format!("the output \"{name}\" is {}, expected {datatype}", found.datatype)));
     }
-    if !shapes_agree(&found.shape, &wanted.shape) || found.shape.iter().any(|dimension| *dimension < 0) {
-        return Err(bad(format!("the output \"{name}\" has shape {:?}, expected {:?}", found.shape, wanted.shape)));
+    let described = wanted.shape.as_ref().unwrap_or(&found.shape);
+    if !shapes_agree(&found.shape, described) || found.shape.iter().any(|dimension| *dimension < 0) {
+        return Err(bad(format!("the output \"{name}\" has shape {:?}, expected {described:?}", found.shape)));
     }
     let elements = found.shape.iter().try_fold(1_usize, |count, size| count.checked_mul(usize::try_from(*size).ok()?));
     let elements = elements.ok_or_else(|| bad(format!("the output \"{name}\" has an impossible shape")))?;
@@ -40,9 +66,15 @@ fn verify_tensor(found: &OutputTensor, wanted: &TensorMetadata) -> Result<(), Fa
         (Payload::Elements(count), _) if *count != elements => {
             Err(bad(format!("the output \"{name}\" holds {count} elements, its shape asks for {elements}")))
         }
-        (Payload::Raw(raw), Some(size)) if Some(raw.len()) != elements.checked_mul(size) => {
-            Err(bad(format!("the output \"{name}\" holds {} bytes, its shape asks for {}", raw.len(), elements * size)))
-        }
+        (Payload::Raw(raw), Some(size)) if Some(raw.len()) != elements.checked_mul(size) => Err(bad(format!(
+            "the output \"{name}\" holds {} bytes, its shape asks for {}",
+            raw.len(),
+            elements.saturating_mul(size)
+        ))),
+        (Payload::Size(held), Some(size)) if Some(*held) != elements.checked_mul(size) => Err(bad(format!(
+            "the output \"{name}\" holds {held} bytes, its shape asks for {}",
+            elements.saturating_mul(size)
+        ))),
         (Payload::Raw(raw), None) if text_elements(raw) != Some(elements) => {
             Err(bad(format!("the output \"{name}\" does not hold {elements} BYTES elements")))
         }
@@ -74,17 +106,20 @@ mod tests {
     fn answer(datatype: &str, shape: &[i64], raw: &'static [u8]) -> Answer {
         let payload = Payload::Raw(Bytes::from_static(raw));
         let output = OutputTensor { name: "y".into(), datatype: datatype.into(), shape: shape.to_vec(), payload };
-        Answer { bytes: raw.len() as u64, outputs: vec![output] }
+        Answer { outputs: vec![output] }
     }
 
-    fn expected(datatype: &str, shape: &[i64]) -> [TensorMetadata; 1] {
-        [TensorMetadata { name: "y".into(), datatype: datatype.into(), shape: shape.to_vec() }]
+    fn expected(datatype: &str, shape: &[i64]) -> [Expected; 1] {
+        [Expected { name: "y".into(), datatype: Some(datatype.into()), shape: Some(shape.to_vec()) }]
     }
 
     #[test]
     fn good_answers_pass() {
         verify(&answer("FP16", &[2, 1], b"abcd"), &expected("FP16", &[2, -1])).unwrap();
         verify(&answer("BYTES", &[2], b"\x01\0\0\0a\0\0\0\0"), &expected("BYTES", &[2])).unwrap();
+        let undescribed = [Expected { name: "y".into(), datatype: None, shape: None }];
+        verify(&answer("FP16", &[2, 1], b"abcd"), &undescribed).unwrap();
+        assert!(verify(&answer("FP16", &[2, 1], b"abc"), &undescribed).is_err());
     }
 
     #[test]
@@ -100,7 +135,7 @@ mod tests {
             let fault = verify(&answer, &expected).unwrap_err();
             assert!(fault.message.contains(words), "{} lacks {words}", fault.message);
         }
-        let other = [TensorMetadata { name: "z".into(), ..expected("FP16", &[2])[0].clone() }];
+        let other = [Expected { name: "z".into(), ..expected("FP16", &[2])[0].clone() }];
         assert!(verify(&answer("FP16", &[2], b"abcd"), &other).unwrap_err().message.contains("missing"));
     }
 }

@@ -18,6 +18,8 @@ const UNSENT_BYTES: u32 = 64 * 1024;
 
 /// Hears of bytes on one connection, and of the answer to a request.
 pub trait Probe {
+    /// A connection was made.
+    fn connected(&self);
     /// So many bytes were handed to the system.
     fn wrote(&self, bytes: usize);
     /// So many bytes came from the system.
@@ -43,6 +45,7 @@ impl Wire {
         };
         stream.set_nodelay(true).map_err(|error| failed(&error.to_string()))?;
         keep_queue_short(&stream);
+        probe.connected();
         Ok(Wire { stream, probe })
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Arm;
 use crate::scenario::{Arrival, Encode, Protocol};
+use crate::tensor::Tensors;
 
 /// How a case ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,18 @@ pub struct Record {
     pub errors: u64,
     /// Errors by kind, such as `timeout=2 server=1`.
     pub error_kinds: String,
+    /// Requests without a good answer while processes connected, were verified and warmed up; not among `errors`.
+    #[serde(default)]
+    pub errors_preparing: Option<u64>,
+    /// Of the answers, those whose names, types, shapes and sizes equal the verified one's byte for byte ..
+    #[serde(default)]
+    pub answers_compared: Option<u64>,
+    /// .. and those that differ from it or vary in size, which were read and checked once the clock was stopped.
+    #[serde(default)]
+    pub answers_read: Option<u64>,
+    /// How tensors travelled: as raw bytes or, to a server that takes nothing else over HTTP, as JSON.
+    #[serde(default)]
+    pub tensors: Option<Tensors>,
     pub mean_ms: Option<f64>,
     pub stddev_ms: Option<f64>,
     pub min_ms: Option<f64>,
@@ -148,6 +161,12 @@ pub struct Record {
     pub bytes_sent: u64,
     #[serde(default)]
     pub bytes_received: u64,
+    /// Connections that were made while requests were timed: what it takes is in their latencies.
+    #[serde(default)]
+    pub reconnects: Option<u64>,
+    /// How late a client process's timer was at worst: so long it did not run, whatever the server did.
+    #[serde(default)]
+    pub client_stall_ms: Option<f64>,
     /// Blocks measured.
     pub blocks: u32,
     /// Requests of one process before anything was measured.
@@ -211,6 +230,10 @@ pub mod flags {
     pub const OTHER_TRAFFIC: &str = "other_traffic";
     /// The response cache answered instead of the model.
     pub const RESPONSE_CACHE: &str = "response_cache";
+    /// A client process did not run for a tenth of a second or longer, and requests in flight look slow.
+    pub const CLIENT_STALL: &str = "client_stall";
+    /// More than one request in a hundred began with a new connection.
+    pub const RECONNECTS: &str = "reconnects";
     /// Too few requests for a percentile of the tables.
     pub const FEW_REQUESTS: &str = "few_requests";
 }

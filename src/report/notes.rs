@@ -10,6 +10,7 @@ use super::markdown::{
 use crate::record::{Record, Status, flags};
 use crate::scenario::Encode;
 use crate::statistics::{ALPHA, DELTA, Verdict};
+use crate::tensor::Tensors;
 
 /// All notes of a run, a line each.
 pub fn notes(run: &Run, cells: &[Cell<'_>]) -> String {
@@ -73,6 +74,12 @@ fn measured(out: &mut String, run: &Run) {
         protocols.join(" and "),
         arrivals.iter().map(|arrival| loop_words(*arrival)).collect::<Vec<_>>().join(" and "),
     );
+    if run.records.iter().any(|record| record.tensors == Some(Tensors::Json)) {
+        let _ = writeln!(
+            out,
+            "- Tensors over HTTP are JSON: the server takes no binary ones. Over gRPC they are raw bytes."
+        );
+    }
     if run.records.iter().any(|record| record.encode == Encode::EachRequest) {
         let _ = writeln!(out, "- Requests are encoded one by one, within their latency, as a client library does.");
     }
@@ -130,7 +137,17 @@ fn marks(out: &mut String, run: &Run, cells: &[Cell<'_>]) {
 fn doubts(out: &mut String, run: &Run) {
     let shared = [
         (flags::CAPPED, "ended by its longest time, before all that was asked for was measured"),
-        (flags::CLIENT_CPU, "a client process was busy nearly all the time: what limits may be the client"),
+        (flags::CLIENT_CPU, "a client process was busy nearly all the time: the client may be the bottleneck"),
+        (
+            flags::CLIENT_STALL,
+            "a client process did not run for 0.1 s or longer (client_stall_ms): the requests in flight then look slow, \
+             whatever the server did",
+        ),
+        (
+            flags::RECONNECTS,
+            "more than 1 % of the requests began with a new connection, which is in their latency: the server or a proxy \
+             closes connections",
+        ),
         (
             flags::IN_FLIGHT,
             "fewer requests were in flight than asked for (throughput times latency, Little's law): processes waited for \

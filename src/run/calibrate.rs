@@ -14,7 +14,7 @@ use crate::protocol::control::TensorMetadata;
 use crate::record::rate;
 use crate::report::terminal;
 use crate::scenario::Scenario;
-use crate::tensor::Datatype;
+use crate::tensor::{Datatype, Tensors};
 use crate::worker::message::Block;
 use crate::worker::pool::{Pool, PoolError};
 
@@ -86,7 +86,7 @@ async fn ceiling(
     case: &Case,
     stop: &watch::Receiver<bool>,
 ) -> Result<f64, PoolError> {
-    let order = measure::order(null, outputs, case);
+    let order = measure::order(null, outputs, case, Tensors::Binary);
     let mut pool = Pool::start(&order, case.processes, stop).await?;
     let duration_ns = Some(LENGTH.as_nanos() as u64);
     let block = Block { iterations: 1, duration_ns, cap_ns: None, arrivals: None, start_unix_ns: 0 };

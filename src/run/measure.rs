@@ -11,14 +11,17 @@ use tokio::sync::watch;
 use super::calibrate::Ceilings;
 use super::folder::Folder;
 use super::observer::Observer;
+use super::probe::HttpTensors;
 use super::rows::{Totals, block_row, status};
 use super::sampler::Sampler;
 use crate::plan::{Case, Group, Round};
 use crate::preflight::expected_for;
 use crate::protocol::control::TensorMetadata;
 use crate::protocol::statistics::Statistics;
+use crate::protocol::verify::Expected;
 use crate::record::{Manifest, Record, Status, case_name, utc};
 use crate::scenario::{Load, Scenario};
+use crate::tensor::Tensors;
 use crate::worker::message::{Arrivals, Block, Order};
 use crate::worker::pool::{BlockOutcome, Pool, PoolError};
 use crate::worker::share::FAILURES_IN_A_ROW;
@@ -50,6 +53,8 @@ pub struct Context<'a> {
     pub outputs: &'a [TensorMetadata],
     /// The run's manifest, whose fields are repeated in rows.
     pub manifest: &'a Manifest,
+    /// How tensors travel over HTTP.
+    pub http: &'a HttpTensors,
     /// What the client reaches.
     pub ceilings: &'a Ceilings,
     /// Samples the server's metrics.
@@ -66,6 +71,10 @@ struct Running {
     pool: Option<Pool>,
     totals: Totals,
     prepared: u64,
+    /// Requests that failed while preparing.
+    failed_preparing: u64,
+    /// Whether the block before was given up.
+    gave_up: bool,
     /// Requests of the block before.
     last_block: u64,
     started: Timestamp,
@@ -122,6 +131,8 @@ impl Running {
             pool: None,
             totals: Totals::default(),
             prepared: 0,
+            failed_preparing: 0,
+            gave_up: false,
             last_block: 0,
             started: now,
             ended: now,
@@ -131,12 +142,14 @@ impl Running {
     }
 
     async fn prepare(&mut self, context: &Context<'_>) {
-        let order = order(context.scenario, context.outputs, &self.case);
+        let order = order(context.scenario, context.outputs, &self.case, context.http.of(&self.case));
         match Pool::start(&order, self.case.processes, context.stop).await {
             Ok(pool) => {
                 self.prepared += pool.prepared_requests;
+                self.failed_preparing += pool.prepared_errors;
                 self.pool = Some(pool);
             }
+            Err(PoolError::Failed(fault)) => self.end(PoolError::Failed(context.http.explained(&self.case, fault))),
             Err(error) => self.end(error),
         }
     }
@@ -147,7 +160,9 @@ impl Running {
     async fn renew(&mut self, context: &Context<'_>, observer: &mut Observer<'_>) {
         let slots = u64::from(self.case.processes) * u64::from(self.case.concurrency);
         let preparing = (context.scenario.load.warmup + 1) * slots;
-        if self.pool.is_none() || preparing as f64 > RENEWAL_COST * self.last_block as f64 {
+        let cheap = preparing as f64 <= RENEWAL_COST * self.last_block as f64;
+        // after a block that was given up there are none, and the server may be back
+        if self.ended_early.is_some() || (self.pool.is_some() && !cheap) {
             return;
         }
         let before = observer.read(self.case.protocol).await;
@@ -210,11 +225,14 @@ impl Running {
         self.totals.add(&outcome, served);
         let words = outcome.example.map(|fault| fault.message);
         if outcome.gave_up {
-            let last = words.clone().unwrap_or_default();
-            self.ended_early =
-                Some((Status::Failed, format!("given up after {FAILURES_IN_A_ROW} failures in a row: {last}")));
             self.pool = None;
+            if self.gave_up || outcome.recorder.count() == 0 && self.totals.recorder.count() == 0 {
+                let last = words.clone().unwrap_or_default();
+                let reason = format!("given up after at least {FAILURES_IN_A_ROW} failures in a row: {last}");
+                self.ended_early = Some((Status::Failed, reason));
+            }
         }
+        self.gave_up = outcome.gave_up;
         self.example = self.example.take().or(words);
         Ok(())
     }
@@ -236,6 +254,7 @@ impl Running {
         let row = Record {
             reason: if status == Status::Ok { String::new() } else { reason },
             requests_planned: planned(context.scenario, group, &self.case),
+            errors_preparing: Some(self.failed_preparing),
             started: utc(self.started),
             ended: utc(self.ended),
             ..empty_record(context, &self.case, status)
@@ -271,6 +290,7 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
         rate: case.rate,
         arrival: case.rate.map(|_| context.scenario.load.arrival),
         encode: context.scenario.load.encode,
+        tensors: Some(context.http.of(case)),
         status,
         warmup: manifest.warmup,
         quick: manifest.quick,
@@ -283,17 +303,21 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
 }
 
 /// What the workers of a case are told.
-pub fn order(scenario: &Scenario, outputs: &[TensorMetadata], case: &Case) -> Order {
+pub fn order(scenario: &Scenario, outputs: &[TensorMetadata], case: &Case, tensors: Tensors) -> Order {
     Order {
         protocol: case.protocol,
         address: scenario.server.address(case.protocol).to_owned(),
         model: scenario.model.clone(),
         inputs: scenario.inputs.clone(),
-        outputs: expected_for(outputs, scenario.model.batching, case.batch_size),
+        outputs: expected_for(outputs, scenario.model.batching, case.batch_size)
+            .into_iter()
+            .map(Expected::from)
+            .collect(),
         batch_size: case.batch_size,
         concurrency: case.concurrency,
         connections: case.connections,
         encode: scenario.load.encode,
+        tensors,
         open_loop: case.rate.is_some(),
         warmup: scenario.load.warmup,
         warmup_cap_ms: scenario.load.quick.then_some(QUICK_WARMUP.as_millis() as u64),

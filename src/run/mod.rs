@@ -7,6 +7,7 @@ mod folder;
 pub mod install;
 mod measure;
 mod observer;
+mod probe;
 mod rows;
 mod sampler;
 pub mod serve;
@@ -193,8 +194,9 @@ fn control(scenario: &Scenario, protocol: Protocol) -> Result<Control, Fault> {
 async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) -> Result<Outcome> {
     let ready = reach(scenario).await?;
     let mut outcome = Outcome::Complete;
+    let http = probe::http_tensors(scenario, plan, &ready.server, &ready.outputs, stop).await;
     for case in plan.cases() {
-        let mut order = measure::order(scenario, &ready.outputs, case);
+        let mut order = measure::order(scenario, &ready.outputs, case, http.of(case));
         order.warmup = 0;
         let words = match Pool::start(&order, case.processes, stop).await {
             Ok(pool) => {
@@ -204,7 +206,7 @@ async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) 
             Err(PoolError::Interrupted) => return Ok(Outcome::Interrupted),
             Err(PoolError::Failed(fault)) => {
                 outcome = Outcome::Incomplete;
-                format!("failed: {}", fault.message)
+                format!("failed: {}", http.explained(case, fault).message)
             }
         };
         report::terminal::verified(scenario, case, &words);
@@ -224,6 +226,7 @@ async fn measure(
         false => Some(Ceilings::default()),
     };
     let Some(ceilings) = ceilings else { return Ok((Outcome::Interrupted, None)) };
+    let http = probe::http_tensors(scenario, plan, &ready.server, &ready.outputs, stop).await;
     let started = Timestamp::now();
     let folder = Folder::create(&options.results, &scenario.name, started)?;
     let port = is_loopback(&scenario.server.http).then(|| port(&scenario.server.http)).flatten();
@@ -247,6 +250,7 @@ async fn measure(
             scenario,
             outputs: &ready.outputs,
             manifest: &manifest,
+            http: &http,
             ceilings: &ceilings,
             sampler: &sampler,
             folder: &folder,

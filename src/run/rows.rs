@@ -6,16 +6,22 @@ use jiff::Timestamp;
 
 use crate::plan::Case;
 use crate::protocol::statistics::{Statistics, Sum};
-use crate::record::{BlockRecord, Columns, Record, Status, cpu_a_request, error_kinds, flags, rate, rounded, utc};
+use crate::record::{
+    BlockRecord, Columns, Record, Status, cpu_a_request, error_kinds, flags, milliseconds, rate, rounded, utc,
+};
 use crate::recorder::Recorder;
 use crate::statistics::{self, Batches, Interval};
-use crate::worker::message::{Traffic, Usage};
+use crate::worker::message::{Checks, Traffic, Usage};
 use crate::worker::pool::BlockOutcome;
 
 /// From this part of the client's ceiling on, a rate may be the client's.
 const CEILING_SHARE: f64 = 0.8;
 /// From this part of a core on, a client process may be what limits.
 const BUSY_SHARE: f64 = 0.9;
+/// From here on a client process that does not run is no matter of scheduling.
+const STALL_NS: u64 = 100_000_000;
+/// From this part of the requests on, the connections that they begin with show in the tables.
+const RECONNECTS_SHARE: f64 = 0.01;
 /// Little's law: the mean number in flight may be off by this.
 const IN_FLIGHT_OFF: f64 = 0.05;
 
@@ -29,6 +35,10 @@ pub struct Totals {
     pub usage: Usage,
     /// Bytes on the connections.
     pub traffic: Traffic,
+    /// How good answers were checked.
+    pub checks: Checks,
+    /// How long a client process did not run at worst, in nanoseconds.
+    pub stall_ns: u64,
     /// Requests that had to wait because as many were in flight as may be.
     pub held_back: u64,
     /// Whether a block ended before what was asked for was done.
@@ -48,6 +58,8 @@ impl Default for Totals {
             window_ns: 0,
             usage: Usage::default(),
             traffic: Traffic::default(),
+            checks: Checks::default(),
+            stall_ns: 0,
             held_back: 0,
             capped: false,
             blocks: 0,
@@ -64,6 +76,8 @@ impl Totals {
         self.window_ns += outcome.window_ns();
         self.usage += outcome.usage;
         self.traffic += outcome.traffic;
+        self.checks += outcome.checks;
+        self.stall_ns = self.stall_ns.max(outcome.stall_ns);
         self.held_back += outcome.held_back;
         self.blocks += 1;
         self.means.extend(Columns(&outcome.recorder.latency).mean());
@@ -92,6 +106,8 @@ impl Totals {
             requests: self.recorder.count(),
             errors: self.recorder.error_count(),
             error_kinds: error_kinds(self.recorder.errors()),
+            answers_compared: Some(self.checks.compared),
+            answers_read: Some(self.checks.read),
             mean_ms: latency.mean(),
             stddev_ms: latency.stddev(),
             min_ms: latency.min(),
@@ -132,6 +148,8 @@ impl Totals {
             context_switches_involuntary: used.map(|usage| usage.involuntary),
             bytes_sent: self.traffic.sent,
             bytes_received: self.traffic.received,
+            reconnects: Some(self.traffic.connections),
+            client_stall_ms: Some(milliseconds(self.stall_ns as f64)),
             blocks: self.blocks,
             ..row
         };
@@ -201,6 +219,8 @@ impl Totals {
                 requests_per_s.zip(ceiling).is_some_and(|(rate, most)| rate >= CEILING_SHARE * most),
             ),
             (flags::CLIENT_CPU, self.window_ns > 0 && busy),
+            (flags::CLIENT_STALL, self.stall_ns >= STALL_NS),
+            (flags::RECONNECTS, self.traffic.connections as f64 > RECONNECTS_SHARE * answered as f64),
             (flags::CAPPED, self.capped),
             (
                 flags::IN_FLIGHT,
@@ -323,6 +343,19 @@ mod tests {
 
     fn flagged(totals: &Totals, ceiling: Option<f64>) -> String {
         totals.fill(&case(None), ceiling, Record::default()).flags
+    }
+
+    #[test]
+    fn a_client_that_stood_still_and_connections_within_latencies_are_flagged() {
+        let mut totals = totals(10, served);
+        totals.stall_ns = STALL_NS - 1;
+        totals.traffic.connections = 10;
+        assert_eq!(flagged(&totals, None), "");
+        totals.stall_ns = STALL_NS;
+        totals.traffic.connections = 11;
+        assert_eq!(flagged(&totals, None), "client_stall reconnects");
+        let row = totals.fill(&case(None), None, Record::default());
+        assert_eq!((row.client_stall_ms, row.reconnects), (Some(100.0), Some(11)));
     }
 
     #[test]

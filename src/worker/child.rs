@@ -1,32 +1,34 @@
 //! A worker process: connects, verifies, warms up, and measures blocks when it is told to.
 //! Must not know plans, records or results.
 
+use std::cell::Cell;
 use std::io::{BufRead, Write};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::crew::{Crew, Slot, SlotRules, too_late};
 use super::message::{Block, BlockDone, FromWorker, Order, ToWorker, Usage};
 use super::pace::{Pacer, Schedule};
 use super::patience::Watch;
-use super::share::{Rules, Share};
+use super::share::{Rules, SERVER_WAIT, Share, pause_after};
 use super::timeline::{self, Timeline};
 use crate::protocol::grpc::Grpc;
 use crate::protocol::http::Http;
-use crate::protocol::verify::verify;
-use crate::protocol::{Driver, Fault, FaultKind};
+use crate::protocol::verify::{has_fixed_sizes, verify};
+use crate::protocol::{Driver, Fault, FaultKind, Reply};
 use crate::scenario::{Encode, Protocol};
-use crate::tensor::Datatype;
 
-/// The first answer may meet a server that fails now and then.
+/// Tries of a request that the server answers with an error or not as it should: it may fail now and then.
 const VERIFY_ATTEMPTS: u32 = 3;
 
-/// How often a worker says that it is alive.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often a worker looks whether its timer is late.
+const TICK: Duration = Duration::from_millis(100);
+/// After so many looks it says that it is alive: once a second.
+const TICKS: u32 = 10;
 
 /// Obeys the parent's messages on standard input until it closes.
 ///
@@ -56,8 +58,8 @@ pub fn run() -> Result<()> {
 
 async fn obey<D: Driver + 'static>(order: Order, messages: &mut mpsc::UnboundedReceiver<String>) -> Result<()> {
     let mut crew = match prepare::<D>(&order).await {
-        Ok((crew, requests)) => {
-            say(&FromWorker::Ready { requests })?;
+        Ok(Prepared { crew, requests, errors }) => {
+            say(&FromWorker::Ready { requests, errors })?;
             crew
         }
         Err(fault) => return say(&FromWorker::Failed(fault)),
@@ -69,13 +71,22 @@ async fn obey<D: Driver + 'static>(order: Order, messages: &mut mpsc::UnboundedR
     Ok(())
 }
 
+/// A crew that is connected, has verified an answer and is warm; and what that took.
+struct Prepared<D: Driver> {
+    crew: Crew<D>,
+    /// Requests answered.
+    requests: u64,
+    /// Requests that failed.
+    errors: u64,
+}
+
 /// Connects, verifies an answer and warms up.
-async fn prepare<D: Driver + 'static>(order: &Order) -> Result<(Crew<D>, u64), Fault> {
+async fn prepare<D: Driver + 'static>(order: &Order) -> Result<Prepared<D>, Fault> {
     let request = order.request().map_err(|error| Fault::new(FaultKind::Answer, format!("{error:#}")))?;
     let encoded = D::encode(&order.address, &request)?;
     let limit = Duration::from_millis(order.timeout_ms);
     let anew = (order.encode == Encode::EachRequest).then(|| (order.address.clone(), request));
-    let beat = tokio::task::spawn_local(heartbeat(|| 0.0));
+    let beat = tokio::task::spawn_local(heartbeat(|| 0.0, Rc::default()));
     let alone = order.connections == order.concurrency;
     let wires: Vec<_> = (0..order.connections).map(|_| Rc::new(Timeline::new(alone))).collect();
     let connections: Vec<_> = wires.iter().map(|wire| D::connection(&order.address, wire.clone())).collect();
@@ -88,12 +99,15 @@ async fn prepare<D: Driver + 'static>(order: &Order) -> Result<(Crew<D>, u64), F
         .collect();
     // what the order asks for is in the drivers
     drop((encoded, connections));
-    let answer_bytes = verified(&mut drivers[0].0, order, limit).await?;
+    let mut tries = Tries::default();
+    let pattern = tries.until_good(&mut drivers[0].0, async |driver| verified(driver, order, limit).await).await?;
     for (driver, _) in &mut drivers {
-        timeout(limit, driver.connect()).await.unwrap_or_else(|_| Err(too_late(limit)))?;
+        tries.until_good(driver, async |driver| in_time(limit, driver.connect()).await).await?;
+        if let Some(pattern) = &pattern {
+            driver.follow(pattern.clone());
+        }
     }
-    let varies = order.outputs.iter().any(|output| output.datatype == Datatype::Bytes.name());
-    let rules = Rc::new(SlotRules { answer_bytes: (!varies).then_some(answer_bytes), anew });
+    let rules = Rc::new(SlotRules { expected: order.outputs.clone(), anew });
     let mut watch = Watch::new(limit);
     let slot = |(driver, timeline)| Slot { driver, timeline, patience: watch.patience(), rules: rules.clone() };
     let slots = drivers.into_iter().map(slot).collect();
@@ -110,19 +124,72 @@ async fn prepare<D: Driver + 'static>(order: &Order) -> Result<(Crew<D>, u64), F
         return Err(Fault { message: format!("the warmup failed: {}", fault.message), ..fault });
     }
     let requests = share.recorder().count() + 1;
-    Ok((crew, requests))
+    let errors = share.recorder().error_count() + u64::from(tries.failed);
+    Ok(Prepared { crew, requests, errors })
 }
 
-/// Sends one request and verifies its answer, whose size is returned.
-async fn verified<D: Driver>(connection: &mut D, order: &Order, limit: Duration) -> Result<u64, Fault> {
-    let mut attempt = 1;
-    loop {
-        let answer = timeout(limit, connection.infer_whole()).await.unwrap_or_else(|_| Err(too_late(limit)));
-        match answer.and_then(|answer| verify(&answer, &order.outputs).map(|()| answer.bytes)) {
-            Err(fault) if fault.kind == FaultKind::Server && attempt < VERIFY_ATTEMPTS => attempt += 1,
-            outcome => return outcome,
+/// Tries of a worker that prepares. What may pass is waited for, as in a block.
+#[derive(Default)]
+struct Tries {
+    failed: u32,
+}
+
+impl Tries {
+    /// What comes of the first good try; or the fault that tells most, when there is none.
+    async fn until_good<D, T>(
+        &mut self,
+        driver: &mut D,
+        mut attempt: impl AsyncFnMut(&mut D) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let begin = Instant::now();
+        let (mut failed, mut told) = (0, None::<Fault>);
+        loop {
+            let fault = match attempt(driver).await {
+                Ok(good) => return Ok(good),
+                Err(fault) => fault,
+            };
+            failed += 1;
+            self.failed += 1;
+            let waited = begin.elapsed() >= SERVER_WAIT;
+            let (lost, give_up) = match fault.kind {
+                FaultKind::Connect | FaultKind::Transport => (true, waited),
+                FaultKind::Unavailable => (false, waited),
+                FaultKind::Timeout => (false, waited || failed >= VERIFY_ATTEMPTS),
+                FaultKind::Server | FaultKind::Answer => (false, failed >= VERIFY_ATTEMPTS),
+                FaultKind::Unsupported => (false, true),
+            };
+            // what the server said tells more than that it closed the connection afterwards
+            let tells_most = told.take().filter(|_| lost).unwrap_or(fault);
+            if give_up {
+                return Err(tells_most);
+            }
+            told = (!matches!(tells_most.kind, FaultKind::Connect | FaultKind::Transport)).then_some(tells_most);
+            sleep(pause_after(failed + 1).unwrap_or_default()).await;
         }
     }
+}
+
+/// Sends one request and verifies its answer, whose pattern is returned unless its size varies with the values.
+async fn verified<D: Driver>(driver: &mut D, order: &Order, limit: Duration) -> Result<Option<Rc<D::Pattern>>, Fault> {
+    match in_time(limit, driver.infer()).await {
+        Ok(Reply::Unread(unread)) => {
+            let pattern = D::pattern(&unread);
+            let answer = D::read(unread)?;
+            verify(&answer, &order.outputs)?;
+            Ok(pattern.filter(|_| has_fixed_sizes(&answer)).map(Rc::new))
+        }
+        Ok(Reply::Same) => Ok(None),
+        Err(fault) => {
+            if fault.kind == FaultKind::Timeout {
+                driver.timed_out();
+            }
+            Err(fault)
+        }
+    }
+}
+
+async fn in_time<T>(limit: Duration, attempt: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    timeout(limit, attempt).await.unwrap_or_else(|_| Err(too_late(limit)))
 }
 
 async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Result<BlockDone> {
@@ -142,7 +209,8 @@ async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Resul
     // wall clock once, so that processes share a time line; everything after it is monotonic
     let (wall, begin) = (unix_ns(), Instant::now());
     let progress = share.clone();
-    let beat = tokio::task::spawn_local(heartbeat(move || progress.done(begin.elapsed())));
+    let stall = Rc::new(Cell::new(Duration::ZERO));
+    let beat = tokio::task::spawn_local(heartbeat(move || progress.done(begin.elapsed()), stall.clone()));
     match schedule {
         Some(schedule) => crew.open(&share, schedule, begin).await,
         None => crew.closed(&share, crew.slots.len(), begin).await,
@@ -163,13 +231,21 @@ async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Resul
         due,
         held_back: share.held_back.get(),
         gave_up: share.gave_up.get(),
+        checks: share.checks.get(),
+        stall_ns: stall.get().as_nanos() as u64,
     })
 }
 
-async fn heartbeat(done: impl Fn() -> f64) {
+/// Says that the worker is alive, and notes in `stall` how late its timer was at worst: a worker that does not run must not
+/// be taken for a server that is slow.
+async fn heartbeat(done: impl Fn() -> f64, stall: Rc<Cell<Duration>>) {
     let mut pacer = Pacer::new();
     loop {
-        pacer.sleep(HEARTBEAT).await;
+        for _ in 0..TICKS {
+            let due = Instant::now() + TICK;
+            pacer.sleep(TICK).await;
+            stall.set(stall.get().max(due.elapsed()));
+        }
         if say(&FromWorker::Progress { done: done() }).is_err() {
             return;
         }

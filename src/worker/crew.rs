@@ -7,12 +7,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinSet, yield_now};
+use tokio::time::sleep;
 
 use super::message::Traffic;
 use super::pace::{Pacer, Schedule};
 use super::patience::Patience;
 use super::share::Share;
 use super::timeline::Timeline;
+use crate::protocol::verify::{Expected, verify};
 use crate::protocol::{Driver, Fault, FaultKind, Reply, Request};
 use crate::recorder::{Parts, Recorder};
 
@@ -29,8 +31,8 @@ pub(super) struct Crew<D: Driver> {
 
 /// What holds for all requests of a worker.
 pub(super) struct SlotRules {
-    /// Size of a good answer, where it cannot vary.
-    pub(super) answer_bytes: Option<u64>,
+    /// What an answer must be.
+    pub(super) expected: Vec<Expected>,
     /// The address and the request, where it is encoded anew each time.
     pub(super) anew: Option<(String, Request)>,
 }
@@ -61,6 +63,9 @@ impl<D: Driver + 'static> Crew<D> {
             tasks.spawn_local(async move {
                 while share.take(|| begin.elapsed()) {
                     slot.request(&share, None).await;
+                    if let Some(pause) = share.pause() {
+                        sleep(pause).await;
+                    }
                 }
                 slot
             });
@@ -110,20 +115,46 @@ impl<D: Driver> Slot<D> {
         if let Some(due) = due {
             share.begin(nanoseconds(due, started));
         }
-        let exchange = pin!(exchange(&mut self.driver, &self.timeline, &self.rules));
-        let outcome = self.patience.with(started, exchange).await;
+        let outcome = {
+            let exchange = pin!(exchange(&mut self.driver, &self.timeline, &self.rules));
+            self.patience.with(started, exchange).await
+        };
         let (done, split) = self.timeline.end();
-        let outcome = outcome.unwrap_or_else(|| Err(too_late(self.patience.limit)));
-        let parts = outcome.and_then(|reply| expected_size(reply, self.rules.answer_bytes)).map(|()| Parts {
+        let limit = self.patience.limit;
+        // an answer after its time is none, however late the timer was that should have said so
+        let in_time = outcome.filter(|_| done.saturating_duration_since(started) <= limit);
+        if in_time.is_none() {
+            self.driver.timed_out();
+        }
+        let reply = in_time.unwrap_or_else(|| Err(too_late(limit)));
+        let parts = reply.and_then(|reply| self.check(reply, share)).map(|()| Parts {
             latency: nanoseconds(due.unwrap_or(started), done),
             service: due.map(|_| nanoseconds(started, done)),
             split,
         });
         share.settle(started, done, parts);
     }
+
+    /// Whether an answer is what it must be. The clock has stopped.
+    fn check(&self, reply: Reply<D::Unread>, share: &Share) -> Result<(), Fault> {
+        let mut checks = share.checks.get();
+        match reply {
+            Reply::Same => checks.compared += 1,
+            Reply::Unread(unread) => {
+                verify(&D::read(unread)?, &self.rules.expected)?;
+                checks.read += 1;
+            }
+        }
+        share.checks.set(checks);
+        Ok(())
+    }
 }
 
-async fn exchange<D: Driver>(driver: &mut D, timeline: &Timeline, rules: &SlotRules) -> Result<Reply, Fault> {
+async fn exchange<D: Driver>(
+    driver: &mut D,
+    timeline: &Timeline,
+    rules: &SlotRules,
+) -> Result<Reply<D::Unread>, Fault> {
     if let Some((address, request)) = &rules.anew {
         driver.replace(D::encode(address, request)?);
     }
@@ -133,17 +164,6 @@ async fn exchange<D: Driver>(driver: &mut D, timeline: &Timeline, rules: &SlotRu
 
 fn nanoseconds(from: Instant, to: Instant) -> u64 {
     to.saturating_duration_since(from).as_nanos() as u64
-}
-
-/// Timed answers are not parsed, but one of another size than the verified one is not a good answer.
-fn expected_size(reply: Reply, answer_bytes: Option<u64>) -> Result<(), Fault> {
-    match answer_bytes {
-        Some(expected) if reply.bytes != expected => Err(Fault::new(
-            FaultKind::Answer,
-            format!("an answer of {} bytes, the verified one has {expected}", reply.bytes),
-        )),
-        _ => Ok(()),
-    }
 }
 
 pub(super) fn too_late(limit: Duration) -> Fault {
@@ -156,17 +176,32 @@ mod tests {
 
     use super::*;
     use crate::protocol::wire::Probe;
+    use crate::protocol::{Answer, OutputTensor, Payload};
     use crate::scenario::Arrival;
-    use crate::worker::message::Arrivals;
+    use crate::worker::message::{Arrivals, Checks};
     use crate::worker::patience::Watch;
     use crate::worker::share::{FAILURES_IN_A_ROW, Rules};
 
-    /// A driver that answers in a script's order: `true` is a good answer.
-    struct Scripted(Rc<RefCell<Vec<bool>>>);
+    /// What a scripted driver answers.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Step {
+        /// As the verified answer.
+        Same,
+        /// An answer of so many FP32 elements, to be read.
+        Elements(usize),
+        /// An error of the connection.
+        Reset,
+    }
+    use Step::{Elements, Reset, Same};
+
+    /// A driver that answers in a script's order, from its end; after it wrongly.
+    struct Scripted(Rc<RefCell<Vec<Step>>>);
 
     impl Driver for Scripted {
         type Encoded = ();
-        type Connection = Rc<RefCell<Vec<bool>>>;
+        type Connection = Rc<RefCell<Vec<Step>>>;
+        type Unread = usize;
+        type Pattern = ();
 
         fn encode(_: &str, _: &Request) -> Result<(), Fault> {
             Ok(())
@@ -190,32 +225,47 @@ mod tests {
             Ok(())
         }
 
-        async fn infer(&mut self) -> Result<Reply, Fault> {
+        async fn infer(&mut self) -> Result<Reply<usize>, Fault> {
             // long enough for the next request to begin meanwhile
             for _ in 0..4 {
                 yield_now().await;
             }
             match self.0.borrow_mut().pop() {
-                Some(true) => Ok(Reply { bytes: 4 }),
-                _ => Err(Fault::new(FaultKind::Server, "scripted")),
+                Some(Same) => Ok(Reply::Same),
+                Some(Elements(count)) => Ok(Reply::Unread(count)),
+                Some(Reset) => Err(Fault::new(FaultKind::Transport, "scripted")),
+                None => Err(Fault::new(FaultKind::Answer, "scripted")),
             }
         }
 
-        async fn infer_whole(&mut self) -> Result<crate::protocol::Answer, Fault> {
-            self.infer().await.map(|reply| crate::protocol::Answer { bytes: reply.bytes, outputs: Vec::new() })
+        fn follow(&mut self, _: Rc<()>) {}
+
+        fn timed_out(&mut self) {}
+
+        fn pattern(_: &usize) -> Option<()> {
+            None
+        }
+
+        fn read(elements: usize) -> Result<Answer, Fault> {
+            let shape = vec![elements as i64];
+            let payload = Payload::Size(4 * elements);
+            Ok(Answer { outputs: vec![OutputTensor { name: "y".into(), datatype: "FP32".into(), shape, payload }] })
         }
     }
 
+    const LIMIT: Duration = Duration::from_secs(5);
+
     /// What comes of so many requests, in a closed loop or in an open one that would send all at once.
-    fn drive(script: Vec<bool>, slots: usize, requests: u64, answer_bytes: Option<u64>, open: bool) -> Rc<Share> {
+    fn drive(script: Vec<Step>, slots: usize, requests: u64, limit: Duration, open: bool) -> Rc<Share> {
         let script = Rc::new(RefCell::new(script));
-        let rules = Rc::new(SlotRules { answer_bytes, anew: None });
+        let expected = Expected { name: "y".into(), datatype: Some("FP32".into()), shape: Some(vec![3]) };
+        let rules = Rc::new(SlotRules { expected: vec![expected], anew: None });
         let share = Rc::new(Share::new(Rules { iterations: requests, ..Rules::default() }, Rc::default()));
         LocalRuntime::new().unwrap().block_on(async {
             let slot = |_| Slot {
                 driver: Scripted(script.clone()),
                 timeline: Rc::new(Timeline::new(true)),
-                patience: Watch::new(Duration::from_secs(5)).patience(),
+                patience: Watch::new(limit).patience(),
                 rules: rules.clone(),
             };
             let mut crew = Crew {
@@ -239,7 +289,7 @@ mod tests {
     fn every_request_is_counted_once_however_many_are_in_flight() {
         for open in [false, true] {
             for slots in [1, 3, 16] {
-                let share = drive(vec![true; 100], slots, 100, Some(4), open);
+                let share = drive(vec![Same; 100], slots, 100, LIMIT, open);
                 let recorder = share.recorder();
                 assert_eq!((recorder.count(), recorder.error_count()), (100, 0));
                 let of_open_loops = if open { 100 } else { 0 };
@@ -250,30 +300,40 @@ mod tests {
 
     #[test]
     fn what_exceeds_the_bound_is_held_back_and_sent_all_the_same() {
-        let share = drive(vec![true; 100], 2, 100, None, true);
+        let share = drive(vec![Same; 100], 2, 100, LIMIT, true);
         assert!(share.held_back.get() > 0, "{}", share.held_back.get());
-        assert_eq!(drive(vec![true; 100], 100, 100, None, true).held_back.get(), 0);
+        assert_eq!(drive(vec![Same; 100], 100, 100, LIMIT, true).held_back.get(), 0);
     }
 
     #[test]
-    fn a_failed_request_is_counted_and_the_block_goes_on() {
-        let share = drive([vec![true; 10], vec![false], vec![true; 10]].concat(), 1, 21, None, false);
-        assert_eq!((share.recorder().count(), share.recorder().error_count()), (20, 1));
-        assert!(!share.gave_up.get());
-    }
-
-    #[test]
-    fn a_server_that_only_fails_is_given_up() {
+    fn failed_requests_are_counted_and_the_block_goes_on() {
         for open in [false, true] {
-            let share = drive(Vec::new(), 1, 1000, None, open);
+            let share = drive([vec![Same; 10], vec![Reset; 12], vec![Same; 10]].concat(), 1, 32, LIMIT, open);
+            assert_eq!((share.recorder().count(), share.recorder().error_count()), (20, 12));
+            assert!(!share.gave_up.get());
+        }
+    }
+
+    #[test]
+    fn a_server_that_only_answers_wrongly_is_given_up() {
+        for open in [false, true] {
+            let share = drive(Vec::new(), 1, 1000, LIMIT, open);
             assert_eq!(share.recorder().error_count(), u64::from(FAILURES_IN_A_ROW));
             assert!(share.gave_up.get());
         }
     }
 
     #[test]
-    fn an_answer_of_another_size_is_an_error() {
-        let share = drive(vec![true; 3], 1, 3, Some(5), false);
-        assert_eq!(share.recorder().errors()["answer"], 3);
+    fn answers_that_differ_are_read_and_counted() {
+        let share = drive(vec![Same, Elements(2), Elements(3), Same], 1, 4, LIMIT, false);
+        assert_eq!(share.checks.get(), Checks { compared: 2, read: 1 });
+        assert_eq!(share.recorder().errors()["answer"], 1);
+        assert!(share.example.borrow().as_ref().is_some_and(|fault| fault.message.contains("shape [2]")));
+    }
+
+    #[test]
+    fn an_answer_after_its_time_is_a_timeout() {
+        let share = drive(vec![Same; 3], 1, 3, Duration::ZERO, false);
+        assert_eq!((share.recorder().count(), share.recorder().errors()["timeout"]), (0, 3));
     }
 }

@@ -4,11 +4,11 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::control::TensorMetadata;
+use crate::protocol::verify::Expected;
 use crate::protocol::{Fault, Request};
 use crate::recorder::RecorderWire;
 use crate::scenario::{Arrival, Encode, Input, Model, Protocol};
-use crate::tensor::bytes_of;
+use crate::tensor::{Tensors, bytes_of};
 
 /// From the parent to a worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,12 +31,14 @@ pub struct Order {
     pub model: Model,
     pub inputs: Vec<Input>,
     /// The outputs to ask for, and what they have to look like.
-    pub outputs: Vec<TensorMetadata>,
+    pub outputs: Vec<Expected>,
     pub batch_size: u32,
     /// Requests in flight; in an open loop at most so many.
     pub concurrency: u32,
     pub connections: u32,
     pub encode: Encode,
+    /// How tensors travel.
+    pub tensors: Tensors,
     /// Whether requests will come whether or not earlier ones were answered.
     pub open_loop: bool,
     /// Requests before anything is measured.
@@ -67,6 +69,7 @@ impl Order {
             version: self.model.version.clone(),
             inputs: self.inputs.iter().map(tensor).collect::<anyhow::Result<_>>()?,
             outputs: self.outputs.iter().map(|output| output.name.clone()).collect(),
+            tensors: self.tensors,
         })
     }
 }
@@ -118,6 +121,8 @@ pub enum FromWorker {
     Ready {
         /// Requests answered so far.
         requests: u64,
+        /// Requests that failed meanwhile, and were sent again.
+        errors: u64,
     },
     /// Still alive. At most once a second.
     Progress {
@@ -142,12 +147,29 @@ pub struct Usage {
     pub involuntary: u64,
 }
 
-/// Bytes on connections, headers and framing included.
+/// What went over connections, headers and framing included, in bytes; and how many connections were made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Traffic {
     pub sent: u64,
     pub received: u64,
+    pub connections: u64,
+}
+
+/// How the answers of timed requests were checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checks {
+    /// By comparing: names, types, shapes and sizes are those of the verified answer, byte for byte.
+    pub compared: u64,
+    /// By reading them, once the clock was stopped.
+    pub read: u64,
+}
+
+impl AddAssign for Checks {
+    fn add_assign(&mut self, other: Checks) {
+        self.compared += other.compared;
+        self.read += other.read;
+    }
 }
 
 impl Usage {
@@ -180,6 +202,7 @@ impl AddAssign for Traffic {
     fn add_assign(&mut self, other: Traffic) {
         self.sent += other.sent;
         self.received += other.received;
+        self.connections += other.connections;
     }
 }
 
@@ -204,4 +227,8 @@ pub struct BlockDone {
     pub held_back: u64,
     /// Whether the worker stopped early because requests kept failing.
     pub gave_up: bool,
+    /// How good answers were checked.
+    pub checks: Checks,
+    /// How late the worker's timer was at worst, in nanoseconds: so long it did not run, whatever the server did.
+    pub stall_ns: u64,
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::message::{Arrivals, Block, FromWorker, Order, ToWorker, Traffic, Usage};
+use super::message::{Arrivals, Block, Checks, FromWorker, Order, ToWorker, Traffic, Usage};
 use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
 use crate::recorder::Recorder;
@@ -27,6 +27,8 @@ pub struct Pool {
     workers: Vec<Worker>,
     /// Requests answered while connecting and warming up.
     pub prepared_requests: u64,
+    /// Requests that failed meanwhile.
+    pub prepared_errors: u64,
 }
 
 /// What the workers of a case measured in one block, merged.
@@ -50,6 +52,10 @@ pub struct BlockOutcome {
     pub example: Option<Fault>,
     /// Whether a worker stopped early because requests kept failing.
     pub gave_up: bool,
+    /// How good answers were checked.
+    pub checks: Checks,
+    /// How long a worker did not run at worst, in nanoseconds.
+    pub stall_ns: u64,
 }
 
 impl BlockOutcome {
@@ -93,14 +99,16 @@ impl Pool {
         let ready = workers.iter_mut().enumerate().map(async |(index, worker)| {
             loop {
                 match worker.hear(SILENCE_PREPARING, stop).await.map_err(|error| named(error, index, processes))? {
-                    FromWorker::Ready { requests } => return Ok(requests),
+                    FromWorker::Ready { requests, errors } => return Ok((requests, errors)),
                     FromWorker::Progress { .. } => {}
                     other => return Err(named(unexpected(other), index, processes)),
                 }
             }
         });
-        let requests: Vec<u64> = try_join_all(ready).await?;
-        Ok(Pool { workers, prepared_requests: requests.iter().sum() })
+        let ready: Vec<(u64, u64)> = try_join_all(ready).await?;
+        let (prepared_requests, prepared_errors) =
+            ready.iter().fold((0, 0), |(requests, errors), ready| (requests + ready.0, errors + ready.1));
+        Ok(Pool { workers, prepared_requests, prepared_errors })
     }
 
     /// Runs one block on all workers, started together; what differs between them is filled in. `progress` hears the part
@@ -146,6 +154,8 @@ impl Pool {
             outcome.due = outcome.due.zip(done.due).map(|(all, due)| all + due).or(done.due);
             outcome.held_back += done.held_back;
             outcome.gave_up |= done.gave_up;
+            outcome.checks += done.checks;
+            outcome.stall_ns = outcome.stall_ns.max(done.stall_ns);
             outcome.example = outcome.example.or(done.example);
         }
         Ok(outcome)

@@ -4,11 +4,18 @@ use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::message::Checks;
 use crate::protocol::Fault;
 use crate::recorder::{Parts, Recorder};
 
-/// A server that fails this often in a row is not asked again in the same block.
+/// A server that fails this often in a row, and for at least [`SERVER_WAIT`], is not asked again in the same block.
 pub const FAILURES_IN_A_ROW: u32 = 10;
+
+/// How long a server that is away or refuses is waited for: a restart or a lost connection must not end a case.
+pub const SERVER_WAIT: Duration = Duration::from_secs(5);
+
+/// The longest pause between two tries of a request that keeps failing.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// So many answers are recorded at once: what a recorder needs of the program and of its histograms is then in the caches,
 /// which the next request empties.
@@ -39,10 +46,14 @@ pub struct Share {
     /// Requests that had to wait because as many were in flight as may be.
     pub held_back: Cell<u64>,
     failures_in_a_row: Cell<u32>,
+    /// When the first of them began.
+    failing_since: Cell<Option<Instant>>,
     /// Whether requests kept failing.
     pub gave_up: Cell<bool>,
     /// One of the errors.
     pub example: RefCell<Option<Fault>>,
+    /// How good answers were checked.
+    pub checks: Cell<Checks>,
 }
 
 impl Share {
@@ -108,21 +119,42 @@ impl Share {
                 self.answered.borrow_mut().push(parts);
                 self.record_if(RECORDED_AT_ONCE);
             }
-            Err(fault) => {
-                self.failures_in_a_row.set(self.failures_in_a_row.get() + 1);
-                if self.failures_in_a_row.get() >= FAILURES_IN_A_ROW {
-                    self.gave_up.set(true);
-                }
-                self.recorder.borrow_mut().record_error(fault.kind.name());
-                self.example.replace(Some(fault));
-            }
+            Err(fault) => self.fail(started, done, fault),
         }
     }
+
+    fn fail(&self, started: Instant, done: Instant, fault: Fault) {
+        let failures = self.failures_in_a_row.get() + 1;
+        self.failures_in_a_row.set(failures);
+        if failures == 1 {
+            self.failing_since.set(Some(started));
+        }
+        let failing = self.failing_since.get().map(|since| done.saturating_duration_since(since));
+        let waited = !fault.kind.may_pass() || failing >= Some(SERVER_WAIT);
+        if failures >= FAILURES_IN_A_ROW && waited {
+            self.gave_up.set(true);
+        }
+        self.recorder.borrow_mut().record_error(fault.kind.name());
+        self.example.replace(Some(fault));
+    }
+
+    /// How long to wait before the next request, where none is due: longer with each failure in a row, so that a server that
+    /// is away is neither flooded nor given up at once.
+    pub fn pause(&self) -> Option<Duration> {
+        pause_after(self.failures_in_a_row.get())
+    }
+}
+
+/// The pause after so many failures in a row; none after a single one.
+pub fn pause_after(failures: u32) -> Option<Duration> {
+    let doublings = failures.checked_sub(2)?;
+    Some(Duration::from_millis(1 << doublings.min(8)).min(PAUSE_MAX))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::FaultKind;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -154,5 +186,38 @@ mod tests {
         assert_eq!(share.done(4 * SECOND), 0.25);
         assert_eq!(share.done(15 * SECOND), 0.75);
         assert_eq!(share.done(40 * SECOND), 1.0);
+    }
+
+    fn failed(share: &Share, kind: FaultKind, at: Duration) {
+        let began = share.failing_since.get().unwrap_or_else(Instant::now);
+        share.settle(began, began + at, Err(Fault::new(kind, "scripted")));
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_given_up_after_a_time_and_one_that_answers_wrongly_after_a_count() {
+        let share = Share::default();
+        for _ in 0..100 {
+            failed(&share, FaultKind::Connect, SERVER_WAIT - SECOND);
+        }
+        assert!(!share.gave_up.get());
+        failed(&share, FaultKind::Connect, SERVER_WAIT);
+        assert!(share.gave_up.get());
+        // one good answer, and the time begins again
+        let share = Share::default();
+        failed(&share, FaultKind::Connect, SERVER_WAIT);
+        let now = Instant::now();
+        share.settle(now, now, Ok(Parts::default()));
+        (0..FAILURES_IN_A_ROW).for_each(|_| failed(&share, FaultKind::Server, SECOND));
+        assert!(!share.gave_up.get());
+        let share = Share::default();
+        (0..FAILURES_IN_A_ROW).for_each(|_| failed(&share, FaultKind::Answer, Duration::ZERO));
+        assert!(share.gave_up.get());
+    }
+
+    #[test]
+    fn pauses_grow_and_a_single_failure_has_none() {
+        let pauses: Vec<u64> =
+            (0..12).map(|failures| pause_after(failures).map_or(0, |p| p.as_millis() as u64)).collect();
+        assert_eq!(pauses, [0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 250, 250]);
     }
 }

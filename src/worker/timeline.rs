@@ -101,6 +101,12 @@ impl Timeline {
 }
 
 impl Probe for Timeline {
+    fn connected(&self) {
+        let mut traffic = self.traffic.get();
+        traffic.connections += 1;
+        self.traffic.set(traffic);
+    }
+
     fn wrote(&self, bytes: usize) {
         let mut traffic = self.traffic.get();
         traffic.sent += bytes as u64;
@@ -148,11 +154,12 @@ mod tests {
         assert_eq!(timeline.sent.get(), Some((sent, Duration::ZERO)));
         timeline.answered();
         timeline.read(30);
+        timeline.connected();
         let done = Instant::now();
         let split = timeline.split(done).unwrap();
         assert_eq!(sum(split), (done - started).as_nanos() as u64);
         assert_eq!(split.send, (sent - started - idle).as_nanos() as u64);
-        assert_eq!(timeline.take_traffic(), Traffic { sent: 127, received: 30 });
+        assert_eq!(timeline.take_traffic(), Traffic { sent: 127, received: 30, connections: 1 });
         assert_eq!(timeline.take_traffic(), Traffic::default());
         // an answer before the whole request, such as a refusal
         let started = timeline.start();

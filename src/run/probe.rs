@@ -1,0 +1,89 @@
+//! How a server takes tensors over HTTP, found out before anything is measured. Must not know rows or results.
+
+use tokio::sync::watch;
+
+use super::measure;
+use crate::plan::{Case, Plan};
+use crate::protocol::control::{ServerMetadata, TensorMetadata};
+use crate::protocol::{Fault, FaultKind};
+use crate::report::terminal::say;
+use crate::scenario::{Protocol, Scenario};
+use crate::tensor::Tensors;
+use crate::worker::message::Order;
+use crate::worker::pool::{Pool, PoolError};
+
+/// The extension's name in the server's metadata.
+const BINARY_TENSORS: &str = "binary_tensor_data";
+
+/// How tensors travel over HTTP.
+#[derive(Clone, Debug, Default)]
+pub struct HttpTensors {
+    /// As bytes, or as JSON.
+    pub tensors: Tensors,
+    /// What to add to the words of a failure, where neither is taken.
+    hint: Option<String>,
+}
+
+impl HttpTensors {
+    /// How they travel in a case.
+    pub fn of(&self, case: &Case) -> Tensors {
+        if case.protocol == Protocol::Http { self.tensors } else { Tensors::Binary }
+    }
+
+    /// A failure of a case, with the remedy where there is one.
+    pub fn explained(&self, case: &Case, fault: Fault) -> Fault {
+        match &self.hint {
+            Some(hint) if case.protocol == Protocol::Http => {
+                Fault { message: format!("{}; {hint}", fault.message), ..fault }
+            }
+            _ => fault,
+        }
+    }
+}
+
+/// Asks a server that does not announce binary tensors for one answer, with them and then in JSON.
+pub async fn http_tensors(
+    scenario: &Scenario,
+    plan: &Plan,
+    server: &ServerMetadata,
+    outputs: &[TensorMetadata],
+    stop: &watch::Receiver<bool>,
+) -> HttpTensors {
+    let announced = server.extensions.iter().any(|extension| extension == BINARY_TENSORS);
+    let cases = plan.cases().filter(|case| case.protocol == Protocol::Http);
+    let Some(case) = cases.min_by_key(|case| case.batch_size).filter(|_| !announced) else {
+        return HttpTensors::default();
+    };
+    let case = Case { concurrency: 1, connections: 1, ..*case };
+    let order = |tensors| Order { warmup: 0, ..measure::order(scenario, outputs, &case, tensors) };
+    let Some(binary) = asked(&order(Tensors::Binary), stop).await else { return HttpTensors::default() };
+    // what is wrong with the address or the answer is no matter of how tensors travel
+    if matches!(binary.kind, FaultKind::Connect | FaultKind::Answer) {
+        return HttpTensors::default();
+    }
+    match asked(&order(Tensors::Json), stop).await {
+        None => {
+            say("HTTP: the server takes no binary tensors, so they are sent as JSON; over gRPC they are raw bytes");
+            HttpTensors { tensors: Tensors::Json, hint: None }
+        }
+        Some(json) => {
+            let hint = format!(
+                "the server does not announce the extension {BINARY_TENSORS}, and to tensors in JSON it says: {json}; \
+                 gRPC needs no extension (--protocols grpc)"
+            );
+            HttpTensors { tensors: Tensors::Binary, hint: Some(hint) }
+        }
+    }
+}
+
+/// What is wrong with the answer to one request; `None` if nothing is, or the user stopped it.
+async fn asked(order: &Order, stop: &watch::Receiver<bool>) -> Option<Fault> {
+    match Pool::start(order, 1, stop).await {
+        Ok(pool) => {
+            pool.stop().await;
+            None
+        }
+        Err(PoolError::Interrupted) => None,
+        Err(PoolError::Failed(fault)) => Some(fault),
+    }
+}
