@@ -2,10 +2,9 @@
 
 mod manifest;
 mod row;
+mod table;
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -19,6 +18,7 @@ use crate::plan::Case;
 use crate::recorder::{Distribution, Recorder};
 pub use manifest::{CountCheck, Manifest, State};
 pub use row::{BlockRecord, Record, Status, flags};
+pub use table::{Rows, append, append_all, read, read_whole_rows};
 
 /// `records.csv`: one row a case.
 pub const RECORDS: &str = "records.csv";
@@ -101,42 +101,6 @@ pub fn case_name(case: &Case) -> String {
 pub fn utc(instant: Timestamp) -> String {
     let rounded = instant.round(Unit::Millisecond).unwrap_or(instant);
     format!("{rounded:.3}")
-}
-
-/// Adds a row to a CSV file and waits until it is on disk; a new file begins with the names of the columns.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn append<T: Serialize>(path: &Path, row: &T) -> Result<()> {
-    append_all(path, [row])
-}
-
-/// Adds rows to a CSV file as [`append`] does, together.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn append_all<T: Serialize>(path: &Path, rows: impl IntoIterator<Item = T>) -> Result<()> {
-    let failed = || format!("cannot write {}", path.display());
-    let file = OpenOptions::new().create(true).append(true).open(path).with_context(failed)?;
-    let empty = file.metadata().with_context(failed)?.len() == 0;
-    let mut writer = csv::WriterBuilder::new().has_headers(empty).from_writer(Vec::new());
-    for row in rows {
-        writer.serialize(row)?;
-    }
-    let bytes = writer.into_inner().with_context(failed)?;
-    // one write, so that rows are there whole or not at all
-    let mut file = file;
-    file.write_all(&bytes).and_then(|()| file.sync_data()).with_context(failed)
-}
-
-/// Reads all rows of a CSV file.
-///
-/// # Errors
-/// The file cannot be read, or a row is not of this program's format; the message names the file and the line.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let rows = csv::Reader::from_reader(file).deserialize().collect::<Result<Vec<T>, _>>();
-    rows.with_context(|| format!("{} is not a file of this program's format", path.display()))
 }
 
 /// Writes a value as JSON, indented, with a newline at the end.

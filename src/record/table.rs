@@ -1,0 +1,204 @@
+//! Rows as CSV: cells that no spreadsheet takes for formulas, and a last line that was torn by a crash. Must not know which
+//! columns there are.
+
+use std::borrow::Cow;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use csv::{ByteRecord, ReaderBuilder, WriterBuilder};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Stands before a text that a spreadsheet would take for a formula. Reading takes it away.
+const NEUTRAL: u8 = b'\'';
+
+/// The rows of a file.
+pub struct Rows<T> {
+    /// All rows that are whole.
+    pub rows: Vec<T>,
+    /// Whether the last line is not whole: a crash, or a full disk, tore it. It is not in `rows`.
+    pub torn: bool,
+}
+
+/// Adds a row to a CSV file and waits until it is on disk; a new file begins with the names of the columns.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn append<T: Serialize>(path: &Path, row: &T) -> Result<()> {
+    append_all(path, [row])
+}
+
+/// Adds rows to a CSV file as [`append`] does, together.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn append_all<T: Serialize>(path: &Path, rows: impl IntoIterator<Item = T>) -> Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    let file = OpenOptions::new().create(true).append(true).open(path).with_context(failed)?;
+    let empty = file.metadata().with_context(failed)?.len() == 0;
+    let mut writer = WriterBuilder::new().has_headers(empty).from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row)?;
+    }
+    let bytes = harmless(&writer.into_inner().with_context(failed)?).with_context(failed)?;
+    // one write, so that rows are there whole or not at all
+    let mut file = file;
+    file.write_all(&bytes).and_then(|()| file.sync_data()).with_context(failed)
+}
+
+/// Reads all rows of a CSV file.
+///
+/// # Errors
+/// The file cannot be read, or a row is not of this program's format or torn; the message names the file and the line.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let Rows { rows, torn } = read_whole_rows(path)?;
+    ensure!(!torn, "{}: the last line is torn", path.display());
+    Ok(rows)
+}
+
+/// Reads the rows of a CSV file that are whole.
+///
+/// # Errors
+/// As [`read`], but a torn last line is none.
+pub fn read_whole_rows<T: DeserializeOwned>(path: &Path) -> Result<Rows<T>> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&bytes).with_context(|| format!("{} is not a file of this program's format", path.display()))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Rows<T>> {
+    let mut reader = ReaderBuilder::new().flexible(true).from_reader(bytes);
+    let head = reader.byte_headers()?.clone();
+    let mut records = reader.byte_records().collect::<Result<Vec<ByteRecord>, _>>()?;
+    // rows are appended with their line's end; without it the last one may be cut anywhere, even within a number
+    let cut = records.last().is_some_and(|last| last.len() < head.len());
+    let torn = !bytes.is_empty() && (cut || !bytes.ends_with(b"\n"));
+    if torn {
+        records.pop();
+    }
+    let row = |record: ByteRecord| -> Result<T> {
+        let line = record.position().map_or(0, csv::Position::line);
+        let (found, expected) = (record.len(), head.len());
+        ensure!(found == expected, "line {line}: {found} cells, expected {expected}");
+        let record: ByteRecord = record.iter().map(as_written).collect();
+        record.deserialize(Some(&head)).with_context(|| format!("line {line}"))
+    };
+    Ok(Rows { rows: records.into_iter().map(row).collect::<Result<_>>()?, torn })
+}
+
+/// The lines of a CSV file with every text defused.
+fn harmless(csv: &[u8]) -> Result<Vec<u8>> {
+    let mut writer = WriterBuilder::new().from_writer(Vec::new());
+    for record in ReaderBuilder::new().has_headers(false).from_reader(csv).byte_records() {
+        writer.write_record(record?.iter().map(defused))?;
+    }
+    Ok(writer.into_inner()?)
+}
+
+/// A cell that is no formula: a text that a spreadsheet would execute, or that reading would take for such a one, gets
+/// [`NEUTRAL`] before it. Numbers stay as they are.
+fn defused(cell: &[u8]) -> Cow<'_, [u8]> {
+    let number = std::str::from_utf8(cell).is_ok_and(|text| text.parse::<f64>().is_ok());
+    if is_formula(cell) && !number { Cow::Owned([&[NEUTRAL], cell].concat()) } else { Cow::Borrowed(cell) }
+}
+
+fn as_written(cell: &[u8]) -> &[u8] {
+    cell.strip_prefix(&[NEUTRAL]).filter(|rest| is_formula(rest)).unwrap_or(cell)
+}
+
+/// What begins a formula in some spreadsheet, with any number of [`NEUTRAL`] before it; with the full-width forms of `=+-@`.
+fn is_formula(cell: &[u8]) -> bool {
+    let ticks = cell.iter().take_while(|byte| **byte == NEUTRAL).count();
+    let rest = &cell[ticks..];
+    matches!(rest.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | b'\n'))
+        || ["＝", "＋", "－", "＠"].iter().any(|sign| rest.starts_with(sign.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Row {
+        server: String,
+        mean_ms: Option<f64>,
+    }
+
+    fn row(server: &str, mean_ms: Option<f64>) -> Row {
+        Row { server: server.to_owned(), mean_ms }
+    }
+
+    fn written(rows: &[Row]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.csv");
+        rows.iter().for_each(|row| append(&path, row).unwrap());
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_text_is_no_formula_and_a_number_stays_one() {
+        let rows = [
+            row("=HYPERLINK(\"http://x\",\"y\")", Some(-0.25)),
+            row("@a", Some(1.0)),
+            row("-1+cmd|'/C calc'!A0", None),
+            row("\tx", None),
+            row("＝1", None),
+            row("-7", None),
+            row("a=b", None),
+        ];
+        let text = written(&rows);
+        let lines: Vec<&str> = text.lines().collect();
+        let expected = [
+            "\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\",-0.25",
+            "'@a,1.0",
+            "'-1+cmd|'/C calc'!A0,",
+            "'\tx,",
+            "'＝1,",
+            "-7,",
+            "a=b,",
+        ];
+        assert_eq!(lines[1..], expected);
+        assert_eq!(parse::<Row>(text.as_bytes()).unwrap().rows, rows);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_left_out_wherever_it_is_cut() {
+        let rows = [row("triton, \"x\"", Some(1.5)), row("two\nlines", Some(22.75))];
+        let text = written(&rows);
+        let first = written(&rows[..1]).len();
+        for end in first..text.len() {
+            let read = parse::<Row>(&text.as_bytes()[..end]).unwrap();
+            assert_eq!((read.rows.as_slice(), read.torn), (&rows[..1], end > first), "{:?}", &text[..end]);
+        }
+        assert!(!parse::<Row>(text.as_bytes()).unwrap().torn);
+        // a crash may leave zeros
+        assert!(parse::<Row>(&[text.as_bytes(), &[0; 100]].concat()).unwrap().torn);
+        let head = parse::<Row>(&text.as_bytes()[..5]).unwrap();
+        assert_eq!((head.rows.len(), head.torn), (0, true));
+    }
+
+    #[test]
+    fn a_damaged_line_in_the_middle_is_an_error_with_its_number() {
+        let error = |text: &str| format!("{:#}", parse::<Row>(text.as_bytes()).err().unwrap());
+        assert_eq!(error("server,mean_ms\na\nb,1\n"), "line 2: 1 cells, expected 2");
+        assert!(error("server,mean_ms\na,x\nb,1\n").starts_with("line 2: "));
+    }
+
+    proptest! {
+        #[test]
+        fn rows_survive_the_file(texts in proptest::collection::vec("['=+@\\-\t\r\na1,\"]{0,6}", 1..5)) {
+            let rows: Vec<Row> = texts.iter().map(|text| row(text, Some(-1.5))).collect();
+            let text = written(&rows);
+            prop_assert_eq!(&parse::<Row>(text.as_bytes()).unwrap().rows, &rows);
+            let mut reader = csv::Reader::from_reader(text.as_bytes());
+            for record in reader.records() {
+                let record = record.unwrap();
+                let number = record[0].parse::<f64>().is_ok();
+                prop_assert!(number || !record[0].starts_with(['=', '+', '-', '@', '\t', '\r', '\n']), "{:?}", record);
+            }
+        }
+    }
+}
