@@ -10,18 +10,19 @@
 //! | [`scenario`] | the TOML format, its limits and its errors | tensor |
 //! | [`plan`] | which cases, in which order; pure | scenario |
 //! | [`preflight`] | whether a scenario fits a model; pure | scenario, protocol |
-//! | [`protocol`] | HTTP and gRPC: the prepared request, the control plane, the check of an answer | proto, tensor |
+//! | [`protocol`] | HTTP and gRPC: the prepared request, the control plane, the check of an answer | proto, tensor, text |
 //! | [`worker`] | the timed loop, and messages to the processes that run it | process, protocol, recorder, scenario, tensor |
-//! | [`process`] | processes of this same program | nothing |
+//! | [`process`] | processes of this same program | text |
 //! | [`embedded`] | the embedded server: the protocol, ONNX models, models of known behaviour | proto, tensor |
 //! | [`statistics`] | effective sample sizes, intervals, ratios, verdicts; pure | nothing |
 //! | [`recorder`] | histogram, exact sums, error counts | nothing |
 //! | [`record`] | the files of a run | recorder, plan, scenario, environment, file, tensor |
-//! | [`report`] | verdicts, tables, README splice, terminal | record, file, statistics; its terminal also plan and scenario |
-//! | [`environment`] | the machine that measures | nothing |
+//! | [`report`] | verdicts, tables, README splice, terminal | record, file, statistics, text; its terminal also plan and scenario |
+//! | [`environment`] | the machine that measures | text |
 //! | [`models`] | model files: stand-ins and published weights | scenario, file |
 //! | [`tensor`] | data types, shapes, input bytes | nothing |
 //! | [`file`](mod@file) | files that appear whole or not at all | nothing |
+//! | [`text`] | words from outside, made fit to be shown; pure | nothing |
 //! | [`proto`] | generated messages | nothing |
 //!
 //! `tests/arrows.rs` keeps these walls.
@@ -43,4 +44,5 @@ pub mod run;
 pub mod scenario;
 pub mod statistics;
 pub mod tensor;
+pub mod text;
 pub mod worker;

@@ -11,6 +11,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::text;
+
 /// How long a process may take to end.
 const ENDING: Duration = Duration::from_secs(5);
 /// What is kept of a process's standard error.
@@ -42,11 +44,11 @@ impl Process {
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let last_words = child.stderr.take().map(|mut stderr| {
             tokio::spawn(async move {
-                let mut words = String::new();
-                let _ = (&mut stderr).take(LAST_WORDS_MAX).read_to_string(&mut words).await;
+                let mut words = Vec::new();
+                let _ = (&mut stderr).take(LAST_WORDS_MAX).read_to_end(&mut words).await;
                 // a process whose words nobody reads would stand still
                 let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
-                words
+                String::from_utf8_lossy(&words).into_owned()
             })
         });
         Ok(Process {
@@ -71,7 +73,7 @@ impl Process {
         let _ = self.child.kill().await;
     }
 
-    /// How a process that fell silent ended, and its last words.
+    /// How a process that fell silent ended, and its last words, fit to be shown.
     pub async fn how_it_died(&mut self) -> String {
         let status = match timeout(ENDING, self.child.wait()).await {
             Ok(Ok(status)) => status.to_string(),
@@ -84,10 +86,15 @@ impl Process {
             Some(task) => task.await.unwrap_or_default(),
             None => String::new(),
         };
-        let words = words.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("note:"));
-        let words = words.collect::<Vec<_>>().join(" ");
+        let words = reason(&words);
         format!("({status}){}{words}", if words.is_empty() { "" } else { ": " })
     }
+}
+
+/// Why a process ended, of its standard error: a panic's words without its backtrace, which is for developers.
+fn reason(stderr: &str) -> String {
+    let lines = stderr.lines().map(str::trim).take_while(|line| !line.starts_with("stack backtrace"));
+    text::message(&lines.filter(|line| !line.starts_with("note:")).collect::<Vec<_>>().join(" "))
 }
 
 /// How long another program may take to tell something of the machine.
@@ -141,5 +148,19 @@ pub fn settle_memory() {
         if let (Ok(program), Some(name)) = (env::current_exe(), arguments.next()) {
             let _ = std::process::Command::new(program).arg0(name).args(arguments).env(THRESHOLD, BYTES).exec();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_without_its_backtrace() {
+        let stderr =
+            "\nthread 'main' panicked at src/a.rs:1:\n\x1b[31mno \u{202e}way\nstack backtrace:\n   0: a\n   1: b\n";
+        assert_eq!(reason(stderr), "thread 'main' panicked at src/a.rs:1: \u{FFFD}[31mno \u{FFFD}way");
+        assert_eq!(reason("note: run with `RUST_BACKTRACE=1`\n"), "");
+        assert!(reason(&"x".repeat(16_000)).chars().count() <= text::MESSAGE_MAX);
     }
 }

@@ -1,5 +1,5 @@
-//! The machine that measures, described. What cannot be known is left out, never guessed. Knows no other module: commands
-//! are run by whoever asks.
+//! The machine that measures, described. What cannot be known is left out, never guessed. Commands are run by whoever
+//! asks.
 
 mod gpu;
 
@@ -7,6 +7,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text;
 pub use gpu::Gpus;
 
 /// The client's machine.
@@ -67,6 +68,18 @@ impl Environment {
                 .and_then(|publish| line(&["docker", "ps", "--filter", &publish, "--format", "{{.Image}}"])),
             ..described
         }
+        .shown()
+    }
+
+    /// Fit to be shown: files and other programs said it.
+    fn shown(mut self) -> Self {
+        let Gpus { devices, driver, cuda } = &mut self.gpus;
+        let known = [&mut self.kernel, &mut self.wsl, &mut self.cpu, &mut self.governor, &mut self.docker];
+        let known = known.into_iter().chain([&mut self.server_image, driver, cuda]).flatten();
+        for words in known.chain([&mut self.os]).chain(devices.iter_mut().map(|(name, _)| name)) {
+            *words = text::name(words);
+        }
+        self
     }
 
     /// One line for people.
@@ -235,6 +248,16 @@ mod tests {
         };
         let found = windows(&windows_11);
         assert_eq!((found.os.as_str(), found.memory_mib, found.cpu), ("Microsoft Windows 11 Pro", Some(32_577), None));
+    }
+
+    #[test]
+    fn names_of_the_machine_are_fit_to_be_shown() {
+        let gpus = Gpus { devices: vec![("GPU\u{1b}[31m\nX".to_owned(), 1)], ..Gpus::default() };
+        let found =
+            Environment { os: "x".repeat(900), cpu: Some("a\u{202e}b".to_owned()), gpus, ..Environment::default() };
+        let shown = found.shown();
+        assert_eq!(shown.os.chars().count(), text::NAME_MAX);
+        assert_eq!((shown.cpu.as_deref(), shown.gpus.devices[0].0.as_str()), (Some("a\u{FFFD}b"), "GPU\u{FFFD}[31m X"));
     }
 
     #[test]

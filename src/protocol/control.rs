@@ -15,12 +15,18 @@ use super::statistics::{AllStatistics, Statistics};
 use super::{Fault, FaultKind};
 use crate::proto;
 use crate::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
+use crate::text;
 
 /// Longest wait for any answer of the control plane.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Metadata and statistics of many models may be larger than tonic's 4 MiB.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Extensions that are kept of what a server lists.
+const EXTENSIONS_MAX: usize = 64;
+/// Longest label of weights that is kept, in characters.
+const LABEL_MAX: usize = 200;
 
 /// The control plane of one server over one protocol.
 pub enum Control {
@@ -43,6 +49,14 @@ pub struct ServerMetadata {
     pub version: String,
     #[serde(default)]
     pub extensions: Vec<String>,
+}
+
+impl ServerMetadata {
+    /// Fit to be shown: all of it is words.
+    fn shown(self) -> Self {
+        let extensions = self.extensions.iter().take(EXTENSIONS_MAX).map(|name| text::name(name)).collect();
+        ServerMetadata { name: text::name(&self.name), version: text::name(&self.version), extensions }
+    }
 }
 
 /// A model's tensors.
@@ -139,7 +153,7 @@ impl Control {
                 to_json(&patiently(client.server_metadata(proto::ServerMetadataRequest {})).await?)?
             }
         };
-        read(json)
+        read(json).map(ServerMetadata::shown)
     }
 
     /// The model's tensors.
@@ -172,16 +186,17 @@ impl Control {
                 to_json(&answer.config.unwrap_or_default())?
             }
         };
-        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let string = |value: &Value| value.as_str().map(str::to_owned);
         let inputs = json["input"].as_array().map_or(&[][..], Vec::as_slice);
         Ok(ModelConfig {
             max_batch_size: json["max_batch_size"].as_i64().unwrap_or(0),
             optional_inputs: inputs
                 .iter()
                 .filter(|input| input["optional"].as_bool() == Some(true))
-                .filter_map(|input| text(&input["name"]))
+                .filter_map(|input| string(&input["name"]))
                 .collect(),
-            weights: text(&json["parameters"]["weights"]["string_value"]),
+            weights: string(&json["parameters"]["weights"]["string_value"])
+                .map(|weights| text::line(&weights, LABEL_MAX)),
             json,
         })
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::http::client;
 use super::{Fault, FaultKind};
+use crate::text;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -16,7 +17,7 @@ const KEPT: &[&str] = &["nv_gpu_", "nv_energy_", "nv_cpu_", "nv_inference_pendin
 pub struct Sample {
     /// Name of the metric.
     pub metric: String,
-    /// `gpu_uuid="GPU-1"`, as the server wrote it.
+    /// `gpu_uuid="GPU-1"`, as the server wrote it, if it is fit to be shown.
     pub labels: String,
     /// The value.
     pub value: f64,
@@ -53,7 +54,7 @@ impl Metrics {
 }
 
 /// Those that are kept of the lines `name{labels} value`; what is no number is left out.
-fn parse(text: &str) -> Vec<Sample> {
+fn parse(answer: &str) -> Vec<Sample> {
     let sample = |line: &str| {
         let end = line.find(['{', ' ', '\t'])?;
         let (metric, rest) = line.split_at(end);
@@ -62,11 +63,11 @@ fn parse(text: &str) -> Vec<Sample> {
             None => ("", rest),
         };
         let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
-        Some(Sample { metric: metric.to_owned(), labels: labels.to_owned(), value })
+        Some(Sample { metric: text::name(metric), labels: text::message(labels), value })
             .filter(|sample| sample.value.is_finite())
     };
     let kept = |sample: &Sample| KEPT.iter().any(|name| sample.metric.starts_with(name));
-    text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).filter(kept).collect()
+    answer.lines().filter(|line| !line.starts_with('#')).filter_map(sample).filter(kept).collect()
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::tensor::{Datatype, Tensors};
+use crate::text;
 use wire::Probe;
 
 /// How long a connection may take to be made; the same for both protocols.
@@ -152,7 +153,7 @@ pub enum Payload {
 pub struct Fault {
     /// What sort of thing went wrong.
     pub kind: FaultKind,
-    /// The cause in words, one line.
+    /// The cause in words: one line, bounded, fit to be shown.
     pub message: String,
 }
 
@@ -213,9 +214,9 @@ impl FaultKind {
 }
 
 impl Fault {
-    /// A fault with its cause in words.
-    pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
-        Fault { kind, message: message.into().replace(['\n', '\r'], " ") }
+    /// A fault with its cause in words, which may be a server's.
+    pub fn new(kind: FaultKind, message: impl AsRef<str>) -> Self {
+        Fault { kind, message: text::message(message.as_ref()) }
     }
 
     /// A fault below the protocol, told apart by its causes.

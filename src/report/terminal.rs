@@ -1,10 +1,12 @@
-//! What a person sees in a terminal: the plan, a progress bar with an ETA, finished cases, the tables.
+//! What a person sees in a terminal: the plan, a progress bar with an ETA, finished cases, the tables. The only way to
+//! standard output and standard error, either of which may be closed or full.
 
-use std::io::IsTerminal;
+use std::fmt::Write as _;
+use std::io::{ErrorKind, IsTerminal, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::markdown::Style;
@@ -12,22 +14,48 @@ use super::{Run, markdown};
 use crate::plan::{Case, Group, Plan, Round};
 use crate::record::{Manifest, Record, Status};
 use crate::scenario::Scenario;
+use crate::text;
 
-/// One line on standard error, where it does not mix with results.
+/// Whoever read standard output has left, as `head` does: no fault, but there is nothing more to print.
+#[derive(Debug)]
+pub struct ReaderGone;
+
+impl std::error::Error for ReaderGone {}
+
+impl std::fmt::Display for ReaderGone {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("standard output is closed")
+    }
+}
+
+/// A line on standard error, where it does not mix with results. Where it cannot be written nobody could be told so; a
+/// measurement goes on without.
 pub fn say(line: &str) {
-    eprintln!("{line}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", text::lines(line));
 }
 
 /// Text on standard output.
-pub fn print(text: &str) {
-    print!("{text}");
+///
+/// # Errors
+/// [`ReaderGone`], or it cannot be written, as on a full disk.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text::lines(text).as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        written => written.context("cannot write to standard output"),
+    }
 }
 
 /// `--list`: the plan of a scenario.
-pub fn plan(scenario: &Scenario, plan: &Plan) {
+///
+/// # Errors
+/// As [`print`].
+pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
     let load = &scenario.load;
-    println!("{} ({}), model {}", scenario.title, scenario.file.display(), scenario.model.name);
-    println!(
+    let mut out = String::new();
+    let _ = writeln!(out, "{} ({}), model {}", scenario.title, scenario.file.display(), scenario.model.name);
+    let _ = writeln!(
+        out,
         "{} cases in {} groups; {} in {} blocks, {} before them to warm up; timeout {} s, seed {}",
         plan.cases().count(),
         plan.groups.len(),
@@ -39,7 +67,8 @@ pub fn plan(scenario: &Scenario, plan: &Plan) {
     );
     for (index, group) in plan.groups.iter().enumerate() {
         let first = &group.cases[0];
-        println!(
+        let _ = writeln!(
+            out,
             "group {}: {}, {} of input a request",
             index + 1,
             point(first),
@@ -50,18 +79,23 @@ pub fn plan(scenario: &Scenario, plan: &Plan) {
                 0 => "requests".to_owned(),
                 requests => format!("{requests} requests"),
             };
-            println!("  {:4}  {requests} to {}", case.protocol.name(), scenario.server.address(case.protocol));
+            let _ =
+                writeln!(out, "  {:4}  {requests} to {}", case.protocol.name(), scenario.server.address(case.protocol));
         }
         let orders = group.rounds.iter().map(|round| {
             round.order.iter().map(|case| group.cases[*case].protocol.name()).collect::<Vec<_>>().join(" ")
         });
-        println!("  order of blocks: {}", orders.collect::<Vec<_>>().join(" | "));
+        let _ = writeln!(out, "  order of blocks: {}", orders.collect::<Vec<_>>().join(" | "));
     }
+    print(&out)
 }
 
 /// `--verify`: one line a case.
-pub fn verified(scenario: &Scenario, case: &Case, words: &str) {
-    println!("{}  {:4}  {}: {words}", scenario.name, case.protocol.name(), point(case));
+///
+/// # Errors
+/// As [`print`].
+pub fn verified(scenario: &Scenario, case: &Case, words: &str) -> Result<()> {
+    print(&format!("{}  {:4}  {}: {words}\n", scenario.name, case.protocol.name(), point(case)))
 }
 
 /// `--calibrate`: what the client reaches in a case.
@@ -73,11 +107,10 @@ pub fn ceiling(scenario: &Scenario, case: &Case, requests_per_s: f64) {
 /// The tables of a run and where its files are.
 ///
 /// # Errors
-/// The run's files cannot be read.
+/// The run's files cannot be read, or as [`print`].
 pub fn run(path: &Path) -> Result<()> {
     let run = Run::open(path)?;
-    println!("\n{}", markdown::section(&run, Style::default()).trim_end());
-    Ok(())
+    print(&format!("\n{}\n", markdown::section(&run, Style::default()).trim_end()))
 }
 
 fn point(case: &Case) -> String {
@@ -169,7 +202,7 @@ impl Progress {
         if self.bar.is_hidden() {
             say(&line);
         } else {
-            self.bar.println(line);
+            self.bar.println(text::lines(&line));
         }
     }
 
@@ -204,10 +237,10 @@ fn work(case: &Case, round: &Round, capped: bool) -> u64 {
 /// # Errors
 /// Nobody can answer.
 pub fn ask(question: &str) -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        anyhow::bail!("nobody can be asked here: give --accept-license to accept it");
+    let asked = || write!(std::io::stderr().lock(), "{question}").is_ok();
+    if !std::io::stdin().is_terminal() || !asked() {
+        bail!("nobody can be asked here: give --accept-license to accept it");
     }
-    eprint!("{question}");
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))

@@ -14,6 +14,7 @@ use crate::models;
 use crate::process::Process;
 use crate::report::terminal::say;
 use crate::scenario::{Scenario, Server};
+use crate::text;
 
 /// How long the server may take to load all models.
 const LOADING: Duration = Duration::from_secs(300);
@@ -72,7 +73,8 @@ impl EmbeddedServer {
         let ready: Ready = serde_json::from_str(&line).context("the embedded server said something unexpected")?;
         if !ready.unavailable.is_empty() {
             process.stop().await;
-            bail!("the embedded server: {}", ready.unavailable.join("; "));
+            let words: Vec<String> = ready.unavailable.iter().map(|words| text::message(words)).collect();
+            bail!("the embedded server: {}", words.join("; "));
         }
         Ok(EmbeddedServer { process, addresses: Server { http: ready.http, grpc: ready.grpc, metrics: None } })
     }

@@ -31,8 +31,9 @@ use crate::protocol::control::{Control, ModelConfig, ModelMetadata, ServerMetada
 use crate::protocol::statistics::Statistics;
 use crate::record::{CountCheck, Manifest, Record, State, Status, utc};
 use crate::report;
-use crate::report::terminal::{Progress, say};
+use crate::report::terminal::{Progress, ReaderGone, say};
 use crate::scenario::{Overrides, Protocol, Scenario};
+use crate::text;
 use crate::worker::pool::{Pool, PoolError};
 use awake::Awake;
 use calibrate::Ceilings;
@@ -107,7 +108,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         scenarios.push((Plan::expand(&scenario), scenario));
     }
     if options.mode == Mode::List {
-        scenarios.iter().for_each(|(plan, scenario)| report::terminal::plan(scenario, plan));
+        scenarios.iter().try_for_each(|(plan, scenario)| report::terminal::plan(scenario, plan))?;
         return Ok(Outcome::Complete);
     }
     let _awake = options.awake.then(Awake::keep).transpose()?;
@@ -134,6 +135,8 @@ pub async fn run(options: &Options) -> Result<Outcome> {
                 worst = worst.max(outcome);
                 runs.extend(run);
             }
+            // nothing more is asked for
+            Err(error) if error.is::<ReaderGone>() => return Err(error),
             // the other scenarios may be fine
             Err(error) => {
                 say(&format!("error: {}: {error:#}", scenario.file.display()));
@@ -145,7 +148,11 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         server.stop().await;
     }
     for run in &runs {
-        report::terminal::run(run)?;
+        match report::terminal::run(run) {
+            // how it went counts, whether or not somebody reads it to the end
+            Err(error) if error.is::<ReaderGone>() => break,
+            shown => shown?,
+        }
     }
     Ok(worst)
 }
@@ -178,7 +185,7 @@ async fn reach(scenario: &Scenario) -> Result<Ready> {
     match preflight::agree(scenario, &metadata, config.as_ref()) {
         Ok(outputs) => Ok(Ready { control, server, metadata, config, outputs }),
         Err(wrong) => {
-            let list: String = wrong.iter().map(|line| format!("\n  {line}")).collect();
+            let list: String = wrong.iter().map(|line| format!("\n  {}", text::message(line))).collect();
             bail!("the scenario does not fit the model \"{name}\" of {} {}:{list}", server.name, server.version)
         }
     }
@@ -209,7 +216,7 @@ async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) 
                 format!("failed: {}", http.explained(case, fault).message)
             }
         };
-        report::terminal::verified(scenario, case, &words);
+        report::terminal::verified(scenario, case, &words)?;
     }
     Ok(outcome)
 }

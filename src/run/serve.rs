@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
 use crate::embedded::{Options, Server};
-use crate::report::terminal::say;
+use crate::report::terminal::{print, say};
 
 /// What a server that serves a program, not a person, prints when it is ready: one line of standard output, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub async fn serve(options: Options, until_input_ends: bool) -> Result<()> {
     }
     let ready = Ready { http: server.http()?.to_string(), grpc: server.grpc()?.to_string(), unavailable };
     if until_input_ends {
-        println!("{}", serde_json::to_string(&ready)?);
+        print(&format!("{}\n", serde_json::to_string(&ready)?))?;
     } else {
         say(&format!("HTTP on {}, gRPC on {}; Ctrl-C ends the server", ready.http, ready.grpc));
     }
