@@ -130,7 +130,7 @@ pub enum ProtocolName {
 
 #[derive(Args, Debug)]
 pub struct ReportArguments {
-    /// Runs' folders, or names of scenarios, which stand for their newest complete runs [default: all scenarios]
+    /// Runs' folders, or names of scenarios, which stand for their newest full runs [default: all scenarios]
     #[arg(value_name = "RUN")]
     pub runs: Vec<String>,
     /// What to tell of each run; a marker says that itself
@@ -139,7 +139,8 @@ pub struct ReportArguments {
     /// Show means and 95th percentiles with their 95 % intervals
     #[arg(long)]
     pub intervals: bool,
-    /// Make what stands between this document's markers anew; a marker carries the runs it shows
+    /// Make what stands between this document's markers again; a marker carries the runs it shows, and a lesser run takes
+    /// the place of one that is shown only if its folder is named
     #[arg(long, value_name = "FILE")]
     pub splice: Option<PathBuf>,
     /// Folder of the runs

@@ -1,12 +1,12 @@
-//! Files that appear whole or not at all.
+//! Files that appear whole or not at all, and documents of others that stay what they are.
 //! Knows paths and bytes; nothing of what is in them.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// A file being written beside its destination. Dropped before [`Part::commit`], it is deleted.
 pub struct Part {
@@ -69,6 +69,80 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     part.commit(path)
 }
 
+/// The text of a file that somebody wrote.
+///
+/// # Errors
+/// There is no such file, it is none (a device, a pipe, a folder), or it is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    let bytes = fs::read(document(path)?).with_context(|| format!("cannot read {}", path.display()))?;
+    String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8 text", path.display()))
+}
+
+/// Makes a file that somebody wrote hold `bytes`. Links that lead to it stay links; its mode and owner stay as they are.
+/// Atomic, unless that would take its owner or its other names from it; then a write that fails is taken back.
+///
+/// # Errors
+/// It is no file, it is read-only, or it cannot be written; it then holds what it held.
+pub fn rewrite(path: &Path, bytes: &[u8]) -> Result<()> {
+    let target = document(path)?;
+    let failed = || format!("cannot write {}", path.display());
+    let metadata = fs::metadata(&target).with_context(failed)?;
+    // a superuser could write all the same
+    ensure!(!metadata.permissions().readonly(), "{} is read-only: make it writable first", path.display());
+    let mut file = File::options().read(true).write(true).open(&target).with_context(failed)?;
+    match beside(&target, &metadata)? {
+        Some(mut part) => {
+            part.write(bytes)?;
+            part.commit(&target)
+        }
+        None => in_place(&mut file, bytes).with_context(failed),
+    }
+}
+
+/// The file that a path leads to, over any links.
+fn document(path: &Path) -> Result<PathBuf> {
+    let target = fs::canonicalize(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let kind = fs::metadata(&target).with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(kind.is_file(), "{} is not a file but a folder, a device or a pipe: name a document", path.display());
+    Ok(target)
+}
+
+/// A new file that can take the place of `target`, with its mode and owner; `None` if there can be none.
+#[cfg(unix)]
+fn beside(target: &Path, metadata: &fs::Metadata) -> Result<Option<Part>> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+
+    let Some(directory) = target.parent().filter(|_| metadata.nlink() == 1) else { return Ok(None) };
+    let Ok(part) = Part::create(directory) else { return Ok(None) };
+    let own = part.file.metadata()?;
+    let same = (own.uid(), own.gid()) == (metadata.uid(), metadata.gid());
+    let owned = same || fchown(&part.file, Some(metadata.uid()), Some(metadata.gid())).is_ok();
+    // after the owner, whose change may take bits away
+    Ok((owned && part.file.set_permissions(metadata.permissions()).is_ok()).then_some(part))
+}
+
+#[cfg(not(unix))]
+fn beside(target: &Path, _: &fs::Metadata) -> Result<Option<Part>> {
+    Ok(target.parent().and_then(|directory| Part::create(directory).ok()))
+}
+
+/// Overwrites a file; if that fails it holds what it held, for which there is room.
+fn in_place(file: &mut File, bytes: &[u8]) -> Result<()> {
+    let mut before = Vec::new();
+    file.read_to_end(&mut before)?;
+    let mut write = |bytes: &[u8]| -> std::io::Result<()> {
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_all()
+    };
+    if let Err(error) = write(bytes) {
+        write(&before).context("and what it held could not be put back")?;
+        return Err(error.into());
+    }
+    Ok(())
+}
+
 /// Deletes `path`; that it is not there is fine.
 pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
@@ -107,5 +181,71 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = replace(&folder.path().join("none/a"), b"").unwrap_err();
         assert!(format!("{error:#}").contains("none"), "{error:#}");
+    }
+
+    #[cfg(unix)]
+    mod documents {
+        use super::*;
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+
+        #[test]
+        fn a_link_stays_a_link_and_mode_and_owner_stay() {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, link) = (folder.path().join("a"), folder.path().join("link"));
+            fs::write(&path, "one").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            // only a superuser may give files away
+            let given = chown(&path, Some(1234), Some(2345)).is_ok();
+            let before = fs::metadata(&path).unwrap();
+            symlink("a", &link).unwrap();
+            rewrite(&link, b"three").unwrap();
+            let after = fs::metadata(&path).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "three");
+            assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+            assert_eq!((after.mode(), after.uid(), after.gid()), (before.mode(), before.uid(), before.gid()));
+            assert!(!given || after.uid() == 1234);
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        }
+
+        #[test]
+        fn a_file_of_two_names_keeps_both() {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, other) = (folder.path().join("a"), folder.path().join("b"));
+            fs::write(&path, "a longer text").unwrap();
+            fs::hard_link(&path, &other).unwrap();
+            rewrite(&path, b"short").unwrap();
+            assert_eq!(fs::read_to_string(&other).unwrap(), "short");
+        }
+
+        #[test]
+        fn a_write_that_fails_is_taken_back() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a");
+            fs::write(&path, "kept").unwrap();
+            let mut unwritable = File::open(&path).unwrap();
+            assert!(in_place(&mut unwritable, b"x").is_err());
+            assert_eq!(fs::read_to_string(&path).unwrap(), "kept");
+        }
+
+        #[test]
+        fn what_is_no_writable_file_is_refused() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a");
+            fs::write(&path, "kept").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+            symlink("none", folder.path().join("dangling")).unwrap();
+            for (path, words) in [
+                (path.as_path(), "is read-only"),
+                (Path::new("/dev/null"), "is not a file"),
+                (folder.path(), "is not a file"),
+                (&folder.path().join("dangling"), "cannot read"),
+            ] {
+                let error = format!("{:#}", rewrite(path, b"x").unwrap_err());
+                assert!(error.contains(words), "{error}");
+            }
+            assert_eq!(fs::read_to_string(&path).unwrap(), "kept");
+            assert!(fs::symlink_metadata(folder.path().join("dangling")).unwrap().is_symlink());
+            assert!(read_text(Path::new("/dev/zero")).is_err());
+        }
     }
 }

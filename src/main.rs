@@ -5,16 +5,29 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use runner::cli::{Cli, Command, ModelsCommand};
+use runner::report::terminal::{ReaderGone, print, say};
 use runner::run::{self, Outcome, install};
 use runner::{process, report, worker};
 
+/// What a shell says of a program that SIGPIPE ended, as it ends other programs whose reader leaves.
+const READER_GONE: u8 = 141;
+
 fn main() -> ExitCode {
-    match dispatch(Cli::parse()) {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => dispatch(cli),
+        Err(words) if words.use_stderr() => {
+            say(words.render().to_string().trim_end());
+            return ExitCode::from(2);
+        }
+        Err(help) => print(&help.render().to_string()).map(|()| Outcome::Complete),
+    };
+    match outcome {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::from(1),
         Ok(Outcome::Interrupted) => ExitCode::from(130),
+        Err(error) if error.is::<ReaderGone>() => ExitCode::from(READER_GONE),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say(&format!("error: {error:#}"));
             ExitCode::from(2)
         }
     }
@@ -38,7 +51,12 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         }
         Some(Command::Report(arguments)) => {
             let (document, results) = (arguments.splice.clone(), arguments.results.clone());
-            report::command(&arguments.into(), document.as_deref(), &results).map(|()| Outcome::Complete)
+            let wanted = arguments.into();
+            let all = match document {
+                Some(document) => report::document::splice(&wanted, &document, &results)?,
+                None => report::print(&wanted, &results)?,
+            };
+            Ok(if all { Outcome::Complete } else { Outcome::Incomplete })
         }
         Some(Command::Models(ModelsCommand::Synth { scenario, seed, force, model_repository })) => {
             install::synth(&scenario, &model_repository, seed, force).map(|()| Outcome::Complete)

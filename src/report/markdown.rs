@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::{Run, judge, notes, tables};
 use crate::record::{Arm, Record, Status};
 use crate::scenario::{Arrival, Protocol};
+use crate::text;
 
 /// How tables are shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +17,9 @@ pub struct Style {
 /// A run's section: heading, tables, how it was measured, and what is wrong with it.
 pub fn section(run: &Run, style: Style) -> String {
     let mut out = format!("### {}\n\n", escaped(&run.manifest.title));
+    if let Some(part) = run.part() {
+        let _ = writeln!(out, "**Not a whole run:** {part}.\n");
+    }
     let loads = distinct(&run.records, load_of);
     let mut judged = Vec::new();
     for load in &loads {
@@ -132,17 +136,26 @@ pub fn format_ms(milliseconds: f64) -> String {
     format!("{milliseconds:.digits$}")
 }
 
-/// Text from outside must not end a cell or a line, or begin markup.
+/// Text from outside must not end a cell or a line, or begin markup; the files of a run are from outside too.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::new();
-    for character in text.chars() {
-        match character {
-            '|' | '*' | '_' | '`' | '<' | '[' | ']' | '\\' => out.extend(['\\', character]),
-            '\n' | '\r' => out.push(' '),
-            other => out.push(other),
+    for character in text::message(text).chars() {
+        if matches!(character, '|' | '*' | '_' | '`' | '<' | '>' | '[' | ']' | '\\' | '~' | '#' | '$' | '&') {
+            out.push('\\');
         }
+        out.push(character);
     }
     out
+}
+
+/// Text from outside as code, in which nothing is markup. Not for a table, whose cells end in code too.
+pub(super) fn code(text: &str) -> String {
+    let text = text::lines(text).replace('\n', " ");
+    let longest = text.split(|character| character != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    // a space is no part of the code, and keeps its ticks from the fence's
+    let space = if longest > 0 || text.is_empty() { " " } else { "" };
+    format!("{fence}{space}{text}{space}{fence}")
 }
 
 /// The values of a column, in the order in which they appear.
@@ -158,4 +171,20 @@ pub(super) fn distinct<'a, T: PartialEq>(
         }
     }
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_is_no_markup() {
+        assert_eq!(
+            escaped("a|b\n# *c* <!-- `d` [e](f) \u{1b}[31m"),
+            "a\\|b \\# \\*c\\* \\<!-- \\`d\\` \\[e\\](f) \u{FFFD}\\[31m"
+        );
+        assert_eq!(code("my_model"), "`my_model`");
+        assert_eq!(code("a``b"), "``` a``b ```");
+        assert!(escaped(&"x".repeat(60_000)).len() < 600);
+    }
 }

@@ -1,5 +1,8 @@
 //! From the files of a run to what people read. Reads records and nothing else: every report can be made again.
 
+mod blocks;
+mod choose;
+pub mod document;
 mod judge;
 pub mod markdown;
 mod notes;
@@ -8,14 +11,13 @@ pub mod splice;
 mod tables;
 pub mod terminal;
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::file;
-use crate::record::{self, BLOCKS, BlockRecord, MANIFEST, MODEL_CONFIG, Manifest, RECORDS, Record, State};
+use crate::record::{self, BLOCKS, BlockRecord, MODEL_CONFIG, Manifest, RECORDS, Record, Rows, State, Status};
 use markdown::Style;
 
 /// A run as its files tell it.
@@ -31,6 +33,8 @@ pub struct Run {
     pub blocks: Vec<BlockRecord>,
     /// The model's configuration, if the server told it.
     pub config: Option<Value>,
+    /// Files whose last line is torn, which is left out.
+    pub torn: Vec<&'static str>,
 }
 
 impl Run {
@@ -42,61 +46,36 @@ impl Run {
         let manifest = record::read_manifest(path)?;
         let config = path.join(MODEL_CONFIG);
         let config = if config.exists() { Some(record::read_json(&config)?) } else { None };
+        let (records, blocks) = (rows(&path.join(RECORDS))?, rows(&path.join(BLOCKS))?);
+        let torn = [(RECORDS, records.torn), (BLOCKS, blocks.torn)];
         Ok(Run {
             config,
             path: path.to_owned(),
             manifest,
-            records: rows(&path.join(RECORDS))?,
-            blocks: rows(&path.join(BLOCKS))?,
+            records: records.rows,
+            blocks: blocks.rows,
+            torn: torn.into_iter().filter_map(|(file, torn)| torn.then_some(file)).collect(),
         })
+    }
+
+    /// What part of the run there is, in words, if it is not the whole.
+    fn part(&self) -> Option<String> {
+        let all = self.manifest.cases;
+        let good = self.records.iter().filter(|record| record.status == Status::Ok).count();
+        let why = match self.manifest.state {
+            State::Running => "the run has not ended, or was killed",
+            State::Interrupted => "the run was stopped",
+            State::Incomplete => "the others failed or were not run",
+            State::Complete if good < all => "the rows of the others are lost",
+            State::Complete => return None,
+        };
+        Some(format!("{good} of {all} cases are good; {why}"))
     }
 }
 
 /// The rows of a file. A run whose first case is not measured yet has none.
-fn rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    if path.exists() { record::read(path) } else { Ok(Vec::new()) }
-}
-
-/// The run that a word of the command line or of a README marker means: a run's folder, or a scenario's name, which
-/// stands for its newest complete run.
-///
-/// # Errors
-/// There is no such run.
-pub fn find(results: &Path, word: &str) -> Result<Run> {
-    let path = Path::new(word);
-    if path.join(MANIFEST).is_file() {
-        return Run::open(path);
-    }
-    ensure!(
-        path.components().all(|part| matches!(part, Component::Normal(_))) && path.components().count() == 1,
-        "{word} is not a run's folder: it has no {MANIFEST}",
-    );
-    newest_complete(results, word)
-}
-
-fn newest_complete(results: &Path, scenario: &str) -> Result<Run> {
-    let folder = results.join(scenario);
-    for path in folders(&folder)?.into_iter().rev() {
-        if record::read_manifest(&path).is_ok_and(|manifest| manifest.state == State::Complete) {
-            return Run::open(&path);
-        }
-    }
-    bail!("{} holds no complete run: run `runner scenarios/{scenario}.toml`, or name a run's folder", folder.display())
-}
-
-/// The names of the scenarios that have results, in alphabetical order.
-fn scenarios(results: &Path) -> Result<Vec<String>> {
-    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    Ok(folders(results)?.iter().filter_map(name).collect())
-}
-
-/// The folders in a folder, by name; runs are named by their time, so the last is the newest.
-fn folders(parent: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(parent).with_context(|| format!("there are no results in {}", parent.display()))?;
-    let mut folders: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect();
-    folders.sort();
-    Ok(folders)
+fn rows<T: DeserializeOwned>(path: &Path) -> Result<Rows<T>> {
+    if path.exists() { record::read_whole_rows(path) } else { Ok(Rows { rows: Vec::new(), torn: false }) }
 }
 
 /// What to tell of a run.
@@ -176,40 +155,27 @@ impl Wanted {
     }
 }
 
-/// `runner report`: prints the sections of runs, or puts them between a document's markers. Runs that are named take
-/// the place of their scenarios' newest ones. A marker says itself which section it is for.
+/// `runner report`: prints the sections of runs. Returns whether all that was asked for is there; what is not is said.
 ///
 /// # Errors
-/// A run cannot be found or read, or the document's markers are broken; the document is then left as it was.
-pub fn command(wanted: &Wanted, document: Option<&Path>, results: &Path) -> Result<()> {
-    let named = wanted.runs.iter().map(|word| find(results, word)).collect::<Result<Vec<Run>>>()?;
-    let open = |word: &String| {
-        let chosen = named.iter().rev().find(|run| run.manifest.scenario == *word);
-        chosen.map_or_else(|| find(results, word), |run| Ok(run.clone()))
-    };
-    let render = |words: &[&str]| {
-        let Wanted { runs, section, mut style } = Wanted::of_marker(words)?;
-        style.intervals |= wanted.style.intervals;
-        let runs = if runs.is_empty() { scenarios(results)? } else { runs };
-        let told = runs.iter().map(|word| Ok(section.of(&open(word)?, style))).collect::<Result<Vec<String>>>();
-        Ok(told?.join("\n"))
-    };
-    let Some(document) = document else {
-        let all =
-            if wanted.runs.is_empty() { scenarios(results)?.iter().map(open).collect::<Result<_>>()? } else { named };
-        let told: Vec<String> = all.iter().map(|run| wanted.section.of(run, wanted.style)).collect();
-        terminal::print(&told.join("\n"));
-        return Ok(());
-    };
-    let text = std::fs::read_to_string(document).with_context(|| format!("cannot read {}", document.display()))?;
-    let spliced = splice::splice(&text, render).with_context(|| document.display().to_string())?;
-    if spliced != text {
-        file::replace(document, spliced.as_bytes())?;
+/// No run that was asked for can be found and read, or nothing can be printed.
+pub fn print(wanted: &Wanted, results: &Path) -> Result<bool> {
+    let words = if wanted.runs.is_empty() { choose::scenarios(results)? } else { wanted.runs.clone() };
+    let (mut told, mut missing) = (Vec::new(), Vec::new());
+    for word in &words {
+        match choose::find(results, word) {
+            Ok(choice) => {
+                choice.notes.iter().for_each(|note| terminal::say(&format!("{word}: {note}")));
+                told.push(wanted.section.of(&choice.run, wanted.style));
+            }
+            Err(error) => missing.push(error),
+        }
     }
-    terminal::say(&format!(
-        "{}: {}",
-        document.display(),
-        if spliced == text { "nothing to change" } else { "tables made anew" }
-    ));
-    Ok(())
+    if told.is_empty() && missing.len() == 1 {
+        return Err(missing.remove(0));
+    }
+    missing.iter().for_each(|error| terminal::say(&format!("error: {error:#}")));
+    ensure!(!told.is_empty(), "there is nothing to report");
+    terminal::print(&told.join("\n"))?;
+    Ok(missing.is_empty())
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Run;
 use super::judge::{Cell, Metric, is_trusted, least_delta};
 use super::markdown::{
-    case_words, distinct, escaped, length_words, loop_words, protocol_name, status_words, weights_words,
+    case_words, code, distinct, escaped, length_words, loop_words, protocol_name, status_words, weights_words,
 };
 use crate::record::{Record, Status, flags};
 use crate::scenario::Encode;
@@ -36,13 +36,16 @@ pub fn notes(run: &Run, cells: &[Cell<'_>]) -> String {
             escaped(&record.reason),
         );
     }
+    for file in &run.torn {
+        let _ = writeln!(out, "- The last line of {} is torn (a crash, a full disk) and left out.", code(file));
+    }
     let _ = writeln!(out, "- Client: {}.", escaped(&manifest.client.summary()));
     let _ = writeln!(
         out,
-        "- Rows: `{}`, runner {} ({}).",
-        run.path.join(crate::record::RECORDS).display().to_string().replace('\\', "/"),
-        manifest.runner_version,
-        manifest.git_revision,
+        "- Rows: {}, runner {} ({}).",
+        code(&run.path.join(crate::record::RECORDS).display().to_string().replace('\\', "/")),
+        escaped(&manifest.runner_version),
+        escaped(&manifest.git_revision),
     );
     out
 }
@@ -54,10 +57,10 @@ fn measured(out: &mut String, run: &Run) {
     let (least, most) = (requests.clone().min(), requests.max());
     let _ = writeln!(
         out,
-        "- {} {}, model `{}`; weights: {}.",
+        "- {} {}, model {}; weights: {}.",
         escaped(&manifest.server),
         escaped(&manifest.server_version),
-        escaped(&manifest.model),
+        code(&manifest.model),
         escaped(weights_words(&manifest.weights)),
     );
     // what was measured, which few iterations or an early end make less than what was asked for
@@ -88,7 +91,7 @@ fn measured(out: &mut String, run: &Run) {
         let _ = writeln!(out, "- {quick} case ends after about {cap} s; {least} to {most} requests a case.");
     }
     if !manifest.overridden.is_empty() {
-        let _ = writeln!(out, "- Changed on the command line: `{}`.", manifest.overridden.join(" "));
+        let _ = writeln!(out, "- Changed on the command line: {}.", code(&manifest.overridden.join(" ")));
     }
 }
 

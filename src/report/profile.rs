@@ -143,6 +143,9 @@ pub fn parameters(run: &Run) -> String {
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "| {name} | {} |", escaped(&value));
     };
+    if let Some(part) = run.part() {
+        line("Not a Whole Run", part);
+    }
     line("Batch Sizes", axis(&|record| record.batch_size.to_string()));
     line("Protocols", axis(&|record| protocol_name(record.protocol).to_owned()));
     line("Client Processes", axis(&|record| record.processes.to_string()));

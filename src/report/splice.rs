@@ -10,96 +10,257 @@
 
 use anyhow::{Result, bail};
 
+use super::blocks::{Blocks, Place};
+
 const BEGIN: &str = "<!-- BEGIN: runner report";
 const END: &str = "<!-- END: runner report -->";
 
-/// The document with everything between markers made anew by `render`, which gets the words after `runner report`.
-/// Text outside the markers is not touched.
-///
-/// # Errors
-/// A marker without its partner, with its line; no marker at all; or what `render` says.
-pub fn splice(document: &str, mut render: impl FnMut(&[&str]) -> Result<String>) -> Result<String> {
-    let mut out = String::with_capacity(document.len());
-    let mut open: Option<usize> = None;
-    let mut fence: Option<&str> = None;
-    let mut sections = 0;
-    for (index, line) in document.split_inclusive('\n').enumerate() {
-        let number = index + 1;
-        let text = line.trim();
-        if open.is_none() {
-            fence = match (fence, ["```", "~~~"].into_iter().find(|fence| text.starts_with(fence))) {
-                (None, begun) => begun,
-                (Some(inside), Some(found)) if inside == found => None,
-                (inside, _) => inside,
+/// A document taken apart at its markers.
+#[derive(Debug)]
+pub struct Document<'a> {
+    /// What looks like the beginning of a section and is none, each with its line.
+    pub skipped: Vec<String>,
+    sections: Vec<Section<'a>>,
+    /// After the last section.
+    rest: &'a str,
+    /// The line ending of most lines between sections.
+    newline: &'static str,
+}
+
+/// A section: everything between a pair of markers.
+#[derive(Debug)]
+pub struct Section<'a> {
+    /// Line of the marker that begins it.
+    pub line: usize,
+    /// The marker's words after `runner report`.
+    pub words: Vec<&'a str>,
+    /// What stands there now.
+    pub old: &'a str,
+    /// Everything from the section before to this one's first marker, which is included.
+    before: &'a str,
+    /// The marker that ends it, with its line's end.
+    end: &'a str,
+}
+
+impl<'a> Document<'a> {
+    /// Takes a document apart.
+    ///
+    /// # Errors
+    /// A marker without its partner, a damaged one, or one in a code block that does not end, with its line; no marker at all.
+    pub fn parse(text: &'a str) -> Result<Self> {
+        let mut document = Document { skipped: Vec::new(), sections: Vec::new(), rest: text, newline: "\n" };
+        let (mut blocks, mut open) = (Blocks::default(), None::<Open<'a>>);
+        let (mut at, mut from, mut windows, mut swallowed) = (0, 0, 0_isize, Vec::new());
+        for (index, line) in text.split_inclusive('\n').enumerate() {
+            let number = index + 1;
+            let start = at;
+            at += line.len();
+            // a byte order mark is no part of the first line
+            let line = if index == 0 { line.trim_start_matches('\u{FEFF}') } else { line };
+            // between markers nothing is markup: it is replaced
+            let place = if open.is_some() { Place::Text } else { blocks.place(line, number) };
+            let marker = match Marker::of(line, place) {
+                Ok(marker) => marker,
+                Err(words) => bail!("line {number}: {words}"),
             };
-        }
-        let marker = fence.is_none();
-        if marker && text.starts_with(BEGIN) {
-            if let Some(earlier) = open {
-                bail!(
+            if open.is_none() || marker == Some(Marker::End) {
+                windows += if line.ends_with("\r\n") { 1 } else { -1 };
+            }
+            match (marker, &mut open) {
+                (Some(Marker::Begin(_)), Some(Open { line: earlier, .. })) => bail!(
                     "line {number}: a marker begins before the one of line {earlier} has ended: add `{END}` before it"
-                );
+                ),
+                (Some(Marker::Begin(words)), None) => {
+                    open = Some(Open { line: number, words, before: &text[from..at], at });
+                }
+                (Some(Marker::End), _) => {
+                    let Some(Open { line, words, before, at: begun }) = open.take() else {
+                        bail!(
+                            "line {number}: a marker ends that did not begin: add `{BEGIN} NAME -->` before it, or \
+                             remove it"
+                        )
+                    };
+                    let (old, end) = (&text[begun..start], &text[start..at]);
+                    document.sections.push(Section { line, words, old, before, end });
+                    from = at;
+                }
+                (Some(Marker::Skipped(why)), None) => {
+                    document.skipped.push(format!("line {number}: {why}"));
+                    if let Some(begun) = blocks.unclosed() {
+                        swallowed.push((begun, number));
+                    }
+                }
+                _ => {}
             }
-            let words = text.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix("-->"));
-            let Some(words) = words.filter(|words| words.starts_with(' ')) else {
-                bail!("line {number}: the marker is damaged: expected `{BEGIN} NAME.. -->`");
-            };
-            let words: Vec<&str> = words.split_whitespace().collect();
-            out.push_str(line);
-            if !line.ends_with('\n') {
-                out.push('\n');
+        }
+        if let Some(Open { line, .. }) = open {
+            bail!("line {line}: the marker does not end: add `{END}` after it");
+        }
+        if let Some((begun, marker)) = swallowed.iter().find(|(begun, _)| blocks.unclosed() == Some(*begun)) {
+            bail!(
+                "line {begun}: the code block does not end, so the marker of line {marker} is in it: end it before that"
+            );
+        }
+        if document.sections.is_empty() {
+            let skipped: String = document.skipped.iter().map(|words| format!("; {words}")).collect();
+            bail!("there is no marker: add `{BEGIN} NAME -->` and `{END}` where the tables should stand{skipped}");
+        }
+        document.rest = &text[from..];
+        document.newline = if windows > 0 { "\r\n" } else { "\n" };
+        Ok(document)
+    }
+
+    /// Its sections, in their order.
+    pub fn sections(&self) -> &[Section<'a>] {
+        &self.sections
+    }
+
+    /// The document with each section as `render` makes it, in the document's own line ending. Text outside the markers is
+    /// not touched.
+    ///
+    /// # Errors
+    /// What `render` says, with the marker's line.
+    pub fn rendered(&self, mut render: impl FnMut(&Section<'a>) -> Result<String>) -> Result<String> {
+        let mut out = String::new();
+        for section in &self.sections {
+            let made = render(section).map_err(|error| error.context(format!("line {}", section.line)))?;
+            out.push_str(section.before);
+            let lines = [""].into_iter().chain(made.trim_end().lines()).chain([""]);
+            lines.for_each(|line| out.extend([line, self.newline]));
+            out.push_str(section.end);
+        }
+        out.push_str(self.rest);
+        Ok(out)
+    }
+}
+
+/// A section whose end is not found yet.
+struct Open<'a> {
+    line: usize,
+    words: Vec<&'a str>,
+    before: &'a str,
+    at: usize,
+}
+
+/// What a line is to sections.
+#[derive(Debug, PartialEq)]
+enum Marker<'a> {
+    Begin(Vec<&'a str>),
+    End,
+    /// It looks like a beginning and is none, for this reason.
+    Skipped(&'static str),
+}
+
+impl<'a> Marker<'a> {
+    /// The marker of a line, if it is one; the error is what is damaged about it.
+    fn of(line: &'a str, place: Place) -> Result<Option<Self>, String> {
+        let text = line.trim();
+        let begins = line.contains(BEGIN);
+        let skipped = match place {
+            Place::Fence => Some("a marker in a code block is text: nothing is put there"),
+            Place::Comment => Some("a marker in a comment is text: nothing is put there"),
+            Place::Indented => Some("a marker that is indented by four spaces is code: nothing is put there"),
+            Place::Text if !text.starts_with("<!--") && !line.contains(&format!("`{BEGIN}")) => {
+                Some("a marker must be a line of its own: nothing is put there")
             }
-            out.push('\n');
-            out.push_str(render(&words).map_err(|error| error.context(format!("line {number}")))?.trim_end());
-            out.push_str("\n\n");
-            open = Some(number);
-            sections += 1;
-        } else if marker && text == END {
-            if open.take().is_none() {
-                bail!(
-                    "line {number}: a marker ends that did not begin: add `{BEGIN} NAME -->` before it, or remove it"
-                );
-            }
-            out.push_str(line);
-        } else if marker && text.starts_with("<!-- END: runner") {
-            bail!("line {number}: the marker is damaged: expected `{END}`");
-        } else if open.is_none() {
-            out.push_str(line);
+            Place::Text => None,
+        };
+        if skipped.is_some() || !text.starts_with("<!--") {
+            return Ok(skipped.filter(|_| begins).map(Marker::Skipped));
+        }
+        if text == END {
+            return Ok(Some(Marker::End));
+        }
+        let inside = text.trim_start_matches("<!--").trim_start().to_ascii_lowercase();
+        if inside.starts_with("end: runner") || inside.starts_with("end:runner") {
+            return Err(format!("the marker is damaged: expected `{END}`"));
+        }
+        if !inside.starts_with("begin: runner report") && !inside.starts_with("begin:runner report") {
+            return Ok(None);
+        }
+        let words = text.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix("-->"));
+        match words.filter(|words| words.starts_with(' ')) {
+            Some(words) => Ok(Some(Marker::Begin(words.split_whitespace().collect()))),
+            None => Err(format!("the marker is damaged: expected `{BEGIN} NAME.. -->`")),
         }
     }
-    if let Some(number) = open {
-        bail!("line {number}: the marker does not end: add `{END}` after it");
-    }
-    if sections == 0 {
-        bail!("there is no marker: add `{BEGIN} NAME -->` and `{END}` where the tables should stand");
-    }
-    Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn render(words: &[&str]) -> Result<String> {
-        Ok(format!("made by {}\n", words.join("+")))
+    fn splice(document: &str) -> Result<String> {
+        Document::parse(document)?.rendered(|section| Ok(format!("made by {}\n", section.words.join("+"))))
+    }
+
+    fn skipped(document: &str) -> Vec<String> {
+        Document::parse(document).unwrap().skipped
     }
 
     const DOCUMENT: &str = "a\r\n<!-- BEGIN: runner report x y -->\nold\n<!-- END: runner report -->\n  b";
 
     #[test]
     fn only_what_lies_between_markers_changes_and_twice_is_once() {
-        let once = splice(DOCUMENT, render).unwrap();
+        let once = splice(DOCUMENT).unwrap();
         let expected = "a\r\n<!-- BEGIN: runner report x y -->\n\nmade by x+y\n\n<!-- END: runner report -->\n  b";
         assert_eq!(once, expected);
-        assert_eq!(splice(&once, render).unwrap(), once);
+        assert_eq!(splice(&once).unwrap(), once);
+        assert_eq!(Document::parse(DOCUMENT).unwrap().sections()[0].old, "old\n");
     }
 
     #[test]
-    fn markers_in_code_are_text() {
-        let document = format!("```text\n<!-- END: runner report -->\n```\n{DOCUMENT}");
-        let spliced = splice(&document, render).unwrap();
-        assert!(spliced.starts_with("```text\n<!-- END: runner report -->\n```\n"));
-        assert!(spliced.contains("made by x+y"));
+    fn the_line_ending_of_the_document_is_kept() {
+        let windows = "\u{FEFF}<!-- BEGIN: runner report x -->\r\nold\nold\nold\n<!-- END: runner report -->\r\nb\r\n";
+        let expected =
+            "\u{FEFF}<!-- BEGIN: runner report x -->\r\n\r\nmade by x\r\n\r\n<!-- END: runner report -->\r\nb\r\n";
+        assert_eq!(splice(windows).unwrap(), expected);
+        assert_eq!(splice(expected).unwrap(), expected);
+        let unix = windows.replace("\r\n", "\n");
+        assert!(!splice(&unix).unwrap().contains('\r'));
+    }
+
+    #[test]
+    fn markers_in_code_are_text_and_said() {
+        let shown = "<!-- BEGIN: runner report z -->\nz\n<!-- END: runner report -->\n";
+        for (begin, end, reason) in [
+            ("```text\n", "```\n", "code block"),
+            ("~~~\n```\n", "~~~~\n", "code block"),
+            ("````\n```\n", "````\n", "code block"),
+        ] {
+            let document = format!("{begin}{shown}{end}{DOCUMENT}");
+            let spliced = splice(&document).unwrap();
+            assert!(
+                spliced.starts_with(&format!("{begin}{shown}{end}")) && spliced.contains("made by x+y"),
+                "{spliced}"
+            );
+            let skipped = skipped(&document);
+            assert!(skipped.len() == 1 && skipped[0].contains(reason), "{skipped:?}");
+        }
+        let each = |prefix| shown.lines().map(|line| format!("{prefix}{line}\n")).collect::<String>();
+        assert!(skipped(&format!("{}{DOCUMENT}", each("    ")))[0].contains("four spaces"));
+        assert!(
+            skipped(&format!("{}{DOCUMENT}", each("> ")))[0].starts_with("line 1: a marker must be a line of its own")
+        );
+        assert!(skipped(&format!("Write `{BEGIN} x -->`.\n{DOCUMENT}")).is_empty());
+    }
+
+    #[test]
+    fn a_section_after_what_is_no_fence_is_made_again() {
+        for before in [
+            "``` is no fence ```\n",
+            "    ```\n",
+            "```sh\nls\n```sh\n```\n",
+            "```\n~~~\n```\n",
+            "~~~ a`b ```\n~~~\n",
+            "- ```\n  code\n\nafter the list\n",
+            "> ```\n> code\n\nafter the quotation\n",
+            "<!--\n```\n-->\n",
+            "<pre>\n```\n</pre>\n",
+            "``\n",
+        ] {
+            assert!(splice(&format!("{before}{DOCUMENT}")).unwrap().contains("made by x+y"), "{before:?}");
+        }
     }
 
     #[test]
@@ -113,10 +274,21 @@ mod tests {
             ),
             ("<!-- BEGIN: runner report x ->\n", "line 1: the marker is damaged"),
             ("<!-- BEGIN: runner reportx -->\n", "line 1: the marker is damaged"),
+            ("<!--begin: runner report x-->\n", "line 1: the marker is damaged"),
             ("<!-- BEGIN: runner report x -->\n<!-- END: runner repot -->\n", "line 2: the marker is damaged"),
+            (
+                "a\n```\n<!-- BEGIN: runner report x -->\n",
+                "line 2: the code block does not end, so the marker of line 3",
+            ),
+            ("```\n<!-- BEGIN: runner report x -->\n```\n", "there is no marker: add `<!-- BEGIN"),
+            // a comment ends where the first marker does
+            (
+                "<!--\n<!-- BEGIN: runner report x -->\n<!-- END: runner report -->\n-->\n",
+                "line 3: a marker ends that did not begin",
+            ),
             ("nothing\n", "there is no marker"),
         ] {
-            let error = splice(document, render).unwrap_err().to_string();
+            let error = splice(document).unwrap_err().to_string();
             assert!(error.contains(words), "{document:?}: {error}");
         }
     }

@@ -1,0 +1,227 @@
+//! Which run is shown where a scenario is named: a whole and full one before a lesser one, and never a lesser one in the place
+//! of a better one unasked. Knows records; must not know documents.
+
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use super::Run;
+use crate::record::{self, MANIFEST, Manifest, Record, State};
+
+/// Options that change neither what is measured nor how long.
+const HARMLESS: [&str; 1] = ["--awake"];
+/// Options that are told in words of their own.
+const TOLD: [&str; 2] = ["--quick", "--server embedded"];
+
+/// A run, and what is to be said about its choice.
+pub struct Choice {
+    /// The run.
+    pub run: Run,
+    /// Newer runs that were passed over, and why.
+    pub notes: Vec<String>,
+}
+
+/// The run that a word of the command line or of a marker means: a run's folder, or a scenario's name.
+///
+/// # Errors
+/// There is no such run.
+pub fn find(results: &Path, word: &str) -> Result<Choice> {
+    if is_folder(word) {
+        return Ok(Choice { run: Run::open(Path::new(word))?, notes: Vec::new() });
+    }
+    newest(results, word)
+}
+
+/// Whether a word names a run's folder.
+pub fn is_folder(word: &str) -> bool {
+    Path::new(word).join(MANIFEST).is_file()
+}
+
+/// The newest complete run of a scenario, but a full one before one that was changed on the command line, and that before a
+/// quick one or one of the embedded server.
+fn newest(results: &Path, scenario: &str) -> Result<Choice> {
+    let (mut runs, mut notes) = complete(results, scenario)?;
+    let newest = runs.first().cloned();
+    while !runs.is_empty() {
+        let (index, _) =
+            runs.iter().enumerate().min_by_key(|(_, (_, manifest))| rank(manifest)).unwrap_or((0, &runs[0]));
+        let (path, _) = runs.remove(index);
+        match Run::open(&path) {
+            Ok(run) => {
+                if let Some((newer, manifest)) =
+                    newest.filter(|(newest, manifest)| *newest != path && rank(manifest) > 0)
+                {
+                    let reasons = shortcomings(&manifest).join(", ");
+                    let (path, newer) = (path.display(), newer.display());
+                    notes.push(format!("{path} is shown; {newer} is newer, but {reasons}: name its folder to see it"));
+                }
+                return Ok(Choice { run, notes });
+            }
+            Err(error) => notes.push(format!("{} is passed over: {error:#}", path.display())),
+        }
+    }
+    let notes: String = notes.iter().map(|note| format!(" ({note})")).collect();
+    let folder = results.join(scenario);
+    let help = format!("run `runner scenarios/{scenario}.toml`, or name a run's folder");
+    Err(anyhow!("{} holds no complete run{notes}: {help}", folder.display()))
+}
+
+/// The run of a scenario that takes the place of `shown`, the folder that `document` shows now: the newest complete one to
+/// which nothing can be objected, which may be `shown` itself.
+///
+/// # Errors
+/// There is no such run; or `shown` is gone, and the newest one would be chosen for want of a full one.
+pub fn successor(results: &Path, scenario: &str, shown: &Path, document: &Path) -> Result<Choice> {
+    let name = shown.file_name().unwrap_or_default();
+    let by_name = |path: &Path| format!("runner report --splice {} {}", document.display(), path.display());
+    let here = results.join(scenario).join(name);
+    let Some(before) = [here.as_path(), shown].into_iter().find_map(|path| Run::open(path).ok()) else {
+        let choice = newest(results, scenario)?;
+        let (path, reasons) = (&choice.run.path, shortcomings(&choice.run.manifest));
+        ensure!(
+            reasons.is_empty(),
+            "{} is shown and is not there any more; {} does not take its place unasked, for {}: to show it, name its folder: {}",
+            shown.display(),
+            path.display(),
+            reasons.join(", "),
+            by_name(path),
+        );
+        return Ok(choice);
+    };
+    let (runs, mut notes) = complete(results, scenario)?;
+    for (path, _) in runs.into_iter().take_while(|(path, _)| path.file_name() > Some(name)) {
+        let reasons = match Run::open(&path) {
+            Ok(run) => match objections(&run, &before) {
+                none if none.is_empty() => return Ok(Choice { run, notes }),
+                reasons => reasons.join(", "),
+            },
+            Err(error) => format!("{error:#}"),
+        };
+        let (stays, newer) = (before.path.display(), path.display());
+        notes.push(format!(
+            "{stays} stays; {newer} is newer, but {reasons}: to show it, name its folder: {}",
+            by_name(&path)
+        ));
+    }
+    Ok(Choice { run: before, notes })
+}
+
+/// The names of the scenarios that have runs, in alphabetical order.
+///
+/// # Errors
+/// There is no folder of results.
+pub fn scenarios(results: &Path) -> Result<Vec<String>> {
+    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let has_runs = |path: &&PathBuf| folders(path).is_ok_and(|runs| runs.iter().any(|run| run.join(MANIFEST).exists()));
+    Ok(folders(results)?.iter().filter(has_runs).filter_map(name).collect())
+}
+
+/// The complete runs of a scenario, newest first, and words about those whose manifest cannot be read.
+fn complete(results: &Path, scenario: &str) -> Result<(Vec<(PathBuf, Manifest)>, Vec<String>)> {
+    let parts: Vec<Component> = Path::new(scenario).components().collect();
+    ensure!(matches!(parts[..], [Component::Normal(_)]), "{scenario} is not a run's folder: it has no {MANIFEST}",);
+    let (mut runs, mut notes) = (Vec::new(), Vec::new());
+    for path in folders(&results.join(scenario))?.into_iter().rev().filter(|path| path.join(MANIFEST).exists()) {
+        match record::read_manifest(&path) {
+            Ok(manifest) if manifest.state == State::Complete => runs.push((path, manifest)),
+            Ok(_) => {}
+            Err(error) => notes.push(format!("{} is passed over: {error:#}", path.display())),
+        }
+    }
+    Ok((runs, notes))
+}
+
+/// The folders in a folder, by name; runs are named by their time, so the last is the newest.
+fn folders(parent: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(parent).with_context(|| format!("there are no results in {}", parent.display()))?;
+    let mut folders: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    Ok(folders)
+}
+
+/// How far a run is from a full one.
+fn rank(manifest: &Manifest) -> u8 {
+    match (is_quick(manifest) || is_embedded(manifest), changes(manifest).is_empty()) {
+        (true, _) => 2,
+        (false, false) => 1,
+        (false, true) => 0,
+    }
+}
+
+fn is_quick(manifest: &Manifest) -> bool {
+    // older manifests do not tell, and had no other reason to end early
+    manifest.quick && manifest.cap_s.is_some() || manifest.overridden.iter().any(|option| option == "--quick")
+}
+
+fn is_embedded(manifest: &Manifest) -> bool {
+    manifest.overridden.iter().any(|option| option == "--server embedded") || manifest.server.starts_with("embedded (")
+}
+
+/// The options of a run that make it something else than its scenario.
+fn changes(manifest: &Manifest) -> Vec<&str> {
+    let changes = |option: &&str| !HARMLESS.contains(option) && !TOLD.contains(option);
+    manifest.overridden.iter().map(String::as_str).filter(changes).collect()
+}
+
+/// Why a run is not a full one, in words.
+fn shortcomings(manifest: &Manifest) -> Vec<String> {
+    let changes = changes(manifest);
+    let reasons = [
+        is_quick(manifest).then(|| "it is a quick run".to_owned()),
+        is_embedded(manifest).then(|| "it is of the embedded server".to_owned()),
+        (!changes.is_empty()).then(|| format!("it was run with {}", changes.join(" "))),
+    ];
+    reasons.into_iter().flatten().collect()
+}
+
+/// Why a run should not take the place of another one unasked: it is less, or of something else.
+fn objections(run: &Run, before: &Run) -> Vec<String> {
+    let (new, old) = (&run.manifest, &before.manifest);
+    let missing = before.records.iter().filter(|record| !run.records.iter().any(|row| same_case(row, record))).count();
+    let cap = new.cap_s.filter(|cap| old.cap_s.is_none_or(|before| *cap < before));
+    let seconds = |duration: Option<f64>| duration.unwrap_or_default();
+    let reasons = [
+        (is_quick(new) && !is_quick(old)).then(|| "it is a quick run".to_owned()),
+        (is_embedded(new) && !is_embedded(old)).then(|| "it is of the embedded server".to_owned()),
+        (missing > 0).then(|| format!("it lacks {missing} of {} cases", before.records.len())),
+        cap.filter(|_| !is_quick(new)).map(|cap| format!("its cases end after {cap} s")),
+        fewer("iterations", new.iterations as f64, old.iterations as f64),
+        fewer("seconds a case", seconds(new.duration_s), seconds(old.duration_s)),
+        fewer("requests to warm up", new.warmup as f64, old.warmup as f64),
+        fewer("blocks", new.blocks.into(), old.blocks.into()),
+        other("model", &new.model, &old.model),
+        other("server", &server(new), &server(old)).filter(|_| !is_embedded(new)),
+        other("weights", &new.weights, &old.weights),
+        other("machine", &machine(new), &machine(old)),
+    ];
+    reasons.into_iter().flatten().collect()
+}
+
+fn same_case(one: &Record, other: &Record) -> bool {
+    let key = |row: &Record| {
+        (row.protocol, row.arm, row.batch_size, row.processes, row.concurrency, row.connections, row.rate, row.encode)
+    };
+    key(one) == key(other)
+}
+
+fn fewer(what: &str, new: f64, old: f64) -> Option<String> {
+    (new < old).then(|| format!("it has {new} {what} instead of {old}"))
+}
+
+fn other(what: &str, new: &str, old: &str) -> Option<String> {
+    (new != old).then(|| format!("its {what} is another one ({new} instead of {old})"))
+}
+
+/// The server's name and host; the version and the ports may change.
+fn server(manifest: &Manifest) -> String {
+    let host = manifest.http.rsplit_once(':').map_or(manifest.http.as_str(), |(host, _)| host);
+    format!("{} at {}", manifest.server, if manifest.one_machine { "this machine" } else { host })
+}
+
+/// The client's machine, as far as upgrades leave it alone.
+fn machine(manifest: &Manifest) -> String {
+    let client = &manifest.client;
+    let cores = client.cores.map_or_else(String::new, |cores| format!(", {cores} cores"));
+    format!("{}{cores}", client.cpu.as_deref().unwrap_or("an unknown processor"))
+}
