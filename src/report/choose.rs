@@ -13,6 +13,9 @@ const HARMLESS: [&str; 1] = ["--awake"];
 /// Options that are told in words of their own.
 const TOLD: [&str; 2] = ["--quick", "--server embedded"];
 
+/// A run's folder, and what holds for the run.
+type Candidate = (PathBuf, Manifest);
+
 /// A run, and what is to be said about its choice.
 pub struct Choice {
     /// The run.
@@ -117,7 +120,7 @@ pub fn scenarios(results: &Path) -> Result<Vec<String>> {
 }
 
 /// The complete runs of a scenario, newest first, and words about those whose manifest cannot be read.
-fn complete(results: &Path, scenario: &str) -> Result<(Vec<(PathBuf, Manifest)>, Vec<String>)> {
+fn complete(results: &Path, scenario: &str) -> Result<(Vec<Candidate>, Vec<String>)> {
     let parts: Vec<Component> = Path::new(scenario).components().collect();
     ensure!(matches!(parts[..], [Component::Normal(_)]), "{scenario} is not a run's folder: it has no {MANIFEST}",);
     let (mut runs, mut notes) = (Vec::new(), Vec::new());
