@@ -165,7 +165,7 @@ impl Driver for Grpc {
         match comparison {
             Some(comparison) if comparison.is_same() => Ok(Reply::Same),
             // the beginning of the contents was not kept
-            Some(comparison) if comparison.next_is_later() => Err(message::other_sizes()),
+            Some(comparison) if comparison.sizes_differ() => Err(message::other_sizes()),
             _ => Ok(Reply::Unread(chunks)),
         }
     }

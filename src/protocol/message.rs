@@ -85,7 +85,7 @@ impl Comparison<'_> {
             let last = begin + bytes.len();
             let (from, to) = (self.at.max(*begin), end.min(last));
             self.alike = from >= to || data[from - self.at..to - self.at] == bytes[from - begin..to - begin];
-            if end < last {
+            if !self.alike || end < last {
                 break;
             }
             self.next += 1;
@@ -98,9 +98,9 @@ impl Comparison<'_> {
         self.alike && self.next > 0
     }
 
-    /// Whether the answer's description was the same, but something after it was not.
-    pub(super) fn next_is_later(&self) -> bool {
-        self.next > 0
+    /// Whether the answer's description was the same, and something after it is not.
+    pub(super) fn sizes_differ(&self) -> bool {
+        self.next > 0 && !self.is_same()
     }
 
     /// Whether all of the answer was the same.
@@ -254,7 +254,15 @@ mod tests {
         assert_eq!(pattern.fixed.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(), verified.len() - contents);
         for chunk in [1, 2, 3, 7, 1000] {
             assert!(same(&pattern, &frame(&answer([b"1234", b"56"])), chunk));
-            assert!(!same(&pattern, &frame(&answer([b"123", b"456"])), chunk));
+            // another description is read; other sizes after the same one are wrong, whatever they are
+            let mut comparison = pattern.compare();
+            frame(&answer([b"123", b"456"])).chunks(chunk).for_each(|data| comparison.feed(data));
+            assert!(!comparison.is_same() && !comparison.sizes_differ());
+            let mut moved = verified.to_vec();
+            moved[verified.len() - 3] = 1;
+            let mut comparison = pattern.compare();
+            moved.chunks(chunk).for_each(|data| comparison.feed(data));
+            assert!(comparison.sizes_differ());
             assert!(!same(&pattern, &verified[..verified.len() - 1], chunk));
             assert!(!same(&pattern, &[&verified[..], b"x"].concat(), chunk));
             for place in 0..verified.len() {
