@@ -1,8 +1,32 @@
 //! Whether a scenario and a server's model agree, before anything is measured. Pure: gets what was read, asks nobody.
+//! What a server does not describe cannot disagree.
 
-use crate::protocol::control::{ModelConfig, ModelMetadata, TensorMetadata};
-use crate::protocol::verify::shapes_agree;
+use crate::protocol::description::{ModelConfig, ModelMetadata, TensorMetadata};
+use crate::protocol::verify::{Expected, shapes_agree};
 use crate::scenario::Scenario;
+
+/// The outputs of a model that a scenario asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outputs {
+    /// As the model describes them, in the scenario's order.
+    pub tensors: Vec<Expected>,
+    /// Whether a first dimension of any size is the batch. Only the server's configuration says so: a model that batches by
+    /// itself may give any number of rows for a batch.
+    pub batched: bool,
+}
+
+impl Outputs {
+    /// What they have to look like in answers to requests of one batch size.
+    pub fn of_batch(&self, batch_size: u32) -> Vec<Expected> {
+        let mut tensors = self.tensors.clone();
+        for shape in tensors.iter_mut().filter(|_| self.batched).filter_map(|tensor| tensor.shape.as_mut()) {
+            if let Some(first) = shape.first_mut().filter(|first| **first == -1) {
+                *first = batch_size.into();
+            }
+        }
+        tensors
+    }
+}
 
 /// Checks names, types, shapes and the batch limit.
 ///
@@ -12,25 +36,77 @@ pub fn agree(
     scenario: &Scenario,
     metadata: &ModelMetadata,
     config: Option<&ModelConfig>,
-) -> Result<Vec<TensorMetadata>, Vec<String>> {
+) -> Result<Outputs, Vec<String>> {
+    if let Some(reason) = config.and_then(not_one_answer_a_request) {
+        return Err(vec![reason.to_owned()]);
+    }
     let mut wrong = Vec::new();
+    if !metadata.inputs.is_empty() {
+        inputs_agree(scenario, metadata, config, &mut wrong);
+    }
+    let mut tensors = Vec::new();
+    for name in &scenario.outputs {
+        match metadata.outputs.iter().find(|offered| offered.name == *name) {
+            Some(TensorMetadata { name, datatype, shape }) => {
+                tensors.push(Expected { name: name.clone(), datatype: datatype.clone(), shape: shape.clone() });
+            }
+            None if metadata.outputs.is_empty() => {
+                tensors.push(Expected { name: name.clone(), datatype: None, shape: None });
+            }
+            None => wrong
+                .push(format!("output \"{name}\": the model has no such output, it has {}", list(&metadata.outputs))),
+        }
+    }
+    let limit = config.map_or(0, |config| config.max_batch_size);
+    if limit > 0 && scenario.model.batching {
+        let above: Vec<String> =
+            scenario.matrix.batch_sizes.iter().filter(|size| i64::from(**size) > limit).map(u32::to_string).collect();
+        if !above.is_empty() {
+            wrong.push(format!("batch_sizes {}: the model takes at most {limit} (max_batch_size)", above.join(", ")));
+        }
+    }
+    let batched = limit > 0 && scenario.model.batching;
+    if wrong.is_empty() { Ok(Outputs { tensors, batched }) } else { Err(wrong) }
+}
+
+/// What a scenario asks for that the model's metadata leaves open, in words; nothing where all is described.
+pub fn undescribed(scenario: &Scenario, metadata: &ModelMetadata) -> Option<String> {
+    let told = |tensors: &[TensorMetadata], name: &str| {
+        let tensor = tensors.iter().find(|tensor| tensor.name == name);
+        tensor.is_some_and(|tensor| tensor.datatype.is_some() && tensor.shape.is_some())
+    };
+    let inputs = scenario.inputs.iter().map(|input| &input.name).filter(|name| !told(&metadata.inputs, name));
+    let outputs = scenario.outputs.iter().filter(|name| !told(&metadata.outputs, name));
+    let open: Vec<String> = inputs.chain(outputs).map(|name| format!("\"{name}\"")).collect();
+    (!open.is_empty()).then(|| format!("type and shape of {}", open.join(", ")))
+}
+
+/// Why a model's answers cannot be measured as one for each request.
+fn not_one_answer_a_request(config: &ModelConfig) -> Option<&'static str> {
+    if config.decoupled {
+        return Some(
+            "model_transaction_policy: the model is decoupled, it answers a request any number of times over a stream, \
+             which is not measured yet: choose a model that is not",
+        );
+    }
+    config.sequences.then_some(
+        "sequence_batching: the model takes requests that belong to sequences, which are not sent yet: choose a model \
+         without",
+    )
+}
+
+fn inputs_agree(scenario: &Scenario, metadata: &ModelMetadata, config: Option<&ModelConfig>, wrong: &mut Vec<String>) {
     for input in &scenario.inputs {
         let Some(offered) = metadata.inputs.iter().find(|offered| offered.name == input.name) else {
-            wrong.push(format!(
-                "input \"{}\": the model has no such input, it has {}",
-                input.name,
-                list(&metadata.inputs)
-            ));
+            let list = list(&metadata.inputs);
+            wrong.push(format!("input \"{}\": the model has no such input, it has {list}", input.name));
             continue;
         };
-        if offered.datatype != input.datatype.name() {
-            wrong.push(format!(
-                "input \"{}\": datatype is {}, the model takes {}",
-                input.name, input.datatype, offered.datatype
-            ));
+        if let Some(datatype) = offered.datatype.as_ref().filter(|name| **name != input.datatype.name()) {
+            wrong.push(format!("input \"{}\": datatype is {}, the model takes {datatype}", input.name, input.datatype));
         }
         let item: Vec<i64> = input.shape.iter().map(|size| *size as i64).collect();
-        if let Some(problem) = shape_problem(scenario, &item, &offered.shape) {
+        if let Some(problem) = offered.shape.as_ref().and_then(|shape| shape_problem(scenario, &item, shape)) {
             wrong.push(format!("input \"{}\": {problem}", input.name));
         }
     }
@@ -44,35 +120,6 @@ pub fn agree(
             ));
         }
     }
-    let mut expected = Vec::new();
-    for name in &scenario.outputs {
-        match metadata.outputs.iter().find(|offered| offered.name == *name) {
-            Some(offered) => expected.push(offered.clone()),
-            None => wrong
-                .push(format!("output \"{name}\": the model has no such output, it has {}", list(&metadata.outputs))),
-        }
-    }
-    if let Some(limit) = config.map(|config| config.max_batch_size).filter(|limit| *limit > 0)
-        && scenario.model.batching
-    {
-        let above: Vec<String> =
-            scenario.matrix.batch_sizes.iter().filter(|size| i64::from(**size) > limit).map(u32::to_string).collect();
-        if !above.is_empty() {
-            wrong.push(format!("batch_sizes {}: the model takes at most {limit} (max_batch_size)", above.join(", ")));
-        }
-    }
-    if wrong.is_empty() { Ok(expected) } else { Err(wrong) }
-}
-
-/// The outputs of a case: where the model has a batch dimension, it is the case's.
-pub fn expected_for(outputs: &[TensorMetadata], batching: bool, batch_size: u32) -> Vec<TensorMetadata> {
-    let mut outputs = outputs.to_vec();
-    for output in outputs.iter_mut().filter(|_| batching) {
-        if let Some(first) = output.shape.first_mut() {
-            *first = batch_size.into();
-        }
-    }
-    outputs
 }
 
 fn shape_problem(scenario: &Scenario, item: &[i64], offered: &[i64]) -> Option<String> {
@@ -103,5 +150,112 @@ fn list(tensors: &[TensorMetadata]) -> String {
 }
 
 fn describe(tensor: &TensorMetadata) -> String {
-    format!("{} {:?}", tensor.datatype, tensor.shape)
+    let datatype = tensor.datatype.as_deref().unwrap_or("of an unknown type");
+    match &tensor.shape {
+        Some(shape) => format!("{datatype} {shape:?}"),
+        None => format!("{datatype}, of an unknown shape"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn scenario(batching: bool) -> Scenario {
+        let text = format!(
+            "title = \"t\"\n[model]\nname = \"m\"\nbatching = {batching}\n[[input]]\nname = \"x\"\ndatatype = \"FP32\"\n\
+             shape = [4]\n[[output]]\nname = \"y\"\n[matrix]\n{}",
+            if batching { "batch_sizes = [1, 2]" } else { "" }
+        );
+        Scenario::parse(Path::new("t.toml"), text.as_bytes()).unwrap()
+    }
+
+    fn metadata(json: serde_json::Value) -> ModelMetadata {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn config(json: serde_json::Value) -> ModelConfig {
+        ModelConfig::of(json).unwrap()
+    }
+
+    fn with_output(shape: &[i64]) -> ModelMetadata {
+        metadata(json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
+            "outputs": [{"name": "y", "datatype": "FP32", "shape": shape}]}))
+    }
+
+    fn expected(shape: &[i64], config: Option<&ModelConfig>) -> Option<Vec<i64>> {
+        agree(&scenario(true), &with_output(shape), config).unwrap().of_batch(2)[0].shape.clone()
+    }
+
+    #[test]
+    fn the_first_dimension_is_the_batch_only_where_the_configuration_says_so() {
+        let (batched, unbatched) = (config(json!({"max_batch_size": 8})), config(json!({"max_batch_size": 0})));
+        assert_eq!(expected(&[-1, 7], Some(&batched)), Some(vec![2, 7]));
+        // any number of rows for two images: [12, 7] and [0, 7] are right
+        assert_eq!(expected(&[-1, 7], Some(&unbatched)), Some(vec![-1, 7]));
+        assert_eq!(expected(&[-1, 7], None), Some(vec![-1, 7]));
+        assert_eq!(expected(&[12800, 1], Some(&unbatched)), Some(vec![12800, 1]));
+        assert_eq!(expected(&[12800, 1], None), Some(vec![12800, 1]));
+    }
+
+    #[test]
+    fn what_is_not_described_cannot_disagree_and_is_said() {
+        let unknown = vec![Expected { name: "y".to_owned(), datatype: None, shape: None }];
+        for (described, open) in [
+            (json!({}), Some("type and shape of \"x\", \"y\"")),
+            (
+                json!({"inputs": [{"name": "x", "datatype": "INVALID", "shape": []}], "outputs": [{"name": "y"}]}),
+                Some("type and shape of \"x\", \"y\""),
+            ),
+            (json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]}), Some("type and shape of \"y\"")),
+        ] {
+            let metadata = metadata(described);
+            assert_eq!(agree(&scenario(true), &metadata, None).unwrap().tensors, unknown);
+            assert_eq!(undescribed(&scenario(true), &metadata).as_deref(), open);
+        }
+        assert_eq!(undescribed(&scenario(true), &with_output(&[-1, 7])), None);
+    }
+
+    #[test]
+    fn what_disagrees_is_said_with_what_the_model_has() {
+        let wrong = |batching, metadata: serde_json::Value, config: Option<ModelConfig>| {
+            agree(&scenario(batching), &self::metadata(metadata), config.as_ref()).unwrap_err().join("\n")
+        };
+        let x = json!({"name": "x", "datatype": "FP32", "shape": [-1, 4]});
+        let y = json!({"name": "y", "datatype": "FP32", "shape": [-1, 4]});
+        let words = wrong(true, json!({"inputs": [{"name": "a", "datatype": "FP16"}], "outputs": [x]}), None);
+        for part in [
+            "no such input, it has \"a\" FP16, of an unknown shape",
+            "input \"a\": the model needs it",
+            "no such output, it has \"x\" FP32 [-1, 4]",
+        ] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+        let words = wrong(true, json!({"inputs": [{"name": "x", "datatype": "INT8", "shape": [4]}]}), None);
+        assert!(
+            words.contains("datatype is FP32, the model takes INT8") && words.contains("no batch dimension"),
+            "{words}"
+        );
+        assert!(wrong(false, json!({"inputs": [x], "outputs": [y]}), None).contains("(batching = false)"));
+        let small = Some(config(json!({"max_batch_size": 1})));
+        assert!(
+            wrong(true, json!({"inputs": [x], "outputs": [y]}), small)
+                .contains("batch_sizes 2: the model takes at most 1")
+        );
+    }
+
+    #[test]
+    fn decoupled_models_and_sequences_are_refused_once() {
+        for (config, words) in [
+            (json!({"model_transaction_policy": {"decoupled": true}}), "decoupled"),
+            (json!({"sequence_batching": {"oldest": {}}}), "sequence_batching"),
+        ] {
+            let wrong = agree(&scenario(true), &with_output(&[7]), Some(&self::config(config))).unwrap_err();
+            assert!(wrong.len() == 1 && wrong[0].contains(words), "{wrong:?}");
+        }
+    }
 }

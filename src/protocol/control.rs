@@ -1,143 +1,91 @@
-//! What a server says of itself: readiness, metadata, model configuration, statistics, over either protocol.
-//! gRPC messages become the JSON that the HTTP endpoints give, so one reader serves both.
+//! The control plane: what a server is asked of itself, over either protocol, each answer bounded in time and size. How
+//! the answers read is [`super::description`]'s affair; what follows from them is nobody's here.
 
 use std::time::Duration;
 
+use http::StatusCode;
+use http::header::{CONTENT_ENCODING, LOCATION};
 use prost::{Message, Name};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use reqwest::Response;
 use serde_json::Value;
-use tonic::transport::Channel;
+use tokio::time::timeout;
 
-use super::grpc::{channel, of_status};
-use super::http::{client, error_of, url};
+use super::description::{ModelConfig, ModelMetadata, ServerMetadata, read};
+use super::http::{client, compressed, url, words_of};
 use super::statistics::{AllStatistics, Statistics};
-use super::{Fault, FaultKind};
+use super::unary::Unary;
+use super::{CONNECT_TIMEOUT, Fault, FaultKind};
 use crate::proto;
-use crate::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
-use crate::text;
 
-/// Longest wait for any answer of the control plane.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Metadata and statistics of many models may be larger than tonic's 4 MiB.
-const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
-
-/// Extensions that are kept of what a server lists.
-const EXTENSIONS_MAX: usize = 64;
-/// Longest label of weights that is kept, in characters.
-const LABEL_MAX: usize = 200;
+/// Largest answer of the control plane that is read, whatever it announces.
+pub const TOLD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What is read of an answer that is not a success.
+const REFUSAL_BYTES_MAX: usize = 8 * 1024;
 
 /// The control plane of one server over one protocol.
-pub enum Control {
-    /// Over HTTP.
+pub struct Control {
+    link: Link,
+    limit: Duration,
+}
+
+enum Link {
+    /// Keeps its connection.
     Http {
-        /// Keeps its connection.
         client: reqwest::Client,
-        /// `host:port`.
         address: String,
     },
-    /// Over gRPC.
-    Grpc(GrpcInferenceServiceClient<Channel>),
-}
-
-/// A server's name, version and protocol extensions.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct ServerMetadata {
-    pub name: String,
-    pub version: String,
-    #[serde(default)]
-    pub extensions: Vec<String>,
-}
-
-impl ServerMetadata {
-    /// Fit to be shown: all of it is words.
-    fn shown(self) -> Self {
-        let extensions = self.extensions.iter().take(EXTENSIONS_MAX).map(|name| text::name(name)).collect();
-        ServerMetadata { name: text::name(&self.name), version: text::name(&self.version), extensions }
-    }
-}
-
-/// A model's tensors.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct ModelMetadata {
-    pub name: String,
-    #[serde(default)]
-    pub versions: Vec<String>,
-    #[serde(default)]
-    pub platform: String,
-    pub inputs: Vec<TensorMetadata>,
-    pub outputs: Vec<TensorMetadata>,
-}
-
-/// A tensor of a model; a dimension of -1 is of any size. With a batch dimension where the model has one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct TensorMetadata {
-    pub name: String,
-    pub datatype: String,
-    pub shape: Vec<i64>,
-}
-
-/// The parts of Triton's model configuration that are read; `json` is the whole of it.
-#[derive(Clone, Debug)]
-pub struct ModelConfig {
-    /// As the server gave it.
-    pub json: Value,
-    /// Largest batch; 0 is a model without batching by the server.
-    pub max_batch_size: i64,
-    /// Inputs that may be left out.
-    pub optional_inputs: Vec<String>,
-    /// What the configuration's parameter `weights` says of the weights.
-    pub weights: Option<String>,
+    Grpc(Unary),
 }
 
 impl Control {
-    /// Over HTTP at `host:port`.
+    /// Over HTTP at `host:port`, with the longest wait for an answer.
     ///
     /// # Errors
     /// The client cannot be built.
-    pub fn http(address: &str) -> Result<Self, Fault> {
-        Ok(Control::Http { client: client(PATIENCE)?, address: address.to_owned() })
+    pub fn http(address: &str, limit: Duration) -> Result<Self, Fault> {
+        Ok(Control { link: Link::Http { client: client(CONNECT_TIMEOUT)?, address: address.to_owned() }, limit })
     }
 
-    /// Over gRPC at `host:port`.
-    ///
-    /// # Errors
-    /// The address cannot be part of an URI.
-    pub fn grpc(address: &str) -> Result<Self, Fault> {
-        let client = GrpcInferenceServiceClient::new(channel(address, PATIENCE)?);
-        Ok(Control::Grpc(client.max_decoding_message_size(ANSWER_BYTES_MAX)))
+    /// Over gRPC at `host:port`, with the longest wait for an answer.
+    pub fn grpc(address: &str, limit: Duration) -> Self {
+        Control { link: Link::Grpc(Unary::new(address)), limit }
     }
 
-    /// Whether the server and the model are ready.
+    /// Waits this long from now on.
+    pub fn within(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
+    /// Whether the server is ready.
     ///
     /// # Errors
-    /// The server cannot be reached, or says that it or the model is not ready.
-    pub async fn ready(&mut self, model: &str, version: Option<&str>) -> Result<(), Fault> {
-        let not_ready = |what: String| Fault::new(FaultKind::Server, format!("{what} is not ready"));
-        match self {
-            Control::Http { client, address } => {
-                get(client, address, &["health", "ready"]).await.map_err(|fault| match fault.kind {
-                    FaultKind::Server | FaultKind::Unsupported => not_ready("the server".to_owned()),
-                    _ => fault,
-                })?;
-                let path = [&model_path(model, version)[..], &["ready"]].concat();
-                get(client, address, &path).await.map(drop).map_err(|fault| match fault.kind {
-                    FaultKind::Server | FaultKind::Unsupported => not_ready(format!("the model \"{model}\"")),
-                    _ => fault,
-                })
+    /// The server cannot be reached, or says that it is not; kind `Unsupported` where it does not tell.
+    pub async fn server_ready(&mut self) -> Result<(), Fault> {
+        match &mut self.link {
+            Link::Http { client, address } => get(client, address, &["health", "ready"], self.limit).await.map(drop),
+            Link::Grpc(unary) => {
+                let asked = proto::ServerReadyRequest {};
+                let answer: proto::ServerReadyResponse = unary.call("ServerReady", &asked, self.limit).await?;
+                if answer.ready { Ok(()) } else { Err(not_ready("the server")) }
             }
-            Control::Grpc(client) => {
-                let answer = patiently(client.server_ready(proto::ServerReadyRequest {})).await?;
-                if !answer.ready {
-                    return Err(not_ready("the server".to_owned()));
-                }
-                let (name, version) = (model.to_owned(), version.unwrap_or_default().to_owned());
-                let answer = patiently(client.model_ready(proto::ModelReadyRequest { name, version })).await?;
-                if answer.ready { Ok(()) } else { Err(not_ready(format!("the model \"{model}\""))) }
+        }
+    }
+
+    /// Whether the model is ready.
+    ///
+    /// # Errors
+    /// As [`Control::server_ready`].
+    pub async fn model_ready(&mut self, model: &str, version: Option<&str>) -> Result<(), Fault> {
+        match &mut self.link {
+            Link::Http { client, address } => {
+                let path = [&model_path(model, version)[..], &["ready"]].concat();
+                get(client, address, &path, self.limit).await.map(drop)
+            }
+            Link::Grpc(unary) => {
+                let (name, version) = named(model, version);
+                let asked = proto::ModelReadyRequest { name, version };
+                let answer: proto::ModelReadyResponse = unary.call("ModelReady", &asked, self.limit).await?;
+                if answer.ready { Ok(()) } else { Err(not_ready("the model")) }
             }
         }
     }
@@ -145,77 +93,76 @@ impl Control {
     /// The server's name and version.
     ///
     /// # Errors
-    /// No answer, or one that cannot be read.
+    /// No answer, or one that cannot be read; kind `Unsupported` where the server does not tell.
     pub async fn server_metadata(&mut self) -> Result<ServerMetadata, Fault> {
-        let json = match self {
-            Control::Http { client, address } => get(client, address, &[]).await?,
-            Control::Grpc(client) => {
-                to_json(&patiently(client.server_metadata(proto::ServerMetadataRequest {})).await?)?
+        match &mut self.link {
+            Link::Http { client, address } => {
+                read(&get(client, address, &[], self.limit).await?).map(ServerMetadata::shown)
             }
-        };
-        read(json).map(ServerMetadata::shown)
+            Link::Grpc(unary) => {
+                let asked = proto::ServerMetadataRequest {};
+                let answer: proto::ServerMetadataResponse = unary.call("ServerMetadata", &asked, self.limit).await?;
+                Ok(ServerMetadata::from(answer).shown())
+            }
+        }
     }
 
     /// The model's tensors.
     ///
     /// # Errors
-    /// No answer, or one that cannot be read; kind `Unsupported` when the server has no such model.
+    /// As [`Control::server_metadata`].
     pub async fn model_metadata(&mut self, model: &str, version: Option<&str>) -> Result<ModelMetadata, Fault> {
-        let json = match self {
-            Control::Http { client, address } => get(client, address, &model_path(model, version)).await?,
-            Control::Grpc(client) => {
-                let (name, version) = (model.to_owned(), version.unwrap_or_default().to_owned());
-                to_json(&patiently(client.model_metadata(proto::ModelMetadataRequest { name, version })).await?)?
+        match &mut self.link {
+            Link::Http { client, address } => {
+                read(&get(client, address, &model_path(model, version), self.limit).await?)
             }
-        };
-        read(json)
+            Link::Grpc(unary) => {
+                let (name, version) = named(model, version);
+                let asked = proto::ModelMetadataRequest { name, version };
+                let answer: proto::ModelMetadataResponse = unary.call("ModelMetadata", &asked, self.limit).await?;
+                Ok(answer.into())
+            }
+        }
     }
 
     /// The model's configuration.
     ///
     /// # Errors
-    /// As [`Control::model_metadata`]; kind `Unsupported` also when the server has no such extension.
+    /// As [`Control::server_metadata`].
     pub async fn model_config(&mut self, model: &str, version: Option<&str>) -> Result<ModelConfig, Fault> {
-        let json = match self {
-            Control::Http { client, address } => {
-                get(client, address, &[&model_path(model, version)[..], &["config"]].concat()).await?
+        let config = match &mut self.link {
+            Link::Http { client, address } => {
+                let path = [&model_path(model, version)[..], &["config"]].concat();
+                read(&get(client, address, &path, self.limit).await?)?
             }
-            Control::Grpc(client) => {
-                let (name, version) = (model.to_owned(), version.unwrap_or_default().to_owned());
-                let answer = patiently(client.model_config(proto::ModelConfigRequest { name, version })).await?;
+            Link::Grpc(unary) => {
+                let (name, version) = named(model, version);
+                let asked = proto::ModelConfigRequest { name, version };
+                let answer: proto::ModelConfigResponse = unary.call("ModelConfig", &asked, self.limit).await?;
+                // as the HTTP endpoint gives it, which one reader serves
                 to_json(&answer.config.unwrap_or_default())?
             }
         };
-        let string = |value: &Value| value.as_str().map(str::to_owned);
-        let inputs = json["input"].as_array().map_or(&[][..], Vec::as_slice);
-        Ok(ModelConfig {
-            max_batch_size: json["max_batch_size"].as_i64().unwrap_or(0),
-            optional_inputs: inputs
-                .iter()
-                .filter(|input| input["optional"].as_bool() == Some(true))
-                .filter_map(|input| string(&input["name"]))
-                .collect(),
-            weights: string(&json["parameters"]["weights"]["string_value"])
-                .map(|weights| text::line(&weights, LABEL_MAX)),
-            json,
-        })
+        ModelConfig::of(config)
     }
 
     /// The model's statistics, summed over its versions.
     ///
     /// # Errors
-    /// As [`Control::model_config`].
+    /// As [`Control::server_metadata`].
     pub async fn statistics(&mut self, model: &str, version: Option<&str>) -> Result<Statistics, Fault> {
-        let json = match self {
-            Control::Http { client, address } => {
-                get(client, address, &[&model_path(model, version)[..], &["stats"]].concat()).await?
+        match &mut self.link {
+            Link::Http { client, address } => {
+                let path = [&model_path(model, version)[..], &["stats"]].concat();
+                read(&get(client, address, &path, self.limit).await?).map(|all: AllStatistics| all.sum())
             }
-            Control::Grpc(client) => {
-                let (name, version) = (model.to_owned(), version.unwrap_or_default().to_owned());
-                to_json(&patiently(client.model_statistics(proto::ModelStatisticsRequest { name, version })).await?)?
+            Link::Grpc(unary) => {
+                let (name, version) = named(model, version);
+                let asked = proto::ModelStatisticsRequest { name, version };
+                let answer: proto::ModelStatisticsResponse = unary.call("ModelStatistics", &asked, self.limit).await?;
+                Ok((&answer).into())
             }
-        };
-        read(json).map(|all: AllStatistics| all.sum())
+        }
     }
 }
 
@@ -227,37 +174,109 @@ fn model_path<'a>(model: &'a str, version: Option<&'a str>) -> Vec<&'a str> {
     path
 }
 
-/// JSON of a GET; `Null` for an empty answer, such as that of the health endpoints.
-async fn get(client: &reqwest::Client, address: &str, path: &[&str]) -> Result<Value, Fault> {
-    let request = reqwest::Request::new(reqwest::Method::GET, url(address, path)?);
+fn named(model: &str, version: Option<&str>) -> (String, String) {
+    (model.to_owned(), version.unwrap_or_default().to_owned())
+}
+
+fn not_ready(what: &str) -> Fault {
+    Fault::new(FaultKind::Server, format!("{what} says that it is not ready"))
+}
+
+/// The body of a GET.
+async fn get(client: &reqwest::Client, address: &str, path: &[&str], limit: Duration) -> Result<Vec<u8>, Fault> {
+    let url = url(address, path)?;
+    let question = format!("GET {}", url.path());
     let exchange = async {
+        let request = reqwest::Request::new(reqwest::Method::GET, url);
         let response = client.execute(request).await.map_err(|error| Fault::of_transport(&error))?;
         if !response.status().is_success() {
-            return Err(error_of(response).await);
+            return Err(refusal(response).await);
         }
-        response.bytes().await.map_err(|error| Fault::of_transport(&error))
+        whole(response, &question).await
     };
-    let body = tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| too_late())??;
-    if body.is_empty() {
-        return Ok(Value::Null);
+    timeout(limit, exchange).await.map_err(|_| too_late(limit))?
+}
+
+/// The whole body of an answer, if it is not too large.
+pub(super) async fn whole(mut response: Response, question: &str) -> Result<Vec<u8>, Fault> {
+    if let Some(encoding) = response.headers().get(CONTENT_ENCODING) {
+        return Err(compressed(encoding.to_str().unwrap_or("?")));
     }
-    serde_json::from_slice(&body).map_err(|error| Fault::new(FaultKind::Answer, format!("not JSON: {error}")))
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| Fault::of_transport(&error))? {
+        if body.len() + chunk.len() > TOLD_BYTES_MAX {
+            return Err(too_large(question));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
-async fn patiently<T>(call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>) -> Result<T, Fault> {
-    let answer = tokio::time::timeout(PATIENCE, call).await.map_err(|_| too_late())?;
-    answer.map(tonic::Response::into_inner).map_err(|status| of_status(&status))
+/// Why a GET was not answered: in the server's own words, or with what was there instead.
+async fn refusal(mut response: Response) -> Fault {
+    let status = response.status();
+    let field = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+    let (encoding, location) = (field(CONTENT_ENCODING), field(LOCATION));
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk[..chunk.len().min(REFUSAL_BYTES_MAX - body.len())]);
+        if body.len() == REFUSAL_BYTES_MAX {
+            break;
+        }
+    }
+    if !encoding.is_empty() {
+        return compressed(&encoding);
+    }
+    if status.is_redirection() {
+        let words = format!("HTTP {}: it is elsewhere, at \"{location}\"", status.as_u16());
+        return Fault::new(FaultKind::Unsupported, words);
+    }
+    refusal_of(status, &body)
 }
 
-fn too_late() -> Fault {
-    Fault::new(FaultKind::Timeout, format!("no answer within {} s", PATIENCE.as_secs()))
+/// A body with an `error` is the protocol's: the endpoint is there, and says no. Any other may be a web server's.
+fn refusal_of(status: StatusCode, body: &[u8]) -> Fault {
+    let json: Option<Value> = serde_json::from_slice(body).ok();
+    let own = json.is_some_and(|json| json["error"].is_string());
+    let kind = match FaultKind::of_status(status.as_u16()) {
+        FaultKind::Unsupported if own => FaultKind::Server,
+        kind => kind,
+    };
+    Fault::new(kind, format!("HTTP {}: {}", status.as_u16(), words_of(status, body)))
+}
+
+pub(super) fn too_late(limit: Duration) -> Fault {
+    Fault::new(FaultKind::Timeout, format!("no answer within {} s", limit.as_secs_f64()))
+}
+
+pub(super) fn too_large(question: &str) -> Fault {
+    let most = TOLD_BYTES_MAX / (1024 * 1024);
+    Fault::new(FaultKind::Answer, format!("the answer to {question} is larger than {most} MiB, which is not read"))
 }
 
 fn to_json<M: Message + Name>(message: &M) -> Result<Value, Fault> {
     proto::to_json(message).map_err(|error| Fault::new(FaultKind::Answer, format!("{error:#}")))
 }
 
-fn read<T: DeserializeOwned>(json: Value) -> Result<T, Fault> {
-    serde_json::from_value(json)
-        .map_err(|error| Fault::new(FaultKind::Answer, format!("the server's answer cannot be read: {error}")))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_the_server_s_own_where_it_speaks_the_protocol() {
+        for (status, body, kind, words) in [
+            (404, r#"{"error": "unknown model"}"#, FaultKind::Server, "unknown model"),
+            (404, r#"{"detail": "Not Found"}"#, FaultKind::Unsupported, "Not Found"),
+            (404, "<html><h1>404</h1></html>", FaultKind::Unsupported, "an HTML page"),
+            (405, "", FaultKind::Unsupported, "Method Not Allowed"),
+            (400, " \n", FaultKind::Server, "Bad Request"),
+            (503, "no healthy upstream", FaultKind::Unavailable, "no healthy upstream"),
+            (400, r#"{"error": 7}"#, FaultKind::Server, "7"),
+        ] {
+            let fault = refusal_of(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+            assert_eq!(fault.kind, kind, "{fault}");
+            assert!(fault.message.starts_with(&format!("HTTP {status}: {words}")), "{fault}");
+        }
+        assert!(refusal_of(StatusCode::BAD_GATEWAY, "x".repeat(9000).as_bytes()).message.len() < 300);
+    }
 }

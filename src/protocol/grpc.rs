@@ -5,7 +5,6 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
@@ -13,7 +12,6 @@ use h2::client::SendRequest;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use prost::Message;
 use tokio::sync::Mutex;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::message::{self, FRAME_PREFIX, Pattern};
@@ -29,19 +27,6 @@ const SENT_AGAIN_MAX: u32 = 3;
 
 /// Answers up to this size come without a pause for flow control; requests depend on the server's window.
 const ANSWER_WINDOW: u32 = 16 * 1024 * 1024;
-
-/// A channel of one connection, made when it is first used and again when it broke.
-pub(super) fn channel(address: &str, connect_timeout: Duration) -> Result<Channel, Fault> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|cause| {
-        Fault::new(FaultKind::Connect, format!("the gRPC address \"{address}\" is not host:port: {cause}"))
-    })?;
-    Ok(endpoint
-        .connect_timeout(connect_timeout)
-        .tcp_nodelay(true)
-        .initial_stream_window_size(ANSWER_WINDOW)
-        .initial_connection_window_size(ANSWER_WINDOW)
-        .connect_lazy())
-}
 
 /// One request in flight after the other, each a stream of a connection.
 pub struct Grpc {
@@ -337,7 +322,7 @@ fn outcome_of(fields: &HeaderMap) -> Option<Result<(), Fault>> {
 }
 
 /// A gRPC status that is not OK, in the words of the server.
-pub(super) fn of_status(status: &Status) -> Fault {
+fn of_status(status: &Status) -> Fault {
     if let Some(cause) = std::error::Error::source(status) {
         let fault = Fault::of_transport(cause);
         return Fault { message: format!("gRPC {:?}: {}", status.code(), fault.message), ..fault };

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, Url};
 use serde_json::json;
 
-use super::http1::{self, Connection, ERROR_BYTES_MAX, Keep, Memory};
+use super::http1::{self, Connection, Keep, Memory};
 use super::wire::Probe;
 use super::{Answer, Driver, Fault, FaultKind, InputTensor, OutputTensor, Payload, Reply, Request, json};
 use crate::tensor::Tensors;
@@ -224,26 +224,14 @@ fn json_of(request: &Request) -> Result<Vec<u8>, Fault> {
     Ok(json!({"inputs": inputs, "outputs": outputs}).to_string().into_bytes())
 }
 
-/// The server's own words of an answer that is not a success, over reqwest.
-pub(super) async fn error_of(mut response: Response) -> Fault {
-    let status = response.status();
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > ERROR_BYTES_MAX {
-            break;
-        }
-    }
-    refusal(status, &body)
-}
-
 /// The server's own words in the body of an answer that is not a success.
 fn refusal(status: StatusCode, body: &[u8]) -> Fault {
     let kind = FaultKind::of_status(status.as_u16());
     Fault::new(kind, format!("HTTP {}: {}", status.as_u16(), words_of(status, body)))
 }
 
-fn words_of(status: StatusCode, body: &[u8]) -> String {
+/// For the control plane too: what a body says of it.
+pub(super) fn words_of(status: StatusCode, body: &[u8]) -> String {
     // the protocol's key, TorchServe's and FastAPI's
     let said = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|body| {
         let value = ["error", "message", "detail"].into_iter().find_map(|key| body.get(key).cloned())?;

@@ -55,7 +55,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Answer, Fault> {
 }
 
 /// `NaN` and `Infinity`, which Python's JSON has and JSON has not, as numbers of the same length.
-fn without_special_floats(bytes: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn without_special_floats(bytes: &[u8]) -> Cow<'_, [u8]> {
     let mut replaced = Cow::Borrowed(bytes);
     let (mut at, mut in_string) = (0, false);
     while at < bytes.len() {

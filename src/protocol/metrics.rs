@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
+use super::Fault;
+use super::control::{too_late, whole};
 use super::http::client;
-use super::{Fault, FaultKind};
 use crate::text;
 
 /// Longest wait for an answer.
@@ -44,12 +47,11 @@ impl Metrics {
     /// No answer, or not one of metrics.
     pub async fn read(&self) -> Result<Vec<Sample>, Fault> {
         let exchange = async {
-            let response = self.client.get(&self.url).send().await?.error_for_status()?;
-            response.text().await
+            let response = self.client.get(&self.url).send().await.and_then(reqwest::Response::error_for_status);
+            whole(response.map_err(|error| Fault::of_transport(&error))?, "GET /metrics").await
         };
-        let late = || Fault::new(FaultKind::Timeout, format!("no answer within {} s", PATIENCE.as_secs()));
-        let text = tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| late())?;
-        Ok(parse(&text.map_err(|error| Fault::of_transport(&error))?))
+        let text = timeout(PATIENCE, exchange).await.map_err(|_| too_late(PATIENCE))??;
+        Ok(parse(&String::from_utf8_lossy(&text)))
     }
 }
 

@@ -2,6 +2,7 @@
 //! messages; must not know recorders, records, reports or workers, and never reads the clock.
 
 pub mod control;
+pub mod description;
 pub mod grpc;
 pub mod http;
 pub mod http1;
@@ -9,6 +10,7 @@ mod json;
 mod message;
 pub mod metrics;
 pub mod statistics;
+mod unary;
 pub mod verify;
 pub mod wire;
 mod words;

@@ -1,6 +1,9 @@
 //! The statistics extension: what a model has done since the server's start. Sums only; differences are the reader's.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::proto;
 
 /// A model's cumulative statistics. Every successful request adds its own wait and the full duration of the execution that
 /// it was part of.
@@ -29,7 +32,9 @@ pub struct Statistics {
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct Sum {
+    #[serde(deserialize_with = "number")]
     pub count: u64,
+    #[serde(deserialize_with = "number")]
     pub ns: u64,
 }
 
@@ -61,14 +66,16 @@ impl Statistics {
 
 /// The extension's answer; what a server leaves out counts as 0.
 #[derive(Deserialize)]
-pub(super) struct AllStatistics {
+pub struct AllStatistics {
     model_stats: Vec<OneVersion>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct OneVersion {
+    #[serde(deserialize_with = "number")]
     inference_count: u64,
+    #[serde(deserialize_with = "number")]
     execution_count: u64,
     inference_stats: Option<Parts>,
 }
@@ -84,9 +91,35 @@ struct Parts {
     cache_hit: Option<Sum>,
 }
 
+/// A count; gateways that translate gRPC write 64-bit numbers as strings.
+fn number<'a, D: Deserializer<'a>>(from: D) -> Result<u64, D::Error> {
+    let value = Option::<Value>::deserialize(from)?.unwrap_or(Value::from(0));
+    let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    number.ok_or_else(|| serde::de::Error::custom(format!("{value} is no count")))
+}
+
+impl From<&proto::ModelStatisticsResponse> for Statistics {
+    fn from(message: &proto::ModelStatisticsResponse) -> Self {
+        let sum = |sum: Option<proto::StatisticDuration>| sum.map(|sum| Sum { count: sum.count, ns: sum.ns });
+        let one = |version: &proto::ModelStatistics| {
+            let inference_stats = version.inference_stats.as_ref().map(|parts| Parts {
+                success: sum(parts.success),
+                queue: sum(parts.queue),
+                compute_input: sum(parts.compute_input),
+                compute_infer: sum(parts.compute_infer),
+                compute_output: sum(parts.compute_output),
+                cache_hit: sum(parts.cache_hit),
+            });
+            let proto::ModelStatistics { inference_count, execution_count, .. } = *version;
+            OneVersion { inference_count, execution_count, inference_stats }
+        };
+        AllStatistics { model_stats: message.model_stats.iter().map(one).collect() }.sum()
+    }
+}
+
 impl AllStatistics {
     /// Of all versions of the model.
-    pub(super) fn sum(&self) -> Statistics {
+    pub fn sum(&self) -> Statistics {
         let one = |version: &OneVersion| {
             let parts = version.inference_stats.unwrap_or_default();
             Statistics {

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::control::TensorMetadata;
 use super::{Answer, Fault, FaultKind, OutputTensor, Payload};
 use crate::tensor::Datatype;
 
@@ -15,12 +14,6 @@ pub struct Expected {
     pub datatype: Option<String>,
     /// Its shape, a free dimension being -1; `None` where the server does not describe it.
     pub shape: Option<Vec<i64>>,
-}
-
-impl From<TensorMetadata> for Expected {
-    fn from(described: TensorMetadata) -> Self {
-        Expected { name: described.name, datatype: Some(described.datatype), shape: Some(described.shape) }
-    }
 }
 
 /// Whether two shapes can be the same; -1 on either side is any size.

@@ -41,6 +41,9 @@ pub struct Manifest {
     /// What there is of the server's metrics, in words.
     #[serde(default)]
     pub metrics: String,
+    /// Why the server's own statistics are missing, or were lost on the way; empty where there are.
+    #[serde(default)]
+    pub statistics: String,
     /// Whether the server's address is the client's own machine.
     #[serde(default)]
     pub one_machine: bool,

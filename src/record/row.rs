@@ -228,6 +228,8 @@ pub mod flags {
     pub const SERVER_COUNTS: &str = "server_counts";
     /// The server counted more requests than were sent: others asked the model.
     pub const OTHER_TRAFFIC: &str = "other_traffic";
+    /// The server told its statistics, but not over all blocks of this case.
+    pub const NO_STATISTICS: &str = "no_statistics";
     /// The response cache answered instead of the model.
     pub const RESPONSE_CACHE: &str = "response_cache";
     /// A client process did not run for a tenth of a second or longer, and requests in flight look slow.

@@ -25,6 +25,9 @@ pub fn notes(run: &Run, cells: &[Cell<'_>]) -> String {
             counts.server, counts.measured, counts.prepared,
         );
     }
+    if !manifest.statistics.is_empty() {
+        let _ = writeln!(out, "- Statistics of the server's own: none ({}).", escaped(&manifest.statistics));
+    }
     doubts(&mut out, run);
     for record in run.records.iter().filter(|record| record.status != Status::Ok) {
         let _ = writeln!(
@@ -163,6 +166,10 @@ fn doubts(out: &mut String, run: &Run) {
         (
             flags::SERVER_COUNTS,
             "the server counted fewer requests than it answered: its parts of the latency are not exact",
+        ),
+        (
+            flags::NO_STATISTICS,
+            "the server told its statistics, but not over all blocks: its parts of the latency are missing",
         ),
         (flags::OTHER_TRAFFIC, "the server counted more requests than were sent: others asked the model meanwhile"),
         (flags::RESPONSE_CACHE, "the server's response cache answered instead of the model"),

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use super::embedded_server::EmbeddedServer;
 use super::measure;
 use crate::plan::{Case, Plan};
-use crate::protocol::control::TensorMetadata;
+use crate::preflight::Outputs;
+use crate::protocol::verify::Expected;
 use crate::record::rate;
 use crate::report::terminal;
 use crate::scenario::Scenario;
@@ -42,7 +43,7 @@ impl Ceilings {
 pub async fn calibrate(
     scenario: &Scenario,
     plan: &Plan,
-    outputs: &[TensorMetadata],
+    outputs: &Outputs,
     stop: &watch::Receiver<bool>,
 ) -> Result<Option<Ceilings>> {
     let repository = tempfile::tempdir().context("cannot make a folder for the null model")?;
@@ -52,7 +53,9 @@ pub async fn calibrate(
     server.serves(&mut null);
     NULL.clone_into(&mut null.model.name);
     null.model.version = None;
-    let measured = ceilings(&null, plan, outputs, stop).await;
+    // its answers have shapes of its own
+    let any_shape = Outputs { tensors: outputs.tensors.iter().map(any).collect(), batched: false };
+    let measured = ceilings(&null, plan, &any_shape, stop).await;
     server.stop().await;
     measured
 }
@@ -60,7 +63,7 @@ pub async fn calibrate(
 async fn ceilings(
     null: &Scenario,
     plan: &Plan,
-    outputs: &[TensorMetadata],
+    outputs: &Outputs,
     stop: &watch::Receiver<bool>,
 ) -> Result<Option<Ceilings>> {
     let mut ceilings = Ceilings::default();
@@ -82,7 +85,7 @@ async fn ceilings(
 
 async fn ceiling(
     null: &Scenario,
-    outputs: &[TensorMetadata],
+    outputs: &Outputs,
     case: &Case,
     stop: &watch::Receiver<bool>,
 ) -> Result<f64, PoolError> {
@@ -98,25 +101,50 @@ async fn ceiling(
     }
 }
 
-/// Writes the model: the scenario's inputs, the real model's outputs, where a dimension of any size is 1.
-fn write_null(scenario: &Scenario, outputs: &[TensorMetadata], repository: &Path) -> Result<()> {
-    let batched = scenario.model.batching;
+/// Writes the model: the scenario's inputs, the real model's outputs, where a dimension of any size is 1 and one in the
+/// batch's place is the batch.
+fn write_null(scenario: &Scenario, outputs: &Outputs, repository: &Path) -> Result<()> {
+    let outputs = outputs.tensors.iter().map(described).collect::<Result<Vec<_>>>()?;
+    let batches = outputs.iter().all(|(_, _, shape)| shape.first() == Some(&-1));
+    let batched = scenario.model.batching && batches;
     let mut text = format!("name: \"{NULL}\"\nbackend: \"loopback\"\n");
     if batched {
         let batch = scenario.matrix.batch_sizes.iter().max().unwrap_or(&1);
         text.push_str(&format!("max_batch_size: {batch}\n"));
     }
     for input in &scenario.inputs {
-        let dims: Vec<i64> = input.shape.iter().map(|size| *size as i64).collect();
+        // without batching by the server the batch is a dimension like any other
+        let batch = (scenario.model.batching && !batched).then_some(-1);
+        let dims: Vec<i64> = batch.into_iter().chain(input.shape.iter().map(|size| *size as i64)).collect();
         text.push_str(&tensor("input", &input.name, input.datatype.name(), &dims)?);
     }
-    for output in outputs {
-        let dims: Vec<i64> = output.shape.iter().skip(batched.into()).map(|size| (*size).max(1)).collect();
-        text.push_str(&tensor("output", &output.name, &output.datatype, &dims)?);
+    for (name, datatype, shape) in outputs {
+        let mut dims: Vec<i64> = shape.iter().skip(batched.into()).map(|size| (*size).max(1)).collect();
+        if dims.is_empty() {
+            dims.push(1);
+        }
+        text.push_str(&tensor("output", name, datatype, &dims)?);
     }
     let folder = repository.join(NULL);
     std::fs::create_dir_all(folder.join("1"))?;
     std::fs::write(folder.join("config.pbtxt"), text).context("cannot write the null model")
+}
+
+/// An output of any shape.
+fn any(output: &Expected) -> Expected {
+    Expected { shape: None, ..output.clone() }
+}
+
+fn described(output: &Expected) -> Result<(&str, &str, &[i64])> {
+    let parts = output.datatype.as_deref().zip(output.shape.as_deref());
+    let (datatype, shape) = parts.with_context(|| {
+        format!(
+            "--calibrate asks a model with the same outputs, and the server does not tell type and shape of \"{}\": \
+             leave the option out",
+            output.name
+        )
+    })?;
+    Ok((&output.name, datatype, shape))
 }
 
 fn tensor(field: &str, name: &str, datatype: &str, dims: &[i64]) -> Result<String> {

@@ -15,10 +15,8 @@ use super::probe::HttpTensors;
 use super::rows::{Totals, block_row, status};
 use super::sampler::Sampler;
 use crate::plan::{Case, Group, Round};
-use crate::preflight::expected_for;
-use crate::protocol::control::TensorMetadata;
+use crate::preflight::Outputs;
 use crate::protocol::statistics::Statistics;
-use crate::protocol::verify::Expected;
 use crate::record::{Manifest, Record, Status, case_name, utc};
 use crate::scenario::{Load, Scenario};
 use crate::tensor::Tensors;
@@ -50,7 +48,7 @@ pub struct Context<'a> {
     /// The scenario.
     pub scenario: &'a Scenario,
     /// The outputs as the model describes them.
-    pub outputs: &'a [TensorMetadata],
+    pub outputs: &'a Outputs,
     /// The run's manifest, whose fields are repeated in rows.
     pub manifest: &'a Manifest,
     /// How tensors travel over HTTP.
@@ -88,12 +86,16 @@ struct Running {
 ///
 /// # Errors
 /// Results cannot be written. A fault of the server or a worker is no error but a row.
-pub async fn group(context: &Context<'_>, group: &Group, listener: &mut dyn Listener) -> Result<(Vec<Record>, u64)> {
+pub async fn group(
+    context: &Context<'_>,
+    group: &Group,
+    observer: &mut Observer<'_>,
+    listener: &mut dyn Listener,
+) -> Result<(Vec<Record>, u64)> {
     let mut running: Vec<Running> = group.cases.iter().map(Running::new).collect();
     for case in &group.cases {
         listener.begins(case, None);
     }
-    let mut observer = Observer::new(context.scenario);
     let protocol = group.cases[0].protocol;
     let before = observer.read(protocol).await;
     join_all(running.iter_mut().map(|running| running.prepare(context))).await;
@@ -105,7 +107,7 @@ pub async fn group(context: &Context<'_>, group: &Group, listener: &mut dyn List
             let running = &mut running[*case];
             listener.begins(&running.case, Some((index, group)));
             if running.ended_early.is_none() {
-                running.block(context, round, (index, position), &mut observer, listener).await?;
+                running.block(context, round, (index, position), observer, listener).await?;
             }
             listener.block_done();
         }
@@ -203,6 +205,7 @@ impl Running {
                 let answered = outcome.recorder.count();
                 self.last_block = answered;
                 let served = observer.gained(self.case.protocol, before.as_ref(), answered).await;
+                self.totals.unserved |= served.is_none() && observer.tells(self.case.protocol);
                 self.keep(context, outcome, served, place)
             }
             Err(error) => {
@@ -303,16 +306,13 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
 }
 
 /// What the workers of a case are told.
-pub fn order(scenario: &Scenario, outputs: &[TensorMetadata], case: &Case, tensors: Tensors) -> Order {
+pub fn order(scenario: &Scenario, outputs: &Outputs, case: &Case, tensors: Tensors) -> Order {
     Order {
         protocol: case.protocol,
         address: scenario.server.address(case.protocol).to_owned(),
         model: scenario.model.clone(),
         inputs: scenario.inputs.clone(),
-        outputs: expected_for(outputs, scenario.model.batching, case.batch_size)
-            .into_iter()
-            .map(Expected::from)
-            .collect(),
+        outputs: outputs.of_batch(case.batch_size),
         batch_size: case.batch_size,
         concurrency: case.concurrency,
         connections: case.connections,

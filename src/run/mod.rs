@@ -8,43 +8,34 @@ pub mod install;
 mod measure;
 mod observer;
 mod probe;
+mod reach;
 mod rows;
 mod sampler;
 pub mod serve;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 
 use crate::environment::Environment;
 use crate::plan::{Case, Group, Plan};
-use crate::preflight;
 use crate::process;
-use crate::protocol::Fault;
-use crate::protocol::control::{Control, ModelConfig, ModelMetadata, ServerMetadata, TensorMetadata};
-use crate::protocol::statistics::Statistics;
-use crate::record::{CountCheck, Manifest, Record, State, Status, utc};
+use crate::record::{Manifest, Record, State, Status, utc};
 use crate::report;
 use crate::report::terminal::{Progress, ReaderGone, say};
-use crate::scenario::{Overrides, Protocol, Scenario};
-use crate::text;
+use crate::scenario::{Overrides, Scenario};
 use crate::worker::pool::{Pool, PoolError};
 use awake::Awake;
 use calibrate::Ceilings;
 use embedded_server::EmbeddedServer;
 use folder::Folder;
+use observer::Observer;
+use reach::{Reached, reach, unreachable};
 use sampler::Sampler;
-
-/// How long a server that does not answer is waited for before a group is given up.
-const SERVER_PATIENCE: Duration = Duration::from_secs(5);
-/// Statistics may lag behind the answer that they count.
-const COUNT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What `runner SCENARIO...` is asked to do.
 pub struct Options {
@@ -124,6 +115,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     let mut runs = Vec::new();
     for (plan, scenario) in &scenarios {
         if *stop.borrow() {
+            worst = worst.max(Outcome::Interrupted);
             break;
         }
         let done = match options.mode {
@@ -157,53 +149,11 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     Ok(worst)
 }
 
-/// A server that was found to agree with a scenario.
-struct Ready {
-    control: Control,
-    server: ServerMetadata,
-    metadata: ModelMetadata,
-    config: Option<ModelConfig>,
-    outputs: Vec<TensorMetadata>,
-}
-
-/// Reaches the server over every protocol of the scenario, and checks that the two agree.
-async fn reach(scenario: &Scenario) -> Result<Ready> {
-    let (name, version) = (scenario.model.name.as_str(), scenario.model.version.as_deref());
-    for protocol in &scenario.matrix.protocols {
-        let address = scenario.server.address(*protocol);
-        let mut control = control(scenario, *protocol)?;
-        let hint =
-            "is the server up, and is this its port? (scripts/triton start, or --server embedded; --http, --grpc)";
-        let reached = control.ready(name, version).await;
-        reached.with_context(|| format!("the server at {address} ({}) cannot be used; {hint}", protocol.name()))?;
-    }
-    let mut control = control(scenario, scenario.matrix.protocols[0])?;
-    let server = control.server_metadata().await.context("the server's metadata")?;
-    let metadata = control.model_metadata(name, version).await.with_context(|| format!("the model \"{name}\""))?;
-    // an extension that other servers of the protocol lack
-    let config = control.model_config(name, version).await.ok();
-    match preflight::agree(scenario, &metadata, config.as_ref()) {
-        Ok(outputs) => Ok(Ready { control, server, metadata, config, outputs }),
-        Err(wrong) => {
-            let list: String = wrong.iter().map(|line| format!("\n  {}", text::message(line))).collect();
-            bail!("the scenario does not fit the model \"{name}\" of {} {}:{list}", server.name, server.version)
-        }
-    }
-}
-
-fn control(scenario: &Scenario, protocol: Protocol) -> Result<Control, Fault> {
-    match protocol {
-        Protocol::Http => Control::http(&scenario.server.http),
-        Protocol::Grpc => Control::grpc(&scenario.server.grpc),
-    }
-}
-
 async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) -> Result<Outcome> {
-    let ready = reach(scenario).await?;
+    let Some(reached) = reach(scenario, plan, stop).await? else { return Ok(Outcome::Interrupted) };
     let mut outcome = Outcome::Complete;
-    let http = probe::http_tensors(scenario, plan, &ready.server, &ready.outputs, stop).await;
     for case in plan.cases() {
-        let mut order = measure::order(scenario, &ready.outputs, case, http.of(case));
+        let mut order = measure::order(scenario, &reached.outputs, case, reached.http.of(case));
         order.warmup = 0;
         let words = match Pool::start(&order, case.processes, stop).await {
             Ok(pool) => {
@@ -213,7 +163,7 @@ async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) 
             Err(PoolError::Interrupted) => return Ok(Outcome::Interrupted),
             Err(PoolError::Failed(fault)) => {
                 outcome = Outcome::Incomplete;
-                format!("failed: {}", http.explained(case, fault).message)
+                format!("failed: {}", reached.http.explained(case, fault).message)
             }
         };
         report::terminal::verified(scenario, case, &words)?;
@@ -227,48 +177,50 @@ async fn measure(
     options: &Options,
     stop: &watch::Receiver<bool>,
 ) -> Result<(Outcome, Option<PathBuf>)> {
-    let mut ready = reach(scenario).await?;
+    let Some(reached) = reach(scenario, plan, stop).await? else { return Ok((Outcome::Interrupted, None)) };
     let ceilings = match options.calibrate {
-        true => calibrate::calibrate(scenario, plan, &ready.outputs, stop).await?,
+        true => calibrate::calibrate(scenario, plan, &reached.outputs, stop).await?,
         false => Some(Ceilings::default()),
     };
     let Some(ceilings) = ceilings else { return Ok((Outcome::Interrupted, None)) };
-    let http = probe::http_tensors(scenario, plan, &ready.server, &ready.outputs, stop).await;
     let started = Timestamp::now();
     let folder = Folder::create(&options.results, &scenario.name, started)?;
     let port = is_loopback(&scenario.server.http).then(|| port(&scenario.server.http)).flatten();
     let client = spawn_blocking(move || Environment::read(&process::output, port)).await.unwrap_or_default();
-    let mut manifest = manifest(scenario, plan, &ready, client, started);
+    let mut manifest = manifest(scenario, plan, &reached, client, started);
     folder.scenario(&scenario.text)?;
-    folder.json("server", &ready.server)?;
-    folder.json("model_metadata", &ready.metadata)?;
-    if let Some(config) = &ready.config {
+    folder.json("server", &reached.server)?;
+    folder.json("model_metadata", &reached.metadata)?;
+    if let Some(config) = &reached.config {
         folder.json("model_config", &config.json)?;
     }
     folder.manifest(&manifest)?;
 
-    let before = statistics(&mut ready.control, scenario).await;
-    let sampler = Sampler::start(scenario.server.metrics.as_deref(), folder.metrics()).await;
+    let mut observer = Observer::new(scenario, stop);
+    let first = scenario.matrix.protocols[0];
+    let before = observer.read(first).await;
+    if let Some(silence) = observer.silence() {
+        say(&format!("{}: no statistics of the server's own ({silence})", scenario.name));
+    }
+    let sampler = Sampler::start(scenario.server.metrics.as_deref(), folder.metrics(), stop).await;
     let mut progress = Progress::new(scenario, plan, &manifest);
     let (mut states, mut flagged) = (Vec::new(), false);
     let (mut measured, mut prepared) = (0, 0);
     for group in &plan.groups {
         let context = measure::Context {
             scenario,
-            outputs: &ready.outputs,
+            outputs: &reached.outputs,
             manifest: &manifest,
-            http: &http,
+            http: &reached.http,
             ceilings: &ceilings,
             sampler: &sampler,
             folder: &folder,
             stop,
         };
-        let unreachable =
-            if *stop.borrow() { Some(measure::STOPPED.to_owned()) } else { unreachable(scenario, stop).await };
-        let records = match unreachable {
+        let records = match unreachable(scenario, &reached, stop).await {
             Some(reason) => group.cases.iter().map(|case| measure::not_run(&context, group, case, &reason)).collect(),
             None => {
-                let (records, items) = measure::group(&context, group, &mut progress).await?;
+                let (records, items) = measure::group(&context, group, &mut observer, &mut progress).await?;
                 prepared += items;
                 records
             }
@@ -294,8 +246,9 @@ async fn measure(
     };
     manifest.ended = Some(utc(Timestamp::now()));
     if let (Some(before), true) = (before, complete) {
-        manifest.counts = count_check(&mut ready.control, scenario, before, measured, prepared).await;
+        manifest.counts = observer.count_check(first, &before, measured, prepared).await;
     }
+    manifest.statistics = observer.silence().unwrap_or_default();
     folder.manifest(&manifest)?;
     let outcome = match manifest.state {
         State::Complete if options.strict && flagged => Outcome::Incomplete,
@@ -306,8 +259,8 @@ async fn measure(
     Ok((outcome, Some(folder.path().to_owned())))
 }
 
-fn manifest(scenario: &Scenario, plan: &Plan, ready: &Ready, client: Environment, started: Timestamp) -> Manifest {
-    let weights = ready.config.as_ref().and_then(|config| config.weights.clone()).unwrap_or_default();
+fn manifest(scenario: &Scenario, plan: &Plan, reached: &Reached, client: Environment, started: Timestamp) -> Manifest {
+    let weights = reached.config.as_ref().and_then(|config| config.weights.clone()).unwrap_or_default();
     Manifest {
         scenario: scenario.name.clone(),
         title: scenario.title.clone(),
@@ -319,8 +272,8 @@ fn manifest(scenario: &Scenario, plan: &Plan, ready: &Ready, client: Environment
         overridden: scenario.overridden.clone(),
         cap_s: scenario.load.cap.map(|cap| cap.as_secs_f64()),
         quick: scenario.load.quick,
-        server: ready.server.name.clone(),
-        server_version: ready.server.version.clone(),
+        server: reached.server.name.clone(),
+        server_version: reached.server.version.clone(),
         http: scenario.server.http.clone(),
         grpc: scenario.server.grpc.clone(),
         model: scenario.model.name.clone(),
@@ -334,6 +287,7 @@ fn manifest(scenario: &Scenario, plan: &Plan, ready: &Ready, client: Environment
         cases: plan.cases().count(),
         counts: None,
         metrics: String::new(),
+        statistics: String::new(),
         one_machine: is_loopback(scenario.server.address(scenario.matrix.protocols[0])),
         client,
     }
@@ -347,56 +301,6 @@ fn is_loopback(address: &str) -> bool {
 
 fn port(address: &str) -> Option<u16> {
     address.rsplit_once(':')?.1.parse().ok()
-}
-
-/// Why the server cannot be used now; a server that restarts is waited for.
-async fn unreachable(scenario: &Scenario, stop: &watch::Receiver<bool>) -> Option<String> {
-    let (name, version) = (scenario.model.name.as_str(), scenario.model.version.as_deref());
-    let begin = Timestamp::now();
-    loop {
-        let mut fault = None;
-        for protocol in &scenario.matrix.protocols {
-            let asked = match control(scenario, *protocol) {
-                Ok(mut control) => control.ready(name, version).await,
-                Err(fault) => Err(fault),
-            };
-            fault =
-                fault.or(asked.err().map(|fault| format!("the server cannot be used ({}): {fault}", protocol.name())));
-        }
-        let waited = Timestamp::now().duration_since(begin).unsigned_abs();
-        if fault.is_none() || waited > SERVER_PATIENCE || *stop.borrow() {
-            return fault;
-        }
-        sleep(Duration::from_millis(250)).await;
-    }
-}
-
-async fn statistics(control: &mut Control, scenario: &Scenario) -> Option<Statistics> {
-    control.statistics(&scenario.model.name, scenario.model.version.as_deref()).await.ok()
-}
-
-/// Compares the server's count with the client's, once the server has counted the last answer.
-async fn count_check(
-    control: &mut Control,
-    scenario: &Scenario,
-    before: Statistics,
-    measured: u64,
-    prepared: u64,
-) -> Option<CountCheck> {
-    let begin = Timestamp::now();
-    loop {
-        let now = statistics(control, scenario).await?;
-        let gained = now.since(&before)?;
-        if gained.cache_hit.count > 0 {
-            // those are not in the count of inferences; the rows are flagged
-            return None;
-        }
-        let check = CountCheck { server: gained.inference_count, measured, prepared };
-        if check.agrees() || Timestamp::now().duration_since(begin).unsigned_abs() > COUNT_PATIENCE {
-            return Some(check);
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// Becomes true at the first Ctrl-C; the second ends the program at once.

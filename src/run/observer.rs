@@ -1,43 +1,91 @@
-//! What the server's own statistics say of a block: read before it and after it, over the control plane of the case's own
-//! protocol. Must not know workers or rows.
+//! What the server's own statistics say: of a block, read before it and after it over the control plane of the case's own
+//! protocol, and of a whole run. Must not know workers or rows.
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::time::sleep;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
-use super::control;
+use super::reach::{LOOK, control, stopped};
+use crate::protocol::FaultKind;
 use crate::protocol::control::Control;
 use crate::protocol::statistics::Statistics;
+use crate::record::CountCheck;
 use crate::scenario::{Protocol, Scenario};
 
-/// Statistics may lag behind the answers that they count by so much.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Statistics may lag behind the answers that they count by this much: more than one look may take.
+const LAG: Duration = Duration::from_secs(3);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Reads the statistics of a scenario's model.
+/// Reads the statistics of a scenario's model, for as long as the server tells them.
 pub struct Observer<'a> {
     scenario: &'a Scenario,
-    controls: Vec<(Protocol, Control)>,
+    stop: &'a watch::Receiver<bool>,
+    protocols: Vec<Observed>,
     /// Whether counts that lag are waited for: not again after they never came.
     patient: bool,
 }
 
+/// What is known over one protocol.
+struct Observed {
+    protocol: Protocol,
+    control: Control,
+    /// Whether there ever was an answer.
+    tells: bool,
+    /// Why it is not asked again.
+    given_up: Option<String>,
+}
+
 impl<'a> Observer<'a> {
     /// Nothing is connected yet.
-    pub fn new(scenario: &'a Scenario) -> Self {
-        Observer { scenario, controls: Vec::new(), patient: true }
+    pub fn new(scenario: &'a Scenario, stop: &'a watch::Receiver<bool>) -> Self {
+        let observed = |protocol: &Protocol| {
+            let control = control(scenario, *protocol, LOOK).ok()?;
+            Some(Observed { protocol: *protocol, control, tells: false, given_up: None })
+        };
+        let protocols = scenario.matrix.protocols.iter().filter_map(observed).collect();
+        Observer { scenario, stop, protocols, patient: true }
     }
 
-    /// The statistics now; `None` where the server does not tell.
+    /// The statistics now; `None` where the server does not tell. One that was silent is not asked again, nor is one that
+    /// never told: every look would cost a block its time.
     pub async fn read(&mut self, protocol: Protocol) -> Option<Statistics> {
-        if !self.controls.iter().any(|(known, _)| *known == protocol) {
-            self.controls.push((protocol, control(self.scenario, protocol).ok()?));
-        }
-        let (_, control) = self.controls.iter_mut().find(|(known, _)| *known == protocol)?;
         let model = &self.scenario.model;
-        control.statistics(&model.name, model.version.as_deref()).await.ok()
+        let observed = self.protocols.iter_mut().find(|observed| observed.protocol == protocol)?;
+        if observed.given_up.is_some() {
+            return None;
+        }
+        let answer = tokio::select! {
+            answer = observed.control.statistics(&model.name, model.version.as_deref()) => answer,
+            () = stopped(self.stop) => return None,
+        };
+        let fault = match answer {
+            Ok(statistics) => {
+                observed.tells = true;
+                return Some(statistics);
+            }
+            Err(fault) => fault,
+        };
+        if fault.kind == FaultKind::Timeout {
+            // silent over one protocol is silent over both
+            self.protocols.iter_mut().for_each(|observed| observed.given_up = Some(fault.message.clone()));
+        } else if !observed.tells {
+            observed.given_up = Some(fault.message);
+        }
+        None
+    }
+
+    /// Whether there ever were statistics over a protocol.
+    pub fn tells(&self, protocol: Protocol) -> bool {
+        self.protocols.iter().any(|observed| observed.protocol == protocol && observed.tells)
+    }
+
+    /// Why there are no statistics, or no more.
+    pub fn silence(&self) -> Option<String> {
+        let reason = |observed: &Observed| Some(format!("{}: {}", observed.protocol, observed.given_up.as_ref()?));
+        let reasons: Vec<String> = self.protocols.iter().filter_map(reason).collect();
+        (!reasons.is_empty()).then(|| reasons.join(", "))
     }
 
     /// What the statistics have gained since an earlier time, once so many requests are counted.
@@ -48,17 +96,49 @@ impl<'a> Observer<'a> {
         requests: u64,
     ) -> Option<Statistics> {
         let before = before?;
-        let begin = Timestamp::now();
-        loop {
-            let gained = self.read(protocol).await?.since(before)?;
-            if gained.success.count >= requests || !self.patient {
-                return Some(gained);
+        let patient = self.patient;
+        let enough = |gained: &Statistics| gained.success.count >= requests || !patient;
+        let (gained, counted) = self.wait_for(protocol, before, enough).await?;
+        self.patient &= counted;
+        Some(gained)
+    }
+
+    /// Compares the server's count of items with the client's, once the server has counted the last answer.
+    pub async fn count_check(
+        &mut self,
+        protocol: Protocol,
+        before: &Statistics,
+        measured: u64,
+        prepared: u64,
+    ) -> Option<CountCheck> {
+        let check = |gained: &Statistics| CountCheck { server: gained.inference_count, measured, prepared };
+        let enough = |gained: &Statistics| gained.cache_hit.count > 0 || check(gained).agrees();
+        let (gained, _) = self.wait_for(protocol, before, enough).await?;
+        // what the cache answered is not in the count of inferences; the rows are flagged
+        (gained.cache_hit.count == 0).then(|| check(&gained))
+    }
+
+    /// What was gained when it was enough, or the last that came in time; and whether it was enough.
+    async fn wait_for(
+        &mut self,
+        protocol: Protocol,
+        before: &Statistics,
+        enough: impl Fn(&Statistics) -> bool,
+    ) -> Option<(Statistics, bool)> {
+        let mut last = None;
+        let looks = async {
+            loop {
+                let gained = self.read(protocol).await?.since(before)?;
+                if enough(&gained) {
+                    return Some(gained);
+                }
+                last = Some(gained);
+                sleep(PAUSE).await;
             }
-            if Timestamp::now().duration_since(begin).unsigned_abs() > PATIENCE {
-                self.patient = false;
-                return Some(gained);
-            }
-            sleep(PAUSE).await;
+        };
+        match timeout(LAG, looks).await {
+            Ok(gained) => gained.map(|gained| (gained, true)),
+            Err(_) => last.map(|gained| (gained, false)),
         }
     }
 }

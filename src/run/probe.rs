@@ -4,7 +4,8 @@ use tokio::sync::watch;
 
 use super::measure;
 use crate::plan::{Case, Plan};
-use crate::protocol::control::{ServerMetadata, TensorMetadata};
+use crate::preflight::Outputs;
+use crate::protocol::description::ServerMetadata;
 use crate::protocol::{Fault, FaultKind};
 use crate::report::terminal::say;
 use crate::scenario::{Protocol, Scenario};
@@ -46,7 +47,7 @@ pub async fn http_tensors(
     scenario: &Scenario,
     plan: &Plan,
     server: &ServerMetadata,
-    outputs: &[TensorMetadata],
+    outputs: &Outputs,
     stop: &watch::Receiver<bool>,
 ) -> HttpTensors {
     let announced = server.extensions.iter().any(|extension| extension == BINARY_TENSORS);

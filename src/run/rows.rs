@@ -47,6 +47,8 @@ pub struct Totals {
     pub blocks: u32,
     /// The mean latency of each block, in milliseconds.
     means: Vec<f64>,
+    /// Whether a server that told its statistics did not over a block.
+    pub unserved: bool,
     /// What the server counted over the blocks; `None` where it does not tell.
     served: Option<Statistics>,
 }
@@ -64,6 +66,7 @@ impl Default for Totals {
             capped: false,
             blocks: 0,
             means: Vec::new(),
+            unserved: false,
             served: Some(Statistics::default()),
         }
     }
@@ -228,6 +231,7 @@ impl Totals {
             ),
             (flags::DRIFT, statistics::drifts(&self.means)),
             (flags::SERVER_COUNTS, self.served.is_some() && counted < answered),
+            (flags::NO_STATISTICS, self.unserved),
             (flags::OTHER_TRAFFIC, counted > answered + self.recorder.error_count()),
             (flags::RESPONSE_CACHE, served.cache_hit.count > 0),
             (flags::FEW_REQUESTS, answered > 0 && !statistics::is_trusted(effective, shown)),

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::reach::stopped;
+use crate::protocol::FaultKind;
 use crate::protocol::metrics::{Metrics, Sample};
 use crate::record::{self, utc};
+use crate::report::terminal::say;
 
 /// Between two samples.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -44,17 +48,23 @@ pub struct Sampler {
 
 impl Sampler {
     /// Begins, if the server's metrics can be read; what cannot be is told at the end.
-    pub async fn start(address: Option<&str>, file: PathBuf) -> Self {
+    pub async fn start(address: Option<&str>, file: PathBuf, stop: &watch::Receiver<bool>) -> Self {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let sampler = |task| Sampler { shared: shared.clone(), task, address: address.map(str::to_owned) };
         let Some(at) = address else { return sampler(None) };
         let first = match Metrics::new(at) {
-            Ok(metrics) => metrics.read().await.map(|_| metrics),
+            Ok(metrics) => tokio::select! {
+                read = metrics.read() => read.map(|_| metrics),
+                () = stopped(stop) => return sampler(None),
+            },
             Err(fault) => Err(fault),
         };
         match first {
             Ok(metrics) => sampler(Some(tokio::spawn(sample(metrics, shared.clone(), file)))),
             Err(fault) => {
+                if fault.kind == FaultKind::Timeout {
+                    say(&format!("no metrics from {at}: {fault}; they are not asked for again"));
+                }
                 lock(&shared).fault = Some(fault.message);
                 sampler(None)
             }
@@ -86,12 +96,17 @@ async fn sample(metrics: Metrics, shared: Arc<Mutex<Shared>>, file: PathBuf) {
     loop {
         ticks.tick().await;
         let Some(case) = lock(&shared).case.clone() else { continue };
-        let samples = metrics.read().await.map_err(|fault| fault.message);
+        let read = metrics.read().await;
+        let silent = read.as_ref().is_err_and(|fault| fault.kind == FaultKind::Timeout);
+        let samples = read.map_err(|fault| fault.message);
         let written = samples.and_then(|samples| write(&file, &case, &samples).map_err(|error| format!("{error:#}")));
         let mut shared = lock(&shared);
         match written {
             Ok(()) => (shared.samples, shared.fault) = (shared.samples + 1, None),
             Err(words) => shared.fault = Some(words),
+        }
+        if silent {
+            return;
         }
     }
 }

@@ -1,0 +1,309 @@
+//! Reaches a scenario's server, learns what it tells of itself, and finds out whether the two agree. What a server does not
+//! tell is said, and found out with one request. Must not know how cases are measured.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::measure;
+use super::probe::{self, HttpTensors};
+use crate::plan::{Case, Plan};
+use crate::preflight::{self, Outputs};
+use crate::protocol::control::Control;
+use crate::protocol::description::{ModelConfig, ModelMetadata, ServerMetadata};
+use crate::protocol::{Fault, FaultKind};
+use crate::report::terminal::say;
+use crate::scenario::{Protocol, Scenario};
+use crate::text;
+use crate::worker::pool::{Pool, PoolError};
+
+/// Longest wait for what a run can do without: a server's name, a model's configuration, its statistics.
+pub const LOOK: Duration = Duration::from_secs(2);
+/// Longest wait for what it cannot do without, where the scenario asks for less: a model may be loaded by the first question.
+const FIRST_ANSWER: Duration = Duration::from_secs(10);
+/// After this long one is told what is waited for.
+const WORDLESS: Duration = Duration::from_secs(5);
+/// How long a server that does not answer is waited for before a group is given up.
+const SERVER_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at a server that is waited for.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// A server that was found to agree with a scenario.
+pub struct Reached {
+    /// What it says of itself.
+    pub server: ServerMetadata,
+    /// What it says of the model; nothing where it does not tell.
+    pub metadata: ModelMetadata,
+    /// The model's configuration, where it has such an extension.
+    pub config: Option<ModelConfig>,
+    /// The outputs to ask for.
+    pub outputs: Outputs,
+    /// How tensors travel over HTTP.
+    pub http: HttpTensors,
+    /// Protocols over which it says that it and the model are ready.
+    ready: Vec<Protocol>,
+}
+
+/// What was learned, and what was not.
+#[derive(Default)]
+struct Learned {
+    server: ServerMetadata,
+    metadata: ModelMetadata,
+    config: Option<ModelConfig>,
+    ready: Vec<Protocol>,
+    /// What the server does not tell, with what it says instead.
+    untold: Vec<String>,
+}
+
+/// Reaches the server over every protocol of the scenario, and checks that the two agree. `None` when the user stopped it.
+///
+/// # Errors
+/// The server cannot be reached, or it does not take what the scenario asks for.
+pub async fn reach(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) -> Result<Option<Reached>> {
+    let learned = tokio::select! {
+        learned = learn(scenario) => learned?,
+        () = stopped(stop) => return Ok(None),
+    };
+    let model = &scenario.model.name;
+    let outputs = match preflight::agree(scenario, &learned.metadata, learned.config.as_ref()) {
+        Ok(outputs) => outputs,
+        Err(wrong) => {
+            let list: String = wrong.iter().map(|line| format!("\n  {}", text::message(line))).collect();
+            let ServerMetadata { name, version, .. } = &learned.server;
+            bail!("the scenario does not fit the model \"{model}\" of {name} {version}:{list}")
+        }
+    };
+    let http = probe::http_tensors(scenario, plan, &learned.server, &outputs, stop).await;
+    let undescribed = preflight::undescribed(scenario, &learned.metadata);
+    for protocol in &scenario.matrix.protocols {
+        let doubtful = undescribed.is_some() || !learned.ready.contains(protocol);
+        let case = plan.cases().find(|case| case.protocol == *protocol).filter(|_| doubtful);
+        let Some(case) = case else { continue };
+        match try_out(scenario, &outputs, case, &http, stop).await {
+            Ok(()) => {}
+            Err(PoolError::Interrupted) => return Ok(None),
+            Err(PoolError::Failed(fault)) => {
+                bail!(unusable(scenario, *protocol, &http.explained(case, fault), &learned))
+            }
+        }
+    }
+    let mut untold = learned.untold;
+    untold.extend(undescribed);
+    if !untold.is_empty() {
+        let list = untold.join("; ");
+        say(&format!("{}: the server does not tell: {list}. Measured is what the scenario says.", scenario.name));
+    }
+    let Learned { server, metadata, config, ready, .. } = learned;
+    Ok(Some(Reached { server, metadata, config, outputs, http, ready }))
+}
+
+/// Asks for everything. The first answers may take as long as an answer of the scenario, what a run can do without may not.
+async fn learn(scenario: &Scenario) -> Result<Learned> {
+    let (name, version) = (scenario.model.name.as_str(), scenario.model.version.as_deref());
+    let mut learned = Learned::default();
+    let mut controls = Vec::new();
+    for protocol in &scenario.matrix.protocols {
+        let mut control = control(scenario, *protocol, FIRST_ANSWER.max(scenario.load.timeout))?;
+        let asked = aloud(scenario, *protocol, is_ready(&mut control, name, version)).await;
+        let refused = asked.or_else(|fault| if is_unreachable(&fault) { Err(fault) } else { Ok(Some(fault)) });
+        match refused {
+            Ok(None) => learned.ready.push(*protocol),
+            Ok(Some(fault)) => learned.untold.push(format!("readiness ({protocol}: {fault})")),
+            Err(fault) => {
+                let address = scenario.server.address(*protocol);
+                bail!("the server at {address} ({protocol}) cannot be used; {}: {fault}", hint(*protocol, &fault))
+            }
+        }
+        controls.push((*protocol, control));
+    }
+    let mut reasons = Vec::new();
+    for (protocol, control) in &mut controls {
+        match aloud(scenario, *protocol, control.model_metadata(name, version)).await {
+            Ok(metadata) => learned.metadata = metadata,
+            Err(fault) => reasons.push(format!("{protocol}: {fault}")),
+        }
+        if learned.metadata.describes() {
+            reasons.clear();
+            break;
+        }
+    }
+    if !reasons.is_empty() {
+        learned.untold.push(format!("the model's metadata ({})", reasons.join(", ")));
+    }
+    controls.iter_mut().for_each(|(_, control)| control.within(LOOK));
+    learn_more(name, version, &mut controls, &mut learned).await;
+    Ok(learned)
+}
+
+/// What a run can do without.
+async fn learn_more(model: &str, version: Option<&str>, controls: &mut [(Protocol, Control)], learned: &mut Learned) {
+    let mut why = None;
+    for (protocol, control) in controls.iter_mut() {
+        match control.server_metadata().await {
+            Ok(server) => {
+                (learned.server, why) = (server, None);
+                break;
+            }
+            Err(fault) => why = why.or(Some(format!("its name ({protocol}: {fault})"))),
+        }
+    }
+    learned.untold.extend(why.take());
+    if learned.server.name.is_empty() {
+        learned.server.name = "unnamed server".to_owned();
+    }
+    for (protocol, control) in controls {
+        match control.model_config(model, version).await {
+            Ok(config) => {
+                (learned.config, why) = (Some(config), None);
+                break;
+            }
+            // it would cost as long again
+            Err(fault) if fault.kind == FaultKind::Timeout => {
+                why = Some(format!("the model's configuration ({protocol}: {fault})"));
+                break;
+            }
+            Err(fault) => why = why.or(Some(format!("the model's configuration ({protocol}: {fault})"))),
+        }
+    }
+    learned.untold.extend(why);
+}
+
+/// Whether server and model are ready: the first thing that is said against it.
+async fn is_ready(control: &mut Control, model: &str, version: Option<&str>) -> Result<Option<Fault>, Fault> {
+    let server = control.server_ready().await;
+    if let Err(fault) = &server
+        && is_unreachable(fault)
+    {
+        return Err(fault.clone());
+    }
+    let model = control.model_ready(model, version).await;
+    match (server, model) {
+        (_, Err(fault)) if is_unreachable(&fault) => Err(fault),
+        // the model's word is the nearer one
+        (_, Err(fault)) | (Err(fault), Ok(())) => Ok(Some(fault)),
+        (Ok(()), Ok(())) => Ok(None),
+    }
+}
+
+/// Sends one request of a case and verifies its answer.
+async fn try_out(
+    scenario: &Scenario,
+    outputs: &Outputs,
+    case: &Case,
+    http: &HttpTensors,
+    stop: &watch::Receiver<bool>,
+) -> Result<(), PoolError> {
+    let mut order = measure::order(scenario, outputs, case, http.of(case));
+    (order.warmup, order.concurrency, order.connections) = (0, 1, 1);
+    Pool::start(&order, 1, stop).await?.stop().await;
+    Ok(())
+}
+
+fn unusable(scenario: &Scenario, protocol: Protocol, fault: &Fault, learned: &Learned) -> String {
+    let (model, address) = (&scenario.model.name, scenario.server.address(protocol));
+    let mut words = format!("the model \"{model}\" at {address} ({protocol}) cannot be used: {fault}");
+    let others: Vec<&str> =
+        learned.untold.iter().map(String::as_str).filter(|untold| !untold.contains(&fault.message)).collect();
+    if !others.is_empty() {
+        words.push_str(&format!("\n  the server does not tell: {}", others.join("; ")));
+    }
+    if fault.kind == FaultKind::Unsupported && !learned.ready.contains(&protocol) {
+        words.push_str(
+            "\n  is this the address of the server itself? A gateway that goes by the Host header, by a path before /v2 \
+             or by https cannot be asked yet",
+        );
+    }
+    words
+}
+
+/// Says what is waited for, if that takes long.
+async fn aloud<T>(
+    scenario: &Scenario,
+    protocol: Protocol,
+    answer: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    tokio::pin!(answer);
+    if let Ok(answer) = timeout(WORDLESS, &mut answer).await {
+        return answer;
+    }
+    let longest = FIRST_ANSWER.max(scenario.load.timeout).as_secs_f64();
+    let address = scenario.server.address(protocol);
+    say(&format!("{}: waiting for the server at {address} ({protocol}), up to {longest} s", scenario.name));
+    answer.await
+}
+
+/// Whether nothing was said at all.
+fn is_unreachable(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::Connect | FaultKind::Timeout | FaultKind::Transport)
+}
+
+fn hint(protocol: Protocol, fault: &Fault) -> &'static str {
+    match (fault.kind, protocol) {
+        (FaultKind::Transport, Protocol::Http) => {
+            "what is there does not speak HTTP/1.1: is it the gRPC port? (--http, --grpc)"
+        }
+        (FaultKind::Transport, Protocol::Grpc) => {
+            "what is there does not speak gRPC (HTTP/2): is it the HTTP/1.1 port? (--http, --grpc)"
+        }
+        (FaultKind::Timeout, _) => "is it still loading? (timeout_s in [load] is how long it is waited for)",
+        _ => "is the server up, and is this its port? (scripts/triton start, or --server embedded; --http, --grpc)",
+    }
+}
+
+/// The control plane over a protocol, with the longest wait for an answer.
+pub fn control(scenario: &Scenario, protocol: Protocol, limit: Duration) -> Result<Control, Fault> {
+    match protocol {
+        Protocol::Http => Control::http(&scenario.server.http, limit),
+        Protocol::Grpc => Ok(Control::grpc(&scenario.server.grpc, limit)),
+    }
+}
+
+/// Why the server cannot be used now; a server that restarts is waited for.
+pub async fn unreachable(scenario: &Scenario, reached: &Reached, stop: &watch::Receiver<bool>) -> Option<String> {
+    let mut last = None;
+    let attempts = async {
+        while let Some(fault) = unready(scenario, reached).await {
+            last = Some(fault);
+            sleep(PAUSE).await;
+        }
+    };
+    tokio::select! {
+        done = timeout(SERVER_PATIENCE, attempts) => match done {
+            Ok(()) => None,
+            Err(_) => Some(last.unwrap_or_else(|| {
+                format!("the server cannot be used: no answer within {} s", SERVER_PATIENCE.as_secs())
+            })),
+        },
+        () = stopped(stop) => Some(measure::STOPPED.to_owned()),
+    }
+}
+
+async fn unready(scenario: &Scenario, reached: &Reached) -> Option<String> {
+    let (name, version) = (scenario.model.name.as_str(), scenario.model.version.as_deref());
+    for protocol in &scenario.matrix.protocols {
+        let refused = match control(scenario, *protocol, SERVER_PATIENCE) {
+            Ok(mut control) => is_ready(&mut control, name, version).await,
+            Err(fault) => Err(fault),
+        };
+        // one that never told may go on so
+        let fault = match refused {
+            Ok(said) => said.filter(|_| reached.ready.contains(protocol)),
+            Err(fault) => Some(fault),
+        };
+        if let Some(fault) = fault {
+            return Some(format!("the server cannot be used ({protocol}): {fault}"));
+        }
+    }
+    None
+}
+
+/// Returns when the user asks to stop.
+pub async fn stopped(stop: &watch::Receiver<bool>) {
+    let mut stop = stop.clone();
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // nobody is there to ask
+        std::future::pending::<()>().await;
+    }
+}
