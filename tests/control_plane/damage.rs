@@ -3,23 +3,23 @@
 use prost::Message;
 use rand::{RngExt, SeedableRng};
 use runner::proto;
-use runner::protocol::description::{ModelConfig, ModelMetadata, ServerMetadata, json};
+use runner::protocol::description::{ModelConfig, ModelMetadata, ServerMetadata, read};
 use runner::protocol::statistics::{AllStatistics, Statistics};
-use serde_json::{Value, json as value};
+use serde_json::{Value, json};
 
 use super::mutate::{self, Drawn};
 
 /// What the control plane reads, each by its reader.
 fn read_all(bytes: &[u8]) {
-    let _ = json::<ServerMetadata>(bytes);
+    let _ = read::<ServerMetadata>(bytes);
     let described =
-        [json::<ModelMetadata>(bytes).ok(), proto::ModelMetadataResponse::decode(bytes).ok().map(ModelMetadata::from)];
+        [read::<ModelMetadata>(bytes).ok(), proto::ModelMetadataResponse::decode(bytes).ok().map(ModelMetadata::from)];
     for tensor in described.into_iter().flatten().flat_map(|model| [model.inputs, model.outputs].concat()) {
         assert!(tensor.shape.is_none_or(|shape| !shape.is_empty()));
         assert!(tensor.datatype.is_none_or(|name| name.parse::<runner::tensor::Datatype>().is_ok()));
     }
-    let _ = json::<AllStatistics>(bytes).map(|all| all.sum());
-    let _ = json::<Value>(bytes).and_then(ModelConfig::of);
+    let _ = read::<AllStatistics>(bytes).map(|all| all.sum());
+    let _ = read::<Value>(bytes).and_then(ModelConfig::of);
     let _ = proto::ServerMetadataResponse::decode(bytes).map(ServerMetadata::from);
     let _ = proto::ModelStatisticsResponse::decode(bytes).map(|message| Statistics::from(&message));
     let _ = proto::ModelConfigResponse::decode(bytes)
@@ -28,13 +28,13 @@ fn read_all(bytes: &[u8]) {
 
 fn answers() -> [Value; 4] {
     [
-        value!({"name": "triton", "version": "2.59", "extensions": ["binary_tensor_data", "statistics"]}),
-        value!({"name": "m", "versions": ["1"], "platform": "p",
+        json!({"name": "triton", "version": "2.59", "extensions": ["binary_tensor_data", "statistics"]}),
+        json!({"name": "m", "versions": ["1"], "platform": "p",
             "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}, {"name": "z", "datatype": "BYTES"}],
             "outputs": [{"name": "y", "datatype": "FP32", "shape": ["-1", 7]}]}),
-        value!({"name": "m", "max_batch_size": 8, "input": [{"name": "x", "dims": [4], "optional": true}],
+        json!({"name": "m", "max_batch_size": 8, "input": [{"name": "x", "dims": [4], "optional": true}],
             "model_transaction_policy": {"decoupled": false}, "parameters": {"weights": {"string_value": "w"}}}),
-        value!({"model_stats": [{"name": "m", "inference_count": 7, "execution_count": "3", "inference_stats":
+        json!({"model_stats": [{"name": "m", "inference_count": 7, "execution_count": "3", "inference_stats":
             {"success": {"count": 7, "ns": 123}, "queue": {"count": 7, "ns": 5}, "cache_hit": null}}]}),
     ]
 }
