@@ -1,10 +1,13 @@
 //! Tensor data types, shapes and the bytes of an input. Knows nothing of protocols, scenarios or servers.
 
+mod file;
+mod npy;
+
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use bytes::{BufMut, Bytes, BytesMut};
 use half::{bf16, f16};
 use rand::{Rng, RngExt, SeedableRng};
@@ -138,7 +141,7 @@ pub fn bytes_of(datatype: Datatype, item_shape: &[usize], items: usize, source: 
         }
         Source::Random { seed } => Ok(random(datatype, elements, *seed)),
         Source::File(path) => {
-            from_file(datatype, item_shape, items, path).with_context(|| format!("input data {}", path.display()))
+            file::read(datatype, item_shape, items, path).with_context(|| format!("input data {}", path.display()))
         }
     }
 }
@@ -177,95 +180,6 @@ fn put_random(bytes: &mut BytesMut, datatype: Datatype, generator: &mut impl Rng
 /// A multiple of 2^-bits in [0, 1): rounding a finer number to a short mantissa could give 1.
 fn below_one(generator: &mut impl Rng, bits: u32) -> f32 {
     (generator.next_u32() >> (32 - bits)) as f32 / (1_u32 << bits) as f32
-}
-
-fn from_file(datatype: Datatype, item_shape: &[usize], items: usize, path: &Path) -> Result<Bytes> {
-    let content = std::fs::read(path).context("cannot be read")?;
-    let data = if path.extension().is_some_and(|extension| extension == "npy") {
-        npy_data(datatype, item_shape, &content)?
-    } else {
-        content
-    };
-    let cuts = item_boundaries(datatype, element_count(item_shape).unwrap_or(0), &data)?;
-    let mut bytes = BytesMut::new();
-    for item in 0..items {
-        let range = &cuts[item % cuts.len()];
-        bytes.extend_from_slice(&data[range.clone()]);
-    }
-    Ok(bytes.freeze())
-}
-
-/// Where each item of raw data begins and ends.
-fn item_boundaries(datatype: Datatype, elements: usize, data: &[u8]) -> Result<Vec<std::ops::Range<usize>>> {
-    let mut cuts = Vec::new();
-    if let Some(size) = datatype.size() {
-        let item = elements * size;
-        ensure!(
-            item > 0 && !data.is_empty() && data.len().is_multiple_of(item),
-            "holds {} bytes, expected a multiple of {item} ({elements} {datatype} elements an item)",
-            data.len(),
-        );
-        cuts.extend((0..data.len() / item).map(|index| index * item..(index + 1) * item));
-        return Ok(cuts);
-    }
-    let mut at = 0;
-    while at < data.len() {
-        let start = at;
-        for _ in 0..elements {
-            let Some(length) = data.get(at..at + 4) else {
-                bail!(
-                    "ends inside a BYTES item: expected {elements} elements, each a 4-byte length and that many bytes"
-                );
-            };
-            at += 4 + u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
-        }
-        ensure!(at <= data.len() && at > start, "a BYTES element reaches past the end of the file");
-        cuts.push(start..at);
-    }
-    ensure!(!cuts.is_empty(), "is empty");
-    Ok(cuts)
-}
-
-/// The raw bytes of a `.npy` array, after its type and shape were checked.
-fn npy_data(datatype: Datatype, item_shape: &[usize], content: &[u8]) -> Result<Vec<u8>> {
-    let mut reader = content;
-    let Ok(header) = npyz::NpyHeader::from_reader(&mut reader) else {
-        bail!("is not a .npy file: save it with numpy.save");
-    };
-    let found = header.dtype().descr();
-    let found = found.trim_matches('\'').trim_start_matches(['<', '|', '=']);
-    let Some(expected) = npy_type(datatype) else {
-        bail!("is a .npy array, which cannot hold {datatype}: give a raw file instead");
-    };
-    ensure!(
-        found == expected,
-        "holds elements of type {found}, expected {expected} for {datatype}: convert with numpy's astype"
-    );
-    ensure!(header.order() == npyz::Order::C, "is in Fortran order: save numpy.ascontiguousarray(a)");
-    let shape: Vec<usize> = header.shape().iter().map(|dimension| *dimension as usize).collect();
-    ensure!(
-        shape == item_shape || (shape.len() == item_shape.len() + 1 && &shape[1..] == item_shape),
-        "has shape {shape:?}, expected {item_shape:?}, or that with a leading batch dimension",
-    );
-    Ok(reader.to_vec())
-}
-
-fn npy_type(datatype: Datatype) -> Option<&'static str> {
-    Some(match datatype {
-        Datatype::Bool => "b1",
-        Datatype::Uint8 => "u1",
-        Datatype::Uint16 => "u2",
-        Datatype::Uint32 => "u4",
-        Datatype::Uint64 => "u8",
-        Datatype::Int8 => "i1",
-        Datatype::Int16 => "i2",
-        Datatype::Int32 => "i4",
-        Datatype::Int64 => "i8",
-        Datatype::Fp16 => "f2",
-        Datatype::Fp32 => "f4",
-        Datatype::Fp64 => "f8",
-        Datatype::Bf16 | Datatype::Bytes => return None,
-    })
 }
 
 #[cfg(test)]
@@ -333,7 +247,7 @@ mod tests {
         assert_eq!(&read(3)[..], b"\x01\0\0\0a\x02\0\0\0bc\x01\0\0\0a");
         std::fs::write(&path, b"\x09\0\0\0a").unwrap();
         let error = bytes_of(Datatype::Bytes, &[1], 1, &Source::File(path.clone())).unwrap_err();
-        assert!(format!("{error:#}").contains("past the end"));
+        assert!(format!("{error:#}").contains("but only 1 are left"));
     }
 
     #[test]

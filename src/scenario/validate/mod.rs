@@ -130,8 +130,17 @@ fn data_file(document: &Document<'_>, file: &Spanned<String>, datatype: Datatype
         Ok(_) => Ok(path),
         Err(cause) => Err(document.error(
             file.span(),
-            format!("the file {shown} {}", cause.root_cause()),
-            "give a .npy array or raw little-endian bytes of the input's type and shape",
+            format!(
+                "the file {shown} {}",
+                cause.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+            ),
+            match datatype {
+                Datatype::Bytes => {
+                    "give raw BYTES elements: for each its length as 4 little-endian bytes, and that many bytes"
+                }
+                Datatype::Bf16 => "give raw little-endian bytes of the input's type and shape",
+                _ => "give a .npy array or raw little-endian bytes of the input's type and shape",
+            },
         )),
     }
 }
