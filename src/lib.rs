@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`cli`] | commands and their help; only `main` uses it | embedded, report, run, scenario |
 //! | [`run`] | the composition root: load, plan, check, measure, write, report | everything but cli |
-//! | [`scenario`] | the TOML format, its limits and its errors | tensor |
+//! | [`scenario`] | the TOML format, its limits and its errors | lookalike, tensor |
 //! | [`plan`] | which cases, in which order; pure | scenario |
 //! | [`preflight`] | whether a scenario fits a model; pure | scenario, protocol |
 //! | [`protocol`] | HTTP and gRPC: the prepared request, the control plane, the check of an answer | proto, tensor, text |
@@ -23,7 +23,8 @@
 //! | [`tensor`] | data types, shapes, input bytes | nothing |
 //! | [`file`](mod@file) | files that appear whole or not at all | nothing |
 //! | [`text`] | words from outside, made fit to be shown; pure | nothing |
-//! | [`proto`] | generated messages | nothing |
+//! | [`proto`] | generated messages, in text and JSON too | lookalike |
+//! | [`lookalike`] | characters that look like those of a format | nothing |
 //!
 //! `tests/arrows.rs` keeps these walls.
 
@@ -31,6 +32,7 @@ pub mod cli;
 pub mod embedded;
 pub mod environment;
 pub mod file;
+pub mod lookalike;
 pub mod models;
 pub mod plan;
 pub mod preflight;

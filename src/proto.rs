@@ -1,9 +1,12 @@
 //! The generated messages of `proto/inference.proto`, and how they read and write in text and JSON.
 #![allow(missing_docs)]
 
+mod scan;
+mod text;
+
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
@@ -42,47 +45,13 @@ pub fn from_json<M: Message + Name + Default>(json: &str) -> Result<M> {
     Ok(dynamic.transcode_to()?)
 }
 
-/// The message of its protobuf text, such as `config.pbtxt`. Unknown fields are refused.
+/// The message of its protobuf text, such as `config.pbtxt`; bytes that are no UTF-8 may stand in comments. Unknown fields
+/// are refused.
 ///
 /// # Errors
-/// The text is not that of the message; with line and column.
-pub fn from_text<M: Message + Name + Default>(text: &str) -> Result<M> {
-    let dynamic = DynamicMessage::parse_text_format(descriptor::<M>(), &with_colons(text));
-    Ok(dynamic.context("not valid protobuf text")?.transcode_to()?)
-}
-
-/// `input [ {..} ]` as `input: [ {..} ]`: the text format lets lists of messages go without the colon, and files for
-/// Triton are mostly written so, but prost-reflect's reader asks for it.
-fn with_colons(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    let mut quote = None;
-    let mut comment = false;
-    let mut escaped = false;
-    // whether a field's name was the last thing, comments and spaces aside
-    let mut after_name = false;
-    for character in text.chars() {
-        match (quote, character) {
-            _ if comment => comment = character != '\n',
-            (Some(open), _) => {
-                if !escaped && character == open {
-                    quote = None;
-                }
-                escaped = !escaped && character == '\\';
-            }
-            (None, '#') => comment = true,
-            (None, '"' | '\'') => (quote, after_name) = (Some(character), false),
-            (None, '[') => {
-                if after_name {
-                    out.push(':');
-                }
-                after_name = false;
-            }
-            (None, _) if character.is_whitespace() => {}
-            (None, _) => after_name = character.is_ascii_alphanumeric() || character == '_',
-        }
-        out.push(character);
-    }
-    out
+/// The text is not that of the message; with line, column and what was expected there.
+pub fn from_text<M: Message + Name + Default>(text: &[u8]) -> Result<M> {
+    Ok(text::read(text, descriptor::<M>())?.transcode_to()?)
 }
 
 #[cfg(test)]
@@ -105,7 +74,7 @@ mod tests {
             optimization { cuda { graphs: true } }
             model_warmup [{ name: "w" inputs { key: "x" value { dims: 1 zero_data: true } } }]
         "##;
-        let config: ModelConfig = from_text(text).unwrap();
+        let config: ModelConfig = from_text(text.as_bytes()).unwrap();
         assert_eq!(config.name, "a \" [ b");
         assert_eq!(config.platform, "c # d [");
         assert_eq!(config.input[0].dims, [3, -1]);
@@ -118,8 +87,69 @@ mod tests {
         assert_eq!(json["input"][0]["data_type"], "TYPE_FP32");
         assert_eq!(json["max_batch_size"], 0);
         assert_eq!(from_json::<ModelConfig>(&json.to_string()).unwrap(), config);
+    }
 
-        let error = format!("{:#}", from_text::<ModelConfig>("nmae: \"x\"").unwrap_err());
-        assert!(error.contains("nmae"), "{error}");
+    #[test]
+    fn errors_name_the_place_the_field_and_what_was_expected() {
+        for (text, expected) in [
+            ("nmae: \"x\"", "line 1, column 1: unknown field nmae, expected one of name, platform"),
+            ("nmae: \"x\"", "did you mean name? (in `nmae: \"x\"`)"),
+            (
+                "\n input [ { name: “x” } ]",
+                "line 2, column 18: input[0].name: found “ (U+201C), expected text in quotes: it is a typographic quote: write \"",
+            ),
+            (
+                "input [ { dims: [ 4 ]， } ]",
+                "line 1, column 22: input[0]: found ， (U+FF0C), expected a field's name or }: it is a wide comma: write ,",
+            ),
+            (
+                "max_batch_size: ${size}",
+                "column 17: max_batch_size: found $, expected a whole number from -2147483648 to 2147483647: a template's placeholder",
+            ),
+            (
+                "max_batch_size: \"8\"",
+                "found \"8\", expected a whole number from -2147483648 to 2147483647: write it without quotes",
+            ),
+            ("max_batch_size: 4294967296", "found 4294967296, expected a whole number from -2147483648 to 2147483647"),
+            (
+                "max_batch_size: 1\nmax_batch_size: 2",
+                "line 2, column 1: max_batch_size: the field is given twice: remove one",
+            ),
+            ("max_batch_size = 8", "found =, expected :: write : between a field and its value"),
+            ("name: m", "found m, expected text in quotes: write \"m\""),
+            ("name: \"m", "the text has no closing quote"),
+            (
+                "input { name: \"x\"\n\n",
+                "line 3, column 1: input[0]: found the end of the file, expected }: close the bracket of line 1",
+            ),
+            ("input { data_type: FP32 }", "input[0].data_type: found FP32, expected one of TYPE_INVALID, TYPE_BOOL"),
+            ("input { data_type: FP32 }", "did you mean TYPE_FP32?"),
+            ("input { data_type: \"TYPE_FP32\" }", "expected a word such as TYPE_BF16: write it without quotes"),
+            ("input { dims: [ 1 2 ] }", "input[0].dims[0]: found 2, expected , or ]"),
+            ("input { optional: yes }", "found yes, expected true or false"),
+            (
+                "sequence_batching { } dynamic_batching { }",
+                "dynamic_batching: the field excludes sequence_batching, which is given too",
+            ),
+            ("name: \"a\\q\"", "found a backslash that begins no escape"),
+            ("input { reshape { shape: [ ] }", "expected }"),
+        ] {
+            let error = format!("{:#}", from_text::<ModelConfig>(text.as_bytes()).unwrap_err());
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_may_stand_in_comments_alone() {
+        let read = |text: &[u8]| from_text::<ModelConfig>(text);
+        let config = read(b"\xef\xbb\xbf# \xc8\xcb\xc1\xb3\r\nmax_batch_size: 8 # \xff\r\n").unwrap();
+        assert_eq!(config.max_batch_size, 8);
+        for (text, expected) in [
+            (&b"name: \"\xc8\xcb\""[..], "line 1, column 7: name: found bytes that are not UTF-8"),
+            (b"\xc8 name: \"m\"", "line 1, column 1: found the byte 0xC8, expected a field's name"),
+        ] {
+            let error = format!("{:#}", read(text).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }
