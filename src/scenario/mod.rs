@@ -22,6 +22,8 @@ use crate::tensor::{Datatype, Source};
 
 /// Largest scenario file, in bytes: what is larger is something else.
 const SIZE_MAX: u64 = 1 << 20;
+/// Most cases of a matrix, before any is left out: more are a mistake, and would not be read by anybody.
+const CASES_MAX: usize = 10_000;
 
 /// What to ask of which model, and how often.
 #[derive(Clone, Debug)]
@@ -186,19 +188,22 @@ impl Matrix {
         points
     }
 
+    /// Cases of all values with all others, before any is left out.
+    fn all_cases(&self) -> usize {
+        let lengths = [
+            self.protocols.len(),
+            self.batch_sizes.len(),
+            self.processes.len(),
+            self.concurrency.len(),
+            self.connections.len(),
+            self.rates.len(),
+        ];
+        lengths.into_iter().fold(1, |cases, length| cases.saturating_mul(length.max(1)))
+    }
+
     /// Whether the point is left out.
     fn excludes(&self, protocol: Protocol, point: &Point) -> bool {
-        fn hit<T: PartialEq>(list: &[T], value: &T) -> bool {
-            list.is_empty() || list.contains(value)
-        }
-        self.exclude.iter().any(|exclude| {
-            hit(&exclude.protocols, &protocol)
-                && hit(&exclude.batch_sizes, &point.batch_size)
-                && hit(&exclude.processes, &point.processes)
-                && hit(&exclude.concurrency, &point.concurrency)
-                && hit(&exclude.connections, &point.connections)
-                && (exclude.rates.is_empty() || point.rate.is_some_and(|rate| exclude.rates.contains(&rate)))
-        })
+        self.exclude.iter().any(|exclude| exclude.hits(protocol, point))
     }
 
     /// The first point that cannot be measured: what is wrong with it, and the remedy.
@@ -253,6 +258,21 @@ pub struct Exclude {
     pub concurrency: Vec<u32>,
     pub connections: Vec<u32>,
     pub rates: Vec<f64>,
+}
+
+impl Exclude {
+    /// Whether it leaves the point out.
+    fn hits(&self, protocol: Protocol, point: &Point) -> bool {
+        fn hit<T: PartialEq>(list: &[T], value: &T) -> bool {
+            list.is_empty() || list.contains(value)
+        }
+        hit(&self.protocols, &protocol)
+            && hit(&self.batch_sizes, &point.batch_size)
+            && hit(&self.processes, &point.processes)
+            && hit(&self.concurrency, &point.concurrency)
+            && hit(&self.connections, &point.connections)
+            && (self.rates.is_empty() || point.rate.is_some_and(|rate| self.rates.contains(&rate)))
+    }
 }
 
 /// How much is asked in a case, how, and when it ends.

@@ -9,7 +9,7 @@ use super::error::without_secrets;
 use super::validate::{
     BATCH_SIZES, CONCURRENCY, DURATION_S, ITERATIONS, PROCESSES, RATE, REQUEST_BYTES_MAX, WARMUP, check_address,
 };
-use super::{Protocol, Scenario};
+use super::{CASES_MAX, Protocol, Scenario};
 
 /// `--quick`: the measuring time of a case.
 const QUICK_CAP: Duration = Duration::from_secs(3);
@@ -79,6 +79,10 @@ impl Scenario {
         if overrides.aa {
             self.load.aa = true;
             self.overridden.push("--aa".to_owned());
+        }
+        let all = self.matrix.all_cases();
+        if all > CASES_MAX {
+            return Err(format!("the options give {all} cases, expected at most {CASES_MAX}: shorten their lists"));
         }
         if self.matrix.points().is_empty() {
             return Err(

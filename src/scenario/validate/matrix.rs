@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 
 use super::super::error::Document;
-use super::super::{Exclude, Matrix, Protocol, wire};
+use super::super::{CASES_MAX, Exclude, Matrix, Protocol, wire};
 use super::{Checked, meant, number, whole};
 
 pub(in super::super) const BATCH_SIZES: RangeInclusive<i64> = 1..=65_536;
@@ -32,6 +32,13 @@ pub(super) fn matrix(document: &Document<'_>, wire: &Spanned<wire::Matrix>, load
         rates,
         exclude: Vec::new(),
     };
+    let all = matrix.all_cases();
+    if all > CASES_MAX {
+        let problem = format!("the lists give {all} cases, expected at most {CASES_MAX}");
+        let help = "shorten the lists, or make several scenarios of them; exclude does not count here";
+        return Err(document.error(wire.span(), problem, help));
+    }
+    let mut left = matrix.points();
     for spanned in &axes.exclude {
         let wire = spanned.get_ref();
         let whole_axis = |given: &Option<wire::Axis<i64>>, axis: &[u32], range: RangeInclusive<i64>| {
@@ -45,8 +52,13 @@ pub(super) fn matrix(document: &Document<'_>, wire: &Spanned<wire::Matrix>, load
             connections: whole_axis(&wire.connections, &matrix.connections, CONCURRENCY)?,
             rates: excluded(document, &wire.rate, &matrix.rates, |axis| self::rates(document, axis))?,
         };
+        for point in &mut left {
+            let stays = |protocol: &Protocol| !exclude.hits(*protocol, point);
+            point.protocols = point.protocols.iter().copied().filter(stays).collect();
+        }
+        left.retain(|point| !point.protocols.is_empty());
         matrix.exclude.push(exclude);
-        if matrix.points().is_empty() {
+        if left.is_empty() {
             let help = "leave some of the matrix to measure; an empty exclude leaves nothing";
             return Err(document.error(
                 spanned.span(),
@@ -126,6 +138,11 @@ fn axis_values<W, T: Clone + PartialEq>(
             "at least one value",
             "fill the list, or leave the key out for its default",
         ));
+    }
+    let length = axis.get_ref().len();
+    if length > CASES_MAX {
+        let problem = format!("the list has {length} values, expected at most {CASES_MAX}");
+        return Err(document.error(axis.span(), problem, "shorten it, or make several scenarios of it"));
     }
     let mut values = Vec::new();
     for spanned in axis.get_ref() {
