@@ -1,14 +1,13 @@
-//! The body of an HTTP request to infer and of its answer: JSON, and behind it the raw tensors of the binary extension.
+//! The body of an HTTP request to infer: JSON, and behind it the raw tensors of the binary extension.
 
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::config::Config;
 use super::error::Error;
-use super::infer::{Answer, Request, Tensor, named, no_sequences, offered, texts};
-use super::repository::Model;
+use super::infer::{Request, Tensor, named, no_sequences, offered};
 use crate::tensor::{Datatype, element_count};
 
 /// What of an answer goes behind its JSON, as raw bytes.
@@ -18,12 +17,11 @@ pub struct Binary {
     outputs: Vec<(String, bool)>,
 }
 
-/// An answer's body.
-pub struct Body {
-    /// JSON, then raw tensors.
-    pub bytes: Bytes,
-    /// Length of the JSON, where raw tensors follow.
-    pub json_length: Option<usize>,
+impl Binary {
+    /// Whether an output goes there.
+    pub fn holds(&self, output: &str) -> bool {
+        self.outputs.iter().find(|(name, _)| name == output).map_or(self.all, |(_, raw)| *raw)
+    }
 }
 
 /// Reads the body of a request; `json_length` is that of the header `Inference-Header-Content-Length`.
@@ -209,73 +207,6 @@ fn put(bytes: &mut BytesMut, count: &mut usize, datatype: Datatype, data: &Value
         Datatype::Fp16 | Datatype::Bf16 => return Err(wrong("binary data")),
     }
     Ok(())
-}
-
-/// Writes the body of an answer.
-///
-/// # Errors
-/// An output that JSON cannot hold and that was not asked for as raw bytes.
-pub fn answer(model: &Model, id: &str, answer: Answer, binary: &Binary) -> Result<Body, Error> {
-    let mut outputs = Vec::with_capacity(answer.outputs.len());
-    let mut raw = Vec::new();
-    for tensor in answer.outputs {
-        let asked = binary.outputs.iter().find(|(name, _)| *name == tensor.name).map(|(_, raw)| *raw);
-        let mut output = json!({"name": tensor.name, "datatype": tensor.datatype.name(), "shape": tensor.shape});
-        if asked.unwrap_or(binary.all) {
-            output["parameters"] = json!({"binary_data_size": tensor.data.len()});
-            raw.push(tensor.data);
-        } else {
-            output["data"] = Value::Array(values(&tensor)?);
-        }
-        outputs.push(output);
-    }
-    let mut root = Map::new();
-    if !id.is_empty() {
-        root.insert("id".to_owned(), id.into());
-    }
-    root.insert("model_name".to_owned(), model.config.name.clone().into());
-    root.insert("model_version".to_owned(), model.version.to_string().into());
-    root.insert("outputs".to_owned(), outputs.into());
-    let json = serde_json::to_vec(&root).map_err(|error| Error::internal(error.to_string()))?;
-    if raw.is_empty() {
-        return Ok(Body { bytes: json.into(), json_length: None });
-    }
-    let json_length = json.len();
-    let mut bytes = BytesMut::with_capacity(json_length + raw.iter().map(Bytes::len).sum::<usize>());
-    bytes.extend_from_slice(&json);
-    raw.iter().for_each(|data| bytes.extend_from_slice(data));
-    Ok(Body { bytes: bytes.freeze(), json_length: Some(json_length) })
-}
-
-/// The elements of a tensor.
-fn values(tensor: &Tensor) -> Result<Vec<Value>, Error> {
-    fn each<const SIZE: usize>(data: &Bytes, read: impl Fn([u8; SIZE]) -> Value) -> Vec<Value> {
-        data.as_chunks().0.iter().map(|chunk| read(*chunk)).collect()
-    }
-    let data = &tensor.data;
-    Ok(match tensor.datatype {
-        Datatype::Bool => each(data, |[byte]| (byte != 0).into()),
-        Datatype::Uint8 => each(data, |[byte]| byte.into()),
-        Datatype::Uint16 => each(data, |bytes| u16::from_le_bytes(bytes).into()),
-        Datatype::Uint32 => each(data, |bytes| u32::from_le_bytes(bytes).into()),
-        Datatype::Uint64 => each(data, |bytes| u64::from_le_bytes(bytes).into()),
-        Datatype::Int8 => each(data, |bytes| i8::from_le_bytes(bytes).into()),
-        Datatype::Int16 => each(data, |bytes| i16::from_le_bytes(bytes).into()),
-        Datatype::Int32 => each(data, |bytes| i32::from_le_bytes(bytes).into()),
-        Datatype::Int64 => each(data, |bytes| i64::from_le_bytes(bytes).into()),
-        Datatype::Fp32 => each(data, |bytes| f32::from_le_bytes(bytes).into()),
-        Datatype::Fp64 => each(data, |bytes| f64::from_le_bytes(bytes).into()),
-        Datatype::Bytes => {
-            let texts = texts(data).map(|text| Ok(String::from_utf8_lossy(&text?).into()));
-            texts.collect::<Result<_, String>>().map_err(Error::internal)?
-        }
-        Datatype::Fp16 | Datatype::Bf16 => {
-            return Err(Error::invalid(format!(
-                "sending {} data via JSON is not supported. Please use the binary data format for output {}",
-                tensor.datatype, tensor.name
-            )));
-        }
-    })
 }
 
 /// Checks the types of a request's parameters; those that are not known are passed over.
