@@ -1,19 +1,20 @@
 //! `config.pbtxt`: read whole, checked where this server uses it, completed as a server answers it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::batching::{Batching, batching, instances};
 use crate::proto::model_config::SchedulingChoice;
-use crate::proto::model_instance_group::Kind;
 use crate::proto::model_optimization_policy::PinnedMemoryBuffer;
 use crate::proto::model_version_policy::{Latest, PolicyChoice};
-use crate::proto::{self, DataType, ModelConfig, ModelDynamicBatching, ModelInstanceGroup, ModelVersionPolicy};
+use crate::proto::{self, DataType, ModelConfig, ModelTensorReshape, ModelVersionPolicy};
 use crate::tensor::Datatype;
 
-/// Instances of one model: each is a thread.
-const INSTANCES_MAX: usize = 1024;
+/// Largest configuration file: what is larger is something else.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// A model's configuration, checked; `answer` is all of it, as a client is told.
 #[derive(Clone, Debug)]
@@ -47,19 +48,12 @@ pub struct Description {
     pub name: String,
     /// Type of its elements.
     pub datatype: Datatype,
-    /// Without the batch dimension; -1 is of any size.
+    /// As clients have it, without the batch dimension; -1 is of any size.
     pub dims: Vec<i64>,
+    /// As the model has it, where that differs.
+    pub reshape: Option<Vec<i64>>,
     /// Whether a request may leave it out.
     pub optional: bool,
-}
-
-/// How the dynamic batcher puts requests together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Batching {
-    /// Sizes that are executed as soon as they are reached, in increasing order.
-    pub preferred: Vec<usize>,
-    /// How long the oldest request may wait for others, in microseconds.
-    pub max_queue_delay_us: u64,
 }
 
 /// What executes a model.
@@ -72,10 +66,52 @@ pub enum BackendKind {
 }
 
 impl Description {
-    /// With the batch dimension, where the model has one.
+    /// As clients have it, with the batch dimension where the model has one.
     pub fn shape(&self, batched: bool) -> Vec<i64> {
-        if batched { [&[-1], &self.dims[..]].concat() } else { self.dims.clone() }
+        with_batch(&self.dims, batched)
     }
+
+    /// As the model has it, without the batch dimension.
+    pub fn model_dims(&self) -> &[i64] {
+        self.reshape.as_ref().unwrap_or(&self.dims)
+    }
+
+    /// As the model has it, with the batch dimension where it has one.
+    pub fn model_shape(&self, batched: bool) -> Vec<i64> {
+        with_batch(self.model_dims(), batched)
+    }
+
+    /// The model's shape of a tensor that came with a client's shape.
+    pub fn to_model(&self, shape: Vec<usize>, batched: bool) -> Vec<usize> {
+        match &self.reshape {
+            Some(reshape) => reshaped(shape, batched, &self.dims, reshape),
+            None => shape,
+        }
+    }
+
+    /// The client's shape of a tensor that the model gave.
+    pub fn to_client(&self, shape: Vec<usize>, batched: bool) -> Vec<usize> {
+        match &self.reshape {
+            Some(reshape) => reshaped(shape, batched, reshape, &self.dims),
+            None => shape,
+        }
+    }
+}
+
+fn with_batch(dims: &[i64], batched: bool) -> Vec<i64> {
+    if batched { [&[-1], dims].concat() } else { dims.to_vec() }
+}
+
+/// A shape of the dims `from` in the dims `to`: sizes that are free keep their order, and the batch stays. A shape that is
+/// not of `from` stays as it is.
+fn reshaped(shape: Vec<usize>, batched: bool, from: &[i64], to: &[i64]) -> Vec<usize> {
+    let batch = usize::from(batched);
+    if shape.len() != from.len() + batch {
+        return shape;
+    }
+    let mut free = from.iter().zip(&shape[batch..]).filter(|(side, _)| **side < 0).map(|(_, size)| *size);
+    let sides: Option<Vec<usize>> = to.iter().map(|side| usize::try_from(*side).ok().or_else(|| free.next())).collect();
+    sides.map_or(shape.clone(), |sides| [&shape[..batch], &sides].concat())
 }
 
 impl Config {
@@ -86,9 +122,13 @@ impl Config {
     pub fn read(folder: &Path, name: &str, variant: Option<&str>) -> Result<Self> {
         let own = variant.map(|variant| folder.join("configs").join(format!("{variant}.pbtxt")));
         let path = own.filter(|path| path.is_file()).unwrap_or_else(|| folder.join("config.pbtxt"));
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", shown(&path)))?;
-        let message: ModelConfig = proto::from_text(&text).with_context(|| shown(&path))?;
-        Self::checked(message, name).with_context(|| shown(&path))
+        let shown = || shown(&path, folder, name);
+        let mut text = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut text));
+        read.with_context(|| format!("cannot read {}", shown()))?;
+        ensure!(text.len() as u64 <= CONFIG_BYTES_MAX, "{} has more than {CONFIG_BYTES_MAX} bytes", shown());
+        let message: ModelConfig = proto::from_text(&text).with_context(shown)?;
+        Self::checked(message, name).with_context(shown)
     }
 
     /// Reads a configuration that a client sent with its request to load the model, as JSON.
@@ -110,15 +150,13 @@ impl Config {
         named(&mut message, name)?;
         let max_batch_size = usize::try_from(message.max_batch_size)
             .with_context(|| format!("max_batch_size is {}: expected 0 or more", message.max_batch_size))?;
+        offered(&message)?;
         let backend = backend(&mut message)?;
-        let (inputs, outputs) = (inputs(&message)?, outputs(&message)?);
+        let batched = max_batch_size > 0;
+        let (inputs, outputs) = (inputs(&message, batched)?, outputs(&message, batched)?);
         if message.response_cache.is_some_and(|cache| cache.enable) {
             notices.push("response_cache: there is no cache here; every request is executed".to_owned());
         }
-        ensure!(
-            !message.model_transaction_policy.is_some_and(|policy| policy.decoupled),
-            "model_transaction_policy is decoupled, which this server does not offer: one request has one answer here"
-        );
         let batching = batching(&message, max_batch_size, &mut notices)?;
         let instances = instances(&mut message, name, &mut notices)?;
         for (given, field) in [
@@ -203,15 +241,34 @@ fn complete(message: &mut ModelConfig) {
     optimization.output_pinned_memory.get_or_insert(PinnedMemoryBuffer { enable: true });
     if let Some(SchedulingChoice::DynamicBatching(dynamic)) = &mut message.scheduling_choice
         && dynamic.preferred_batch_size.is_empty()
+        && message.max_batch_size > 0
     {
         dynamic.preferred_batch_size.push(message.max_batch_size);
     }
 }
 
-fn shown(path: &Path) -> String {
-    // the repository's own part of it: an answer to a client need not tell where the server keeps its files
-    let parts: Vec<_> = path.iter().rev().take(3).collect();
-    parts.into_iter().rev().collect::<PathBuf>().display().to_string()
+/// The file as seen from the repository: a client is not told where the server keeps its files.
+fn shown(path: &Path, folder: &Path, name: &str) -> String {
+    format!("{name}/{}", path.strip_prefix(folder).unwrap_or(path).display())
+}
+
+/// Refuses the kinds of model that this server does not have, each by its name.
+fn offered(message: &ModelConfig) -> Result<()> {
+    let ensemble = matches!(message.scheduling_choice, Some(SchedulingChoice::EnsembleScheduling(_)));
+    ensure!(
+        !ensemble && message.platform != "ensemble",
+        "it is an ensemble (ensemble_scheduling, platform \"ensemble\"), which this server does not offer: it serves the \
+         ensemble's models one by one"
+    );
+    ensure!(
+        !matches!(message.scheduling_choice, Some(SchedulingChoice::SequenceBatching(_))),
+        "it is a model of sequences (sequence_batching), which this server does not offer: every request stands alone here"
+    );
+    ensure!(
+        !message.model_transaction_policy.is_some_and(|policy| policy.decoupled),
+        "model_transaction_policy is decoupled, which this server does not offer: one request has one answer here"
+    );
+    Ok(())
 }
 
 fn backend(message: &mut ModelConfig) -> Result<BackendKind> {
@@ -230,20 +287,22 @@ fn backend(message: &mut ModelConfig) -> Result<BackendKind> {
     }
 }
 
-fn inputs(message: &ModelConfig) -> Result<Vec<Description>> {
+fn inputs(message: &ModelConfig, batched: bool) -> Result<Vec<Description>> {
     let tensors = message.input.iter().map(|input| {
         ensure!(!input.is_shape_tensor, "input \"{}\": is_shape_tensor is for TensorRT only", input.name);
-        ensure!(input.reshape.is_none(), "input \"{}\": reshape is not offered here", input.name);
-        description(&input.name, input.data_type, &input.dims, input.optional).context("input")
+        let mut tensor = description(&input.name, input.data_type, &input.dims, input.optional).context("input")?;
+        tensor.reshape = reshape(&tensor, input.reshape.as_ref(), batched).context("input")?;
+        Ok(tensor)
     });
     distinct(tensors.collect::<Result<_>>()?, "input")
 }
 
-fn outputs(message: &ModelConfig) -> Result<Vec<Description>> {
+fn outputs(message: &ModelConfig, batched: bool) -> Result<Vec<Description>> {
     let tensors = message.output.iter().map(|output| {
         ensure!(!output.is_shape_tensor, "output \"{}\": is_shape_tensor is for TensorRT only", output.name);
-        ensure!(output.reshape.is_none(), "output \"{}\": reshape is not offered here", output.name);
-        description(&output.name, output.data_type, &output.dims, false).context("output")
+        let mut tensor = description(&output.name, output.data_type, &output.dims, false).context("output")?;
+        tensor.reshape = reshape(&tensor, output.reshape.as_ref(), batched).context("output")?;
+        Ok(tensor)
     });
     distinct(tensors.collect::<Result<_>>()?, "output")
 }
@@ -266,7 +325,30 @@ fn description(name: &str, data_type: i32, dims: &[i64], optional: bool) -> Resu
         bail!("\"{name}\": dims has {dimension}; expected sizes from 1, or -1 for any size");
     }
     ensure!(!dims.is_empty(), "\"{name}\" has no dims");
-    Ok(Description { name: name.to_owned(), datatype, dims: dims.to_vec(), optional })
+    Ok(Description { name: name.to_owned(), datatype, dims: dims.to_vec(), reshape: None, optional })
+}
+
+/// The model's own dims: they hold as many elements as the client's, also between sides that are free.
+fn reshape(tensor: &Description, given: Option<&ModelTensorReshape>, batched: bool) -> Result<Option<Vec<i64>>> {
+    let Some(ModelTensorReshape { shape }) = given else { return Ok(None) };
+    let (name, dims) = (&tensor.name, &tensor.dims);
+    ensure!(
+        batched || !shape.is_empty(),
+        "\"{name}\": an empty reshape needs a max_batch_size of 1 or more: without batches nothing is left of the tensor"
+    );
+    if let Some(side) = shape.iter().find(|side| **side < -1 || **side == 0) {
+        bail!("\"{name}\": reshape has {side}; expected sizes from 1, or -1 for any size");
+    }
+    let counts = |dims: &[i64]| -> Vec<Option<i64>> {
+        dims.split(|side| *side < 0)
+            .map(|part| part.iter().try_fold(1_i64, |count, side| count.checked_mul(*side)))
+            .collect()
+    };
+    ensure!(
+        counts(dims) == counts(shape),
+        "\"{name}\": dims are {dims:?} and reshape is {shape:?}: expected as many elements in both, and as many sides of -1"
+    );
+    Ok(Some(shape.clone()))
 }
 
 fn datatype(data_type: DataType) -> Option<Datatype> {
@@ -289,63 +371,6 @@ fn datatype(data_type: DataType) -> Option<Datatype> {
     })
 }
 
-fn batching(message: &ModelConfig, max_batch_size: usize, notices: &mut Vec<String>) -> Result<Option<Batching>> {
-    let dynamic = match &message.scheduling_choice {
-        None => return Ok(None),
-        Some(SchedulingChoice::DynamicBatching(dynamic)) => dynamic,
-        Some(SchedulingChoice::SequenceBatching(_)) => bail!("sequence_batching is not offered by this server"),
-        Some(SchedulingChoice::EnsembleScheduling(_)) => bail!("ensemble_scheduling is not offered by this server"),
-    };
-    ensure!(max_batch_size > 0, "dynamic_batching needs a max_batch_size of 1 or more");
-    let mut preferred = Vec::new();
-    for size in &dynamic.preferred_batch_size {
-        match usize::try_from(*size) {
-            Ok(size) if (1..=max_batch_size).contains(&size) => preferred.push(size),
-            _ => bail!("preferred_batch_size {size}: expected 1 to max_batch_size, which is {max_batch_size}"),
-        }
-    }
-    preferred.sort_unstable();
-    preferred.dedup();
-    let ModelDynamicBatching {
-        preserve_ordering, priority_levels, default_queue_policy, priority_queue_policy, ..
-    } = dynamic;
-    for (given, field) in [
-        (*preserve_ordering, "preserve_ordering"),
-        (*priority_levels > 0 || !priority_queue_policy.is_empty(), "priority_levels"),
-        (default_queue_policy.is_some(), "default_queue_policy"),
-    ] {
-        if given {
-            notices.push(format!("dynamic_batching {field}: not used here; requests are taken as they come"));
-        }
-    }
-    Ok(Some(Batching { preferred, max_queue_delay_us: dynamic.max_queue_delay_microseconds }))
-}
-
-/// The number of instances; the groups become what they are here: on the CPU.
-fn instances(message: &mut ModelConfig, name: &str, notices: &mut Vec<String>) -> Result<usize> {
-    if message.instance_group.is_empty() {
-        message.instance_group.push(ModelInstanceGroup::default());
-    }
-    let mut instances = 0;
-    for (index, group) in message.instance_group.iter_mut().enumerate() {
-        if group.name.is_empty() {
-            group.name = format!("{name}_{index}");
-        }
-        if group.count == 0 {
-            group.count = 1;
-        }
-        if group.kind() == Kind::Gpu {
-            notices.push(format!("instance_group {}: KIND_GPU; instances are on the CPU here", group.name));
-            group.gpus.clear();
-        }
-        group.set_kind(Kind::Cpu);
-        let count = usize::try_from(group.count)
-            .with_context(|| format!("instance_group {}: count is {}: expected 1 or more", group.name, group.count))?;
-        instances += count;
-    }
-    ensure!(
-        instances <= INSTANCES_MAX,
-        "instance_group: {instances} instances, which are threads here: expected at most {INSTANCES_MAX}"
-    );
-    Ok(instances)
-}
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

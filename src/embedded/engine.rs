@@ -208,7 +208,7 @@ fn agrees(model: &Model, id: NodeId, tensor: &Description, batched: bool) -> Res
         );
     }
     let Some(shape) = node.shape() else { return Ok(()) };
-    let expected = tensor.shape(batched);
+    let expected = tensor.model_shape(batched);
     let fits = shape.len() == expected.len()
         && shape.iter().zip(&expected).all(|(found, expected)| match found {
             Dimension::Fixed(size) => *expected == *size as i64,
@@ -289,7 +289,7 @@ fn output_of(value: Value, tensor: &Description, items: usize, batched: bool) ->
         Value::UInt8Tensor(tensor) => tensor.shape().to_vec(),
         _ => return Err(Error::internal(format!("output '{}' is not a tensor", tensor.name))),
     };
-    let expected = tensor.shape(batched);
+    let expected = tensor.model_shape(batched);
     let fits = shape.len() == expected.len()
         && shape.iter().zip(&expected).all(|(found, expected)| *expected < 0 || *expected as usize == *found)
         && (!batched || shape[0] == items);

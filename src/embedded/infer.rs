@@ -61,7 +61,7 @@ pub enum Delivery {
 /// A request that was found to fit its model.
 #[derive(Clone, Debug)]
 pub struct Admitted {
-    /// Inputs in the model's order; an optional one may be missing.
+    /// Inputs in the model's order and shapes; an optional one may be missing.
     pub inputs: Vec<Tensor>,
     /// The outputs that are wanted, as indices of the model's outputs, without repetitions.
     pub outputs: Vec<usize>,
@@ -120,7 +120,7 @@ impl Request {
         let mut inputs = Vec::with_capacity(given.len());
         for known in &config.inputs {
             let Some(at) = given.iter().position(|input| input.name == known.name) else { continue };
-            let input = given.swap_remove(at);
+            let mut input = given.swap_remove(at);
             fits(&input, known, config).map_err(&refuse)?;
             if config.max_batch_size > 0 {
                 let items = input.shape[0];
@@ -134,6 +134,7 @@ impl Request {
                     return Err(refuse(words));
                 }
             }
+            input.shape = known.to_model(input.shape, config.max_batch_size > 0);
             inputs.push(input);
         }
         match batch {

@@ -321,7 +321,7 @@ fn parsed<T>(config: &Config, key: &str, parse: impl Fn(&str) -> Option<T>) -> R
 /// The shape of one item of zeros and its bytes, unless they are too many to count. A side of any size is 1; an empty
 /// BYTES element is its length, 0.
 fn zeros_of(output: &Description) -> (Vec<usize>, Option<usize>) {
-    let shape: Vec<usize> = output.dims.iter().map(|side| usize::try_from(*side).unwrap_or(1)).collect();
+    let shape: Vec<usize> = output.model_dims().iter().map(|side| usize::try_from(*side).unwrap_or(1)).collect();
     let bytes = element_count(&shape).and_then(|count| count.checked_mul(output.datatype.size().unwrap_or(4)));
     (shape, bytes)
 }
@@ -333,7 +333,7 @@ fn copied(config: &Config, output: usize) -> Result<Option<String>> {
     let input = config.inputs.iter().find(|input| input.name == name);
     let input = input.with_context(|| format!("parameter \"copy.{}\" is \"{name}\": no such input", output.name))?;
     ensure!(
-        (input.datatype, &input.dims) == (output.datatype, &output.dims),
+        (input.datatype, input.model_dims()) == (output.datatype, output.model_dims()),
         "parameter \"copy.{}\": the input \"{name}\" has another data_type or other dims",
         output.name
     );

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::backend::{Backend, Clock};
-use super::config::{Batching, Config};
+use super::batching::Batching;
+use super::config::Config;
 use super::error::{Code, Error};
 use super::infer::{Admitted, Answer};
 use super::lock;
