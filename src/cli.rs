@@ -168,6 +168,9 @@ pub struct ServeArguments {
     /// Write how long every request took, as the server saw it
     #[arg(long, value_name = "FILE")]
     pub request_log: Option<PathBuf>,
+    /// Memory that requests may hold at once [default: half of what the process may use, at most 4096]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub request_memory: Option<u32>,
     /// End when standard input does, as the server of a run does
     #[arg(long, hide = true)]
     pub until_input_ends: bool,
@@ -222,6 +225,7 @@ impl From<ServeArguments> for embedded::Options {
             http: arguments.http,
             grpc: arguments.grpc,
             request_log: arguments.request_log,
+            request_memory: arguments.request_memory.map(|mib| (mib as usize).saturating_mul(1 << 20)),
         }
     }
 }

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::error::{Code, Error};
 use super::infer::{self, Delivery, Tensor, no_sequences, offered};
+use super::memory::Grant;
 use super::message::Message;
 use super::repository::Repository;
 use super::request_log::Journey;
@@ -158,7 +159,13 @@ impl GrpcInferenceService for Service {
             async move {
                 let request = request?;
                 let id = request.id.clone();
-                Ok(match infer(&models, request, &journey).await {
+                // the message was counted while it came; what is read from it is until it is answered
+                let held = Grant::of(request.encoded_len());
+                let answer = match &held {
+                    Ok(_) => infer(&models, request, &journey).await,
+                    Err(error) => Err(error.clone()),
+                };
+                Ok(match answer {
                     Ok((mut message, _)) => {
                         // clients of streams count answers by it; here every answer is its request's last
                         let last = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(true)) };

@@ -15,16 +15,19 @@ use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::buffers::Buffer;
+use super::buffers::{Buffer, counted};
 use super::error::{Code, Error};
-use super::json;
+use super::memory::Grant;
 use super::repository::{Model, Repository};
 use super::request_log::Journey;
 use super::{REQUEST_BYTES_MAX, server_metadata};
+use super::{json, json_answer};
 use crate::proto;
 
 /// Length of the JSON in a body with raw tensors behind it.
 const JSON_LENGTH: &str = "inference-header-content-length";
+/// Memory of JSON that is read, in bytes a byte of it: a digit and its comma become a value, in a list that grows.
+const JSON_GROWTH: usize = 64;
 
 type Shared = State<Arc<Repository>>;
 
@@ -176,12 +179,14 @@ async fn infer(State(models): Shared, target: Target, request: Request) -> Resul
     let (head, body) = request.into_parts();
     let json_length = json_length(&head.headers)?;
     let body = whole(&head.headers, body).await?;
+    let values = Grant::of(json_length.unwrap_or(body.len()).saturating_mul(JSON_GROWTH))?;
     let (request, binary) = json::request(&body, json_length, &model.config)?;
+    drop(values);
     drop(body);
     let id = request.id.clone();
     let answer = model.infer(request, &Journey::of(&head.extensions)).await?;
     let delivery = answer.delivery;
-    let body = json::answer(&model, &id, answer, &binary)?;
+    let body = json_answer::body(&model.config.name, model.version, &id, answer, &binary)?;
     let mut response = Response::new(Body::from(body.bytes));
     let headers = response.headers_mut();
     let kind = if body.json_length.is_some() { "application/octet-stream" } else { "application/json" };
@@ -225,18 +230,29 @@ async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Error> {
     if told.is_some_and(|length| length > REQUEST_BYTES_MAX) {
         return Err(too_large());
     }
-    let mut buffer = None;
+    let mut buffer = Buffer::for_bytes(told.unwrap_or(0));
+    let mut received = 0;
+    let mut refused = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Error::invalid(format!("the request's body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if buffer.is_none() && told == Some(data.len()) {
-            return Ok(data);
-        }
-        let buffer = buffer.get_or_insert_with(|| Buffer::for_bytes(told.unwrap_or(0)));
-        if buffer.len() + data.len() > REQUEST_BYTES_MAX {
+        received += data.len();
+        if received > REQUEST_BYTES_MAX {
             return Err(too_large());
         }
-        buffer.extend(&data);
+        if told == Some(data.len()) {
+            return counted(data);
+        }
+        // a client that is told in the middle of its body may not read the answer
+        if refused.is_none()
+            && let Err(error) = buffer.extend(&data)
+        {
+            refused = Some(error);
+            buffer = Buffer::default();
+        }
     }
-    Ok(buffer.map_or_else(Bytes::new, Buffer::freeze))
+    match refused {
+        Some(error) => Err(error),
+        None => Ok(buffer.freeze()),
+    }
 }

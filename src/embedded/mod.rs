@@ -5,6 +5,7 @@
 //! (queue, batch) -> `backend` (`engine` or `loopback`), and its answer back.
 
 mod backend;
+mod batching;
 mod buffers;
 mod config;
 mod connection;
@@ -14,7 +15,9 @@ mod grpc;
 mod http;
 mod infer;
 mod json;
+mod json_answer;
 mod loopback;
+mod memory;
 mod message;
 mod repository;
 mod request_log;
@@ -26,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::task::JoinSet;
 
 use crate::proto;
@@ -38,6 +41,8 @@ use request_log::RequestLog;
 
 /// Largest request, in bytes; the protocol's messages end at 2 GiB.
 const REQUEST_BYTES_MAX: usize = i32::MAX as usize;
+/// Connections that may wait to be accepted: thousands of clients begin at once. The system may allow fewer.
+const BACKLOG: u32 = 4096;
 
 /// What to serve, and where.
 #[derive(Clone, Debug)]
@@ -54,6 +59,8 @@ pub struct Options {
     pub grpc: String,
     /// Where the truth about every request is written.
     pub request_log: Option<PathBuf>,
+    /// What requests may hold at once, in bytes; `None` is half of what the process may use, at most 4 GiB.
+    pub request_memory: Option<usize>,
 }
 
 /// A server whose ports are open.
@@ -81,6 +88,7 @@ impl Server {
     /// No such repository, a port that is not to be had, a request log that cannot be written. A model that cannot be
     /// loaded is no error: it is listed as unavailable.
     pub async fn start(options: Options) -> Result<Self> {
+        memory::set_limit(options.request_memory);
         let log = options.request_log.as_deref().map(RequestLog::create).transpose()?;
         let variant = options.model_config_name.as_deref();
         let repository = Arc::new(Repository::open(&options.model_repository, variant, log.clone())?);
@@ -131,9 +139,26 @@ impl Server {
     }
 }
 
+/// Listens on the first of a name's addresses that is to be had.
 async fn open(address: &str) -> Result<TcpListener> {
     let failed = || format!("{address} cannot be listened on: is the address this machine's, and the port free?");
-    TcpListener::bind(address).await.with_context(failed)
+    let mut outcome = Err(std::io::ErrorKind::AddrNotAvailable.into());
+    for address in lookup_host(address).await.with_context(failed)? {
+        outcome = listen(address);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome.with_context(failed)
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // a port is free again as soon as its server has ended
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Loads a model aside from the threads that serve.
@@ -161,4 +186,27 @@ fn server_metadata() -> proto::ServerMetadataResponse {
 /// What a thread that panicked held is still of use.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn thousands_of_connections_may_wait_to_be_accepted() {
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+        let allowed = allowed.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        // this process has to hold the other ends
+        let (open, _) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
+        let wanted = allowed.min(BACKLOG as usize).min((open as usize).saturating_sub(200));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(super::open("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let patience = std::time::Duration::from_secs(20);
+        // nobody accepts: a connection beyond what may wait is not established
+        let waiting: Vec<_> = (0..wanted).map(|_| TcpStream::connect_timeout(&address, patience)).collect();
+        assert!(waiting.iter().all(Result::is_ok), "{wanted} connections");
+    }
 }

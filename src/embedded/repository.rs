@@ -59,7 +59,13 @@ impl Model {
     /// # Errors
     /// The request does not fit the model, or what the model says.
     pub async fn infer(&self, request: Request, journey: &Journey) -> Result<Answer, Error> {
-        self.scheduler.infer(request.admit(&self.config)?, journey).await
+        let mut answer = self.scheduler.infer(request.admit(&self.config)?, journey).await?;
+        for output in &mut answer.outputs {
+            if let Some(known) = self.config.outputs.iter().find(|known| known.name == output.name) {
+                output.shape = known.to_client(std::mem::take(&mut output.shape), self.config.max_batch_size > 0);
+            }
+        }
+        Ok(answer)
     }
 
     /// What it has done since it was loaded.
@@ -155,13 +161,23 @@ impl Repository {
                 Ok(notices)
             }
             Err(error) => {
-                let words = format!("{error:#}");
+                let words = self.without_folder(&format!("{error:#}"));
                 if !matches!(entries.get(name), Some(Entry::Ready(_))) {
                     entries.insert(name.to_owned(), Entry::Unavailable("1".to_owned(), words.clone()));
                 }
                 Err(Error::invalid(format!("load failed for model '{name}': {words}")))
             }
         }
+    }
+
+    /// A client is not told where the server keeps its files, whoever found the words.
+    fn without_folder(&self, words: &str) -> String {
+        let known = [fs::canonicalize(&self.folder).ok(), std::path::absolute(&self.folder).ok()];
+        let known = known.into_iter().flatten().filter(|folder| folder.parent().is_some());
+        known.fold(words.to_owned(), |words, folder| {
+            let folder = folder.display().to_string();
+            words.replace(&format!("{folder}/"), "").replace(&folder, "the model repository")
+        })
     }
 
     fn load_from_folder(&self, name: &str, config: Option<ModelConfig>) -> Result<(Versions, Vec<String>)> {

@@ -236,12 +236,12 @@ fn product(weights: &[f32]) -> Vec<u8> {
 }
 
 /// A field of protobuf with a number.
-fn number(field: u64, value: u64) -> Vec<u8> {
+pub fn number(field: u64, value: u64) -> Vec<u8> {
     [varint(field << 3), varint(value)].concat()
 }
 
 /// A field of protobuf with bytes, a text or a message.
-fn bytes(field: u64, content: &[u8]) -> Vec<u8> {
+pub fn bytes(field: u64, content: &[u8]) -> Vec<u8> {
     [&varint(field << 3 | 2), &varint(content.len() as u64), content].concat()
 }
 

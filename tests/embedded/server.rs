@@ -77,6 +77,13 @@ impl Server {
         server
     }
 
+    /// The most memory that the process has had, in bytes; 0 where the system does not tell.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+    }
+
     /// Whether the process is there.
     pub fn lives(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
