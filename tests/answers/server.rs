@@ -1,0 +1,300 @@
+//! A server of the protocol whose control plane is honest and whose infer answers follow a script, over HTTP and gRPC.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Response};
+use prost::Message;
+use runner::proto::model_infer_response::InferOutputTensor;
+use runner::proto::model_metadata_response::TensorMetadata;
+use runner::proto::{
+    InferTensorContents, ModelInferResponse, ModelMetadataResponse, ModelReadyResponse, ServerMetadataResponse,
+    ServerReadyResponse,
+};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::task::spawn;
+
+/// An answer to one infer request: how many it is, from 0, gives the script's choice.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// An answer.
+    Answer(Answer),
+    /// The connection is reset.
+    Reset,
+    /// The connection ends after a good answer that says so: `Connection: close`, or GOAWAY over gRPC.
+    Last,
+}
+
+/// One output, as the model describes it unless it is changed.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub name: &'static str,
+    pub datatype: &'static str,
+    pub shape: Vec<i64>,
+    pub raw: Vec<u8>,
+    pub version: &'static str,
+    /// In JSON over HTTP, in typed contents over gRPC.
+    pub typed: Option<Vec<f32>>,
+    /// Says that it is compressed.
+    pub compressed: bool,
+    /// Bytes that are no description, as long as the right ones.
+    pub garbage: bool,
+}
+
+/// A good answer to a batch of one.
+pub fn good() -> Answer {
+    Answer {
+        name: "y",
+        datatype: "FP32",
+        shape: vec![1, 3],
+        raw: vec![0; 12],
+        version: "1",
+        typed: None,
+        compressed: false,
+        garbage: false,
+    }
+}
+
+pub type Script = Arc<dyn Fn(u64) -> Act + Send + Sync>;
+
+/// Listens until it is dropped.
+pub struct Server {
+    pub http: String,
+    pub grpc: String,
+    _runtime: Runtime,
+}
+
+/// What both protocols share.
+#[derive(Clone)]
+struct Shared {
+    script: Script,
+    count: Arc<AtomicU64>,
+    extensions: Vec<String>,
+    /// The output's shape in the metadata.
+    shape: Vec<i64>,
+}
+
+impl Shared {
+    fn next(&self) -> Act {
+        (self.script)(self.count.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Server {
+    /// The output is described with a shape; `binary` says whether the server announces binary tensors over HTTP.
+    pub fn start(shape: &[i64], binary: bool, script: impl Fn(u64) -> Act + Send + Sync + 'static) -> Server {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let extensions = if binary { vec!["binary_tensor_data".to_owned()] } else { Vec::new() };
+        let script: Script = Arc::new(script);
+        let shared = || Shared {
+            script: script.clone(),
+            count: Arc::default(),
+            extensions: extensions.clone(),
+            shape: shape.to_vec(),
+        };
+        let (http, grpc) = (shared(), shared());
+        let (http_address, grpc_address) = runtime.block_on(async {
+            let listeners =
+                (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+            let addresses = (listeners.0.local_addr().unwrap(), listeners.1.local_addr().unwrap());
+            spawn(accept(listeners.0, move |stream| serve_http(stream, http.clone())));
+            spawn(accept(listeners.1, move |stream| serve_grpc(stream, grpc.clone())));
+            addresses
+        });
+        Server { http: http_address.to_string(), grpc: grpc_address.to_string(), _runtime: runtime }
+    }
+}
+
+async fn accept<F: Future<Output = Option<()>> + Send + 'static>(
+    listener: TcpListener,
+    serve: impl Fn(TcpStream) -> F,
+) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
+        spawn(serve(stream));
+    }
+}
+
+fn reset(stream: &TcpStream) {
+    let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+}
+
+async fn serve_http(stream: TcpStream, shared: Shared) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let (mut line, mut path, mut length) = (String::new(), String::new(), 0);
+        loop {
+            line.clear();
+            if stream.read_line(&mut line).await.ok()? == 0 {
+                return None;
+            }
+            let field = line.trim_end().to_ascii_lowercase();
+            if path.is_empty() {
+                path = line.split(' ').nth(1)?.to_owned();
+            } else if let Some(text) = field.strip_prefix("content-length:") {
+                length = text.trim().parse().ok()?;
+            } else if field.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.ok()?;
+        let answer = match path.as_str() {
+            "/v2" => {
+                ok(serde_json::json!({"name": "fake", "version": "1", "extensions": shared.extensions}).to_string())
+            }
+            "/v2/models/m" => ok(metadata(&shared.shape)),
+            path if path.ends_with("/ready") => ok(String::new()),
+            // a server without binary tensors takes the whole body for JSON
+            path if path.ends_with("/infer")
+                && shared.extensions.is_empty()
+                && serde_json::from_slice::<serde_json::Value>(&body).is_err() =>
+            {
+                b"HTTP/1.1 422 No\r\nContent-Length: 2\r\n\r\n{}".to_vec()
+            }
+            path if path.ends_with("/infer") => match shared.next() {
+                Act::Answer(answer) => of_http(&answer),
+                Act::Last => {
+                    let answer = String::from_utf8(of_http(&good())).unwrap();
+                    let last = answer.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+                    stream.write_all(last.as_bytes()).await.ok()?;
+                    return None;
+                }
+                Act::Reset => {
+                    reset(stream.get_ref());
+                    return None;
+                }
+            },
+            _ => b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\n{}".to_vec(),
+        };
+        stream.write_all(&answer).await.ok()?;
+    }
+}
+
+fn ok(body: String) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+fn metadata(shape: &[i64]) -> String {
+    let x = serde_json::json!({"name": "x", "datatype": "FP32", "shape": [-1, 3]});
+    let y = serde_json::json!({"name": "y", "datatype": "FP32", "shape": shape});
+    serde_json::json!({"name": "m", "versions": ["1"], "platform": "p", "inputs": [x], "outputs": [y]}).to_string()
+}
+
+fn of_http(answer: &Answer) -> Vec<u8> {
+    let mut output = serde_json::json!({"name": answer.name, "datatype": answer.datatype, "shape": answer.shape, "parameters": null});
+    match &answer.typed {
+        Some(values) => output["data"] = serde_json::json!(values),
+        None => output["parameters"] = serde_json::json!({"binary_data_size": answer.raw.len()}),
+    }
+    let json = serde_json::json!({"model_name": "m", "model_version": answer.version, "id": null, "outputs": [output]});
+    let mut json = json.to_string().into_bytes();
+    if answer.garbage {
+        json.fill(0xff);
+    }
+    let (length, raw) = if answer.typed.is_some() {
+        (String::new(), &[][..])
+    } else {
+        (format!("Inference-Header-Content-Length: {}\r\n", json.len()), &answer.raw[..])
+    };
+    let compressed = if answer.compressed { "Content-Encoding: gzip\r\n" } else { "" };
+    let head = format!("HTTP/1.1 200 OK\r\n{length}{compressed}Content-Length: {}\r\n\r\n", json.len() + raw.len());
+    [head.as_bytes(), &json, raw].concat()
+}
+
+fn of_grpc(answer: &Answer) -> Bytes {
+    let contents = |values: &Vec<f32>| InferTensorContents { fp32_contents: values.clone(), ..Default::default() };
+    let output = InferOutputTensor {
+        name: answer.name.to_owned(),
+        datatype: answer.datatype.to_owned(),
+        shape: answer.shape.clone(),
+        contents: answer.typed.as_ref().map(contents),
+        ..Default::default()
+    };
+    let raw = if answer.typed.is_some() { Vec::new() } else { vec![Bytes::from(answer.raw.clone())] };
+    let message = ModelInferResponse {
+        model_name: "m".to_owned(),
+        model_version: answer.version.to_owned(),
+        outputs: vec![output],
+        raw_output_contents: raw,
+        ..Default::default()
+    };
+    let mut framed = framed(&message, answer.compressed);
+    if answer.garbage {
+        framed[5..].fill(0xff);
+    }
+    framed.freeze()
+}
+
+fn framed(message: &impl Message, compressed: bool) -> BytesMut {
+    let mut framed = BytesMut::new();
+    framed.put_u8(u8::from(compressed));
+    framed.put_u32(message.encoded_len() as u32);
+    message.encode(&mut framed).unwrap();
+    framed
+}
+
+async fn serve_grpc(stream: TcpStream, shared: Shared) -> Option<()> {
+    let handle = socket2::SockRef::from(&stream).try_clone().ok()?;
+    let mut connection = h2::server::handshake(stream).await.ok()?;
+    while let Some(request) = connection.accept().await {
+        let (request, mut respond) = request.ok()?;
+        let (parts, mut body) = request.into_parts();
+        let call = parts.uri.path().rsplit('/').next()?.to_owned();
+        let (shared, handle) = (shared.clone(), handle.try_clone().ok()?);
+        let act = if call == "ModelInfer" { shared.next() } else { Act::Answer(good()) };
+        if matches!(act, Act::Last) {
+            connection.graceful_shutdown();
+        }
+        spawn(async move {
+            while let Some(Ok(data)) = body.data().await {
+                let _ = body.flow_control().release_capacity(data.len());
+            }
+            let data = match call.as_str() {
+                "ServerReady" => framed(&ServerReadyResponse { ready: true }, false).freeze(),
+                "ModelReady" => framed(&ModelReadyResponse { ready: true }, false).freeze(),
+                "ServerMetadata" => framed(&server_metadata(), false).freeze(),
+                "ModelMetadata" => framed(&model_metadata(&shared.shape), false).freeze(),
+                "ModelInfer" => match act {
+                    Act::Answer(answer) => of_grpc(&answer),
+                    Act::Last => of_grpc(&good()),
+                    Act::Reset => {
+                        let _ = handle.set_linger(Some(std::time::Duration::ZERO));
+                        let _ = handle.shutdown(std::net::Shutdown::Both);
+                        return Some(());
+                    }
+                },
+                _ => Bytes::new(),
+            };
+            let mut head = Response::new(());
+            head.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+            let mut status = HeaderMap::new();
+            status.insert("grpc-status", HeaderValue::from_static(if data.is_empty() { "12" } else { "0" }));
+            let mut stream = respond.send_response(head, false).ok()?;
+            stream.send_data(data, false).ok()?;
+            stream.send_trailers(status).ok()
+        });
+    }
+    Some(())
+}
+
+fn server_metadata() -> ServerMetadataResponse {
+    ServerMetadataResponse { name: "fake".to_owned(), version: "1".to_owned(), ..Default::default() }
+}
+
+fn model_metadata(shape: &[i64]) -> ModelMetadataResponse {
+    let tensor = |name: &str, shape: &[i64]| TensorMetadata {
+        name: name.to_owned(),
+        datatype: "FP32".to_owned(),
+        shape: shape.to_vec(),
+    };
+    ModelMetadataResponse {
+        name: "m".to_owned(),
+        inputs: vec![tensor("x", &[-1, 3])],
+        outputs: vec![tensor("y", shape)],
+        ..Default::default()
+    }
+}
