@@ -1,6 +1,8 @@
 //! Text from outside (servers, files, other programs), made fit to be shown: one line, bounded, nothing that steers a
 //! terminal or turns text around. Pure; knows no other module.
 
+use std::borrow::Cow;
+
 /// Longest name, version or label that is kept, in characters.
 pub const NAME_MAX: usize = 120;
 /// Longest message that is kept, in characters.
@@ -17,6 +19,19 @@ pub fn name(text: &str) -> String {
 /// An error's words: [`line`] of at most [`MESSAGE_MAX`] characters.
 pub fn message(text: &str) -> String {
     line(text, MESSAGE_MAX)
+}
+
+/// Bytes that should be text, or how many they are where they are none, as of a page that is compressed.
+pub fn decoded(bytes: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(bytes);
+    let (all, hidden) = (text.chars().count(), text.chars().filter(|c| *c == HIDDEN || is_hidden(*c)).count());
+    match bytes {
+        // gzip
+        [0x1f, 0x8b, ..] => Cow::Owned(format!("{} bytes that are compressed", bytes.len())),
+        // a few may be of another encoding
+        _ if hidden > all / 4 => Cow::Owned(format!("{} bytes that are no text", bytes.len())),
+        _ => text,
+    }
 }
 
 /// The text as one line of at most `most` characters: white space becomes single spaces, a control, bidirectional or
@@ -97,6 +112,15 @@ mod tests {
             assert_eq!(line(text, 100), expected);
         }
         assert_eq!(lines("a\u{1b}[0m\r\nb\tc\n"), "a\u{FFFD}[0m\u{FFFD}\nb\tc\n");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_counted() {
+        assert_eq!(decoded("modèle".as_bytes()), "modèle");
+        assert_eq!(decoded(b"mod\xe8le non charg\xe9"), "mod\u{FFFD}le non charg\u{FFFD}");
+        assert_eq!(decoded(&[0x1f, 0x8b, 8, 0]), "4 bytes that are compressed");
+        assert_eq!(decoded(&[1, 0xff, b'a', b'b']), "4 bytes that are no text");
+        assert_eq!(decoded(b""), "");
     }
 
     #[test]

@@ -112,10 +112,10 @@ fn a_part_of_a_run_is_shown_only_if_it_is_named_and_says_so() {
         records.truncate(5);
         records[4].status = Status::Interrupted;
     });
-    place.splice(&[], "T1");
+    assert!(place.splice(&[], "T1").contains("results/scrfd/T2 is passed over: it was stopped"));
     let (code, printed, _) = place.report(&[interrupted.to_str().unwrap()]);
     assert_eq!(code, Some(0));
-    assert!(printed.contains("**Not a whole run:** 4 of 12 cases are good; the run was stopped."), "{printed}");
+    assert!(printed.contains("**Not a whole run:** 4 of 12 cases are measured; the run was stopped."), "{printed}");
     let (_, printed, _) = place.report(&["--section", "parameters", interrupted.to_str().unwrap()]);
     assert!(printed.contains("| Not a Whole Run | 4 of 12"), "{printed}");
     let whole = place.report(&["scrfd"]).1;
@@ -130,7 +130,7 @@ fn a_torn_last_line_is_left_out_and_said() {
     fs::write(&path, &rows[..rows.len() - 40]).unwrap();
     let (code, printed, words) = place.report(&["scrfd"]);
     assert_eq!(code, Some(0), "{words}");
-    assert!(printed.contains("11 of 12 cases are good; the rows of the others are lost"), "{printed}");
+    assert!(printed.contains("11 of 12 cases are measured; the rows of the others are lost"), "{printed}");
     assert!(printed.contains("The last line of `records.csv` is torn"), "{printed}");
 }
 

@@ -14,6 +14,7 @@ use super::http1::{self, Connection, Keep, Memory};
 use super::wire::Probe;
 use super::{Answer, Driver, Fault, FaultKind, InputTensor, OutputTensor, Payload, Reply, Request, json};
 use crate::tensor::Tensors;
+use crate::text;
 
 /// A client that keeps one HTTP/1.1 connection, follows no proxy and asks for no compression.
 pub(super) fn client(connect_timeout: Duration) -> Result<Client, Fault> {
@@ -237,7 +238,7 @@ pub(super) fn words_of(status: StatusCode, body: &[u8]) -> String {
         let value = ["error", "message", "detail"].into_iter().find_map(|key| body.get(key).cloned())?;
         Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     });
-    let text = String::from_utf8_lossy(body);
+    let text = text::decoded(body);
     let page = text.trim_start().starts_with('<');
     match said.unwrap_or_else(|| text.trim().chars().take(200).collect()) {
         _ if page => format!("an HTML page, perhaps a proxy's ({})", status.canonical_reason().unwrap_or("no reason")),

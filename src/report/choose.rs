@@ -119,7 +119,7 @@ pub fn scenarios(results: &Path) -> Result<Vec<String>> {
     Ok(folders(results)?.iter().filter(has_runs).filter_map(name).collect())
 }
 
-/// The complete runs of a scenario, newest first, and words about those whose manifest cannot be read.
+/// The complete runs of a scenario, newest first, and words about those that are passed over.
 fn complete(results: &Path, scenario: &str) -> Result<(Vec<Candidate>, Vec<String>)> {
     let parts: Vec<Component> = Path::new(scenario).components().collect();
     ensure!(matches!(parts[..], [Component::Normal(_)]), "{scenario} is not a run's folder: it has no {MANIFEST}",);
@@ -127,6 +127,16 @@ fn complete(results: &Path, scenario: &str) -> Result<(Vec<Candidate>, Vec<Strin
     for path in folders(&results.join(scenario))?.into_iter().rev().filter(|path| path.join(MANIFEST).exists()) {
         match record::read_manifest(&path) {
             Ok(manifest) if manifest.state == State::Complete => runs.push((path, manifest)),
+            // of several in a row the newest is enough
+            Ok(manifest) if runs.is_empty() && notes.is_empty() => notes.push(format!(
+                "{} is passed over: {}; name its folder to see what there is",
+                path.display(),
+                match manifest.state {
+                    State::Running => "it has not ended, or was killed",
+                    State::Interrupted => "it was stopped",
+                    _ => "some of its cases are not good",
+                }
+            )),
             Ok(_) => {}
             Err(error) => notes.push(format!("{} is passed over: {error:#}", path.display())),
         }

@@ -61,15 +61,17 @@ impl Run {
     /// What part of the run there is, in words, if it is not the whole.
     fn part(&self) -> Option<String> {
         let all = self.manifest.cases;
-        let good = self.records.iter().filter(|record| record.status == Status::Ok).count();
+        // some of a case's requests may have failed
+        let whole = |record: &&Record| matches!(record.status, Status::Ok | Status::Errors);
+        let measured = self.records.iter().filter(whole).count();
         let why = match self.manifest.state {
             State::Running => "the run has not ended, or was killed",
+            _ if measured >= all => return None,
             State::Interrupted => "the run was stopped",
             State::Incomplete => "the others failed or were not run",
-            State::Complete if good < all => "the rows of the others are lost",
-            State::Complete => return None,
+            State::Complete => "the rows of the others are lost",
         };
-        Some(format!("{good} of {all} cases are good; {why}"))
+        Some(format!("{measured} of {all} cases are measured; {why}"))
     }
 }
 

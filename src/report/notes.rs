@@ -35,7 +35,7 @@ pub fn notes(run: &Run, cells: &[Cell<'_>]) -> String {
             "- {}: {}: {}{}",
             case_words(record),
             status_words(record.status),
-            if record.error_kinds.is_empty() { String::new() } else { format!("{} ", record.error_kinds) },
+            if record.error_kinds.is_empty() { String::new() } else { format!("{} ", escaped(&record.error_kinds)) },
             escaped(&record.reason),
         );
     }
