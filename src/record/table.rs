@@ -189,6 +189,12 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_bytes_are_rows_or_an_error(bytes in "server,mean_ms\n[ab,\"'=\n\r0-9.é]{0,40}") {
+            let _ = parse::<Row>(bytes.as_bytes());
+            let _ = parse::<Row>(&bytes.as_bytes()[bytes.len() / 2..]);
+        }
+
+        #[test]
         fn rows_survive_the_file(texts in proptest::collection::vec("['=+@\\-\t\r\na1,\"]{0,6}", 1..5)) {
             let rows: Vec<Row> = texts.iter().map(|text| row(text, Some(-1.5))).collect();
             let text = written(&rows);

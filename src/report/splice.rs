@@ -64,7 +64,12 @@ impl<'a> Document<'a> {
                 Err(words) => bail!("line {number}: {words}"),
             };
             if open.is_none() || marker == Some(Marker::End) {
-                windows += if line.ends_with("\r\n") { 1 } else { -1 };
+                windows += match line.strip_suffix('\n') {
+                    Some(line) if line.ends_with('\r') => 1,
+                    Some(_) => -1,
+                    // the last line may have no end
+                    None => 0,
+                };
             }
             match (marker, &mut open) {
                 (Some(Marker::Begin(_)), Some(Open { line: earlier, .. })) => bail!(
@@ -189,6 +194,7 @@ impl<'a> Marker<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn splice(document: &str) -> Result<String> {
         Document::parse(document)?.rendered(|section| Ok(format!("made by {}\n", section.words.join("+"))))
@@ -290,6 +296,39 @@ mod tests {
         ] {
             let error = splice(document).unwrap_err().to_string();
             assert!(error.contains(words), "{document:?}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_document_keeps_what_is_outside_and_is_the_same_made_again(
+            lines in proptest::collection::vec(
+                prop_oneof![
+                    Just("<!-- BEGIN: runner report x -->"),
+                    Just("<!-- END: runner report -->"),
+                    Just("```"),
+                    Just("~~~~ a"),
+                    Just("- ```"),
+                    Just("> ~~~"),
+                    Just("    a"),
+                    Just("<!--"),
+                    Just("-->"),
+                    Just("é"),
+                    Just(""),
+                ],
+                0..12,
+            ),
+            newline in prop_oneof![Just("\n"), Just("\r\n")],
+        ) {
+            let pair = ["<!-- BEGIN: runner report x -->", "old", "<!-- END: runner report -->"];
+            let text = [&lines[..], &pair].concat().join(newline);
+            let Ok(document) = Document::parse(&text) else { return Ok(()) };
+            let whole = |section: &Section| [section.before, section.old, section.end].concat();
+            prop_assert_eq!(document.sections.iter().map(whole).collect::<String>() + document.rest, &text[..]);
+            let made = splice(&text).unwrap();
+            let ends = if newline == "\n" { 0 } else { made.matches('\n').count() };
+            prop_assert_eq!(made.matches('\r').count(), ends);
+            prop_assert_eq!(splice(&made).unwrap(), made);
         }
     }
 }

@@ -41,9 +41,26 @@ pub fn say(line: &str) {
 pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text::lines(text).as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe || is_terminal_gone(&error) => Err(ReaderGone.into()),
         written => written.context("cannot write to standard output"),
     }
+}
+
+/// Whether standard output was a terminal that is closed: of a file the same error is a broken disk's.
+#[cfg(unix)]
+fn is_terminal_gone(error: &std::io::Error) -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::FileTypeExt;
+
+    const EIO: i32 = 5;
+    let file = std::io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let device = file.and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.file_type().is_char_device());
+    error.raw_os_error() == Some(EIO) && device
+}
+
+#[cfg(not(unix))]
+fn is_terminal_gone(_: &std::io::Error) -> bool {
+    false
 }
 
 /// `--list`: the plan of a scenario.
