@@ -4,6 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use runner::record::{BLOCKS, BlockRecord, RECORDS, Record, append, read, read_manifest};
+use runner::report::Run;
+use runner::report::markdown::{Style, section};
+use runner::scenario::Protocol;
+
 fn runner(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_runner")).current_dir(folder).args(arguments).output().unwrap()
 }
@@ -130,4 +135,46 @@ fn a_server_that_is_not_there_is_one_clear_error() {
     let error = words(&output);
     assert!(error.contains("127.0.0.1:1 (http) cannot be used") && error.contains("is the server up"), "{error}");
     assert!(!folder.path().join("results").exists());
+}
+
+/// What stands in the tables, to the letter: of three batch sizes gRPC is faster, the same, and slower.
+#[test]
+fn the_faster_one_is_bold() {
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/scrfd/2026-11-25T113021Z");
+    let folder = tempfile::tempdir().unwrap();
+    let mean = |protocol, batch_size: u32| match (protocol, batch_size) {
+        (Protocol::Grpc, 1) => 5.0,
+        (Protocol::Grpc, 8) => 20.0,
+        _ => 10.0,
+    };
+    for row in read::<Record>(&committed.join(RECORDS)).unwrap().into_iter().filter(|row| row.processes == 1) {
+        let mean = mean(row.protocol, row.batch_size);
+        let numbers = Record { mean_ms: Some(mean), p95_ms: Some(2.0 * mean), effective_requests: Some(1000.0), ..row };
+        append(&folder.path().join(RECORDS), &numbers).unwrap();
+    }
+    for row in read::<BlockRecord>(&committed.join(BLOCKS)).unwrap().into_iter().filter(|row| row.processes == 1) {
+        // blocks differ a little
+        let mean = mean(row.protocol, row.batch_size) * (1.0 + f64::from(row.block * 3 % 10) / 1e4);
+        let numbers = BlockRecord { mean_ms: Some(mean), p95_ms: Some(2.0 * mean), ..row };
+        append(&folder.path().join(BLOCKS), &numbers).unwrap();
+    }
+    let mut manifest = read_manifest(&committed).unwrap();
+    manifest.cases = 6;
+    runner::record::write_json(&folder.path().join("run.json"), &manifest).unwrap();
+    let text = section(&Run::open(folder.path()).unwrap(), Style::default());
+    let table: Vec<&str> = text.lines().skip(2).take(8).collect();
+    assert_eq!(
+        table,
+        [
+            "| Batch Size | Protocol | Mean Latency (ms) | P95 Latency (ms) |",
+            "|---:|---|---:|---:|",
+            "| 1 | HTTP | 10.00 | 20.00 |",
+            "| 1 | gRPC | **5.000** | **10.00** |",
+            "| 4 | HTTP | 10.00 = | 20.00 = |",
+            "| 4 | gRPC | 10.00 = | 20.00 = |",
+            "| 8 | HTTP | **10.00** | **20.00** |",
+            "| 8 | gRPC | 20.00 | 40.00 |",
+        ],
+        "{text}"
+    );
 }
