@@ -175,6 +175,18 @@ fn a_scenario_is_its_newest_full_run_and_newer_lesser_ones_are_said() {
 }
 
 #[test]
+fn of_lesser_runs_the_least_lesser_is_shown() {
+    let place = Place::new(MARKED);
+    place.run("scrfd", "T1", |manifest, _| manifest.overridden.push("--server embedded".to_owned()));
+    place.run("scrfd", "T2", |manifest, _| {
+        manifest.overridden = ["--server embedded", "--quick"].map(str::to_owned).into();
+    });
+    let (_, printed, words) = place.report(&["scrfd"]);
+    assert!(printed.contains("results/scrfd/T1/records.csv"), "{printed}");
+    assert!(words.contains("T2 is newer, but it is a quick run, it is of the embedded server"), "{words}");
+}
+
+#[test]
 fn what_a_document_would_lose_in_silence_is_an_error() {
     let place = Place::new(MARKED);
     let reference = place.full("T1");
