@@ -1,5 +1,10 @@
 //! What is counted as a good answer, and what as an error: the same over both protocols.
 
+mod fuzz;
+// a part of it is enough here
+#[allow(dead_code)]
+#[path = "../embedded/mutate.rs"]
+mod mutate;
 mod server;
 
 use std::process::Command;

@@ -22,6 +22,8 @@ use tokio::task::spawn;
 pub enum Act {
     /// An answer.
     Answer(Answer),
+    /// These bytes as an answer; over HTTP the connection ends with them.
+    Bytes(Vec<u8>),
     /// The connection is reset.
     Reset,
     /// The connection ends after a good answer that says so: `Connection: close`, or GOAWAY over gRPC.
@@ -163,6 +165,10 @@ async fn serve_http(stream: TcpStream, shared: Shared) -> Option<()> {
                     stream.write_all(last.as_bytes()).await.ok()?;
                     return None;
                 }
+                Act::Bytes(bytes) => {
+                    stream.write_all(&bytes).await.ok()?;
+                    return None;
+                }
                 Act::Reset => {
                     reset(stream.get_ref());
                     return None;
@@ -184,7 +190,7 @@ fn metadata(shape: &[i64]) -> String {
     serde_json::json!({"name": "m", "versions": ["1"], "platform": "p", "inputs": [x], "outputs": [y]}).to_string()
 }
 
-fn of_http(answer: &Answer) -> Vec<u8> {
+pub fn of_http(answer: &Answer) -> Vec<u8> {
     let mut output = serde_json::json!({"name": answer.name, "datatype": answer.datatype, "shape": answer.shape, "parameters": null});
     match &answer.typed {
         Some(values) => output["data"] = serde_json::json!(values),
@@ -205,7 +211,7 @@ fn of_http(answer: &Answer) -> Vec<u8> {
     [head.as_bytes(), &json, raw].concat()
 }
 
-fn of_grpc(answer: &Answer) -> Bytes {
+pub fn of_grpc(answer: &Answer) -> Bytes {
     let contents = |values: &Vec<f32>| InferTensorContents { fp32_contents: values.clone(), ..Default::default() };
     let output = InferOutputTensor {
         name: answer.name.to_owned(),
@@ -260,6 +266,7 @@ async fn serve_grpc(stream: TcpStream, shared: Shared) -> Option<()> {
                 "ModelMetadata" => framed(&model_metadata(&shared.shape), false).freeze(),
                 "ModelInfer" => match act {
                     Act::Answer(answer) => of_grpc(&answer),
+                    Act::Bytes(bytes) => Bytes::from(bytes),
                     Act::Last => of_grpc(&good()),
                     Act::Reset => {
                         let _ = handle.set_linger(Some(std::time::Duration::ZERO));
