@@ -14,7 +14,7 @@ use super::description::{ModelConfig, ModelMetadata, ServerMetadata, read};
 use super::http::{client, compressed, url, words_of};
 use super::statistics::{AllStatistics, Statistics};
 use super::unary::Unary;
-use super::{CONNECT_TIMEOUT, Fault, FaultKind};
+use super::{Address, CONNECT_TIMEOUT, Fault, FaultKind};
 use crate::proto;
 
 /// Largest answer of the control plane that is read, whatever it announces.
@@ -38,16 +38,19 @@ enum Link {
 }
 
 impl Control {
-    /// Over HTTP at `host:port`, with the longest wait for an answer.
+    /// Over HTTP, with the longest wait for an answer.
     ///
     /// # Errors
     /// The client cannot be built.
-    pub fn http(address: &str, limit: Duration) -> Result<Self, Fault> {
-        Ok(Control { link: Link::Http { client: client(CONNECT_TIMEOUT)?, address: address.to_owned() }, limit })
+    pub fn http(address: &Address, limit: Duration) -> Result<Self, Fault> {
+        Ok(Control {
+            link: Link::Http { client: client(address, CONNECT_TIMEOUT)?, address: address.authority.clone() },
+            limit,
+        })
     }
 
-    /// Over gRPC at `host:port`, with the longest wait for an answer.
-    pub fn grpc(address: &str, limit: Duration) -> Self {
+    /// Over gRPC, with the longest wait for an answer.
+    pub fn grpc(address: &Address, limit: Duration) -> Self {
         Control { link: Link::Grpc(Unary::new(address)), limit }
     }
 

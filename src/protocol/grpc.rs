@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 use super::message::{self, FRAME_PREFIX, Pattern};
 use super::wire::{Probe, Wire};
-use super::{ANSWER_BYTES_MAX, Answer, Driver, Fault, FaultKind, Reply, Request, too_long, words};
+use super::{ANSWER_BYTES_MAX, Address, Answer, Driver, Fault, FaultKind, Reply, Request, too_long, words};
 use crate::proto::ModelInferRequest;
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 
@@ -41,7 +41,7 @@ pub struct Grpc {
 
 /// A connection to one address, with as many streams as there are requests in flight.
 pub struct Connection {
-    address: String,
+    address: Address,
     probe: Rc<dyn Probe>,
     /// While there is one. Locked while it is made, so that those who share it wait for it.
     sender: Mutex<Option<SendRequest<Bytes>>>,
@@ -97,9 +97,9 @@ impl Driver for Grpc {
         Ok(framed.freeze())
     }
 
-    fn connection(address: &str, probe: Rc<dyn Probe>) -> Rc<Connection> {
+    fn connection(address: &Address, probe: Rc<dyn Probe>) -> Rc<Connection> {
         Rc::new(Connection {
-            address: address.to_owned(),
+            address: address.clone(),
             probe,
             sender: Mutex::default(),
             made: Cell::new(0),
@@ -112,7 +112,7 @@ impl Driver for Grpc {
         let mut head = http::Request::new(());
         *head.method_mut() = http::Method::POST;
         *head.version_mut() = http::Version::HTTP_2;
-        *head.uri_mut() = format!("http://{}{INFER_PATH}", connection.address).parse().unwrap_or_default();
+        *head.uri_mut() = format!("http://{}{INFER_PATH}", connection.address.authority).parse().unwrap_or_default();
         head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
         head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         Grpc { connection, head, framed, probe, pattern: None, used: 0 }

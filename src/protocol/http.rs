@@ -12,13 +12,17 @@ use serde_json::json;
 
 use super::http1::{self, Connection, Keep, Memory};
 use super::wire::Probe;
-use super::{Answer, Driver, Fault, FaultKind, InputTensor, OutputTensor, Payload, Reply, Request, json};
+use super::{Address, Answer, Driver, Fault, FaultKind, InputTensor, OutputTensor, Payload, Reply, Request, json};
 use crate::tensor::Tensors;
 use crate::text;
 
 /// A client that keeps one HTTP/1.1 connection, follows no proxy and asks for no compression.
-pub(super) fn client(connect_timeout: Duration) -> Result<Client, Fault> {
-    Client::builder()
+pub(super) fn client(address: &Address, connect_timeout: Duration) -> Result<Client, Fault> {
+    let mut builder = Client::builder();
+    if let (Some(peer), Some((host, _))) = (address.peer, address.authority.rsplit_once(':')) {
+        builder = builder.resolve(host, peer);
+    }
+    builder
         .tls_backend_preconfigured(no_tls()?)
         .http1_only()
         .no_proxy()
@@ -113,17 +117,17 @@ impl Driver for Http {
         Ok(Encoded { url, json_length: Some(json.len()), body: body.freeze() })
     }
 
-    fn connection(address: &str, probe: Rc<dyn Probe>) -> Rc<Connection> {
+    fn connection(address: &Address, probe: Rc<dyn Probe>) -> Rc<Connection> {
         Rc::new(Connection::new(address, probe))
     }
 
     fn new(connection: Rc<Connection>, encoded: Encoded, probe: Rc<dyn Probe>) -> Self {
-        let head = encoded.head(&connection.address);
+        let head = encoded.head(&connection.address.authority);
         Http { connection, head, body: encoded.body, probe, memory: Memory::default(), pattern: None }
     }
 
     fn replace(&mut self, encoded: Encoded) {
-        self.head = encoded.head(&self.connection.address);
+        self.head = encoded.head(&self.connection.address.authority);
         self.body = encoded.body;
     }
 

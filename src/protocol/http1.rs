@@ -12,7 +12,7 @@ use std::task::{Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::wire::{Probe, Wire};
-use super::{ANSWER_BYTES_MAX, Fault, FaultKind, too_long, words};
+use super::{ANSWER_BYTES_MAX, Address, Fault, FaultKind, too_long, words};
 
 /// Room for an answer's head, and for what is read of small answers at once.
 const BUFFER_BYTES: usize = 4 * 1024;
@@ -27,7 +27,7 @@ pub(super) const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// A connection to `host:port`, made when it is first used and again when it broke.
 pub struct Connection {
-    pub(super) address: String,
+    pub(super) address: Address,
     probe: Rc<dyn Probe>,
     /// While there is one and no request is under way.
     idle: RefCell<Option<Wire>>,
@@ -98,8 +98,8 @@ struct Head {
 
 impl Connection {
     /// Nothing is connected yet.
-    pub(super) fn new(address: &str, probe: Rc<dyn Probe>) -> Self {
-        Connection { address: address.to_owned(), probe, idle: RefCell::default() }
+    pub(super) fn new(address: &Address, probe: Rc<dyn Probe>) -> Self {
+        Connection { address: address.clone(), probe, idle: RefCell::default() }
     }
 
     /// Makes the connection, if it is not there.
@@ -460,7 +460,7 @@ mod tests {
                 }
             };
             let client = async {
-                let connection = Connection::new(&address, Rc::new(Deaf));
+                let connection = Connection::new(&Address::from(address.as_str()), Rc::new(Deaf));
                 let (body, mut memory) = (vec![0; body], Memory::default());
                 let mut found = Vec::new();
                 for _ in 0..2 {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::Fault;
 use super::control::{too_late, whole};
 use super::http::client;
+use super::{Address, Fault};
 use crate::text;
 
 /// Longest wait for an answer.
@@ -38,7 +38,7 @@ impl Metrics {
     /// # Errors
     /// The client cannot be built.
     pub fn new(address: &str) -> Result<Self, Fault> {
-        Ok(Metrics { client: client(PATIENCE)?, url: format!("http://{address}/metrics") })
+        Ok(Metrics { client: client(&Address::from(address), PATIENCE)?, url: format!("http://{address}/metrics") })
     }
 
     /// The values now.

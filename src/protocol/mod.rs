@@ -19,6 +19,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,6 +32,21 @@ use wire::Probe;
 
 /// How long a connection may take to be made; the same for both protocols.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// `host:port`, as it was given; what `Host` and `:authority` say.
+    pub authority: String,
+    /// Which of the name's addresses to connect to; `None` leaves it to the system.
+    pub peer: Option<SocketAddr>,
+}
+
+impl From<&str> for Address {
+    fn from(authority: &str) -> Self {
+        Address { authority: authority.to_owned(), peer: None }
+    }
+}
 
 /// The longest answer that is kept to be read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -52,8 +68,8 @@ pub trait Driver: Sized {
     /// The request cannot be expressed in the protocol.
     fn encode(address: &str, request: &Request) -> Result<Self::Encoded, Fault>;
 
-    /// A new connection to `host:port`; `probe` hears what goes over it.
-    fn connection(address: &str, probe: Rc<dyn Probe>) -> Self::Connection;
+    /// A new connection; `probe` hears what goes over it.
+    fn connection(address: &Address, probe: Rc<dyn Probe>) -> Self::Connection;
 
     /// Requests over a connection, which others share where the protocol has streams; `probe` hears of its answers.
     fn new(connection: Self::Connection, encoded: Self::Encoded, probe: Rc<dyn Probe>) -> Self;

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 
 use super::control::{TOLD_BYTES_MAX, too_large, too_late};
 use super::wire::{Probe, Wire};
-use super::{Fault, FaultKind, words};
+use super::{Address, Fault, FaultKind, words};
 
 const SERVICE: &str = "/inference.GRPCInferenceService/";
 
@@ -27,7 +27,7 @@ const FIELDS_BYTES_MAX: u32 = 64 * 1024;
 
 /// Calls to one address, over a connection that is made when it is needed and again after every fault.
 pub(super) struct Unary {
-    address: String,
+    address: Address,
     open: Option<Open>,
 }
 
@@ -49,8 +49,8 @@ impl Probe for Unheard {
 
 impl Unary {
     /// To `host:port`; nothing is connected yet.
-    pub(super) fn new(address: &str) -> Self {
-        Unary { address: address.to_owned(), open: None }
+    pub(super) fn new(address: &Address) -> Self {
+        Unary { address: address.clone(), open: None }
     }
 
     /// The answer to a call of the service.
@@ -84,7 +84,7 @@ impl Unary {
 
     /// The server's message or refusal, over a connection that is kept if all is well; `Err` where the connection broke.
     async fn over(&mut self, mut open: Open, method: &str, framed: Bytes) -> Result<Result<Bytes, Fault>, Fault> {
-        let exchange = exchange(open.sender.clone(), &self.address, method, framed);
+        let exchange = exchange(open.sender.clone(), &self.address.authority, method, framed);
         let answer = {
             tokio::pin!(exchange);
             tokio::select! {
@@ -107,7 +107,7 @@ impl Unary {
     }
 }
 
-async fn connect(address: &str) -> Result<Open, Fault> {
+async fn connect(address: &Address) -> Result<Open, Fault> {
     let wire = Wire::connect(address, Rc::new(Unheard)).await?;
     let handshake =
         h2::client::Builder::new().enable_push(false).max_header_list_size(FIELDS_BYTES_MAX).handshake(wire);

@@ -2,15 +2,22 @@
 //! place: where bytes are handed to the system and where they come back. Never reads the clock itself.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{sleep, timeout};
 
-use super::{CONNECT_TIMEOUT, Fault, FaultKind};
+use super::{Address, CONNECT_TIMEOUT, Fault, FaultKind};
+
+/// Between the attempts to reach a name's addresses (RFC 8305).
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// As much as leaves at once over the loopback: one segment.
 #[cfg(any(target_os = "android", target_os = "linux"))]
@@ -35,9 +42,16 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Connects to `host:port`, without Nagle's delay and, on this machine, without a long queue.
-    pub(super) async fn connect(address: &str, probe: Rc<dyn Probe>) -> Result<Wire, Fault> {
-        let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+    /// Connects without Nagle's delay and, on this machine, without a long queue.
+    pub(super) async fn connect(to: &Address, probe: Rc<dyn Probe>) -> Result<Wire, Fault> {
+        let address = &to.authority;
+        let connecting = async {
+            match to.peer {
+                Some(peer) => TcpStream::connect(peer).await,
+                None => TcpStream::connect(address).await,
+            }
+        };
+        let connected = timeout(CONNECT_TIMEOUT, connecting).await;
         let failed = |cause: &str| Fault::new(FaultKind::Connect, format!("no connection to {address}: {cause}"));
         let stream = match connected {
             Ok(connected) => connected.map_err(|error| failed(&error.to_string()))?,
@@ -53,6 +67,33 @@ impl Wire {
     pub(super) fn is_quiet(&self) -> bool {
         self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
+}
+
+/// Which of the addresses of a name takes connections, where it has several: what asks a server of itself and what is timed
+/// must reach the same one. The first that answers, each with a head start on the next. `None` if there is one only, or none.
+pub async fn answering(authority: &str) -> Option<SocketAddr> {
+    let addresses: Vec<SocketAddr> = timeout(CONNECT_TIMEOUT, lookup_host(authority)).await.ok()?.ok()?.collect();
+    if addresses.len() < 2 { None } else { first_to_answer(addresses).await }
+}
+
+async fn first_to_answer(addresses: Vec<SocketAddr>) -> Option<SocketAddr> {
+    let mut attempts: FuturesUnordered<_> = (0..)
+        .zip(addresses)
+        .map(async |(place, address)| {
+            sleep(HEAD_START * place).await;
+            TcpStream::connect(address).await.ok().map(|_| address)
+        })
+        .collect();
+    timeout(CONNECT_TIMEOUT, async {
+        while let Some(found) = attempts.next().await {
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    })
+    .await
+    .ok()?
 }
 
 /// On this machine's own addresses no more than [`UNSENT_BYTES`] wait to be sent: what waits longer leaves the processor's
@@ -110,5 +151,27 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn an_address_that_nobody_listens_on_is_passed_over() {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let (one, other) =
+                (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+            let (dead, alive) = (one.local_addr().unwrap(), other.local_addr().unwrap());
+            drop(one);
+            assert_eq!(first_to_answer(vec![dead, alive]).await, Some(alive));
+            assert_eq!(first_to_answer(vec![alive, dead]).await, Some(alive));
+            assert_eq!(first_to_answer(vec![dead, dead]).await, None);
+            // a name with one address needs no choice
+            assert_eq!(answering(&alive.to_string()).await, None);
+        });
     }
 }

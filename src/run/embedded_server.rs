@@ -76,7 +76,10 @@ impl EmbeddedServer {
             let words: Vec<String> = ready.unavailable.iter().map(|words| text::message(words)).collect();
             bail!("the embedded server: {}", words.join("; "));
         }
-        Ok(EmbeddedServer { process, addresses: Server { http: ready.http, grpc: ready.grpc, metrics: None } })
+        Ok(EmbeddedServer {
+            process,
+            addresses: Server { http: ready.http, grpc: ready.grpc, metrics: None, peers: [None; 2] },
+        })
     }
 
     /// Points a scenario to this server.

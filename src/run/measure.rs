@@ -12,6 +12,7 @@ use super::calibrate::Ceilings;
 use super::folder::Folder;
 use super::observer::Observer;
 use super::probe::HttpTensors;
+use super::reach;
 use super::rows::{Totals, block_row, status};
 use super::sampler::Sampler;
 use crate::plan::{Case, Group, Round};
@@ -309,7 +310,7 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
 pub fn order(scenario: &Scenario, outputs: &Outputs, case: &Case, tensors: Tensors) -> Order {
     Order {
         protocol: case.protocol,
-        address: scenario.server.address(case.protocol).to_owned(),
+        address: reach::address(scenario, case.protocol),
         model: scenario.model.clone(),
         inputs: scenario.inputs.clone(),
         outputs: outputs.of_batch(case.batch_size),

@@ -113,11 +113,12 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     };
     let mut worst = Outcome::Complete;
     let mut runs = Vec::new();
-    for (plan, scenario) in &scenarios {
+    for (plan, scenario) in &mut scenarios {
         if *stop.borrow() {
             worst = worst.max(Outcome::Interrupted);
             break;
         }
+        reach::find(scenario, &stop).await;
         let done = match options.mode {
             Mode::Verify => verify(scenario, plan, &stop).await.map(|outcome| (outcome, None)),
             _ => measure(scenario, plan, options, &stop).await,

@@ -13,7 +13,7 @@ use crate::plan::{Case, Plan};
 use crate::preflight::{self, Outputs};
 use crate::protocol::control::Control;
 use crate::protocol::description::{ModelConfig, ModelMetadata, ServerMetadata};
-use crate::protocol::{Fault, FaultKind};
+use crate::protocol::{Address, Fault, FaultKind, wire};
 use crate::report::terminal::say;
 use crate::scenario::{Protocol, Scenario};
 use crate::text;
@@ -254,9 +254,27 @@ fn hint(protocol: Protocol, fault: &Fault) -> &'static str {
 
 /// The control plane over a protocol, with the longest wait for an answer.
 pub fn control(scenario: &Scenario, protocol: Protocol, limit: Duration) -> Result<Control, Fault> {
+    let address = address(scenario, protocol);
     match protocol {
-        Protocol::Http => Control::http(&scenario.server.http, limit),
-        Protocol::Grpc => Ok(Control::grpc(&scenario.server.grpc, limit)),
+        Protocol::Http => Control::http(&address, limit),
+        Protocol::Grpc => Ok(Control::grpc(&address, limit)),
+    }
+}
+
+/// Where the scenario's server is.
+pub fn address(scenario: &Scenario, protocol: Protocol) -> Address {
+    let server = &scenario.server;
+    Address { authority: server.address(protocol).to_owned(), peer: server.peer(protocol) }
+}
+
+/// Finds out which of a name's addresses answers, for all of a run.
+pub async fn find(scenario: &mut Scenario, stop: &watch::Receiver<bool>) {
+    for protocol in scenario.matrix.protocols.clone() {
+        let peer = tokio::select! {
+            peer = wire::answering(scenario.server.address(protocol)) => peer,
+            () = stopped(stop) => return,
+        };
+        scenario.server.peers[usize::from(protocol == Protocol::Grpc)] = peer;
     }
 }
 

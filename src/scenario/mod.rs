@@ -10,6 +10,7 @@ mod wire;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,9 +63,16 @@ pub struct Server {
     pub grpc: String,
     /// Where the server's metrics are; `None` where that is not known.
     pub metrics: Option<String>,
+    /// Which of the addresses behind a name was found to answer: HTTP's and gRPC's.
+    pub peers: [Option<SocketAddr>; 2],
 }
 
 impl Server {
+    /// Which of the addresses behind the name to connect to; `None` leaves it to the system.
+    pub fn peer(&self, protocol: Protocol) -> Option<SocketAddr> {
+        self.peers[usize::from(protocol == Protocol::Grpc)]
+    }
+
     /// The address for a protocol.
     pub fn address(&self, protocol: Protocol) -> &str {
         match protocol {

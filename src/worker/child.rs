@@ -83,9 +83,9 @@ struct Prepared<D: Driver> {
 /// Connects, verifies an answer and warms up.
 async fn prepare<D: Driver + 'static>(order: &Order) -> Result<Prepared<D>, Fault> {
     let request = order.request().map_err(|error| Fault::new(FaultKind::Answer, format!("{error:#}")))?;
-    let encoded = D::encode(&order.address, &request)?;
+    let encoded = D::encode(&order.address.authority, &request)?;
     let limit = Duration::from_millis(order.timeout_ms);
-    let anew = (order.encode == Encode::EachRequest).then(|| (order.address.clone(), request));
+    let anew = (order.encode == Encode::EachRequest).then(|| (order.address.authority.clone(), request));
     let beat = tokio::task::spawn_local(heartbeat(|| 0.0, Rc::default()));
     let alone = order.connections == order.concurrency;
     let wires: Vec<_> = (0..order.connections).map(|_| Rc::new(Timeline::new(alone))).collect();

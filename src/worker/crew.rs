@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
     use crate::protocol::wire::Probe;
-    use crate::protocol::{Answer, OutputTensor, Payload};
+    use crate::protocol::{Address, Answer, OutputTensor, Payload};
     use crate::scenario::Arrival;
     use crate::worker::message::{Arrivals, Checks};
     use crate::worker::patience::Watch;
@@ -207,7 +207,7 @@ mod tests {
             Ok(())
         }
 
-        fn connection(_: &str, _: Rc<dyn Probe>) -> Self::Connection {
+        fn connection(_: &Address, _: Rc<dyn Probe>) -> Self::Connection {
             Rc::default()
         }
 

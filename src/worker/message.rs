@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::verify::Expected;
-use crate::protocol::{Fault, Request};
+use crate::protocol::{Address, Fault, Request};
 use crate::recorder::RecorderWire;
 use crate::scenario::{Arrival, Encode, Input, Model, Protocol};
 use crate::tensor::{Tensors, bytes_of};
@@ -26,8 +26,8 @@ pub enum ToWorker {
 #[allow(missing_docs)]
 pub struct Order {
     pub protocol: Protocol,
-    /// `host:port`.
-    pub address: String,
+    /// The server's.
+    pub address: Address,
     pub model: Model,
     pub inputs: Vec<Input>,
     /// The outputs to ask for, and what they have to look like.

@@ -9,7 +9,7 @@ use runner::protocol::grpc::Grpc;
 use runner::protocol::http::Http;
 use runner::protocol::verify::{Expected, verify};
 use runner::protocol::wire::Probe;
-use runner::protocol::{Answer, Driver, FaultKind, InputTensor, Reply, Request};
+use runner::protocol::{Address, Answer, Driver, FaultKind, InputTensor, Reply, Request};
 use runner::tensor::{Datatype, Tensors};
 use tokio::runtime::LocalRuntime;
 use tokio::time::timeout;
@@ -44,7 +44,7 @@ fn outcomes<D: Driver>(address: &str) -> (u64, u64) {
     let (mut good, mut faults) = (0, 0);
     LocalRuntime::new().unwrap().block_on(async {
         let encoded = D::encode(address, &request()).unwrap();
-        let mut driver = D::new(D::connection(address, Rc::new(Deaf)), encoded, Rc::new(Deaf));
+        let mut driver = D::new(D::connection(&Address::from(address), Rc::new(Deaf)), encoded, Rc::new(Deaf));
         // the first answer is not damaged
         let Ok(Reply::Unread(unread)) = driver.infer().await else { panic!("the first answer is bad") };
         driver.follow(Rc::new(D::pattern(&unread).unwrap()));

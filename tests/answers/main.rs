@@ -73,7 +73,7 @@ fn every_tenth(other: Answer) -> Server {
 #[test]
 fn wrong_answers_are_errors_over_both_protocols() {
     for (other, words) in [
-        (Answer { shape: vec![3, 1], ..good() }, ["has shape [3, 1], expected [1, 3]"; 2]),
+        (Answer { shape: vec![3, 1], ..good() }, ["has shape [3, 1], expected [-1, 3]"; 2]),
         (Answer { name: "z", ..good() }, ["\"y\" is missing"; 2]),
         (Answer { datatype: "INT32", ..good() }, ["is INT32, expected FP32"; 2]),
         (Answer { raw: vec![0; 16], ..good() }, ["holds 16 bytes, its shape asks for 12"; 2]),

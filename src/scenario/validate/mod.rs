@@ -51,6 +51,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
             http: address(document, wire.server.http.as_ref(), "localhost:8000")?,
             grpc: address(document, wire.server.grpc.as_ref(), "localhost:8001")?,
             metrics: metrics(document, &wire.server)?,
+            peers: [None; 2],
         },
         load: load::load(document, &wire.load)?,
         artifact: wire.artifact.as_ref().map(|spanned| artifact(document, spanned, &outputs)).transpose()?,
