@@ -2,6 +2,7 @@
 
 mod damage;
 mod described;
+mod grpc;
 #[path = "../embedded/mutate.rs"]
 #[allow(dead_code)]
 mod mutate;
