@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::crew::{Crew, Slot, SlotRules, too_late};
-use super::message::{Block, BlockDone, FromWorker, Order, ToWorker, Usage};
+use super::message::{Block, BlockDone, FromWorker, Offered, Order, ToWorker, Usage};
 use super::pace::{Pacer, Schedule};
 use super::patience::Watch;
 use super::share::{Rules, SERVER_WAIT, Share, pause_after};
@@ -194,20 +194,22 @@ async fn in_time<T>(limit: Duration, attempt: impl Future<Output = Result<T, Fau
 
 async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Result<BlockDone> {
     let nanoseconds = |ns: Option<u64>| ns.map(Duration::from_nanos);
-    let due = block.arrivals.map(|arrivals| block.arrivals_count(&arrivals));
+    let scheduled = block.arrivals.map(|arrivals| block.scheduled(&arrivals));
     let rules = Rules {
-        iterations: due.unwrap_or(block.iterations),
-        duration: nanoseconds(block.duration_ns).filter(|_| due.is_none()),
+        iterations: scheduled.unwrap_or(block.iterations),
+        duration: nanoseconds(block.duration_ns).filter(|_| scheduled.is_none()),
         cap: nanoseconds(block.cap_ns),
     };
     let share = Rc::new(Share::new(rules, crew.recorder.clone()));
-    let schedule = block.arrivals.zip(due).map(|(arrivals, due)| Schedule::new(arrivals, due));
+    let schedule = block.arrivals.zip(scheduled).map(|(arrivals, count)| Schedule::new(arrivals, count));
+    let length = block.arrivals.zip(scheduled).map(|(arrivals, count)| arrivals.length_ns(count) as u64);
     crew.pacer.until(Instant::now() + Duration::from_nanos(block.start_unix_ns.saturating_sub(unix_ns()))).await;
     // what went over the connections before belongs to no block
     crew.traffic();
     let before = usage();
     // wall clock once, so that processes share a time line; everything after it is monotonic
     let (wall, begin) = (unix_ns(), Instant::now());
+    share.early_until.set(length.map(|length| begin + Duration::from_nanos(length / 2)));
     let progress = share.clone();
     let stall = Rc::new(Cell::new(Duration::ZERO));
     let beat = tokio::task::spawn_local(heartbeat(move || progress.done(begin.elapsed()), stall.clone()));
@@ -228,7 +230,13 @@ async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Resul
         usage,
         traffic: crew.traffic(),
         example: share.example.take(),
-        due,
+        due: block.arrivals.map(|arrivals| block.arrivals_count(&arrivals)),
+        offered: scheduled.zip(length).map(|(requests, length_ns)| Offered {
+            requests,
+            begin_unix_ns: wall,
+            length_ns,
+            slowest_early_ns: share.slowest_early_ns.get(),
+        }),
         held_back: share.held_back.get(),
         gave_up: share.gave_up.get(),
         checks: share.checks.get(),

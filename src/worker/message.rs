@@ -111,6 +111,19 @@ impl Block {
         let of_time = (seconds * arrivals.rate / f64::from(arrivals.processes)).round() as u64;
         self.iterations.max(of_time).max(1)
     }
+
+    /// How many of them its longest time has room for: at least one.
+    pub fn scheduled(&self, arrivals: &Arrivals) -> u64 {
+        let asked = self.arrivals_count(arrivals);
+        self.cap_ns.map_or(asked, |cap| asked.min((cap as f64 / arrivals.length_ns(1) + 1e-9) as u64).max(1))
+    }
+}
+
+impl Arrivals {
+    /// The time over which the rate spreads `count` requests of each process, in nanoseconds.
+    pub fn length_ns(&self, count: u64) -> f64 {
+        1e9 * count as f64 * f64::from(self.processes) / self.rate
+    }
 }
 
 /// From a worker to the parent.
@@ -206,6 +219,47 @@ impl AddAssign for Traffic {
     }
 }
 
+/// What a schedule offered to the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Requests of the schedule.
+    pub requests: u64,
+    /// The schedule's begin, in nanoseconds of the Unix epoch.
+    pub begin_unix_ns: u64,
+    /// The time over which it spreads them.
+    pub length_ns: u64,
+    /// The longest response time of those that were due in its first half.
+    pub slowest_early_ns: u64,
+}
+
+impl Offered {
+    /// Both together.
+    pub fn with(self, other: Offered) -> Offered {
+        Offered {
+            requests: self.requests + other.requests,
+            begin_unix_ns: self.begin_unix_ns.min(other.begin_unix_ns),
+            length_ns: self.length_ns.max(other.length_ns),
+            slowest_early_ns: self.slowest_early_ns.max(other.slowest_early_ns),
+        }
+    }
+
+    /// The time in which the server took what it was offered, if it was done with `settled` requests at `last_unix_ns`.
+    ///
+    /// A server that keeps up takes N requests in the time over which they are spread; its last answers come later by what
+    /// any request takes. One that does not keep up is left with more and more requests, so that the last one waits longer
+    /// after the schedule's end than any of the first half did: it takes until the last answer.
+    pub fn window_ns(&self, last_unix_ns: u64, settled: u64) -> u64 {
+        let taken = last_unix_ns.saturating_sub(self.begin_unix_ns);
+        let behind = taken.saturating_sub(self.length_ns);
+        // a single request cannot tell
+        let patience = if self.requests > 1 { self.slowest_early_ns } else { 0 };
+        match settled >= self.requests && behind <= patience {
+            true => self.length_ns,
+            false => taken,
+        }
+    }
+}
+
 /// What one worker measured in one block.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct BlockDone {
@@ -223,6 +277,8 @@ pub struct BlockDone {
     pub example: Option<Fault>,
     /// Requests that were due in an open loop; `None` in the closed one.
     pub due: Option<u64>,
+    /// How they were offered.
+    pub offered: Option<Offered>,
     /// Of these, requests that were sent late because as many were in flight as may be.
     pub held_back: u64,
     /// Whether the worker stopped early because requests kept failing.
@@ -231,4 +287,92 @@ pub struct BlockDone {
     pub checks: Checks,
     /// How late the worker's timer was at worst, in nanoseconds: so long it did not run, whatever the server did.
     pub stall_ns: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn arrivals(rate: f64, processes: u32) -> Arrivals {
+        Arrivals { rate, arrival: Arrival::Constant, seed: 1, block: 0, process: 0, processes }
+    }
+
+    fn block(iterations: u64, cap_ms: Option<u64>) -> Block {
+        let cap_ns = cap_ms.map(|ms| ms * MS);
+        Block { iterations, duration_ns: None, cap_ns, arrivals: None, start_unix_ns: 0 }
+    }
+
+    #[test]
+    fn a_schedule_holds_what_its_longest_time_has_room_for() {
+        assert_eq!(block(100, None).scheduled(&arrivals(50.0, 1)), 100);
+        assert_eq!(block(100, Some(300)).scheduled(&arrivals(50.0, 1)), 15);
+        assert_eq!(block(100, Some(300)).scheduled(&arrivals(50.0, 3)), 5);
+        assert_eq!(block(10, Some(300)).scheduled(&arrivals(50.0, 1)), 10);
+        // the first request is always sent
+        assert_eq!(block(10, Some(300)).scheduled(&arrivals(0.5, 1)), 1);
+    }
+
+    /// Answered requests a second where `requests`, spread evenly at `rate`, are answered after these times in milliseconds.
+    fn rate(rate: f64, responses_ms: &[u64]) -> f64 {
+        let requests = responses_ms.len() as u64;
+        let length_ns = arrivals(rate, 1).length_ns(requests) as u64;
+        let due = |index: usize| arrivals(rate, 1).length_ns(index as u64) as u64;
+        let early = responses_ms.iter().enumerate().filter(|(index, _)| due(*index) < length_ns / 2);
+        let offered = Offered {
+            requests,
+            begin_unix_ns: 7,
+            length_ns,
+            slowest_early_ns: early.map(|(_, response)| response * MS).max().unwrap_or(0),
+        };
+        let last = responses_ms.iter().enumerate().map(|(index, response)| 7 + due(index) + response * MS).max();
+        requests as f64 / (offered.window_ns(last.unwrap(), requests) as f64 / 1e9)
+    }
+
+    #[test]
+    fn a_server_that_keeps_up_takes_the_rate_that_it_is_offered() {
+        for requests in [1, 2, 3, 10, 100] {
+            assert_eq!(rate(20.0, &vec![5; requests]), 20.0, "{requests}");
+            assert_eq!(rate(50.0, &vec![1; requests]), 50.0, "{requests}");
+        }
+        // answers that overlap are no backlog, be they few and slow ..
+        for requests in [2, 10, 100] {
+            assert_eq!(rate(50.0, &vec![2000; requests]), 50.0, "{requests}");
+        }
+        // .. or take now this long, now that
+        let varied: Vec<u64> = (0..20).map(|request| 100 + 37 * request % 90).collect();
+        assert_eq!(rate(50.0, &varied), 50.0);
+    }
+
+    #[test]
+    fn a_server_that_does_not_keep_up_is_shown_with_its_own_rate() {
+        // one request after the other, 100 ms each: 10 a second
+        for requests in [4, 10, 100] {
+            let of = |offered: u64| -> Vec<u64> {
+                (0..requests).map(|request| (request + 1) * 100 - request * 1000 / offered).collect()
+            };
+            assert_eq!(rate(1000.0, &of(1000)), 10.0, "{requests}");
+            assert_eq!(rate(50.0, &of(50)), 10.0, "{requests}");
+        }
+        // two at a time: 20 a second
+        let pairs: Vec<u64> = (0..20).map(|request| (request / 2 + 1) * 100 - request * 10).collect();
+        assert_eq!(rate(100.0, &pairs), 20.0);
+        // a single slow answer cannot tell, and the offered rate is not claimed
+        assert_eq!(rate(20.0, &[500]), 2.0);
+    }
+
+    #[test]
+    fn what_ends_before_its_schedule_counts_until_it_ended() {
+        let offered = Offered { requests: 100, begin_unix_ns: 0, length_ns: 5000 * MS, slowest_early_ns: 10 * MS };
+        assert_eq!(offered.window_ns(1000 * MS, 20), 1000 * MS);
+        assert_eq!(offered.window_ns(4960 * MS, 100), 5000 * MS);
+    }
+
+    #[test]
+    fn the_schedules_of_several_processes_are_one() {
+        let one = Offered { requests: 5, begin_unix_ns: 10, length_ns: 100, slowest_early_ns: 3 };
+        let other = Offered { begin_unix_ns: 9, slowest_early_ns: 4, ..one };
+        assert_eq!(one.with(other), Offered { requests: 10, begin_unix_ns: 9, length_ns: 100, slowest_early_ns: 4 });
+    }
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::message::{Arrivals, Block, Checks, FromWorker, Order, ToWorker, Traffic, Usage};
+use super::message::{Arrivals, Block, Checks, FromWorker, Offered, Order, ToWorker, Traffic, Usage};
 use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
 use crate::recorder::Recorder;
@@ -46,6 +46,8 @@ pub struct BlockOutcome {
     pub traffic: Traffic,
     /// Requests that were due in an open loop; `None` in the closed one.
     pub due: Option<u64>,
+    /// How they were offered.
+    pub offered: Option<Offered>,
     /// Of these, requests that were sent late because as many were in flight as may be.
     pub held_back: u64,
     /// One of the errors, in words.
@@ -59,9 +61,15 @@ pub struct BlockOutcome {
 }
 
 impl BlockOutcome {
-    /// From the first send to the last answer of any worker, in nanoseconds.
+    /// The time over which the block's answers count, in nanoseconds: in a closed loop from the first send to the last
+    /// answer of any worker, in an open one see [`Offered::window_ns`].
     pub fn window_ns(&self) -> u64 {
-        self.last_unix_ns.saturating_sub(self.first_unix_ns)
+        match &self.offered {
+            Some(offered) => {
+                offered.window_ns(self.last_unix_ns, self.recorder.count() + self.recorder.error_count())
+            }
+            None => self.last_unix_ns.saturating_sub(self.first_unix_ns),
+        }
     }
 }
 
@@ -152,6 +160,7 @@ impl Pool {
             outcome.usage += done.usage;
             outcome.traffic += done.traffic;
             outcome.due = outcome.due.zip(done.due).map(|(all, due)| all + due).or(done.due);
+            outcome.offered = outcome.offered.zip(done.offered).map(|(all, one)| all.with(one)).or(done.offered);
             outcome.held_back += done.held_back;
             outcome.gave_up |= done.gave_up;
             outcome.checks += done.checks;

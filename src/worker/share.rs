@@ -43,6 +43,10 @@ pub struct Share {
     answered: RefCell<Vec<Parts>>,
     /// The first start and the last end of a request.
     pub window: Cell<Option<(Instant, Instant)>>,
+    /// Until when requests of an open loop are due early.
+    pub early_until: Cell<Option<Instant>>,
+    /// The longest response time of these.
+    pub slowest_early_ns: Cell<u64>,
     /// Requests that had to wait because as many were in flight as may be.
     pub held_back: Cell<u64>,
     failures_in_a_row: Cell<u32>,
@@ -116,6 +120,10 @@ impl Share {
         match outcome {
             Ok(parts) => {
                 self.failures_in_a_row.set(0);
+                let due = done.checked_sub(Duration::from_nanos(parts.latency));
+                if self.early_until.get().is_some_and(|until| due.is_some_and(|due| due < until)) {
+                    self.slowest_early_ns.set(self.slowest_early_ns.get().max(parts.latency));
+                }
                 self.answered.borrow_mut().push(parts);
                 self.record_if(RECORDED_AT_ONCE);
             }
