@@ -20,6 +20,8 @@ const BATCHES_MIN: u64 = 8;
 const SETTLED: f64 = 0.2;
 /// Up to so many values all ways of flipping signs are gone through.
 const BLOCKS_EXACT: usize = 20;
+/// Blocks are joined to at most so many groups of consecutive ones, all halves of which are gone through.
+const GROUPS_MAX: usize = 10;
 
 /// An estimate and the ends of its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +35,7 @@ pub struct Interval {
 /// A ratio of two cases measured in paired blocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
-    /// Geometric mean of the blocks' ratios, and its 95 % interval by Student's t.
+    /// The ratio and its 95 % interval.
     pub interval: Interval,
     /// How probable so large a difference is if the two are the same: exact sign-flip test, two-sided.
     pub p: f64,
@@ -55,6 +57,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The spelling of results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Faster => "faster",
+            Verdict::Slower => "slower",
+            Verdict::Equal => "equal",
+            Verdict::Unclear => "unclear",
+        }
+    }
+
     /// The same seen from the other side.
     pub fn reversed(self) -> Self {
         match self {
@@ -132,7 +144,8 @@ fn student_975(freedom: usize) -> Option<f64> {
     t.is_finite().then_some(t)
 }
 
-/// The ratio of paired values, `ours` over `theirs`. `None` with fewer than two pairs, or where a value is not positive.
+/// The ratio of paired values, `ours` over `theirs`: geometric mean of the pairs' ratios, with its interval by Student's t.
+/// `None` with fewer than two pairs, or where a value is not positive.
 pub fn ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
     let positive = |value: f64| value.is_finite() && value > 0.0;
     if !pairs.iter().all(|(ours, theirs)| positive(*ours) && positive(*theirs)) {
@@ -143,6 +156,41 @@ pub fn ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
     let interval = Interval { value: value.exp(), low: low.exp(), high: high.exp() };
     let finite = interval.value > 0.0 && interval.low.is_finite() && interval.high.is_finite();
     finite.then(|| Ratio { interval, p: sign_flip(&logarithms), blocks: pairs.len() })
+}
+
+/// The groups of consecutive blocks into which so many blocks are joined.
+pub fn groups(blocks: usize) -> usize {
+    blocks.min(GROUPS_MAX)
+}
+
+/// Which of these groups a block belongs to.
+pub fn group_of(block: usize, blocks: usize) -> usize {
+    block * groups(blocks) / blocks.max(1)
+}
+
+/// The ratio of two numbers that are each pooled over paired groups of blocks, with its interval by the paired jackknife: how
+/// far the ratio over half of the groups is from that over all of them, in logarithms, over all halves. `of_half` gives it
+/// for the groups to keep. Leaving out one group at a time would do for a mean, but not for a percentile, which may rest on
+/// few of them: such intervals are too short. `None` with fewer than two groups, or where a ratio is not positive.
+pub fn jackknife(ratio: f64, groups: usize, mut of_half: impl FnMut(&[bool]) -> Option<f64>) -> Option<Interval> {
+    if !(2..=GROUPS_MAX).contains(&groups) {
+        return None;
+    }
+    let logarithm = |ratio: f64| (ratio.is_finite() && ratio > 0.0).then(|| ratio.ln());
+    let whole = logarithm(ratio)?;
+    let left_out = groups / 2;
+    let (mut squares, mut halves) = (0.0, 0.0);
+    for way in 0_u32..1 << groups {
+        if way.count_ones() as usize == left_out {
+            let kept: Vec<bool> = (0..groups).map(|group| way >> group & 1 == 0).collect();
+            squares += (logarithm(of_half(&kept)?)? - whole).powi(2);
+            halves += 1.0;
+        }
+    }
+    let part = (groups - left_out) as f64 / left_out as f64;
+    let reach = student_975(groups - 1)? * (part * squares / halves).sqrt();
+    let interval = Interval { value: ratio, low: (whole - reach).exp(), high: (whole + reach).exp() };
+    (interval.low > 0.0 && interval.high.is_finite()).then_some(interval)
 }
 
 /// How probable a sum at least so far from 0 is if every sign is as likely to be the other way round: exact, over all ways
@@ -181,21 +229,28 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     corrected
 }
 
-/// The verdicts on all ratios of one table; a ratio that cannot be told is unclear.
-pub fn verdicts(ratios: &[Option<Ratio>], delta: f64) -> Vec<Verdict> {
+/// The verdicts on all ratios of one table, each with its p-value after Holm's correction over the table; a ratio that cannot
+/// be told is unclear and has none.
+pub fn verdicts(ratios: &[Option<Ratio>], delta: f64) -> Vec<(Option<f64>, Verdict)> {
     let known: Vec<f64> = ratios.iter().flatten().map(|ratio| ratio.p).collect();
     let mut corrected = holm(&known).into_iter();
-    let verdict = |ratio: &Option<Ratio>| {
-        let (Some(ratio), Some(p)) = (ratio, ratio.and_then(|_| corrected.next())) else { return Verdict::Unclear };
-        let Interval { low, high, .. } = ratio.interval;
-        match p <= ALPHA {
-            true if high < 1.0 - delta => Verdict::Faster,
-            true if low > 1.0 + delta => Verdict::Slower,
-            _ if low >= 1.0 - delta && high <= 1.0 + delta => Verdict::Equal,
-            _ => Verdict::Unclear,
+    let judged = |ratio: &Option<Ratio>| match ratio {
+        Some(ratio) => {
+            let p = corrected.next();
+            (p, verdict(ratio.interval, p.unwrap_or(1.0), delta))
         }
+        None => (None, Verdict::Unclear),
     };
-    ratios.iter().map(verdict).collect()
+    ratios.iter().map(judged).collect()
+}
+
+fn verdict(Interval { low, high, .. }: Interval, p: f64, delta: f64) -> Verdict {
+    match p <= ALPHA {
+        true if high < 1.0 - delta => Verdict::Faster,
+        true if low > 1.0 + delta => Verdict::Slower,
+        _ if low >= 1.0 - delta && high <= 1.0 + delta => Verdict::Equal,
+        _ => Verdict::Unclear,
+    }
 }
 
 /// Whether the second half of some blocks is beyond chance and [`DELTA`] off the first.

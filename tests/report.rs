@@ -51,6 +51,42 @@ fn the_committed_readme_is_what_the_committed_results_give() {
 }
 
 #[test]
+fn what_is_said_of_compared_numbers_is_in_a_file_too() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for run in ["results/scrfd/2026-11-25T113021Z", "results/arcface/2026-11-25T113749Z"] {
+        let output = runner(root, &["report", "--section", "comparisons", run]);
+        assert!(output.status.success(), "{}", words(&output));
+        let committed = fs::read_to_string(root.join(run).join("comparisons.csv")).unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), committed);
+        // and the table's ratios are the file's
+        let table = String::from_utf8(runner(root, &["report", run]).stdout).unwrap();
+        let of_mean = committed.lines().filter(|line| line.contains(",mean_ms,"));
+        for columns in of_mean.map(|line| line.split(',').collect::<Vec<_>>()) {
+            let [ratio, low, high] = [5, 6, 7].map(|column| columns[column].parse::<f64>().unwrap());
+            assert!(table.contains(&format!("| {ratio:.3} ({low:.3} to {high:.3}) |")), "{columns:?}: {table}");
+        }
+    }
+}
+
+#[test]
+fn a_run_without_histograms_is_compared_by_its_blocks_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Path::new("results/arcface/2026-11-25T113749Z");
+    let copy = folder.path().join("older");
+    fs::create_dir(&copy).unwrap();
+    for file in ["run.json", "records.csv", "blocks.csv"] {
+        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(run).join(file), copy.join(file)).unwrap();
+    }
+    let rows =
+        String::from_utf8(runner(folder.path(), &["report", "--section", "comparisons", "older"]).stdout).unwrap();
+    let of = |metric: &str| rows.lines().filter(|line| line.contains(metric)).collect::<Vec<_>>();
+    assert!(of(",mean_ms,").iter().all(|line| line.ends_with(",pooled")), "{rows}");
+    assert!(of(",p95_ms,").iter().any(|line| line.ends_with(",blocks")), "{rows}");
+    let told = String::from_utf8(runner(folder.path(), &["report", "older"]).stdout).unwrap();
+    assert!(told.contains("lack the blocks' histograms"), "{told}");
+}
+
+#[test]
 fn a_document_with_broken_markers_stays_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let document = folder.path().join("doc.md");

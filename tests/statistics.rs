@@ -83,7 +83,7 @@ fn constant(off: f64, blocks: usize) -> Option<Ratio> {
 
 #[test]
 fn verdicts_need_a_difference_and_enough_blocks() {
-    let judged = |ratio, blocks| verdicts(&[constant(ratio, blocks)], DELTA)[0];
+    let judged = |ratio, blocks| verdicts(&[constant(ratio, blocks)], DELTA)[0].1;
     assert_eq!(judged(0.95, 10), Verdict::Faster);
     assert_eq!(judged(1.05, 10), Verdict::Slower);
     assert_eq!(judged(1.002, 10), Verdict::Equal);
@@ -92,8 +92,10 @@ fn verdicts_need_a_difference_and_enough_blocks() {
     assert_eq!(judged(0.5, 5), Verdict::Unclear);
     assert_eq!(judged(0.5, 6), Verdict::Faster);
     // 30 cells of one table are 30 chances to be wrong
-    assert_eq!(verdicts(&[constant(0.95, 10); 30], DELTA)[0], Verdict::Unclear);
-    assert_eq!(verdicts(&[None, constant(0.95, 10)], DELTA), [Verdict::Unclear, Verdict::Faster]);
+    assert_eq!(verdicts(&[constant(0.95, 10); 30], DELTA)[0].1, Verdict::Unclear);
+    let one = constant(0.95, 10);
+    let expected = [(None, Verdict::Unclear), (one.map(|ratio| ratio.p), Verdict::Faster)];
+    assert_eq!(verdicts(&[None, one], DELTA), expected);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The files of a run: rows <-> CSV, the manifest <-> JSON. Must not know reports, workers or protocols.
 
+pub mod latencies;
 mod manifest;
 mod row;
 mod table;
@@ -24,6 +25,10 @@ pub use table::{Rows, append, append_all, read, read_whole_rows};
 pub const RECORDS: &str = "records.csv";
 /// `blocks.csv`: one row a case and block.
 pub const BLOCKS: &str = "blocks.csv";
+/// `comparisons.csv`: one row a compared number.
+pub const COMPARISONS: &str = "comparisons.csv";
+/// `histograms.hlog`: the histograms of all blocks, in the standard log format, tagged with their case.
+pub const HISTOGRAMS: &str = "histograms.hlog";
 /// `run.json`: what holds for the whole run.
 pub const MANIFEST: &str = "run.json";
 /// `model_config.json`: the model's configuration, as the server gave it.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Arm;
+use super::case_name;
+use crate::plan::{Arm, Case};
 use crate::scenario::{Arrival, Encode, Protocol};
 use crate::tensor::Tensors;
 
@@ -180,7 +181,7 @@ pub struct Record {
 }
 
 /// One block of a case.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct BlockRecord {
     pub scenario: String,
@@ -244,6 +245,21 @@ impl Record {
     /// Whether a flag is raised.
     pub fn is_flagged(&self, flag: &str) -> bool {
         self.flags.split(' ').any(|raised| raised == flag)
+    }
+}
+
+impl Record {
+    /// Its name in files.
+    pub fn case_name(&self) -> String {
+        case_name(&Case {
+            protocol: self.protocol,
+            arm: self.arm,
+            batch_size: self.batch_size,
+            processes: self.processes,
+            concurrency: self.concurrency,
+            connections: self.connections.unwrap_or(self.concurrency),
+            rate: self.rate,
+        })
     }
 }
 

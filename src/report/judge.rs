@@ -1,7 +1,7 @@
 //! Which of two compared cases is faster, by the blocks that they were measured in side by side. Must not know how it is
 //! shown.
 
-use super::Run;
+use super::{Run, pooled};
 use crate::record::{BlockRecord, Record, Status};
 use crate::statistics::{self, DELTA, Ratio, Verdict};
 
@@ -17,6 +17,31 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// All of them; the last is told, but no verdict is given on it: in a closed loop it says what the mean says.
+    const ALL: [Metric; 3] = [Metric::Mean, Metric::P95, Metric::Rate];
+
+    fn is_judged(self) -> bool {
+        self != Metric::Rate
+    }
+
+    /// Its column in the rows of cases.
+    pub fn column(self) -> &'static str {
+        match self {
+            Metric::Mean => "mean_ms",
+            Metric::P95 => "p95_ms",
+            Metric::Rate => "inferences_per_s",
+        }
+    }
+
+    /// The number of a whole case.
+    pub fn of_case(self, record: &Record) -> Option<f64> {
+        match self {
+            Metric::Mean => record.mean_ms,
+            Metric::P95 => record.p95_ms,
+            Metric::Rate => record.inferences_per_s,
+        }
+    }
+
     fn of_block(self, block: &BlockRecord) -> Option<f64> {
         match self {
             Metric::Mean => block.mean_ms,
@@ -44,14 +69,19 @@ pub struct Cell<'a> {
     pub metric: Metric,
     /// The other's over the base's; `None` where there is too little to tell.
     pub ratio: Option<Ratio>,
-    /// What the data say of the other's.
-    pub verdict: Verdict,
+    /// Whether it is the ratio of the two numbers that are shown, or (where the files do not tell enough for its interval)
+    /// the mean of the blocks' ratios.
+    pub pooled: bool,
+    /// The ratio's p-value after the table's correction.
+    pub corrected: Option<f64>,
+    /// What the data say of the other's; `None` where nothing is said.
+    pub verdict: Option<Verdict>,
 }
 
 impl Cell<'_> {
     /// What the data say of one of the two cases' number.
-    pub fn verdict_of(&self, record: &Record) -> Verdict {
-        if std::ptr::eq(record, self.pair.base) { self.verdict.reversed() } else { self.verdict }
+    pub fn verdict_of(&self, record: &Record) -> Option<Verdict> {
+        if std::ptr::eq(record, self.pair.base) { self.verdict.map(Verdict::reversed) } else { self.verdict }
     }
 }
 
@@ -73,35 +103,43 @@ fn compared(a: &Record, b: &Record) -> bool {
     point(a) == point(b) && (of_arms || of_protocols)
 }
 
-/// The judged cells of one table: mean and 95th percentile of all pairs, corrected together.
+/// The compared numbers of one table, pair by pair; verdicts on mean and 95th percentile are corrected together.
 pub fn cells<'a>(run: &Run, rows: &[&'a Record]) -> Vec<Cell<'a>> {
-    let pairs = pairs(rows);
-    let both: Vec<(Pair<'a>, Metric)> =
-        pairs.iter().flat_map(|pair| [Metric::Mean, Metric::P95].map(|metric| (*pair, metric))).collect();
-    let ratios: Vec<Option<Ratio>> = both
-        .iter()
-        .map(|(pair, metric)| {
-            let enough = *metric != Metric::P95 || (is_trusted(pair.base, 0.95) && is_trusted(pair.other, 0.95));
-            ratio(run, pair, *metric).filter(|_| enough)
-        })
-        .collect();
-    let verdicts = statistics::verdicts(&ratios, DELTA);
-    let cells = both.into_iter().zip(ratios).zip(verdicts);
-    cells.map(|(((pair, metric), ratio), verdict)| Cell { pair, metric, ratio, verdict }).collect()
+    let mut cells: Vec<Cell<'a>> =
+        pairs(rows).into_iter().flat_map(|pair| Metric::ALL.map(|metric| compare(run, pair, metric))).collect();
+    let is_judged = |cell: &&mut Cell<'a>| cell.metric.is_judged() && is_comparable(&cell.pair, cell.metric);
+    let mut judged: Vec<&mut Cell<'a>> = cells.iter_mut().filter(is_judged).collect();
+    let ratios: Vec<Option<Ratio>> = judged.iter().map(|cell| cell.ratio).collect();
+    for (cell, (corrected, verdict)) in judged.iter_mut().zip(statistics::verdicts(&ratios, DELTA)) {
+        (cell.corrected, cell.verdict) = (corrected, Some(verdict));
+    }
+    cells
+}
+
+/// Whether anything is to be said of the two numbers.
+fn is_comparable(pair: &Pair<'_>, metric: Metric) -> bool {
+    let both = [pair.base, pair.other];
+    let enough = metric != Metric::P95 || both.iter().all(|row| is_trusted(row, 0.95));
+    enough && both.iter().all(|row| row.status == Status::Ok)
 }
 
 /// The other's number over the base's, by their blocks.
-pub fn ratio(run: &Run, pair: &Pair<'_>, metric: Metric) -> Option<Ratio> {
-    if [pair.base, pair.other].iter().any(|row| row.status != Status::Ok) {
-        return None;
+fn compare<'a>(run: &Run, pair: Pair<'a>, metric: Metric) -> Cell<'a> {
+    let told = |ratio, pooled| Cell { pair, metric, ratio, pooled, corrected: None, verdict: None };
+    if !is_comparable(&pair, metric) {
+        return told(None, false);
     }
     let of = |row: &Record| run.blocks.iter().filter(|block| block.is_of(row)).collect::<Vec<_>>();
-    let base = of(pair.base);
-    let paired = of(pair.other).into_iter().filter_map(|other| {
-        let base = base.iter().find(|base| base.block == other.block)?;
-        Some((metric.of_block(other)?, metric.of_block(base)?))
-    });
-    statistics::ratio(&paired.collect::<Vec<_>>())
+    let (base, other) = (of(pair.base), of(pair.other));
+    let partner = |other: &&'_ BlockRecord| base.iter().find(|base| base.block == other.block).copied();
+    let blocks: Vec<(&BlockRecord, &BlockRecord)> =
+        other.iter().filter_map(|other| Some((partner(other)?, *other))).collect();
+    let values = blocks.iter().filter_map(|(base, other)| Some((metric.of_block(other)?, metric.of_block(base)?)));
+    let by_blocks = statistics::ratio(&values.collect::<Vec<_>>());
+    match by_blocks.zip(pooled::ratio(run, &pair, metric, &blocks)) {
+        Some((ratio, interval)) => told(Some(Ratio { interval, ..ratio }), true),
+        None => told(by_blocks, false),
+    }
 }
 
 /// Whether a percentile of a row is more than a handful of its requests.
@@ -113,7 +151,7 @@ pub fn is_trusted(record: &Record, q: f64) -> bool {
 /// The least delta at which none of the cells would be called different.
 pub fn least_delta(cells: &[Cell<'_>]) -> f64 {
     let off = |ratio: Ratio| (1.0 - ratio.interval.high).max(ratio.interval.low - 1.0).max(0.0);
-    cells.iter().filter_map(|cell| cell.ratio.map(off)).fold(0.0, f64::max)
+    cells.iter().filter(|cell| cell.verdict.is_some()).filter_map(|cell| cell.ratio.map(off)).fold(0.0, f64::max)
 }
 
 #[cfg(test)]

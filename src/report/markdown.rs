@@ -34,7 +34,7 @@ pub fn section(run: &Run, style: Style) -> String {
             None => tables::closed(&rows, &cells, style),
         });
         out.push('\n');
-        if let Some(table) = tables::parts(run, &rows) {
+        if let Some(table) = tables::parts(&rows, &cells) {
             out.push_str(&table);
             out.push('\n');
         }
@@ -125,7 +125,7 @@ pub fn processes_words(processes: u32) -> String {
     if processes == 1 { "1 process".to_owned() } else { format!("{processes} processes") }
 }
 
-/// Milliseconds with about four significant digits.
+/// Milliseconds, or answers a second, with about four significant digits.
 pub fn format_ms(milliseconds: f64) -> String {
     let digits = match milliseconds {
         value if value < 10.0 => 3,

@@ -2,10 +2,12 @@
 
 mod blocks;
 mod choose;
+pub mod comparisons;
 pub mod document;
 mod judge;
 pub mod markdown;
 mod notes;
+mod pooled;
 mod profile;
 pub mod splice;
 mod tables;
@@ -17,7 +19,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::record::latencies::{self, Latencies};
 use crate::record::{self, BLOCKS, BlockRecord, MODEL_CONFIG, Manifest, RECORDS, Record, Rows, State, Status};
+use crate::statistics;
 use markdown::Style;
 
 /// A run as its files tell it.
@@ -31,6 +35,8 @@ pub struct Run {
     pub records: Vec<Record>,
     /// One row a case and block.
     pub blocks: Vec<BlockRecord>,
+    /// The latencies of the blocks of each of the records; `None` where their histograms are not there.
+    pub latencies: Vec<Option<Latencies>>,
     /// The model's configuration, if the server told it.
     pub config: Option<Value>,
     /// Files whose last line is torn, which is left out.
@@ -48,14 +54,23 @@ impl Run {
         let config = if config.exists() { Some(record::read_json(&config)?) } else { None };
         let (records, blocks) = (rows(&path.join(RECORDS))?, rows(&path.join(BLOCKS))?);
         let torn = [(RECORDS, records.torn), (BLOCKS, blocks.torn)];
+        let (records, blocks) = (records.rows, blocks.rows);
+        let latencies = latencies::read(path, &records, &blocks, statistics::groups, statistics::group_of);
         Ok(Run {
             config,
             path: path.to_owned(),
             manifest,
-            records: records.rows,
-            blocks: blocks.rows,
+            records,
+            blocks,
+            latencies,
             torn: torn.into_iter().filter_map(|(file, torn)| torn.then_some(file)).collect(),
         })
+    }
+
+    /// The latencies of one of the records.
+    fn latencies_of(&self, record: &Record) -> Option<&Latencies> {
+        let place = self.records.iter().position(|known| std::ptr::eq(known, record))?;
+        self.latencies.get(place)?.as_ref()
     }
 
     /// What part of the run there is, in words, if it is not the whole.
@@ -94,16 +109,19 @@ pub enum Section {
     Model,
     /// What was asked for.
     Parameters,
+    /// What is said of every compared number, as `comparisons.csv` has it.
+    Comparisons,
 }
 
 impl Section {
     /// All, with the spelling of the command line and of markers.
-    pub const ALL: [(&'static str, Section); 5] = [
+    pub const ALL: [(&'static str, Section); 6] = [
         ("results", Section::Results),
         ("environment", Section::Environment),
         ("docker", Section::Docker),
         ("model", Section::Model),
         ("parameters", Section::Parameters),
+        ("comparisons", Section::Comparisons),
     ];
 
     /// By its name.
@@ -118,6 +136,7 @@ impl Section {
             Section::Docker => profile::docker(run),
             Section::Model => profile::model(run),
             Section::Parameters => profile::parameters(run),
+            Section::Comparisons => comparisons::text(run).unwrap_or_else(|error| format!("{error:#}")),
         }
     }
 }

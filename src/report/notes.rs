@@ -118,12 +118,21 @@ fn marks(out: &mut String, run: &Run, cells: &[Cell<'_>]) {
     let alpha = 100.0 * ALPHA;
     let _ = writeln!(
         out,
-        "- Bold: lower beyond chance and by more than {percent} % (95 % interval of the ratio over paired blocks; exact \
-         sign-flip test, Holm's correction, {alpha} % a table). =: the same within {percent} %. ?: these data cannot tell.",
+        "- Bold: lower beyond chance and by more than {percent} % (95 % interval of the ratio by the paired jackknife \
+         over blocks; exact sign-flip test, Holm's correction, {alpha} % a table). =: the same within {percent} %. ?: these \
+         data cannot tell.",
     );
+    if cells.iter().any(|cell| cell.ratio.is_some() && !cell.pooled) {
+        let _ = writeln!(
+            out,
+            "- Where the run's files lack the blocks' histograms, 95th percentiles are compared by the mean of the blocks' \
+             ratios, which need not be the ratio of the two that are shown."
+        );
+    }
     if run.records.iter().any(|record| record.arm.is_some()) {
-        let known = cells.iter().filter(|cell| cell.ratio.is_some());
-        let wrong = known.clone().filter(|cell| matches!(cell.verdict, Verdict::Faster | Verdict::Slower)).count();
+        let known = cells.iter().filter(|cell| cell.ratio.is_some() && cell.verdict.is_some());
+        let is_wrong = |cell: &&Cell<'_>| matches!(cell.verdict, Some(Verdict::Faster | Verdict::Slower));
+        let wrong = known.clone().filter(is_wrong).count();
         let _ = writeln!(
             out,
             "- A and B are the same: of {} compared numbers {wrong} are called different, which is wrong; none would be from a \
@@ -131,7 +140,7 @@ fn marks(out: &mut String, run: &Run, cells: &[Cell<'_>]) {
             known.count(),
             100.0 * least_delta(cells),
         );
-    } else if cells.iter().all(|cell| cell.metric == Metric::P95 || cell.ratio.is_none()) {
+    } else if cells.iter().all(|cell| cell.metric != Metric::Mean || cell.ratio.is_none()) {
         let _ = writeln!(
             out,
             "- Nothing could be compared: it takes two paired blocks without errors, and 6 for a verdict."

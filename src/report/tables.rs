@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Run;
-use super::judge::{self, Cell, Metric, is_trusted};
+use super::judge::{Cell, Metric, is_trusted};
 use super::markdown::{Style, contender, distinct, format_ms, status_words};
 use crate::record::{Record, Status};
 use crate::statistics::{Interval, Ratio, Verdict};
@@ -75,13 +74,12 @@ pub fn closed(rows: &[&Record], cells: &[Cell<'_>], style: Style) -> String {
 
 /// A row a case: its ratio to what it is compared with, its throughput, and where the mean latency goes. `None` where
 /// neither is known.
-pub fn parts(run: &Run, rows: &[&Record]) -> Option<String> {
-    let pairs = judge::pairs(rows);
-    if pairs.is_empty() && rows.iter().all(|record| record.network_ms.is_none()) {
+pub fn parts(rows: &[&Record], cells: &[Cell<'_>]) -> Option<String> {
+    if cells.is_empty() && rows.iter().all(|record| record.network_ms.is_none()) {
         return None;
     }
     let mut out = String::from("| Batch Size | Processes | Protocol |");
-    if let Some(pair) = pairs.first() {
+    if let Some(Cell { pair, .. }) = cells.first() {
         let (other, base) = match pair.base.arm {
             Some(_) => ("B".to_owned(), "A".to_owned()),
             None => (contender(pair.other), contender(pair.base)),
@@ -92,14 +90,14 @@ pub fn parts(run: &Run, rows: &[&Record]) -> Option<String> {
         " Inferences/s | Client (ms) | Network, Front End (ms) | Queue (ms) | Compute Input (ms) | Compute Infer (ms) \
          | Compute Output (ms) | Batch Formed |\n|---:|---:|---|",
     );
-    out.push_str(&"---:|".repeat(if pairs.is_empty() { 8 } else { 10 }));
+    out.push_str(&"---:|".repeat(if cells.is_empty() { 8 } else { 10 }));
     out.push('\n');
     for record in rows {
         let _ = write!(out, "| {} | {} | {} |", record.batch_size, record.processes, contender(record));
-        if !pairs.is_empty() {
-            let pair = pairs.iter().find(|pair| std::ptr::eq(pair.other, *record));
+        if !cells.is_empty() {
             for metric in [Metric::Mean, Metric::Rate] {
-                let ratio = pair.and_then(|pair| judge::ratio(run, pair, metric));
+                let of = |cell: &&Cell<'_>| cell.metric == metric && std::ptr::eq(cell.pair.other, *record);
+                let ratio = cells.iter().find(of).and_then(|cell| cell.ratio);
                 let _ = write!(out, " {} |", ratio.map_or(NOTHING.to_owned(), ratio_words));
             }
         }
@@ -140,10 +138,10 @@ fn judged(record: &Record, cells: &[Cell<'_>], metric: Metric, style: Style) -> 
     }
     let Some(cell) = cells.iter().filter(|cell| cell.metric == metric).find(of_both) else { return text };
     match cell.verdict_of(record) {
-        Verdict::Faster => format!("**{text}**"),
-        Verdict::Slower => text,
-        Verdict::Equal => format!("{text} ="),
-        Verdict::Unclear => format!("{text} ?"),
+        Some(Verdict::Faster) => format!("**{text}**"),
+        Some(Verdict::Slower) | None => text,
+        Some(Verdict::Equal) => format!("{text} ="),
+        Some(Verdict::Unclear) => format!("{text} ?"),
     }
 }
 
@@ -159,5 +157,5 @@ fn ratio_words(ratio: Ratio) -> String {
 }
 
 fn per_second(rate: Option<f64>) -> String {
-    rate.map_or(NOTHING.to_owned(), |rate| format!("{rate:.1}"))
+    rate.map_or(NOTHING.to_owned(), format_ms)
 }

@@ -12,11 +12,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::file;
-use crate::record::{self, BLOCKS, BlockRecord, MANIFEST, Manifest, RECORDS, Record};
+use crate::record::{self, BLOCKS, BlockRecord, HISTOGRAMS, MANIFEST, Manifest, RECORDS, Record};
 use crate::recorder::Recorder;
-
-/// The histograms of all blocks, in the standard log format, tagged with their case.
-const HISTOGRAMS: &str = "histograms.hlog";
 
 /// A run's folder.
 pub struct Folder {

@@ -1,0 +1,89 @@
+//! The latencies of a case's blocks, read back from the histograms of a run. Must not know what is done with them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+use super::{BlockRecord, HISTOGRAMS, Record};
+
+/// Latencies in nanoseconds and how often each was seen, in groups of blocks. Memory grows with the number of different
+/// latencies a group, which the histograms' resolution bounds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Latencies {
+    blocks: usize,
+    groups: Vec<BTreeMap<u64, u64>>,
+}
+
+impl Latencies {
+    /// Nothing yet, of so many blocks in so many groups.
+    pub fn new(blocks: usize, groups: usize) -> Self {
+        Latencies { blocks, groups: vec![BTreeMap::new(); groups] }
+    }
+
+    /// Blocks that they were seen in.
+    pub fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Adds a latency that was seen `count` times.
+    pub fn add(&mut self, group: usize, ns: u64, count: u64) {
+        *self.groups[group].entry(ns).or_default() += count;
+    }
+
+    /// The latencies of all groups, longest first: nanoseconds, group, count.
+    pub fn descending(&self) -> Vec<(u64, usize, u64)> {
+        let of_group = |(group, counts): (usize, &BTreeMap<u64, u64>)| {
+            counts.iter().map(move |(ns, count)| (*ns, group, *count)).collect::<Vec<_>>()
+        };
+        let mut all: Vec<_> = self.groups.iter().enumerate().flat_map(of_group).collect();
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all
+    }
+}
+
+/// Every case's latencies, in the order of `records`; each block belongs to the group that `group_of` says of its place among
+/// so many of its case. `None` for a case whose histograms are not there or are not those of its blocks.
+pub fn read(
+    run: &Path,
+    records: &[Record],
+    blocks: &[BlockRecord],
+    groups: impl Fn(usize) -> usize,
+    group_of: impl Fn(usize, usize) -> usize,
+) -> Vec<Option<Latencies>> {
+    let text = std::fs::read(run.join(HISTOGRAMS)).unwrap_or_default();
+    let mut logged: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for entry in IntervalLogIterator::new(&text) {
+        match entry {
+            Ok(LogEntry::Interval(interval)) => {
+                let tag = interval.tag().map_or("", |tag| tag.as_str()).to_owned();
+                logged.entry(tag).or_default().push(interval.encoded_histogram());
+            }
+            Ok(_) => {}
+            // such as a last line that was not written whole
+            Err(_) => break,
+        }
+    }
+    let of_case = |record: &Record| {
+        let rows: Vec<&BlockRecord> = blocks.iter().filter(|block| block.is_of(record)).collect();
+        let histograms = logged.get(&record.case_name()).filter(|histograms| histograms.len() == rows.len())?;
+        let mut latencies = Latencies::new(rows.len(), groups(rows.len()));
+        for (place, (row, histogram)) in rows.iter().zip(histograms).enumerate() {
+            let histogram = decoded(histogram).filter(|histogram| histogram.len() == row.requests)?;
+            for step in histogram.iter_recorded() {
+                latencies.add(group_of(place, rows.len()), step.value_iterated_to(), step.count_at_value());
+            }
+        }
+        Some(latencies)
+    };
+    records.iter().map(of_case).collect()
+}
+
+fn decoded(text: &str) -> Option<Histogram<u64>> {
+    let bytes = STANDARD.decode(text).ok()?;
+    Deserializer::new().deserialize(&mut bytes.as_slice()).ok()
+}
