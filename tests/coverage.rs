@@ -149,7 +149,7 @@ fn the_interval_of_a_shown_ratio_holds_the_true_one() {
     let models = [
         ("independent", Model { of_round: 0.0, of_block: 0.0, ..model(10, 250, 0.0) }),
         ("correlated", model(10, 250, 0.5)),
-        ("strongly correlated", Model { of_block: 0.05, ..model(10, 250, 0.9) }),
+        ("strongly correlated", Model { of_block: 0.05, ..model(10, 250, 0.8) }),
         ("blocks of a time", timed),
         ("few blocks", model(6, 300, 0.5)),
         ("three blocks", model(3, 300, 0.5)),
@@ -159,7 +159,7 @@ fn the_interval_of_a_shown_ratio_holds_the_true_one() {
     ];
     for (name, model) in models {
         let mut simulation = Simulation(ChaCha8Rng::seed_from_u64(7));
-        let runs = if model.correlation > 0.8 { 200 } else { 400 };
+        let runs = 300;
         let mut held = [0; 3];
         for _ in 0..runs {
             let found = rows(&simulation.run(&model, 1, &empty));

@@ -65,9 +65,7 @@ impl BlockOutcome {
     /// answer of any worker, in an open one see [`Offered::window_ns`].
     pub fn window_ns(&self) -> u64 {
         match &self.offered {
-            Some(offered) => {
-                offered.window_ns(self.last_unix_ns, self.recorder.count() + self.recorder.error_count())
-            }
+            Some(offered) => offered.window_ns(self.last_unix_ns, self.recorder.count() + self.recorder.error_count()),
             None => self.last_unix_ns.saturating_sub(self.first_unix_ns),
         }
     }
