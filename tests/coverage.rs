@@ -132,7 +132,15 @@ fn percentile(values: &mut [f64]) -> f64 {
 fn empty() -> Run {
     let path = PathBuf::from("results/scrfd/2026-11-25T113021Z");
     let manifest = read_manifest(&path).unwrap();
-    Run { path, manifest, records: Vec::new(), blocks: Vec::new(), latencies: Vec::new(), config: None }
+    Run {
+        path,
+        manifest,
+        records: Vec::new(),
+        blocks: Vec::new(),
+        latencies: Vec::new(),
+        config: None,
+        torn: Vec::new(),
+    }
 }
 
 /// With so many independent requests in all.
