@@ -129,6 +129,7 @@ impl Arrivals {
 /// From a worker to the parent.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant)]
 pub enum FromWorker {
     /// Connected, one answer verified, warmed up.
     Ready {
