@@ -1,4 +1,4 @@
-//! One error of a scenario file: where it is, what was found, what was expected and how to mend it.
+//! The errors of a scenario file: where each is, what was found, what was expected and how to mend it.
 //! Knows TOML's spans; must not know what any key means. No password is ever shown.
 
 use std::fmt;
@@ -8,9 +8,16 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// An error in a scenario file.
+/// What is wrong in a scenario file: one error or several.
 #[derive(Debug)]
-pub struct ScenarioError(Box<Details>);
+pub struct ScenarioError {
+    first: Box<Details>,
+    /// In the order of the file.
+    more: Vec<Details>,
+}
+
+/// Most errors that are shown of one file.
+const SHOWN_MAX: usize = 10;
 
 #[derive(Debug)]
 struct Details {
@@ -23,19 +30,66 @@ struct Details {
 }
 
 impl ScenarioError {
-    /// One-based line; `None` when the file could not be read at all.
+    fn one(details: Details) -> Self {
+        ScenarioError { first: Box::new(details), more: Vec::new() }
+    }
+
+    /// All of several errors as one, in the order of the file; `None` if there are none.
+    pub fn all(errors: Vec<ScenarioError>) -> Option<Self> {
+        let mut details: Vec<Details> =
+            errors.into_iter().flat_map(|error| std::iter::once(*error.first).chain(error.more)).collect();
+        details.sort_by_key(|details| details.place.as_ref().map(|place| (place.line, place.column)));
+        let mut details = details.into_iter();
+        Some(ScenarioError { first: Box::new(details.next()?), more: details.collect() })
+    }
+
+    /// One-based line of the first; `None` when the file could not be read at all.
     pub fn line(&self) -> Option<usize> {
-        self.0.place.as_ref().map(|place| place.line)
+        self.first.place.as_ref().map(|place| place.line)
     }
 
-    /// Dotted path of the key, such as `matrix.batch_sizes[1]`; empty when no key is concerned.
+    /// Dotted path of the first one's key, such as `matrix.batch_sizes[1]`; empty when no key is concerned.
     pub fn key(&self) -> &str {
-        &self.0.key
+        &self.first.key
     }
 
-    /// How to mend it.
+    /// What is wrong with the first.
+    pub fn problem(&self) -> &str {
+        &self.first.problem
+    }
+
+    /// How to mend the first.
     pub fn help(&self) -> &str {
-        &self.0.help
+        &self.first.help
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        1 + self.more.len()
+    }
+}
+
+/// Errors that are gathered while as much as can be is read.
+#[derive(Default)]
+pub struct Errors(Vec<ScenarioError>);
+
+impl Errors {
+    /// The value, or `None` once its error is kept.
+    pub fn keep<T>(&mut self, result: Result<T, ScenarioError>) -> Option<T> {
+        result.map_err(|error| self.0.push(error)).ok()
+    }
+
+    /// Keeps an error.
+    pub fn push(&mut self, error: ScenarioError) {
+        self.0.push(error);
+    }
+
+    /// The value, if there was no error.
+    ///
+    /// # Errors
+    /// All that were kept.
+    pub fn or<T>(self, value: T) -> Result<T, ScenarioError> {
+        ScenarioError::all(self.0).map_or(Ok(value), Err)
     }
 }
 
@@ -54,7 +108,20 @@ impl std::error::Error for ScenarioError {}
 
 impl fmt::Display for ScenarioError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Details { file, place, key, problem, help } = &*self.0;
+        write!(out, "{}", self.first)?;
+        for details in self.more.iter().take(SHOWN_MAX - 1) {
+            write!(out, "\n{details}")?;
+        }
+        match self.count() {
+            0..=SHOWN_MAX => Ok(()),
+            count => write!(out, "\nand {} more errors in this file", count - SHOWN_MAX),
+        }
+    }
+}
+
+impl fmt::Display for Details {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Details { file, place, key, problem, help } = self;
         write!(out, "{}", file.display())?;
         if let Some(place) = place {
             write!(out, ":{}:{}", place.line, place.column)?;
@@ -100,13 +167,13 @@ impl Document<'_> {
         problem: impl Into<String>,
         help: impl Into<String>,
     ) -> ScenarioError {
-        ScenarioError(Box::new(Details {
+        ScenarioError::one(Details {
             file: self.file.clone(),
             place: Some(self.place(span)),
             key: without_secrets(&key),
             problem: without_secrets(&problem.into()),
             help: without_secrets(&help.into()),
-        }))
+        })
     }
 
     /// `found VALUE, expected WHAT` at a value.
@@ -220,7 +287,7 @@ pub fn dotted(path: &str, name: &str) -> String {
 
 /// An error of a file that has no text to point into.
 pub fn unreadable(file: PathBuf, problem: String, help: &str) -> ScenarioError {
-    ScenarioError(Box::new(Details { file, place: None, key: String::new(), problem, help: help.to_owned() }))
+    ScenarioError::one(Details { file, place: None, key: String::new(), problem, help: help.to_owned() })
 }
 
 /// The known name that a typo most likely meant.

@@ -2,11 +2,13 @@
 //! error names file, line, key, value and remedy. Knows [`crate::tensor`] and nothing else of the program.
 
 mod error;
+mod matrix;
 mod overrides;
 mod schema;
 mod syntax;
 mod validate;
 mod wire;
+mod words;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -17,14 +19,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use error::ScenarioError;
+pub use matrix::{Exclude, Matrix, Point};
 pub use overrides::Overrides;
 
 use crate::tensor::{Datatype, Source};
 
 /// Largest scenario file, in bytes: what is larger is something else.
 const SIZE_MAX: u64 = 1 << 20;
-/// Most cases of a matrix, before any is left out: more are a mistake, and would not be read by anybody.
-const CASES_MAX: usize = 10_000;
 
 /// What to ask of which model, and how often.
 #[derive(Clone, Debug)]
@@ -142,147 +143,6 @@ impl std::fmt::Display for Protocol {
     }
 }
 
-/// The axes of the run matrix; no list has a repetition.
-#[derive(Clone, Debug)]
-pub struct Matrix {
-    /// Protocols to compare, at least one.
-    pub protocols: Vec<Protocol>,
-    /// Items a request, at least one size.
-    pub batch_sizes: Vec<u32>,
-    /// Operating-system processes, at least one number.
-    pub processes: Vec<u32>,
-    /// Requests in flight in one process, at least one number; with a rate no more than these.
-    pub concurrency: Vec<u32>,
-    /// Connections of one process; none stands for as many as there may be requests in flight.
-    pub connections: Vec<u32>,
-    /// Requests a second of all processes together, which arrive whether or not earlier ones were answered (open loop);
-    /// none stands for the closed loop, in which every request waits for the one before it.
-    pub rates: Vec<f64>,
-    /// Points of the matrix to leave out.
-    pub exclude: Vec<Exclude>,
-}
-
-/// Points of the matrix that differ in protocol alone.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
-pub struct Point {
-    pub batch_size: u32,
-    pub processes: u32,
-    pub concurrency: u32,
-    pub connections: u32,
-    /// `None` in the closed loop.
-    pub rate: Option<f64>,
-    /// Those that are not left out, at least one.
-    pub protocols: Vec<Protocol>,
-}
-
-impl Matrix {
-    /// What is left to measure, in the order of the axes: batch size, processes, concurrency, connections, rate.
-    pub fn points(&self) -> Vec<Point> {
-        let one =
-            Point { batch_size: 1, processes: 1, concurrency: 1, connections: 1, rate: None, protocols: Vec::new() };
-        let rates: Vec<Option<f64>> = self.rates.iter().copied().map(Some).collect();
-        let points = vary(vec![one], |_| self.batch_sizes.clone(), |point, size| point.batch_size = size);
-        let points = vary(points, |_| self.processes.clone(), |point, count| point.processes = count);
-        let points = vary(points, |_| self.concurrency.clone(), |point, count| point.concurrency = count);
-        let connections = |point: &Point| or_one(&self.connections, point.concurrency);
-        let points = vary(points, connections, |point, count| point.connections = count);
-        let mut points = vary(points, |_| or_one(&rates, None), |point, rate| point.rate = rate);
-        for point in &mut points {
-            let left = |protocol: &Protocol| !self.excludes(*protocol, point);
-            point.protocols = self.protocols.iter().copied().filter(left).collect();
-        }
-        points.retain(|point| !point.protocols.is_empty());
-        points
-    }
-
-    /// Cases of all values with all others, before any is left out.
-    fn all_cases(&self) -> usize {
-        let lengths = [
-            self.protocols.len(),
-            self.batch_sizes.len(),
-            self.processes.len(),
-            self.concurrency.len(),
-            self.connections.len(),
-            self.rates.len(),
-        ];
-        lengths.into_iter().fold(1, |cases, length| cases.saturating_mul(length.max(1)))
-    }
-
-    /// Whether the point is left out.
-    fn excludes(&self, protocol: Protocol, point: &Point) -> bool {
-        self.exclude.iter().any(|exclude| exclude.hits(protocol, point))
-    }
-
-    /// The first point that cannot be measured: what is wrong with it, and the remedy.
-    fn impossible(&self) -> Option<(String, String)> {
-        self.points().into_iter().find_map(|Point { concurrency, connections, protocols, .. }| {
-            if connections > concurrency {
-                return Some((
-                    format!("{connections} connections for {concurrency} requests in flight leave some of them idle"),
-                    "lower it, raise concurrency, or leave the point out with [matrix] exclude".to_owned(),
-                ));
-            }
-            (connections < concurrency && protocols.contains(&Protocol::Http)).then(|| {
-                (
-                    format!(
-                        "{connections} connections cannot carry {concurrency} requests in flight over HTTP/1.1, which \
-                         has one at a time on each"
-                    ),
-                    format!(
-                        "leave it out for HTTP: exclude = [{{protocols = [\"http\"], connections = [{connections}]}}]"
-                    ),
-                )
-            })
-        })
-    }
-}
-
-/// Each point with each value of one more axis.
-fn vary<T>(points: Vec<Point>, values: impl Fn(&Point) -> Vec<T>, set: impl Fn(&mut Point, T)) -> Vec<Point> {
-    let mut varied = Vec::new();
-    for point in points {
-        for value in values(&point) {
-            let mut next = point.clone();
-            set(&mut next, value);
-            varied.push(next);
-        }
-    }
-    varied
-}
-
-/// The values of an axis, or the one that stands for none.
-fn or_one<T: Copy>(axis: &[T], default: T) -> Vec<T> {
-    if axis.is_empty() { vec![default] } else { axis.to_vec() }
-}
-
-/// Points to leave out: those that have one of the values on every axis listed. An empty list means any value.
-#[derive(Clone, Debug, Default)]
-#[allow(missing_docs)]
-pub struct Exclude {
-    pub protocols: Vec<Protocol>,
-    pub batch_sizes: Vec<u32>,
-    pub processes: Vec<u32>,
-    pub concurrency: Vec<u32>,
-    pub connections: Vec<u32>,
-    pub rates: Vec<f64>,
-}
-
-impl Exclude {
-    /// Whether it leaves the point out.
-    fn hits(&self, protocol: Protocol, point: &Point) -> bool {
-        fn hit<T: PartialEq>(list: &[T], value: &T) -> bool {
-            list.is_empty() || list.contains(value)
-        }
-        hit(&self.protocols, &protocol)
-            && hit(&self.batch_sizes, &point.batch_size)
-            && hit(&self.processes, &point.processes)
-            && hit(&self.concurrency, &point.concurrency)
-            && hit(&self.connections, &point.connections)
-            && (self.rates.is_empty() || point.rate.is_some_and(|rate| self.rates.contains(&rate)))
-    }
-}
-
 /// How much is asked in a case, how, and when it ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
@@ -384,37 +244,45 @@ impl Structure {
 }
 
 impl Scenario {
-    /// Reads and checks a scenario file.
+    /// Reads and checks a scenario file. A name alone is that of a file in `scenarios/`, or of one that is built in.
     ///
     /// # Errors
-    /// The first thing that is wrong in the file: see [`ScenarioError`].
+    /// All that is wrong in the file: see [`ScenarioError`].
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
-        let help = "give the path of a scenario file, such as scenarios/scrfd.toml";
+        let path = &found(path);
+        let help = "give the path of a scenario file, such as scenarios/scrfd.toml; scrfd and arcface are built in: name \
+                    one of them alone";
         if path.is_dir() {
             let problem = "found a folder, expected a scenario file".to_owned();
             return Err(error::unreadable(path.to_owned(), problem, "name the files in it, such as FOLDER/*.toml"));
         }
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|file| file.take(SIZE_MAX + 1).read_to_end(&mut bytes));
-        match read {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => {
+        match (read, built_in(path)) {
+            (Err(cause), Some(text)) if cause.kind() == ErrorKind::NotFound => Self::parse(path, text.as_bytes()),
+            (Err(cause), _) if cause.kind() == ErrorKind::NotFound => {
                 Err(error::unreadable(path.to_owned(), "the scenario file does not exist".to_owned(), help))
             }
-            Err(cause) => {
+            (Err(cause), _) => {
                 Err(error::unreadable(path.to_owned(), format!("the scenario file cannot be read: {cause}"), help))
             }
-            Ok(_) if bytes.len() as u64 > SIZE_MAX => {
+            _ if bytes.len() as u64 > SIZE_MAX => {
                 let problem = format!("the file is larger than {SIZE_MAX} bytes, expected a scenario file");
                 Err(error::unreadable(path.to_owned(), problem, help))
             }
-            Ok(_) => Self::parse(path, &bytes),
+            _ => Self::parse(path, &bytes),
         }
+    }
+
+    /// Whether [`Scenario::load`] finds something to read.
+    pub fn is_there(path: &Path) -> bool {
+        found(path).exists() || built_in(path).is_some()
     }
 
     /// Checks a scenario file's content; `file` names it, and data files are looked for in its folder.
     ///
     /// # Errors
-    /// The first thing that is wrong in the file: see [`ScenarioError`].
+    /// All that is wrong in the file: see [`ScenarioError`].
     pub fn parse(file: &Path, content: &[u8]) -> Result<Self, ScenarioError> {
         // what cannot be read is replaced, so that the error can still show its line and name its key
         let text = String::from_utf8_lossy(content);
@@ -432,5 +300,21 @@ impl Scenario {
     /// Bytes of the input tensors of one request.
     pub fn request_bytes(&self, batch_size: u32) -> u64 {
         self.inputs.iter().map(Input::item_bytes).sum::<u64>() * u64::from(batch_size)
+    }
+}
+
+/// Where a scenario is: a name alone may be that of a file in `scenarios/`.
+fn found(path: &Path) -> PathBuf {
+    let by_name = || Some(Path::new("scenarios").join(path.to_str()?)).map(|path| path.with_extension("toml"));
+    let alone = path.components().count() == 1 && path.extension().is_none() && !path.exists();
+    by_name().filter(|path| alone && path.is_file()).unwrap_or_else(|| path.to_owned())
+}
+
+/// The text of a scenario that comes with the program, by its name: an installed program has no files beside it.
+fn built_in(path: &Path) -> Option<&'static str> {
+    match path.to_str()? {
+        "scrfd" => Some(include_str!("../../scenarios/scrfd.toml")),
+        "arcface" => Some(include_str!("../../scenarios/arcface.toml")),
+        _ => None,
     }
 }

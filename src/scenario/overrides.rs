@@ -6,10 +6,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::without_secrets;
+use super::matrix::CASES_MAX;
 use super::validate::{
     BATCH_SIZES, CONCURRENCY, DURATION_S, ITERATIONS, PROCESSES, RATE, REQUEST_BYTES_MAX, WARMUP, check_address,
 };
-use super::{CASES_MAX, Protocol, Scenario};
+use super::{Protocol, Scenario};
 
 /// `--quick`: the measuring time of a case.
 const QUICK_CAP: Duration = Duration::from_secs(3);

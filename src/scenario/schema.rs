@@ -7,16 +7,19 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Document, ScenarioError, dotted, nearest};
+use super::error::{Document, Errors, ScenarioError, dotted, nearest};
+use super::words::{self, Words};
 
 /// What may stand behind a key.
 #[derive(Clone, Copy)]
 enum Kind {
     Text,
+    /// One of a short list.
+    Word(&'static Words),
     Whole,
     Number,
     Flag,
-    Texts,
+    Words(&'static Words),
     Wholes,
     Numbers,
     /// `"zeros"`, `{random = {seed = 7}}` or `{file = "face.npy"}`.
@@ -70,7 +73,7 @@ const MODEL: &[Key] = &[
 
 const INPUT: &[Key] = &[
     required("name", Kind::Text, "name = \"input.1\""),
-    required("datatype", Kind::Text, "datatype = \"FP32\""),
+    required("datatype", Kind::Word(&words::DATATYPES), "datatype = \"FP32\""),
     required("shape", Kind::Wholes, "shape = [3, 640, 640]"),
     optional("data", Kind::Data, DATA_EXAMPLE),
 ];
@@ -87,7 +90,7 @@ const RANDOM: &[Key] = &[required("seed", Kind::Whole, "seed = 7")];
 const OUTPUT: &[Key] = &[required("name", Kind::Text, "name = \"score_8\"")];
 
 const MATRIX: &[Key] = &[
-    optional("protocols", Kind::Texts, "protocols = [\"http\", \"grpc\"]"),
+    optional("protocols", Kind::Words(&words::PROTOCOLS), "protocols = [\"http\", \"grpc\"]"),
     optional("batch_sizes", Kind::Wholes, "batch_sizes = [1, 4, 8]"),
     optional("processes", Kind::Wholes, "processes = [1, 3]"),
     optional("concurrency", Kind::Wholes, "concurrency = [1, 8]"),
@@ -96,7 +99,7 @@ const MATRIX: &[Key] = &[
 ];
 
 const EXCLUDE: &[Key] = &[
-    optional("protocols", Kind::Texts, "protocols = [\"grpc\"]"),
+    optional("protocols", Kind::Words(&words::PROTOCOLS), "protocols = [\"grpc\"]"),
     optional("batch_sizes", Kind::Wholes, "batch_sizes = [8]"),
     optional("processes", Kind::Wholes, "processes = [3]"),
     optional("concurrency", Kind::Wholes, "concurrency = [8]"),
@@ -109,8 +112,8 @@ const LOAD: &[Key] = &[
     optional("duration_s", Kind::Number, "duration_s = 30"),
     optional("max_seconds_per_case", Kind::Number, "max_seconds_per_case = 600"),
     optional("rate", Kind::Numbers, "rate = [50, 100, 200]"),
-    optional("arrival", Kind::Text, "arrival = \"poisson\""),
-    optional("encode", Kind::Text, "encode = \"each-request\""),
+    optional("arrival", Kind::Word(&words::ARRIVALS), "arrival = \"poisson\""),
+    optional("encode", Kind::Word(&words::ENCODES), "encode = \"each-request\""),
     optional("warmup", Kind::Whole, "warmup = 10"),
     optional("blocks", Kind::Whole, "blocks = 10"),
     optional("timeout_s", Kind::Number, "timeout_s = 30"),
@@ -123,108 +126,122 @@ const ARTIFACT: &[Key] = &[
     required("member", Kind::Text, "member = \"det_10g.onnx\""),
     required("member_sha256", Kind::Text, "member_sha256 = \"the file's 64 hexadecimal digits\""),
     required("licence", Kind::Text, "licence = \"for research only, see https://example.org/licence\""),
-    required("stand_in", Kind::Text, "stand_in = \"scrfd\""),
+    required("stand_in", Kind::Word(&words::STRUCTURES), "stand_in = \"scrfd\""),
     optional("outputs", Kind::Names, "outputs = {448 = \"score_8\"}"),
 ];
 
-/// Checks names and kinds of everything in a parsed file.
+/// Keys of other formats, and what they are called here.
+const ALIASES: &[(&str, &str)] = &[
+    ("dims", "shape"),
+    ("type", "datatype"),
+    ("data_type", "datatype"),
+    ("dtype", "datatype"),
+    ("batch_size", "batch_sizes"),
+];
+
+/// Checks names, kinds and words of everything in a parsed file.
+///
+/// # Errors
+/// All that is wrong.
 pub fn check(document: &Document<'_>, file: &Spanned<DeTable<'_>>) -> Result<(), ScenarioError> {
     let end = document.text.trim_end().len();
-    Walk { document }.table(file.get_ref(), FORMAT, "", end..end)
+    let mut walk = Walk { document, errors: Errors::default(), told: Vec::new() };
+    walk.table(file.get_ref(), FORMAT, "", end..end);
+    walk.errors.or(())
 }
 
 struct Walk<'a> {
     document: &'a Document<'a>,
+    errors: Errors,
+    /// Keys that an error spoke of already: that they are missing elsewhere follows from it.
+    told: Vec<&'static str>,
 }
 
 impl Walk<'_> {
     /// `place` is where a missing key is told: the table's header, or the end of the file.
-    fn table(&self, table: &DeTable<'_>, keys: &[Key], path: &str, place: Range<usize>) -> Result<(), ScenarioError> {
+    fn table(&mut self, table: &DeTable<'_>, keys: &[Key], path: &str, place: Range<usize>) {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in entries {
             match keys.iter().find(|key| key.name == name.get_ref().as_ref()) {
-                Some(key) => self.value(value, key, &dotted(path, key.name))?,
-                None => return Err(self.unknown(name.get_ref(), name.span(), keys, path)),
+                Some(key) => self.value(value, key, &dotted(path, key.name)),
+                None => self.unknown(name.get_ref(), name.span(), keys, path),
             }
         }
-        match keys.iter().find(|key| key.required && !table.contains_key(key.name)) {
-            Some(key) => {
-                let what = if matches!(key.kind, Kind::Table(_) | Kind::Tables(_)) { "table" } else { "key" };
-                let help = match key.kind {
-                    Kind::Table(inner) | Kind::Tables(inner) => {
-                        let first = inner.iter().find(|key| key.required).or(inner.get(1));
-                        let first = first.map_or("", |key| key.example);
-                        format!("add {} and below it its keys, such as {first}", key.example)
-                    }
-                    _ if path.is_empty() => format!("begin the file with it, such as {}", key.example),
-                    _ => format!("add it, such as {}", key.example),
-                };
-                let place = if what == "key" && path.is_empty() { 0..0 } else { place };
-                let problem = format!("the {what} is missing, expected {}", expected(key.kind, key.name));
-                Err(self.document.error_of(dotted(path, key.name), place, problem, help))
+        for key in keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {
+            if !self.told.contains(&key.name) {
+                self.missing(key, path, place.clone());
             }
-            None => Ok(()),
         }
     }
 
-    fn value(&self, value: &Spanned<DeValue<'_>>, key: &Key, path: &str) -> Result<(), ScenarioError> {
+    fn missing(&mut self, key: &Key, path: &str, place: Range<usize>) {
+        let what = if matches!(key.kind, Kind::Table(_) | Kind::Tables(_)) { "table" } else { "key" };
+        let help = match key.kind {
+            Kind::Table(_) | Kind::Tables(_) => format!("add {}", header(key)),
+            _ if path.is_empty() => format!("begin the file with it, such as {}", key.example),
+            _ => format!("add it, such as {}", key.example),
+        };
+        let place = if what == "key" && path.is_empty() { 0..0 } else { place };
+        let problem = format!("the {what} is missing, expected {}", expected(key.kind, key.name));
+        self.errors.push(self.document.error_of(dotted(path, key.name), place, problem, help));
+    }
+
+    fn value(&mut self, value: &Spanned<DeValue<'_>>, key: &Key, path: &str) {
         match (key.kind, value.get_ref()) {
             (Kind::Text, DeValue::String(_))
             | (Kind::Flag, DeValue::Boolean(_))
-            | (Kind::Number, DeValue::Integer(_) | DeValue::Float(_)) => Ok(()),
+            | (Kind::Number, DeValue::Integer(_) | DeValue::Float(_)) => {}
+            (Kind::Word(words), DeValue::String(word)) => {
+                if let Some((expected, help)) = words.refuse(word) {
+                    let problem = format!("found {}, expected {expected}", self.document.shown(value.span()));
+                    self.errors.push(self.document.error_of(path.to_owned(), value.span(), problem, help));
+                }
+            }
             (Kind::Whole, DeValue::Integer(number)) => {
                 if i64::from_str_radix(number.as_str(), number.radix()).is_ok() {
-                    return Ok(());
+                    return;
                 }
                 let problem = format!("found {}, expected a smaller whole number", self.document.shown(value.span()));
                 let help = format!("no number here may have more than 18 digits, such as {}", key.example);
-                Err(self.document.error_of(path.to_owned(), value.span(), problem, help))
+                self.errors.push(self.document.error_of(path.to_owned(), value.span(), problem, help));
             }
-            (Kind::Texts, DeValue::Array(items)) => self.items(items.iter(), Kind::Text, key, path),
+            (Kind::Words(words), DeValue::Array(items)) => self.items(items.iter(), Kind::Word(words), key, path),
             (Kind::Wholes, DeValue::Array(items)) => self.items(items.iter(), Kind::Whole, key, path),
             (Kind::Numbers, DeValue::Array(items)) => self.items(items.iter(), Kind::Number, key, path),
             (Kind::Tables(_), DeValue::Array(items)) => self.items(items.iter(), key.kind, key, path),
             (Kind::Table(keys), DeValue::Table(table)) => self.table(table, keys, path, value.span()),
             (Kind::Names, DeValue::Table(table)) => {
                 let item = optional("", Kind::Text, "448 = \"score_8\"");
-                table.iter().try_for_each(|(name, value)| self.value(value, &item, &dotted(path, name.get_ref())))
+                table.iter().for_each(|(name, value)| self.value(value, &item, &dotted(path, name.get_ref())));
             }
-            (Kind::Data, DeValue::String(word)) if word == "zeros" => Ok(()),
-            (Kind::Data, DeValue::Table(table)) => {
-                self.table(table, DATA, path, value.span())?;
-                match table.len() {
-                    1 => Ok(()),
-                    _ => Err(self.wrong(value, key, path)),
-                }
+            (Kind::Data, DeValue::String(word)) if word == "zeros" => {}
+            (Kind::Data, DeValue::Table(table))
+                if table.len() > 1 && table.iter().all(|(name, _)| is_data(name.get_ref())) =>
+            {
+                self.wrong(value, key, path);
             }
-            _ => Err(self.wrong(value, key, path)),
+            (Kind::Data, DeValue::Table(table)) if !table.is_empty() => self.table(table, DATA, path, value.span()),
+            _ => self.wrong(value, key, path),
         }
     }
 
-    fn items<'a>(
-        &self,
-        items: impl Iterator<Item = &'a Spanned<DeValue<'a>>>,
-        kind: Kind,
-        key: &Key,
-        path: &str,
-    ) -> Result<(), ScenarioError> {
+    fn items<'a>(&mut self, items: impl Iterator<Item = &'a Spanned<DeValue<'a>>>, kind: Kind, key: &Key, path: &str) {
         for (index, item) in items.enumerate() {
             let path = format!("{path}[{index}]");
             match (kind, item.get_ref()) {
-                (Kind::Tables(keys), DeValue::Table(table)) => self.table(table, keys, &path, item.span())?,
+                (Kind::Tables(keys), DeValue::Table(table)) => self.table(table, keys, &path, item.span()),
                 (Kind::Tables(_), _) => {
                     let problem = format!("found {}, expected a table", self.found(item));
                     let help = format!("write it as {}", key.example);
-                    return Err(self.document.error_of(path, item.span(), problem, help));
+                    self.errors.push(self.document.error_of(path, item.span(), problem, help));
                 }
-                _ => self.value(item, &Key { kind, ..*key }, &path)?,
+                _ => self.value(item, &Key { kind, ..*key }, &path),
             }
         }
-        Ok(())
     }
 
-    fn wrong(&self, value: &Spanned<DeValue<'_>>, key: &Key, path: &str) -> ScenarioError {
+    fn wrong(&mut self, value: &Spanned<DeValue<'_>>, key: &Key, path: &str) {
         let header = self.document.text[value.span()].starts_with('[') && matches!(value.get_ref(), DeValue::Table(_));
         let help = match (key.kind, value.get_ref()) {
             (Kind::Tables(_), DeValue::Table(_)) if header => format!("write {} with two brackets", key.example),
@@ -244,7 +261,7 @@ impl Walk<'_> {
             _ => format!("write it as {}", key.example),
         };
         let problem = format!("found {}, expected {}", self.found(value), expected(key.kind, key.name));
-        self.document.error_of(path.to_owned(), value.span(), problem, help)
+        self.errors.push(self.document.error_of(path.to_owned(), value.span(), problem, help));
     }
 
     /// The value as it is written, and what kind that is.
@@ -261,9 +278,13 @@ impl Walk<'_> {
         format!("{} ({kind})", self.document.shown(value.span()))
     }
 
-    fn unknown(&self, found: &str, span: Range<usize>, keys: &[Key], path: &str) -> ScenarioError {
-        let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
-        let help = match (elsewhere(found, FORMAT, ""), nearest(found, &names)) {
+    fn unknown(&mut self, found: &str, span: Range<usize>, keys: &[Key], path: &str) {
+        let names: Vec<&'static str> = keys.iter().map(|key| key.name).collect();
+        let alias = ALIASES.iter().find(|(name, _)| *name == found).map(|(_, known)| *known);
+        let near = alias.filter(|known| names.contains(known)).or_else(|| nearest(found, &names));
+        let table = FORMAT.iter().find(|key| key.name == found && matches!(key.kind, Kind::Table(_) | Kind::Tables(_)));
+        let help = match (elsewhere(found, FORMAT, ""), near) {
+            _ if table.is_some() => format!("write {}", table.map_or(String::new(), header)),
             (_, Some(near)) => format!("did you mean `{near}`?"),
             (Some(other), None) if other.is_empty() => {
                 format!("`{found}` belongs above the first [table]: move it there")
@@ -271,10 +292,22 @@ impl Walk<'_> {
             (Some(other), None) => format!("`{found}` belongs to [{other}]: move it there"),
             (None, None) => "remove it: scenarios/README.md explains every key".to_owned(),
         };
+        self.told.extend(near.into_iter().chain(table.map(|key| key.name)));
         let problem =
             format!("unknown key `{}`, expected one of {}", self.document.shown(span.clone()), names.join(", "));
-        self.document.error_of(dotted(path, found), span, problem, help)
+        self.errors.push(self.document.error_of(dotted(path, found), span, problem, help));
     }
+}
+
+/// A table's header and its first key, as they are written.
+fn header(key: &Key) -> String {
+    let (Kind::Table(inner) | Kind::Tables(inner)) = key.kind else { return key.example.to_owned() };
+    let first = inner.iter().find(|key| key.required).or(inner.get(1));
+    format!("{} and below it its keys, such as {}", key.example, first.map_or("", |key| key.example))
+}
+
+fn is_data(name: &str) -> bool {
+    DATA.iter().any(|key| key.name == name)
 }
 
 /// The table that has the key, when one has; those that are nearest to the top come first.
@@ -294,11 +327,11 @@ fn elsewhere(name: &str, keys: &[Key], path: &str) -> Option<String> {
 
 fn expected(kind: Kind, name: &str) -> String {
     match kind {
-        Kind::Text => "a text in quotes".to_owned(),
+        Kind::Text | Kind::Word(_) => "a text in quotes".to_owned(),
         Kind::Whole => "a whole number".to_owned(),
         Kind::Number => "a number".to_owned(),
         Kind::Flag => "true or false".to_owned(),
-        Kind::Texts => "a list of texts in brackets".to_owned(),
+        Kind::Words(_) => "a list of texts in brackets".to_owned(),
         Kind::Wholes => "a list of whole numbers in brackets".to_owned(),
         Kind::Numbers => "a list of numbers in brackets".to_owned(),
         Kind::Data => "\"zeros\", a random seed or a file".to_owned(),

@@ -2,7 +2,37 @@
 
 use std::ops::Range;
 
-use super::error::{Document, ScenarioError, dotted};
+use super::error::{Document, Errors, ScenarioError, dotted};
+use crate::lookalike;
+
+/// All errors of a text that is not TOML, but for those that follow from another: on the same line, behind a bracket that
+/// is not closed, and in a table that is there twice.
+///
+/// # Errors
+/// Those, if there are any.
+pub fn explain_all(document: &Document<'_>, errors: &[toml::de::Error]) -> Result<(), ScenarioError> {
+    let (mut lines, mut twice) = (Vec::new(), Vec::new());
+    let mut all = Errors::default();
+    for error in errors {
+        let duplicate = error.message().starts_with("duplicate key");
+        let error = explain(document, error);
+        let follows = lines.contains(&error.line())
+            || duplicate && twice.iter().any(|table| error.key().starts_with(&format!("{table}.")));
+        if follows {
+            continue;
+        }
+        lines.push(error.line());
+        if duplicate {
+            twice.push(error.key().to_owned());
+        }
+        let open = error.problem().contains("not closed");
+        all.push(error);
+        if open {
+            break;
+        }
+    }
+    all.or(())
+}
 
 /// The parser's error in plain words. Also takes serde's, which [`super::schema`] should have left nothing for.
 pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioError {
@@ -13,6 +43,9 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
         return twice(document, span);
     }
     let found = document.shown(span.clone());
+    if let Some((problem, help)) = lookalikes(document, &span, &found) {
+        return document.error_of(key_before(text, span.start), span, problem, help);
+    }
     let control =
         text.get(span.start..).and_then(|rest| rest.chars().next()).filter(|c| c.is_control() && !c.is_whitespace());
     let (problem, help) = match message.lines().next().unwrap_or_default() {
@@ -26,6 +59,14 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
         m if m.starts_with("string values must be quoted") && found.trim().is_empty() => {
             ("found no value, expected one behind the =".to_owned(), "give a value, or remove the line".to_owned())
         }
+        m if m.starts_with("carriage return") => (
+            "found a line that ends in a carriage return alone".to_owned(),
+            "save the file with the line ends LF or CRLF".to_owned(),
+        ),
+        m if m.starts_with("string values must be quoted") && are_numbers(&found) => (
+            format!("found {found} without commas, expected one value"),
+            format!("put commas between: {}", found.split_whitespace().collect::<Vec<_>>().join(", ")),
+        ),
         m if m.starts_with("string values must be quoted") => (
             format!("found {found} without quotes, expected a value"),
             format!("write \"{found}\" if a text is meant; numbers, true and false stand without quotes"),
@@ -33,7 +74,7 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
         m if m.starts_with("missing value") || m.starts_with("invalid value") => {
             (format!("found `{found}`, expected a value"), "texts stand in quotes, lists in brackets".to_owned())
         }
-        m if m.starts_with("missing escaped value") => (
+        m if m.starts_with("missing escaped value") || m.contains("unicode") => (
             "found a backslash that begins no escape".to_owned(),
             "write two of them, or put the text into single quotes, which keep backslashes".to_owned(),
         ),
@@ -75,6 +116,26 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
     let span = if late { content.len()..content.len() } else { span };
     let key = key_before(text, span.start);
     document.error_of(key, span, problem, help)
+}
+
+/// The error of a character that looks like one of TOML's, at the beginning of what was found or within it.
+fn lookalikes(document: &Document<'_>, span: &Range<usize>, found: &str) -> Option<(String, String)> {
+    let at_once = document.text.get(span.start..).and_then(|rest| rest.chars().next());
+    let within = document.text.get(span.clone()).unwrap_or_default().chars();
+    let character = at_once.into_iter().chain(within).find(|character| lookalike::of(*character).is_some())?;
+    let (what, meant) = lookalike::of(character)?;
+    let corrected: String =
+        found.chars().filter_map(|c| lookalike::of(c).map_or(Some(c), |(_, meant)| meant)).collect();
+    let help = match meant {
+        Some(' ') | None => lookalike::remedy(character)?,
+        Some(_) => format!("it is {what}, which TOML does not know: write {}", corrected.trim()),
+    };
+    Some((format!("found {}", lookalike::shown(character)), help))
+}
+
+/// Several numbers with spaces between.
+fn are_numbers(found: &str) -> bool {
+    found.split_whitespace().count() > 1 && found.split_whitespace().all(|word| word.parse::<f64>().is_ok())
 }
 
 fn twice(document: &Document<'_>, span: Range<usize>) -> ScenarioError {

@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 
 use toml::Spanned;
 
-use super::super::error::Document;
-use super::super::{CASES_MAX, Exclude, Matrix, Protocol, wire};
-use super::{Checked, meant, number, whole};
+use super::super::error::{Document, Errors};
+use super::super::matrix::CASES_MAX;
+use super::super::{Exclude, Matrix, Protocol, wire};
+use super::{Checked, known, number, whole};
 
 pub(in super::super) const BATCH_SIZES: RangeInclusive<i64> = 1..=65_536;
 pub(in super::super) const PROCESSES: RangeInclusive<i64> = 1..=256;
@@ -18,28 +19,52 @@ const IN_FLIGHT_CLOSED: u32 = 1;
 /// The same as a bound: enough for a server that stands still for a while, few enough not to drown one.
 const IN_FLIGHT_OPEN: u32 = 64;
 
-/// `load` has the rates, which are an axis too.
-pub(super) fn matrix(document: &Document<'_>, wire: &Spanned<wire::Matrix>, load: &wire::Load) -> Checked<Matrix> {
+/// `load` has the rates, which are an axis too. `None` once there is an error; those of all axes are kept.
+pub(super) fn matrix(
+    document: &Document<'_>,
+    wire: &Spanned<wire::Matrix>,
+    load: &wire::Load,
+    errors: &mut Errors,
+) -> Option<Matrix> {
     let axes = wire.get_ref();
-    let rates = rates(document, load.rate.as_ref())?;
-    let in_flight = if rates.is_empty() { IN_FLIGHT_CLOSED } else { IN_FLIGHT_OPEN };
+    let in_flight = if load.rate.is_none() { IN_FLIGHT_CLOSED } else { IN_FLIGHT_OPEN };
+    let every = Protocol::ALL.map(|(_, protocol)| protocol);
+    let rates = errors.keep(rates(document, load.rate.as_ref()));
+    let protocols = errors.keep(protocols(document, axes.protocols.as_ref(), &every));
+    let batch_sizes = errors.keep(numbers(document, axes.batch_sizes.as_ref(), BATCH_SIZES, &[1]));
+    let processes = errors.keep(numbers(document, axes.processes.as_ref(), PROCESSES, &[1]));
+    let concurrency = errors.keep(numbers(document, axes.concurrency.as_ref(), CONCURRENCY, &[in_flight]));
+    let connections = errors.keep(numbers(document, axes.connections.as_ref(), CONCURRENCY, &[]));
     let mut matrix = Matrix {
-        protocols: protocols(document, axes.protocols.as_ref(), &Protocol::ALL.map(|(_, protocol)| protocol))?,
-        batch_sizes: numbers(document, axes.batch_sizes.as_ref(), BATCH_SIZES, &[1])?,
-        processes: numbers(document, axes.processes.as_ref(), PROCESSES, &[1])?,
-        concurrency: numbers(document, axes.concurrency.as_ref(), CONCURRENCY, &[in_flight])?,
-        connections: numbers(document, axes.connections.as_ref(), CONCURRENCY, &[])?,
-        rates,
+        protocols: protocols?,
+        batch_sizes: batch_sizes?,
+        processes: processes?,
+        concurrency: concurrency?,
+        connections: connections?,
+        rates: rates?,
         exclude: Vec::new(),
     };
     let all = matrix.all_cases();
     if all > CASES_MAX {
         let problem = format!("the lists give {all} cases, expected at most {CASES_MAX}");
         let help = "shorten the lists, or make several scenarios of them; exclude does not count here";
-        return Err(document.error(wire.span(), problem, help));
+        errors.push(document.error(wire.span(), problem, help));
+        return None;
     }
+    errors.keep(leave_out(document, &axes.exclude, &mut matrix))?;
+    match (matrix.impossible(), &axes.connections) {
+        (Some((problem, help)), Some(connections)) => {
+            errors.push(document.error(connections.span(), problem, help));
+            None
+        }
+        _ => Some(matrix),
+    }
+}
+
+/// Reads what is left out; something has to stay.
+fn leave_out(document: &Document<'_>, all: &[Spanned<wire::Exclude>], matrix: &mut Matrix) -> Checked<()> {
     let mut left = matrix.points();
-    for spanned in &axes.exclude {
+    for spanned in all {
         let wire = spanned.get_ref();
         let whole_axis = |given: &Option<wire::Axis<i64>>, axis: &[u32], range: RangeInclusive<i64>| {
             excluded(document, given, axis, |given| numbers(document, given, range.clone(), &[]))
@@ -59,18 +84,12 @@ pub(super) fn matrix(document: &Document<'_>, wire: &Spanned<wire::Matrix>, load
         left.retain(|point| !point.protocols.is_empty());
         matrix.exclude.push(exclude);
         if left.is_empty() {
+            let problem = "excludes every case that is left, expected some to measure";
             let help = "leave some of the matrix to measure; an empty exclude leaves nothing";
-            return Err(document.error(
-                spanned.span(),
-                "excludes every case that is left, expected some to measure",
-                help,
-            ));
+            return Err(document.error(spanned.span(), problem, help));
         }
     }
-    match (matrix.impossible(), &axes.connections) {
-        (Some((problem, help)), Some(connections)) => Err(document.error(connections.span(), problem, help)),
-        _ => Ok(matrix),
-    }
+    Ok(())
 }
 
 /// One axis of an `exclude`: its values have to be on the matrix's axis, or they would exclude nothing.
@@ -98,13 +117,8 @@ fn protocols(
     axis: Option<&wire::Axis<String>>,
     default: &[Protocol],
 ) -> Checked<Vec<Protocol>> {
-    let read = |value: &Spanned<String>| {
-        let known = Protocol::ALL.iter().find(|(name, _)| name == value.get_ref());
-        known.map(|(_, protocol)| *protocol).ok_or_else(|| {
-            let help = meant(value.get_ref(), &Protocol::ALL.map(|(name, _)| name), "these two protocols are spoken");
-            document.unexpected(value, "\"http\" or \"grpc\"", help)
-        })
-    };
+    let find = |word: &str| Protocol::ALL.iter().find(|(name, _)| *name == word).map(|(_, protocol)| *protocol);
+    let read = |value: &Spanned<String>| known(document, value, find);
     axis_values(document, axis, default, read)
 }
 

@@ -4,13 +4,15 @@
 mod load;
 mod matrix;
 
+use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::error::{Document, ScenarioError, nearest};
+use super::error::{Document, Errors, ScenarioError};
+use super::words::known;
 use super::{Artifact, Input, Matrix, Model, Scenario, Server, Structure, schema, syntax, wire};
 use crate::tensor::{Datatype, Source, element_count};
 
@@ -25,44 +27,64 @@ const DIMENSION: RangeInclusive<i64> = 1..=i64::MAX;
 /// A protobuf message, and so a gRPC request, holds at most this many bytes; HTTP is held to the same, to compare.
 pub(super) const REQUEST_BYTES_MAX: u64 = i32::MAX as u64;
 
+/// # Errors
+/// All that is wrong: what is not TOML, else what is not of the format, else what is beyond its limits or does not agree.
 pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
-    let file = DeTable::parse(document.text).map_err(|error| syntax::explain(document, &error))?;
+    let (file, errors) = DeTable::parse_recoverable(document.text);
+    syntax::explain_all(document, &errors)?;
     schema::check(document, &file)?;
     let wire: wire::Scenario = toml::from_str(document.text).map_err(|error| syntax::explain(document, &error))?;
-    let model = model(document, &wire.model)?;
-    let inputs = inputs(document, &wire.input)?;
-    let outputs = outputs(document, &wire.output)?;
-    let matrix = matrix::matrix(document, &wire.matrix, &wire.load)?;
-    if !model.batching {
-        let axis = wire.matrix.get_ref().batch_sizes.as_ref();
-        if let Some(size) = axis.and_then(|axis| axis.get_ref().iter().find(|size| *size.get_ref() != 1)) {
-            return Err(document.unexpected(
-                size,
-                "1",
-                "the model has `batching = false`: leave batch_sizes out, or [1]",
-            ));
-        }
+    let mut errors = Errors::default();
+    let title = errors.keep(text(document, &wire.title));
+    let model = errors.keep(model(document, &wire.model));
+    let inputs = inputs(document, &wire.input, &mut errors);
+    let outputs = errors.keep(outputs(document, &wire.output));
+    let matrix = matrix::matrix(document, &wire.matrix, &wire.load, &mut errors);
+    if let (Some(inputs), Some(matrix)) = (&inputs, &matrix) {
+        errors.keep(request_fits(document, &wire.input, inputs, matrix));
     }
-    request_fits(document, &wire.input, &inputs, &matrix)?;
-    Ok(Scenario {
-        name: safe_name(&document.file),
-        title: text(document, &wire.title)?,
-        server: Server {
-            http: address(document, wire.server.http.as_ref(), "localhost:8000")?,
-            grpc: address(document, wire.server.grpc.as_ref(), "localhost:8001")?,
-            metrics: metrics(document, &wire.server)?,
-            peers: [None; 2],
-        },
-        load: load::load(document, &wire.load)?,
-        artifact: wire.artifact.as_ref().map(|spanned| artifact(document, spanned, &outputs)).transpose()?,
-        file: document.file.clone(),
-        text: document.text.to_owned(),
-        overridden: Vec::new(),
-        model,
-        inputs,
-        outputs,
-        matrix,
-    })
+    if wire.model.batching == Some(false) {
+        errors.keep(batches_fit(document, &wire.matrix));
+    }
+    let http = errors.keep(address(document, wire.server.http.as_ref(), "localhost:8000"));
+    let grpc = errors.keep(address(document, wire.server.grpc.as_ref(), "localhost:8001"));
+    let metrics = errors.keep(metrics(document, &wire.server));
+    let load = load::load(document, &wire.load, &mut errors);
+    let served = outputs.as_deref().unwrap_or_default();
+    let artifact = wire.artifact.as_ref().map(|spanned| artifact(document, spanned, served)).transpose();
+    let artifact = errors.keep(artifact);
+    // the errors say why one is missing
+    let read = || {
+        Some(Scenario {
+            name: safe_name(&document.file),
+            title: title?,
+            server: Server { http: http?, grpc: grpc?, metrics: metrics?, peers: [None; 2] },
+            load: load?,
+            artifact: artifact?,
+            file: document.file.clone(),
+            text: document.text.to_owned(),
+            overridden: Vec::new(),
+            model: model?,
+            inputs: inputs?,
+            outputs: outputs?,
+            matrix: matrix?,
+        })
+    };
+    let scenario = read();
+    errors.or(())?;
+    scenario.ok_or_else(|| document.error(0..0, "the file cannot be read as a scenario", "check it"))
+}
+
+/// A model without batches is sent one item.
+fn batches_fit(document: &Document<'_>, matrix: &Spanned<wire::Matrix>) -> Checked<()> {
+    let axis = matrix.get_ref().batch_sizes.as_ref();
+    match axis.and_then(|axis| axis.get_ref().iter().find(|size| *size.get_ref() != 1)) {
+        Some(size) => {
+            let help = "the model has `batching = false`: leave batch_sizes out, or [1]";
+            Err(document.unexpected(size, "1", help))
+        }
+        None => Ok(()),
+    }
 }
 
 fn model(document: &Document<'_>, wire: &wire::Model) -> Checked<Model> {
@@ -73,24 +95,25 @@ fn model(document: &Document<'_>, wire: &wire::Model) -> Checked<Model> {
     })
 }
 
-fn inputs(document: &Document<'_>, wire: &Spanned<Vec<Spanned<wire::Input>>>) -> Checked<Vec<Input>> {
+/// `None` once there is an error; all of them are kept.
+fn inputs(
+    document: &Document<'_>,
+    wire: &Spanned<Vec<Spanned<wire::Input>>>,
+    errors: &mut Errors,
+) -> Option<Vec<Input>> {
     if wire.get_ref().is_empty() {
-        return Err(document.unexpected(wire, "at least one input", "add an [[input]] table"));
+        errors.push(document.unexpected(wire, "at least one input", "add an [[input]] table"));
+        return None;
     }
     let names: Vec<&Spanned<String>> = wire.get_ref().iter().map(|input| &input.get_ref().name).collect();
-    distinct(document, &names, "input")?;
-    wire.get_ref().iter().map(|spanned| input(document, spanned.get_ref())).collect()
+    errors.keep(distinct(document, &names, "input"))?;
+    let inputs: Vec<Option<Input>> =
+        wire.get_ref().iter().map(|spanned| errors.keep(input(document, spanned.get_ref()))).collect();
+    inputs.into_iter().collect()
 }
 
 fn input(document: &Document<'_>, wire: &wire::Input) -> Checked<Input> {
-    let datatype: Datatype = wire.datatype.get_ref().parse().map_err(|()| {
-        let known = Datatype::ALL.map(|(name, _)| name);
-        let help = match nearest(wire.datatype.get_ref(), &known) {
-            Some(near) => format!("did you mean \"{near}\"? The types are {}", known.join(", ")),
-            None => format!("the types are {}", known.join(", ")),
-        };
-        document.unexpected(&wire.datatype, "a KServe v2 data type", help)
-    })?;
+    let datatype: Datatype = known(document, &wire.datatype, |word| word.parse().ok())?;
     let mut shape = Vec::new();
     for dimension in wire.shape.get_ref() {
         let help = "give the size to send; the batch dimension is added by the runner and not written here";
@@ -194,7 +217,6 @@ fn artifact(document: &Document<'_>, wire: &Spanned<wire::Artifact>, served: &[S
         }
         Err(document.unexpected(value, "64 hexadecimal digits", "give what sha256sum prints for the file"))
     };
-    let stand_in = Structure::ALL.into_iter().find(|structure| structure.name() == wire.stand_in.get_ref());
     let outputs: Vec<(String, String)> = wire.outputs.clone().into_iter().collect();
     if let (false, Some(missing)) =
         (outputs.is_empty(), served.iter().find(|name| !outputs.iter().any(|(_, served)| served == *name)))
@@ -210,18 +232,11 @@ fn artifact(document: &Document<'_>, wire: &Spanned<wire::Artifact>, served: &[S
         member: text(document, &wire.member)?,
         member_sha256: digest(&wire.member_sha256)?,
         licence: text(document, &wire.licence)?,
-        stand_in: stand_in.ok_or_else(|| {
-            let help = meant(wire.stand_in.get_ref(), &Structure::ALL.map(Structure::name), "these are built in");
-            document.unexpected(&wire.stand_in, "\"scrfd\" or \"arcface\"", help)
+        stand_in: known(document, &wire.stand_in, |word| {
+            Structure::ALL.into_iter().find(|known| known.name() == word)
         })?,
         outputs,
     })
-}
-
-/// The remedy for a word that is none of the known ones.
-fn meant(found: &str, known: &[&str], otherwise: &str) -> String {
-    nearest(found, known)
-        .map_or(format!("{otherwise}: {}", known.join(", ")), |near| format!("did you mean \"{near}\"?"))
 }
 
 fn whole(document: &Document<'_>, value: &Spanned<i64>, range: RangeInclusive<i64>, help: &str) -> Checked<i64> {
@@ -273,19 +288,32 @@ fn metrics(document: &Document<'_>, server: &wire::Server) -> Checked<Option<Str
 }
 
 /// Whether `text` is `host:port`; the error is the remedy.
-pub(super) fn check_address(text: &str) -> Result<(), &'static str> {
+pub(super) fn check_address(text: &str) -> Result<(), String> {
     if text.contains("://") {
-        return Err("leave the scheme out: \"localhost:8000\"");
+        return Err("leave the scheme out: \"localhost:8000\"".to_owned());
     }
     if text.contains('@') {
-        return Err("leave user names and passwords out of the address");
+        return Err("leave user names and passwords out of the address".to_owned());
+    }
+    if let Some(bracketed) = bracketed(text) {
+        return Err(format!("write an IPv6 address in brackets: \"{bracketed}\""));
     }
     let authority: http::uri::Authority =
-        text.parse().map_err(|_| "write host and port alone, such as \"localhost:8000\"")?;
+        text.parse().map_err(|_| "write host and port alone, such as \"localhost:8000\"".to_owned())?;
     if authority.port_u16().is_none_or(|port| port == 0) || authority.host().is_empty() {
-        return Err("name a port from 1 to 65535: \"localhost:8000\"");
+        return Err("name a port from 1 to 65535: \"localhost:8000\"".to_owned());
     }
     Ok(())
+}
+
+/// An IPv6 address without brackets as it has to be written: what is behind its last colon is most likely the port.
+fn bracketed(text: &str) -> Option<String> {
+    let with_port = text.rsplit_once(':').and_then(|(host, port)| {
+        let address: Ipv6Addr = host.parse().ok()?;
+        let port: u16 = port.parse().ok().filter(|port| *port > 999)?;
+        Some(format!("[{address}]:{port}"))
+    });
+    with_port.or_else(|| text.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]:8000")))
 }
 
 fn distinct(document: &Document<'_>, names: &[&Spanned<String>], what: &str) -> Checked<()> {
