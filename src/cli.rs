@@ -1,16 +1,17 @@
 //! Commands and their help. Only `main` uses this.
 #![allow(missing_docs)]
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::embedded;
 use crate::report::markdown::Style;
 use crate::report::{Section, Wanted};
 use crate::run::{Mode, Options};
-use crate::scenario::{Overrides, Protocol};
+use crate::scenario::{Overrides, Protocol, Scenario};
 
 /// Benchmarks models of KServe v2 inference servers, NVIDIA Triton first: HTTP against gRPC, on equal terms.
 #[derive(Debug, Parser)]
@@ -48,7 +49,7 @@ pub enum Command {
 
 #[derive(Args, Debug)]
 pub struct RunArguments {
-    /// Scenario files; every key is explained in scenarios/README.md
+    /// Scenario files, or names: scrfd and arcface are built in. Every key is explained in scenarios/README.md
     #[arg(value_name = "SCENARIO")]
     pub scenarios: Vec<PathBuf>,
     /// Print the plan; nothing is sent
@@ -205,6 +206,24 @@ pub enum ModelsCommand {
     },
 }
 
+/// What is wrong with a first argument that is a word, but neither a command nor a scenario; `None` for any other.
+pub fn mistyped(first: Option<&OsStr>) -> Option<String> {
+    let word = first?.to_str().filter(|word| !word.is_empty() && !word.starts_with('-'))?;
+    let command = Cli::command();
+    let commands: Vec<&str> =
+        command.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| command.get_name()).collect();
+    let known = |word| word == "help" || word == "worker" || commands.contains(&word);
+    if word.contains(['.', '/', '\\']) || known(word) || Scenario::is_there(Path::new(word)) {
+        return None;
+    }
+    let near = commands.iter().find(|command| strsim::jaro_winkler(word, command) > 0.8);
+    let help = match near {
+        Some(near) => format!("did you mean `runner {near}`?"),
+        None => format!("the commands are {}; a scenario is named as scenarios/scrfd.toml is", commands.join(", ")),
+    };
+    Some(format!("\"{}\" is neither a command nor a scenario file: {help}", word.escape_debug()))
+}
+
 fn section(name: &str) -> Result<Section, String> {
     Section::named(name).ok_or_else(|| format!("there are {}", Section::ALL.map(|(name, _)| name).join(", ")))
 }
@@ -281,5 +300,26 @@ impl TryFrom<RunArguments> for Options {
                 _ => Mode::Measure,
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_command_is_no_missing_scenario() {
+        for (word, help) in [
+            ("reprot", "did you mean `runner report`?"),
+            ("serv", "did you mean `runner serve`?"),
+            ("model", "did you mean `runner models`?"),
+            ("benchmark", "the commands are report, models, serve; a scenario is named as"),
+        ] {
+            let words = mistyped(Some(OsStr::new(word))).unwrap();
+            assert!(words.starts_with(&format!("\"{word}\" is neither")) && words.contains(help), "{words}");
+        }
+        for other in ["report", "help", "worker", "scrfd", "x.toml", "scenarios/x", "--list", ""] {
+            assert_eq!(mistyped(Some(OsStr::new(other))), None, "{other}");
+        }
     }
 }

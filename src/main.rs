@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use runner::cli::{Cli, Command, ModelsCommand};
+use runner::cli::{self, Cli, Command, ModelsCommand};
 use runner::report::terminal::{ReaderGone, print, say};
 use runner::run::{self, Outcome, install};
 use runner::{process, report, worker};
@@ -13,6 +13,11 @@ use runner::{process, report, worker};
 const READER_GONE: u8 = 141;
 
 fn main() -> ExitCode {
+    // before the options: those of the command that was meant are not those of a run
+    if let Some(words) = cli::mistyped(std::env::args_os().nth(1).as_deref()) {
+        say(&format!("error: {words}"));
+        return ExitCode::from(2);
+    }
     let outcome = match Cli::try_parse() {
         Ok(cli) => dispatch(cli),
         Err(words) if words.use_stderr() => {
