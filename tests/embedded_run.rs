@@ -139,7 +139,7 @@ fn what_cannot_be_served_is_told_before_anything_is_measured() {
     for (parameters, scenario, words) in [
         ("nonsense: 1", SCENARIO, "nonsense"),
         ("parameters { key: \"service_time\" value { string_value: \"2\" } }", SCENARIO, "\"service_time\" is \"2\""),
-        ("", &SCENARIO.replace("name = \"echo\"", "name = \"other\""), "'other'"),
+        ("", &SCENARIO.replace("name = \"echo\"", "name = \"other\""), "has no model \"other\""),
         ("", &SCENARIO.replace("shape = [3]", "shape = [4]"), "the scenario does not fit the model"),
     ] {
         let case = Case::new(parameters, scenario);

@@ -103,7 +103,8 @@ impl Repository {
     pub fn open(folder: &Path, variant: Option<&str>, log: Option<RequestLog>) -> Result<Self> {
         ensure!(
             folder.is_dir(),
-            "the model repository {} is not a folder: name one with --model-repository",
+            "the model repository {} is not a folder: name one with --model-repository, or write one with runner models synth \
+             scrfd",
             folder.display()
         );
         ensure!(variant.is_none_or(plain), "--model-config-name: expected a file's name without .pbtxt");

@@ -4,6 +4,7 @@
 //! scenarios only their [`Artifact`], no terminal and no server; text and progress go to callbacks.
 
 mod arcface;
+mod configuration;
 mod fetch;
 mod label;
 #[cfg(test)]
@@ -47,7 +48,8 @@ fn stand_in_label(seed: u64) -> String {
     format!("{STAND_IN} seeded random weights (seed {seed}), answers are meaningless")
 }
 
-/// Writes a stand-in as `<repository>/<model_name>/1/model.onnx`, and the labelled server configurations.
+/// Writes a stand-in as `<repository>/<model_name>/1/model.onnx`, and the labelled server configurations; in a new folder
+/// the configurations too.
 ///
 /// The same seed gives the same file, byte for byte. An existing stand-in is replaced; any other model only if `force`.
 ///
@@ -71,7 +73,7 @@ pub fn synth(structure: Structure, repository: &Path, model_name: &str, seed: u6
         Structure::ArcFace => arcface::model(seed, &label),
     };
     create_version(&path)?;
-    install(&folder, &model, label)
+    install(&folder, structure, &model, label)
 }
 
 /// Downloads published weights to `<repository>/<model_name>/1/model.onnx`, makes them batchable, and writes the
@@ -119,7 +121,7 @@ async fn fetch_into(
     let mut model = onnx::ModelProto::decode(&*bytes).with_context(|| format!("{} is not an ONNX model", what()))?;
     drop(bytes);
     published::make_batchable(&mut model, artifact).with_context(|| format!("cannot make {} batchable", what()))?;
-    install(folder, &model, published::label(artifact))
+    install(folder, artifact.stand_in, &model, published::label(artifact))
 }
 
 /// Whether `<repository>/<model_name>/1/model.onnx` is there, whoever put it there.
@@ -151,8 +153,9 @@ fn create_version(path: &Path) -> Result<PathBuf> {
     Ok(version.to_owned())
 }
 
-fn install(folder: &Path, model: &onnx::ModelProto, label: String) -> Result<Installed> {
+fn install(folder: &Path, structure: Structure, model: &onnx::ModelProto, label: String) -> Result<Installed> {
     let path = model_path(folder);
+    configuration::write_missing(folder, structure)?;
     let bytes = model.encode_to_vec();
     // In this order a label never describes a model that is not there, wherever it is interrupted.
     label::remove(folder)?;
@@ -183,7 +186,7 @@ mod tests {
         let mut model = miniature::det();
         published::make_batchable(&mut model, &miniature::artifact(Structure::Scrfd)).unwrap();
         create_version(&model_path(&folder)).unwrap();
-        let before = install(&folder, &model, "published".into()).unwrap();
+        let before = install(&folder, Structure::Scrfd, &model, "published".into()).unwrap();
         let error = synth(Structure::Scrfd, repository.path(), "m", 1, false).unwrap_err().to_string();
         assert!(error.contains("not a stand-in (weights: miniature.onnx sha256 abab"), "{error}");
         assert_eq!(fs::metadata(&before.path).unwrap().len(), before.bytes);

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::io::AsyncBufReadExt;
 use tokio::time::timeout;
 
@@ -43,6 +43,13 @@ impl EmbeddedServer {
         for scenario in &scenarios {
             if !names.contains(&scenario.model.name) {
                 synthesise(scenario, repository)?;
+                let (name, folder) = (&scenario.model.name, repository.join(&scenario.model.name));
+                ensure!(
+                    folder.is_dir(),
+                    "the embedded server has no model \"{name}\": make the folder {} with config.pbtxt and 1/model.onnx, or \
+                     name the folder of your models with --model-repository",
+                    folder.display()
+                );
                 names.push(scenario.model.name.clone());
             }
         }

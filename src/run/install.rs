@@ -1,6 +1,6 @@
 //! `runner models`: gets the model files that a scenario's `[artifact]` names. Asks and shows; the work is in `models`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -40,15 +40,12 @@ pub async fn fetch(scenario: &str, repository: &Path, accept_licence: bool) -> R
     Ok(())
 }
 
-/// The scenario of a name (`scrfd` is `scenarios/scrfd.toml`) or of a file.
 fn load(scenario: &str) -> Result<(Scenario, Artifact)> {
-    let path = Path::new(scenario);
-    let path =
-        if path.exists() { path.to_owned() } else { PathBuf::from("scenarios").join(format!("{scenario}.toml")) };
-    let scenario = Scenario::load(&path)?;
+    let scenario = Scenario::load(Path::new(scenario))?;
     let artifact = scenario.artifact.clone();
-    let artifact = artifact
-        .with_context(|| format!("{} has no [artifact] section that says where the model is", path.display()))?;
+    let artifact = artifact.with_context(|| {
+        format!("{} has no [artifact] section that says where the model is", scenario.file.display())
+    })?;
     Ok((scenario, artifact))
 }
 
