@@ -1,4 +1,6 @@
-# The runner as a client image: docker compose run --rm runner scenarios/scrfd.toml
+# The runner as an image:
+#     docker build --tag runner . && docker run --rm runner scrfd --server embedded --quick
+# and beside a Triton: docker-compose.yml.
 # Protocol messages are compiled in pure Rust: the build needs no protoc.
 
 FROM rust:1.95.0-slim-bookworm AS build
@@ -9,6 +11,9 @@ ENV RUNNER_GIT_REVISION=$GIT_REVISION
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY proto proto
 COPY src src
+# what comes with the program: the two scenarios and their models' configurations
+COPY scenarios scenarios
+COPY model_repository model_repository
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin runner && cp target/release/runner /runner
@@ -22,6 +27,7 @@ RUN apt-get update \
     && useradd --uid 1000 --create-home runner
 COPY --from=build /runner /usr/local/bin/runner
 WORKDIR /runner
-RUN mkdir results && chown runner:runner . results
+# any user may write here: --user is often that of the folders mounted below
+RUN mkdir results model_repository && chown runner:runner . results model_repository && chmod 1777 . results model_repository
 USER 1000
 ENTRYPOINT ["runner"]
