@@ -9,6 +9,7 @@ use std::rc::Rc;
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 use h2::client::SendRequest;
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use prost::Message;
 use tokio::sync::Mutex;
@@ -20,7 +21,8 @@ use super::{ANSWER_BYTES_MAX, Address, Answer, Driver, Fault, FaultKind, Reply, 
 use crate::proto::ModelInferRequest;
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 
-const INFER_PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
+/// The service's part of every path.
+pub(super) const SERVICE: &str = "/inference.GRPCInferenceService/";
 
 /// How often a request that the server did not look at is sent again.
 const SENT_AGAIN_MAX: u32 = 3;
@@ -109,12 +111,9 @@ impl Driver for Grpc {
     }
 
     fn new(connection: Rc<Connection>, framed: Bytes, probe: Rc<dyn Probe>) -> Self {
-        let mut head = http::Request::new(());
-        *head.method_mut() = http::Method::POST;
-        *head.version_mut() = http::Version::HTTP_2;
-        *head.uri_mut() = format!("http://{}{INFER_PATH}", connection.address.authority).parse().unwrap_or_default();
-        head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
-        head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        let authority = &connection.address.authority;
+        // an address that cannot stand in a URI was refused with the scenario
+        let head = request_head(authority, &format!("{SERVICE}ModelInfer")).unwrap_or_default();
         Grpc { connection, head, framed, probe, pattern: None, used: 0 }
     }
 
@@ -173,6 +172,22 @@ impl Driver for Grpc {
     }
 }
 
+/// The headers of a call.
+///
+/// # Errors
+/// The address cannot be part of a URI.
+pub(super) fn request_head(address: &str, path: &str) -> Result<http::Request<()>, Fault> {
+    let mut head = http::Request::new(());
+    *head.method_mut() = http::Method::POST;
+    *head.version_mut() = http::Version::HTTP_2;
+    *head.uri_mut() = format!("http://{address}{path}").parse().map_err(|cause| {
+        Fault::new(FaultKind::Connect, format!("the gRPC address \"{address}\" is not host:port: {cause}"))
+    })?;
+    head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    Ok(head)
+}
+
 impl Grpc {
     /// Sends the request and hands over the answer's data, piece by piece. What the server says that it did not look at is
     /// sent again: on a connection that it is about to close, that is a matter of timing alone.
@@ -216,13 +231,7 @@ impl Grpc {
         let response = response.map_err(|error| SendError::of(&error))?;
         self.probe.answered();
         let (head, body) = response.into_parts();
-        // an answer without a body carries its status in the headers
-        outcome_of(&head.headers).transpose()?;
-        let content_type = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        if !head.status.is_success() || !content_type.is_some_and(|kind| kind.starts_with("application/grpc")) {
-            let kind = FaultKind::of_status(head.status.as_u16());
-            return Err(Fault::new(kind, words::of_page(head.status, content_type)).into());
-        }
+        head_outcome(head.status, &head.headers)?;
         Ok(AnswerBody { body, headers: head.headers })
     }
 }
@@ -307,8 +316,7 @@ impl AnswerBody {
 
     async fn finish(mut self) -> Result<(), Fault> {
         let trailers = self.body.trailers().await.map_err(|error| Fault::of_transport(&error))?;
-        outcome_of(trailers.as_ref().unwrap_or(&self.headers))
-            .unwrap_or_else(|| Err(Fault::new(FaultKind::Transport, "the answer ended without a gRPC status")))
+        end_outcome(trailers.as_ref().unwrap_or(&self.headers))
     }
 }
 
@@ -323,17 +331,39 @@ fn outcome_of(fields: &HeaderMap) -> Option<Result<(), Fault>> {
 
 /// A gRPC status that is not OK, in the words of the server.
 fn of_status(status: &Status) -> Fault {
-    if let Some(cause) = std::error::Error::source(status) {
-        let fault = Fault::of_transport(cause);
-        return Fault { message: format!("gRPC {:?}: {}", status.code(), fault.message), ..fault };
-    }
     let kind = match status.code() {
-        Code::Unimplemented | Code::NotFound => FaultKind::Unsupported,
+        Code::Unimplemented => FaultKind::Unsupported,
         Code::DeadlineExceeded => FaultKind::Timeout,
         Code::Unavailable => FaultKind::Unavailable,
         _ => FaultKind::Server,
     };
-    Fault::new(kind, format!("gRPC {:?}: {}", status.code(), status.message()))
+    let words = if status.message().is_empty() { "the server gives no reason" } else { status.message() };
+    Fault::new(kind, format!("gRPC {:?}: {words}", status.code()))
+}
+
+/// What an answer's head says that is not followed by a message: an error, or that something else than gRPC answers.
+///
+/// # Errors
+/// That.
+pub(super) fn head_outcome(status: StatusCode, fields: &HeaderMap) -> Result<(), Fault> {
+    // an answer without a body carries its status in the headers
+    if let Some(outcome) = outcome_of(fields) {
+        return outcome;
+    }
+    let kind = fields.get(CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or("?"));
+    if status.is_success() && kind.is_some_and(|kind| kind.starts_with("application/grpc")) {
+        return Ok(());
+    }
+    Err(Fault::new(FaultKind::of_status(status.as_u16()), words::of_page(status, kind)))
+}
+
+/// What an answer's trailers say.
+///
+/// # Errors
+/// The status is not OK, or there is none.
+pub(super) fn end_outcome(trailers: &HeaderMap) -> Result<(), Fault> {
+    outcome_of(trailers)
+        .unwrap_or_else(|| Err(Fault::new(FaultKind::Transport, "the answer ended without a gRPC status")))
 }
 
 #[cfg(test)]
@@ -364,5 +394,17 @@ mod tests {
         let message = ModelInferRequest::decode(framed).unwrap();
         assert_eq!(message.raw_input_contents, [Bytes::from_static(&[1, 0, 2, 0])]);
         assert_eq!(message.outputs[0].name, "y");
+    }
+
+    #[test]
+    fn a_page_is_no_answer_in_grpc() {
+        let of = |status, kind: &'static str| {
+            head_outcome(status, &HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]))
+        };
+        let page = of(StatusCode::BAD_GATEWAY, "text/html").unwrap_err();
+        assert!(page.kind == FaultKind::Unavailable && page.message.starts_with("HTTP 502 with text/html"), "{page}");
+        assert_eq!(of(StatusCode::NOT_FOUND, "text/html").unwrap_err().kind, FaultKind::Unsupported);
+        assert!(of(StatusCode::OK, "text/html").is_err());
+        assert!(of(StatusCode::OK, "application/grpc+proto").is_ok());
     }
 }

@@ -242,12 +242,13 @@ pub(super) fn words_of(status: StatusCode, body: &[u8]) -> String {
         let value = ["error", "message", "detail"].into_iter().find_map(|key| body.get(key).cloned())?;
         Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     });
-    let text = text::decoded(body);
-    let page = text.trim_start().starts_with('<');
-    match said.unwrap_or_else(|| text.trim().chars().take(200).collect()) {
-        _ if page => format!("an HTML page, perhaps a proxy's ({})", status.canonical_reason().unwrap_or("no reason")),
-        words if words.is_empty() => status.canonical_reason().unwrap_or("no reason given").to_owned(),
-        words => words,
+    let body = body.trim_ascii();
+    let reason = status.canonical_reason().unwrap_or("no reason given");
+    match said {
+        Some(words) if !words.is_empty() => words,
+        _ if body.is_empty() => reason.to_owned(),
+        _ if body.starts_with(b"<") => format!("an HTML page, perhaps a proxy's ({reason})"),
+        _ => text::decoded(body).chars().take(200).collect(),
     }
 }
 

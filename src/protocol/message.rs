@@ -118,20 +118,8 @@ pub(super) fn other_sizes() -> Fault {
 ///
 /// # Errors
 /// It is compressed, cut short or no answer.
-pub(super) fn read(mut framed: Bytes) -> Result<Answer, Fault> {
-    if framed.len() < FRAME_PREFIX {
-        return Err(bad("the answer holds no message".to_owned()));
-    }
-    match framed.get_u8() {
-        0 => {}
-        1 => return Err(bad("the answer is compressed, which was not asked for".to_owned())),
-        flag => return Err(bad(format!("the answer's compression flag is {flag}, which gRPC does not have"))),
-    }
-    let length = framed.get_u32() as usize;
-    if length != framed.len() {
-        return Err(bad(format!("the answer should hold {length} bytes, it holds {}", framed.len())));
-    }
-    let message = ModelInferResponse::decode(framed)
+pub(super) fn read(framed: Bytes) -> Result<Answer, Fault> {
+    let message = ModelInferResponse::decode(unframed(framed)?)
         .map_err(|error| bad(format!("the answer's message cannot be read: {error}")))?;
     if message.raw_output_contents.len() > message.outputs.len() {
         let (raw, outputs) = (message.raw_output_contents.len(), message.outputs.len());
@@ -150,6 +138,26 @@ pub(super) fn read(mut framed: Bytes) -> Result<Answer, Fault> {
         outputs.push(OutputTensor { name: output.name, datatype: output.datatype, shape: output.shape, payload });
     }
     Ok(Answer { outputs })
+}
+
+/// Takes a message out of its frame.
+///
+/// # Errors
+/// It is compressed or cut short.
+pub(super) fn unframed(mut framed: Bytes) -> Result<Bytes, Fault> {
+    if framed.len() < FRAME_PREFIX {
+        return Err(bad("the answer holds no message".to_owned()));
+    }
+    match framed.get_u8() {
+        0 => {}
+        1 => return Err(bad("the answer is compressed, which was not asked for".to_owned())),
+        flag => return Err(bad(format!("the answer's compression flag is {flag}, which gRPC does not have"))),
+    }
+    let length = framed.get_u32() as usize;
+    if length != framed.len() {
+        return Err(bad(format!("the answer should hold {length} bytes, it holds {}", framed.len())));
+    }
+    Ok(framed)
 }
 
 /// The chunks of an answer as one.

@@ -6,6 +6,7 @@ pub mod description;
 pub mod grpc;
 pub mod http;
 pub mod http1;
+mod http1_answer;
 mod json;
 mod message;
 pub mod metrics;

@@ -59,7 +59,7 @@ pub async fn http_tensors(
     let order = |tensors| Order { warmup: 0, ..measure::order(scenario, outputs, &case, tensors) };
     let Some(binary) = asked(&order(Tensors::Binary), stop).await else { return HttpTensors::default() };
     // what is wrong with the address or the answer is no matter of how tensors travel
-    if matches!(binary.kind, FaultKind::Connect | FaultKind::Answer) {
+    if matches!(binary.kind, FaultKind::Connect | FaultKind::Timeout | FaultKind::Answer) {
         return HttpTensors::default();
     }
     match asked(&order(Tensors::Json), stop).await {

@@ -37,9 +37,13 @@ const REQUESTS: u64 = 100;
 
 /// The rows of a run against a server, HTTP's first.
 fn rows(server: &Server, options: &[&str]) -> Vec<Record> {
+    rows_of(SCENARIO, server, options)
+}
+
+fn rows_of(text: &str, server: &Server, options: &[&str]) -> Vec<Record> {
     let folder = tempfile::tempdir().unwrap();
     let scenario = folder.path().join("answers.toml");
-    std::fs::write(&scenario, SCENARIO).unwrap();
+    std::fs::write(&scenario, text).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
     command.arg(&scenario).args(["--http", &server.http, "--grpc", &server.grpc, "--results"]);
     let output = command.arg(folder.path().join("results")).args(options).output().unwrap();
@@ -126,6 +130,14 @@ fn lost_connections_are_errors_and_the_case_goes_on() {
         assert_eq!((row.status, row.requests + row.errors), (Status::Errors, REQUESTS), "{row:?}");
         let lost = row.errors + row.errors_preparing.unwrap();
         assert!((20..=40).contains(&lost) && row.error_kinds == format!("transport={}", row.errors), "{row:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_stuck_is_replaced_over_both_protocols() {
+    let server = Server::start(&[-1, 3], true, |n| if n == 50 { Act::Mute } else { Act::Answer(good()) });
+    for row in rows_of(&SCENARIO.replace("timeout_s = 20", "timeout_s = 3"), &server, &[]) {
+        assert_eq!((row.requests, row.error_kinds.as_str()), (REQUESTS - 1, "timeout=1"), "{row:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! A server of the protocol whose control plane is honest and whose infer answers follow a script, over HTTP and gRPC.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,6 +25,8 @@ pub enum Act {
     Answer(Answer),
     /// These bytes as an answer; over HTTP the connection ends with them.
     Bytes(Vec<u8>),
+    /// The connection never answers again.
+    Mute,
     /// The connection is reset.
     Reset,
     /// The connection ends after a good answer that says so: `Connection: close`, or GOAWAY over gRPC.
@@ -169,6 +172,7 @@ async fn serve_http(stream: TcpStream, shared: Shared) -> Option<()> {
                     stream.write_all(&bytes).await.ok()?;
                     return None;
                 }
+                Act::Mute => return pending().await,
                 Act::Reset => {
                     reset(stream.get_ref());
                     return None;
@@ -246,6 +250,7 @@ fn framed(message: &impl Message, compressed: bool) -> BytesMut {
 async fn serve_grpc(stream: TcpStream, shared: Shared) -> Option<()> {
     let handle = socket2::SockRef::from(&stream).try_clone().ok()?;
     let mut connection = h2::server::handshake(stream).await.ok()?;
+    let (mut mute, mut muted) = (false, Vec::new());
     while let Some(request) = connection.accept().await {
         let (request, mut respond) = request.ok()?;
         let (parts, mut body) = request.into_parts();
@@ -254,6 +259,11 @@ async fn serve_grpc(stream: TcpStream, shared: Shared) -> Option<()> {
         let act = if call == "ModelInfer" { shared.next() } else { Act::Answer(good()) };
         if matches!(act, Act::Last) {
             connection.graceful_shutdown();
+        }
+        mute |= matches!(act, Act::Mute);
+        if mute {
+            muted.push(respond);
+            continue;
         }
         spawn(async move {
             while let Some(Ok(data)) = body.data().await {
@@ -268,6 +278,7 @@ async fn serve_grpc(stream: TcpStream, shared: Shared) -> Option<()> {
                     Act::Answer(answer) => of_grpc(&answer),
                     Act::Bytes(bytes) => Bytes::from(bytes),
                     Act::Last => of_grpc(&good()),
+                    Act::Mute => return None,
                     Act::Reset => {
                         let _ = handle.set_linger(Some(std::time::Duration::ZERO));
                         let _ = handle.shutdown(std::net::Shutdown::Both);
