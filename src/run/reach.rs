@@ -113,7 +113,7 @@ async fn learn(scenario: &Scenario) -> Result<Learned> {
             Ok(Some(fault)) => learned.untold.push(format!("readiness ({protocol}: {fault})")),
             Err(fault) => {
                 let address = scenario.server.address(*protocol);
-                bail!("the server at {address} ({protocol}) cannot be used; {}: {fault}", hint(*protocol, &fault))
+                bail!("the server at {address} ({protocol}) cannot be used; {}: {fault}", hint(&fault))
             }
         }
         controls.push((*protocol, control));
@@ -239,15 +239,10 @@ fn is_unreachable(fault: &Fault) -> bool {
     matches!(fault.kind, FaultKind::Connect | FaultKind::Timeout | FaultKind::Transport)
 }
 
-fn hint(protocol: Protocol, fault: &Fault) -> &'static str {
-    match (fault.kind, protocol) {
-        (FaultKind::Transport, Protocol::Http) => {
-            "what is there does not speak HTTP/1.1: is it the gRPC port? (--http, --grpc)"
-        }
-        (FaultKind::Transport, Protocol::Grpc) => {
-            "what is there does not speak gRPC (HTTP/2): is it the HTTP/1.1 port? (--http, --grpc)"
-        }
-        (FaultKind::Timeout, _) => "is it still loading? (timeout_s in [load] is how long it is waited for)",
+fn hint(fault: &Fault) -> &'static str {
+    match fault.kind {
+        FaultKind::Timeout => "is it still loading? (timeout_s in [load] is how long it is waited for)",
+        FaultKind::Transport => "is this its port? (--http, --grpc)",
         _ => "is the server up, and is this its port? (scripts/triton start, or --server embedded; --http, --grpc)",
     }
 }

@@ -9,6 +9,7 @@ use super::error::without_secrets;
 use super::matrix::CASES_MAX;
 use super::validate::{
     BATCH_SIZES, CONCURRENCY, DURATION_S, ITERATIONS, PROCESSES, RATE, REQUEST_BYTES_MAX, WARMUP, check_address,
+    unsupported,
 };
 use super::{Protocol, Scenario};
 
@@ -164,7 +165,10 @@ impl Scenario {
             check_address(&value).map_err(|help| match (option, &overrides.server) {
                 ("--server", Some(host)) => {
                     let shown = without_secrets(host);
-                    format!("--server {shown}: expected a host name without scheme, port and path, such as gpu-box")
+                    let help = unsupported(host).map_or(String::new(), |help| format!(": {help}"));
+                    format!(
+                        "--server {shown}: expected a host name without scheme, port and path, such as gpu-box{help}"
+                    )
                 }
                 _ => format!("{option} {}: expected host:port: {help}", without_secrets(&value)),
             })?;

@@ -1,6 +1,7 @@
 //! From what serde read to a [`Scenario`]: limits, defaults, and what must agree with what. Here the model and its
 //! tensors; the matrix and the load have files of their own.
 
+mod address;
 mod load;
 mod matrix;
 
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::DeTable;
+
+pub(super) use address::unsupported;
 
 use super::error::{Document, Errors, ScenarioError};
 use super::words::known;
@@ -289,6 +292,9 @@ fn metrics(document: &Document<'_>, server: &wire::Server) -> Checked<Option<Str
 
 /// Whether `text` is `host:port`; the error is the remedy.
 pub(super) fn check_address(text: &str) -> Result<(), String> {
+    if let Some(help) = unsupported(text) {
+        return Err(help.to_owned());
+    }
     if text.contains("://") {
         return Err("leave the scheme out: \"localhost:8000\"".to_owned());
     }
