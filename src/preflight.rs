@@ -5,6 +5,9 @@ use crate::protocol::description::{ModelConfig, ModelMetadata, TensorMetadata};
 use crate::protocol::verify::{Expected, shapes_agree};
 use crate::scenario::Scenario;
 
+/// Tensors and differences that are told one by one, at most.
+const LISTED_MAX: usize = 20;
+
 /// The outputs of a model that a scenario asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outputs {
@@ -66,6 +69,11 @@ pub fn agree(
         }
     }
     let batched = limit > 0 && scenario.model.batching;
+    if wrong.len() > LISTED_MAX {
+        let more = wrong.len() - LISTED_MAX;
+        wrong.truncate(LISTED_MAX);
+        wrong.push(format!("and {more} more"));
+    }
     if wrong.is_empty() { Ok(Outputs { tensors, batched }) } else { Err(wrong) }
 }
 
@@ -146,7 +154,12 @@ fn shape_problem(scenario: &Scenario, item: &[i64], offered: &[i64]) -> Option<S
 }
 
 fn list(tensors: &[TensorMetadata]) -> String {
-    tensors.iter().map(|tensor| format!("\"{}\" {}", tensor.name, describe(tensor))).collect::<Vec<_>>().join(", ")
+    let shown = tensors.iter().take(LISTED_MAX).map(|tensor| format!("\"{}\" {}", tensor.name, describe(tensor)));
+    let mut list = shown.collect::<Vec<_>>().join(", ");
+    if tensors.len() > LISTED_MAX {
+        list.push_str(&format!(" and {} more", tensors.len() - LISTED_MAX));
+    }
+    list
 }
 
 fn describe(tensor: &TensorMetadata) -> String {

@@ -19,6 +19,8 @@ use crate::proto;
 
 /// Largest answer of the control plane that is read, whatever it announces.
 pub const TOLD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The same of a configuration over gRPC: as JSON, with all fields that it leaves out, it takes a thousand times the memory.
+const CONFIG_BYTES_MAX: usize = 512 * 1024;
 /// What is read of an answer that is not a success.
 const REFUSAL_BYTES_MAX: usize = 8 * 1024;
 
@@ -142,6 +144,9 @@ impl Control {
                 let (name, version) = named(model, version);
                 let asked = proto::ModelConfigRequest { name, version };
                 let answer: proto::ModelConfigResponse = unary.call("ModelConfig", &asked, self.limit).await?;
+                if answer.encoded_len() > CONFIG_BYTES_MAX {
+                    return Err(too_large("ModelConfig", CONFIG_BYTES_MAX));
+                }
                 // as the HTTP endpoint gives it, which one reader serves
                 to_json(&answer.config.unwrap_or_default())?
             }
@@ -208,7 +213,7 @@ pub(super) async fn whole(mut response: Response, question: &str) -> Result<Vec<
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| Fault::of_transport(&error))? {
         if body.len() + chunk.len() > TOLD_BYTES_MAX {
-            return Err(too_large(question));
+            return Err(too_large(question, TOLD_BYTES_MAX));
         }
         body.extend_from_slice(&chunk);
     }
@@ -252,9 +257,9 @@ pub(super) fn too_late(limit: Duration) -> Fault {
     Fault::new(FaultKind::Timeout, format!("no answer within {} s", limit.as_secs_f64()))
 }
 
-pub(super) fn too_large(question: &str) -> Fault {
-    let most = TOLD_BYTES_MAX / (1024 * 1024);
-    Fault::new(FaultKind::Answer, format!("the answer to {question} is larger than {most} MiB, which is not read"))
+pub(super) fn too_large(question: &str, most: usize) -> Fault {
+    let most = most / 1024;
+    Fault::new(FaultKind::Answer, format!("the answer to {question} is larger than {most} KiB, which is not read"))
 }
 
 fn to_json<M: Message + Name>(message: &M) -> Result<Value, Fault> {
@@ -272,7 +277,7 @@ mod tests {
             (404, r#"{"detail": "Not Found"}"#, FaultKind::Unsupported, "Not Found"),
             (404, "<html><h1>404</h1></html>", FaultKind::Unsupported, "an HTML page"),
             (405, "", FaultKind::Unsupported, "Method Not Allowed"),
-            (400, " \n", FaultKind::Server, "Bad Request"),
+            (400, "", FaultKind::Server, "Bad Request"),
             (503, "no healthy upstream", FaultKind::Unavailable, "no healthy upstream"),
             (400, r#"{"error": 7}"#, FaultKind::Server, "7"),
         ] {

@@ -122,7 +122,7 @@ async fn exchange(mut sender: SendRequest<Bytes>, address: &str, method: &str, f
     let mut received = BytesMut::new();
     while let Some(data) = body.data().await.transpose().map_err(broken)? {
         if received.len() + data.len() > FRAME_PREFIX + TOLD_BYTES_MAX {
-            return Err(too_large(method));
+            return Err(too_large(method, TOLD_BYTES_MAX));
         }
         body.flow_control().release_capacity(data.len()).map_err(broken)?;
         received.extend_from_slice(&data);

@@ -82,7 +82,7 @@ fn an_answer_without_an_end_is_not_read_to_it() {
     for path in ["/v2", MODEL, "/v2/models/m/config", "/v2/models/m/ready"] {
         let (code, words) = verify(move |asked| (asked == path).then_some(Does::Endless));
         assert_eq!(code, Some(0), "{path}: {words}");
-        assert!(words.contains(&format!("the answer to GET {path} is larger than 4 MiB")), "{path}: {words}");
+        assert!(words.contains(&format!("the answer to GET {path} is larger than 4096 KiB")), "{path}: {words}");
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::server::Run;
 
 /// What a server says to a call.
-enum Says {
+pub enum Says {
     Message(Vec<u8>),
     /// Answers with a gRPC status.
     Status(&'static str),
@@ -61,13 +61,13 @@ fn usual(method: &str) -> Option<Says> {
 type Does = dyn Fn(&str) -> Option<Says> + Send + Sync;
 
 /// Answers as `does` says, else as a good server. Ends with the test's process.
-struct Server {
+pub struct Server {
     address: String,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    fn start(does: impl Fn(&str) -> Option<Says> + Send + Sync + 'static) -> Server {
+    pub fn start(does: impl Fn(&str) -> Option<Says> + Send + Sync + 'static) -> Server {
         let (does, asked) = (Arc::<Does>::from(Box::new(does) as Box<Does>), Arc::<Mutex<Vec<String>>>::default());
         let (sender, address) = std::sync::mpsc::channel();
         let heard = asked.clone();
@@ -88,7 +88,7 @@ impl Server {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == method).count()
     }
 
-    fn run(&self, options: &[&str]) -> Run {
+    pub fn run(&self, options: &[&str]) -> Run {
         Run::new(&self.address, "", &[&["--protocols", "grpc", "--grpc", &self.address][..], options].concat())
     }
 }
@@ -203,7 +203,7 @@ fn answers_are_bounded_in_size() {
     };
     let server = Server::start(move |method| (method == "ModelMetadata").then(large).flatten());
     let (code, words) = server.run(&["--verify"]).output();
-    assert!(code == Some(0) && words.contains("the answer to ModelMetadata is larger than 4 MiB"), "{words}");
+    assert!(code == Some(0) && words.contains("the answer to ModelMetadata is larger than 4096 KiB"), "{words}");
 }
 
 #[test]

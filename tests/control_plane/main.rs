@@ -3,6 +3,8 @@
 mod damage;
 mod described;
 mod grpc;
+#[cfg(target_os = "linux")]
+mod memory;
 #[path = "../embedded/mutate.rs"]
 #[allow(dead_code)]
 mod mutate;
