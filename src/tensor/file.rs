@@ -86,7 +86,7 @@ fn refuse_other_kinds(datatype: Datatype, item_shape: &[usize], extension: &str,
 }
 
 /// How BYTES are laid out.
-const LENGTHS: &str = "each element needs its length before it, as 4 little-endian bytes";
+pub const LENGTHS: &str = "each element needs its length before it, as 4 little-endian bytes";
 
 /// Numbers in text: nothing else has only such bytes.
 fn is_text(content: &[u8]) -> bool {

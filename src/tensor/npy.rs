@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::file::LENGTHS;
 use super::{Datatype, element_count};
 
 /// What every `.npy` file begins with.
@@ -25,7 +26,8 @@ pub fn data<'a>(datatype: Datatype, item_shape: &[usize], content: &'a [u8]) -> 
     let header = read(header).context("has a header that is not NumPy's: save it again with numpy.save")?;
     let Header { descr, fortran_order, shape } = header;
     let Some(expected) = type_of(datatype) else {
-        bail!("is a .npy array, which cannot hold {datatype}: give a raw file instead");
+        let layout = if datatype == Datatype::Bytes { LENGTHS } else { "elements are little-endian and row-major" };
+        bail!("is a .npy array, which cannot hold {datatype}: give a raw file, where {layout}");
     };
     let found = descr.trim_start_matches(['<', '>', '|', '=']);
     ensure!(

@@ -155,20 +155,24 @@ fn data_file(document: &Document<'_>, file: &Spanned<String>, datatype: Datatype
     let path = std::path::absolute(&joined).unwrap_or(joined);
     match crate::tensor::bytes_of(datatype, shape, 1, &Source::File(path.clone())) {
         Ok(_) => Ok(path),
-        Err(cause) => Err(document.error(
-            file.span(),
-            format!(
-                "the file {shown} {}",
-                cause.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": ")
-            ),
-            match datatype {
+        Err(cause) => {
+            let words: Vec<String> = cause.chain().skip(1).map(ToString::to_string).collect();
+            let help = match datatype {
                 Datatype::Bytes => {
                     "give raw BYTES elements: for each its length as 4 little-endian bytes, and that many bytes"
                 }
                 Datatype::Bf16 => "give raw little-endian bytes of the input's type and shape",
                 _ => "give a .npy array or raw little-endian bytes of the input's type and shape",
-            },
-        )),
+            };
+            // words of one part may end in a remedy; several are what the system says
+            match &words[..] {
+                [one] => {
+                    let (problem, help) = one.split_once(": ").unwrap_or((one, help));
+                    Err(document.error(file.span(), format!("the file {shown} {problem}"), help))
+                }
+                several => Err(document.error(file.span(), format!("the file {shown} {}", several.join(": ")), help)),
+            }
+        }
     }
 }
 
@@ -316,10 +320,11 @@ pub(super) fn check_address(text: &str) -> Result<(), String> {
 fn bracketed(text: &str) -> Option<String> {
     let with_port = text.rsplit_once(':').and_then(|(host, port)| {
         let address: Ipv6Addr = host.parse().ok()?;
+        // fewer digits are most likely the address's own
         let port: u16 = port.parse().ok().filter(|port| *port > 999)?;
         Some(format!("[{address}]:{port}"))
     });
-    with_port.or_else(|| text.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]:8000")))
+    with_port.or_else(|| text.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]:PORT")))
 }
 
 fn distinct(document: &Document<'_>, names: &[&Spanned<String>], what: &str) -> Checked<()> {
