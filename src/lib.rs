@@ -23,7 +23,7 @@
 //! | [`tensor`] | data types, shapes, input bytes | nothing |
 //! | [`file`](mod@file) | files that appear whole or not at all | nothing |
 //! | [`text`] | words from outside, made fit to be shown; pure | nothing |
-//! | [`proto`] | generated messages, in text and JSON too | lookalike |
+//! | [`proto`] | generated messages, in text and JSON too | lookalike, text |
 //! | [`lookalike`] | characters that look like those of a format | nothing |
 //!
 //! `tests/arrows.rs` keeps these walls.

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plan", &["scenario"]),
     ("preflight", &["protocol", "scenario"]),
     ("process", &["text"]),
-    ("proto", &["lookalike"]),
+    ("proto", &["lookalike", "text"]),
     // generated code names its own helpers
     ("protocol", &["proto", "tensor", "text"]),
     ("record", &["environment", "file", "plan", "recorder", "scenario", "tensor"]),

@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use prost::Message as _;
+use prost::encoding::{WireType, decode_key, decode_varint};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::error::{Code, Error};
@@ -25,6 +26,11 @@ use crate::tensor::{Datatype, element_count};
 
 /// Requests of one stream that are under way at once.
 const STREAM_AHEAD: usize = 64;
+/// Memory of a message that is read, in bytes a byte of it but for raw tensors, which stay where they are: two bytes may
+/// become a text of none.
+const TYPED_GROWTH: usize = 24;
+/// Field of ModelInferRequest.
+const RAW_INPUT_CONTENTS: u32 = 7;
 
 /// The service.
 pub struct Service {
@@ -135,13 +141,16 @@ impl GrpcInferenceService for Service {
 
     async fn model_infer(&self, mut request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
         let journey = Journey::of(request.extensions());
+        let mut held = Grant::default();
         let request = match request.extensions_mut().remove() {
             Some(Message(message)) => {
+                held = Grant::of(beside_raw(&message).saturating_mul(TYPED_GROWTH))?;
                 ModelInferRequest::decode(message).map_err(|error| Status::internal(error.to_string()))?
             }
             None => request.into_inner(),
         };
         let (message, delivery) = infer(&self.models, request, &journey).await?;
+        drop(held);
         let mut response = Response::new(message);
         response.extensions_mut().insert(delivery);
         Ok(response)
@@ -181,6 +190,28 @@ impl GrpcInferenceService for Service {
         });
         Ok(Response::new(Box::pin(answers.buffered(STREAM_AHEAD))))
     }
+}
+
+/// Bytes of a message but for its raw tensors.
+fn beside_raw(message: &[u8]) -> usize {
+    let mut rest = message;
+    let mut raw = 0;
+    while let Ok((field, kind)) = decode_key(&mut rest) {
+        let length = match kind {
+            WireType::LengthDelimited => decode_varint(&mut rest),
+            WireType::Varint => decode_varint(&mut rest).map(|_| 0),
+            WireType::SixtyFourBit => Ok(8),
+            WireType::ThirtyTwoBit => Ok(4),
+            WireType::StartGroup | WireType::EndGroup => break,
+        };
+        let length = length.ok().and_then(|length| usize::try_from(length).ok());
+        let Some((content, behind)) = length.and_then(|length| rest.split_at_checked(length)) else { break };
+        if field == RAW_INPUT_CONTENTS {
+            raw += content.len();
+        }
+        rest = behind;
+    }
+    message.len() - raw
 }
 
 /// Refuses a request to one of several repositories, as Triton does.
@@ -340,4 +371,20 @@ fn typed(name: &str, datatype: Datatype, shape: &[usize], contents: InferTensorC
         )));
     }
     Ok(bytes.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_tensors_do_not_count_as_what_is_read() {
+        let mut message = ModelInferRequest { model_name: "m".to_owned(), ..Default::default() };
+        let without = message.encoded_len();
+        message.raw_input_contents = vec![Bytes::from(vec![1; 1000]), Bytes::from(vec![2; 50])];
+        // two prefixes of three and two bytes
+        assert_eq!(beside_raw(&message.encode_to_vec()), without + 5);
+        assert_eq!(beside_raw(&[0xff; 40]), 40);
+        assert_eq!(beside_raw(b"\x3a\xff\x01x"), 4);
+    }
 }

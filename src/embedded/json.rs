@@ -38,8 +38,12 @@ pub fn request(body: &Bytes, json_length: Option<usize>, config: &Config) -> Res
         let words = format!("inference header size should be in range (0, {}), got: {json_length}", body.len());
         return Err(Error::invalid(words));
     }
-    let root: Value = serde_json::from_slice(&body[..json_length])
-        .map_err(|error| Error::internal(format!("failed to parse the request JSON buffer: {error}")))?;
+    let json = &body[..json_length];
+    let read: serde_json::Result<Value> = match serde_json::from_slice(json) {
+        Err(error) => with_quoted_words(json).map_or(Err(error), |json| serde_json::from_slice(&json)),
+        read => read,
+    };
+    let root = read.map_err(|error| Error::internal(format!("failed to parse the request JSON buffer: {error}")))?;
     let mut raw = json_length..body.len();
     parameters(root.get("parameters"))?;
     let items = array(&root, "inputs")?;
@@ -67,6 +71,45 @@ pub fn request(body: &Bytes, json_length: Option<usize>, config: &Config) -> Res
     let id = if root.get("id").is_some() { text(&root, "id")? } else { String::new() };
     no_sequence(root.get("parameters"))?;
     Ok((Request { id, inputs, outputs }, binary))
+}
+
+/// Floats that JSON has no numbers for, as Triton takes them; the longer of two that begin alike is first.
+const WORDS: [(&str, f64); 3] = [("NaN", f64::NAN), ("Infinity", f64::INFINITY), ("Inf", f64::INFINITY)];
+/// What stands before such a word once it is a text, which no client writes.
+const MARK: &str = "\\u0000";
+
+/// JSON with such words outside of texts made texts; `None` if there are none.
+fn with_quoted_words(json: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(json.len());
+    let (mut rest, mut in_text, mut any) = (json, false, false);
+    while let Some(first) = rest.first() {
+        let unsigned = rest.strip_prefix(b"-").unwrap_or(rest);
+        let word = WORDS.iter().find(|(word, _)| !in_text && unsigned.starts_with(word.as_bytes()));
+        let length = match (word, first) {
+            (Some((word, _)), _) => rest.len() - unsigned.len() + word.len(),
+            (None, b'\\') if in_text => rest.len().min(2),
+            (None, _) => 1,
+        };
+        let (piece, behind) = rest.split_at(length);
+        if word.is_some() {
+            any = true;
+            out.extend([b"\"", MARK.as_bytes(), piece, b"\""].concat());
+        } else {
+            out.extend_from_slice(piece);
+        }
+        in_text ^= piece == b"\"";
+        rest = behind;
+    }
+    any.then_some(out)
+}
+
+/// A float of JSON, or one of the words that stand for one.
+fn float(data: &Value) -> Option<f64> {
+    data.as_f64().or_else(|| {
+        let word = data.as_str()?.strip_prefix('\0')?;
+        let (sign, word) = word.strip_prefix('-').map_or((1.0, word), |word| (-1.0, word));
+        WORDS.iter().find(|(known, _)| *known == word).map(|(_, float)| sign * float)
+    })
 }
 
 /// The input of a request without JSON, Triton's raw binary request: its only one, of a batch of one, of a shape that
@@ -185,7 +228,7 @@ fn put(bytes: &mut BytesMut, count: &mut usize, datatype: Datatype, data: &Value
     };
     let signed = || data.as_i64().ok_or_else(|| wrong("signed-integer"));
     let unsigned = || data.as_u64().ok_or_else(|| wrong("unsigned-integer"));
-    let float = || data.as_f64().ok_or_else(|| wrong("number"));
+    let float = || float(data).ok_or_else(|| wrong("number"));
     let beyond = |_| unreadable("data", &format!("{data} is beyond {datatype}"));
     match datatype {
         Datatype::Bool => bytes.put_u8(u8::from(data.as_bool().ok_or_else(|| wrong("boolean"))?)),
@@ -267,4 +310,22 @@ fn member<'a>(object: &'a Value, key: &str) -> Result<&'a Value, Error> {
 
 fn unreadable(key: &str, words: &str) -> Error {
     Error::internal(format!("Unable to parse '{key}': {words}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_without_numbers_are_taken_as_triton_takes_them() {
+        let json = br#"{"a": "NaN \"Inf", "data": [NaN, -Infinity, Inf, 1.5]}"#;
+        assert!(serde_json::from_slice::<Value>(json).is_err());
+        let read: Value = serde_json::from_slice(&with_quoted_words(json).unwrap()).unwrap();
+        assert_eq!(read["a"], "NaN \"Inf");
+        let bytes = typed("x", Datatype::Fp64, &[4], &read["data"]).unwrap();
+        let floats: Vec<f64> = bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
+        assert!(floats[0].is_nan() && floats[1..] == [f64::NEG_INFINITY, f64::INFINITY, 1.5], "{floats:?}");
+        assert!(typed("x", Datatype::Int32, &[4], &read["data"]).is_err());
+        assert_eq!(with_quoted_words(b"{\"a\": \"Inf\"}"), None);
+    }
 }

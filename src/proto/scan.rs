@@ -1,7 +1,7 @@
 //! The words, numbers, quotes and signs of protobuf's text format, and where they are. Takes bytes: comments may hold any.
 //! Knows no message.
 
-use crate::lookalike;
+use crate::{lookalike, text};
 
 /// Most characters of a text that an error shows, on either side.
 const SHOWN: usize = 40;
@@ -261,8 +261,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The text without what could steer a terminal.
+/// The text without what could steer a terminal or turn it around.
 fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.chars().map(|c| if c.is_control() { if c == '\t' { ' ' } else { '\u{FFFD}' } } else { c }).collect()
+    text::lines(&String::from_utf8_lossy(bytes)).replace(['\n', '\t'], " ")
 }
