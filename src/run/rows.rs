@@ -213,6 +213,8 @@ impl Totals {
         let processes = f64::from(case.processes);
         let offered = f64::from(case.concurrency) * processes;
         let in_flight = requests_per_s.zip(self.recorder.latency.mean_ns()).map(|(rate, mean)| rate * mean / 1e9);
+        // requests that failed were in flight too, nobody knows how long
+        let closed = case.rate.is_none() && self.recorder.error_count() == 0;
         let busy = self.usage.cpu_ns() as f64 >= BUSY_SHARE * self.window_ns as f64 * processes;
         // the percentiles that tables show
         let shown = if case.rate.is_some() { 0.99 } else { 0.95 };
@@ -225,10 +227,7 @@ impl Totals {
             (flags::CLIENT_STALL, self.stall_ns >= STALL_NS),
             (flags::RECONNECTS, self.traffic.connections as f64 > RECONNECTS_SHARE * answered as f64),
             (flags::CAPPED, self.capped),
-            (
-                flags::IN_FLIGHT,
-                case.rate.is_none() && in_flight.is_some_and(|mean| (mean / offered - 1.0).abs() > IN_FLIGHT_OFF),
-            ),
+            (flags::IN_FLIGHT, closed && in_flight.is_some_and(|mean| (mean / offered - 1.0).abs() > IN_FLIGHT_OFF)),
             (flags::DRIFT, statistics::drifts(&self.means)),
             (flags::SERVER_COUNTS, self.served.is_some() && counted < answered),
             (flags::NO_STATISTICS, self.unserved),
@@ -387,5 +386,34 @@ mod tests {
         assert_eq!(totals.fill(&case(Some(100.0)), None, Record::default()).flags, "capped few_requests");
         totals.usage.user_ns = totals.window_ns;
         assert_eq!(flagged(&totals, None), "client_cpu capped in_flight few_requests");
+    }
+
+    #[test]
+    fn what_failed_was_in_flight_too() {
+        let mut totals = totals(10, served);
+        totals.window_ns += totals.window_ns / 10;
+        assert_eq!(flagged(&totals, None), "in_flight");
+        totals.recorder.record_error("timeout");
+        assert_eq!(flagged(&totals, None), "");
+    }
+
+    #[test]
+    fn requests_of_short_blocks_that_depend_on_each_other_are_few() {
+        let of = |latency: fn(u64, u64) -> u64| {
+            let mut totals = Totals::default();
+            for number in 0..10 {
+                let mut block = BlockOutcome { last_unix_ns: 250 * MS, ..BlockOutcome::default() };
+                for request in 0..25 {
+                    block.recorder.record(Parts { latency: latency(number, request), ..Parts::default() });
+                }
+                totals.add(&block, None);
+            }
+            totals.fill(&case(None), None, Record::default())
+        };
+        // what differs from block to block alone
+        let alike = of(|block, _| 10 * MS + block * 37 % 10 * MS / 100);
+        assert!(alike.is_flagged("few_requests") && alike.effective_requests < Some(20.0), "{alike:?}");
+        let independent = of(|block, request| 10 * MS + (25 * block + request) * 7919 % 101 * MS / 1000);
+        assert!(!independent.is_flagged("few_requests"), "{independent:?}");
     }
 }
