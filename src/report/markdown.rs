@@ -70,6 +70,20 @@ pub fn length_words(iterations: u64, duration_s: Option<f64>) -> String {
     }
 }
 
+/// How many blocks were measured, which few requests or an early end make less than what was asked for: `10`, `7 to 10`.
+pub(super) fn blocks_words(run: &Run) -> String {
+    let measured = run.records.iter().map(|record| record.blocks).filter(|blocks| *blocks > 0);
+    range_words(measured.map(u64::from))
+}
+
+/// `10`, `7 to 10`: the least and the most of some numbers.
+pub(super) fn range_words(numbers: impl Iterator<Item = u64> + Clone) -> String {
+    match (numbers.clone().min().unwrap_or(0), numbers.max().unwrap_or(0)) {
+        (least, most) if least == most => most.to_string(),
+        (least, most) => format!("{least} to {most}"),
+    }
+}
+
 pub(super) fn loop_words(arrival: Option<Arrival>) -> &'static str {
     match arrival {
         None => "closed loop",

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use super::Run;
 use super::judge::{Cell, Metric, is_trusted, least_delta};
 use super::markdown::{
-    case_words, code, distinct, escaped, length_words, loop_words, protocol_name, status_words, weights_words,
+    blocks_words, case_words, code, distinct, escaped, length_words, loop_words, protocol_name, range_words,
+    status_words, weights_words,
 };
 use crate::record::{Record, Status, flags};
 use crate::scenario::Encode;
@@ -56,8 +57,6 @@ pub fn notes(run: &Run, cells: &[Cell<'_>]) -> String {
 /// What was asked of which server, and how.
 fn measured(out: &mut String, run: &Run) {
     let manifest = &run.manifest;
-    let requests = run.records.iter().map(|record| record.requests);
-    let (least, most) = (requests.clone().min(), requests.max());
     let _ = writeln!(
         out,
         "- {} {}, model {}; weights: {}.",
@@ -66,18 +65,17 @@ fn measured(out: &mut String, run: &Run) {
         code(&manifest.model),
         escaped(weights_words(&manifest.weights)),
     );
-    // what was measured, which few iterations or an early end make less than what was asked for
-    let blocks = run.records.iter().map(|record| record.blocks).max().unwrap_or(0);
     let protocols: Vec<&str> =
         distinct(&run.records, |record| record.protocol).into_iter().map(protocol_name).collect();
     let interleaved = if protocols.len() > 1 { " interleaved" } else { "" };
     let arrivals = distinct(&run.records, |record| record.arrival);
     let _ = writeln!(
         out,
-        "- {}, {} before them to warm up; {}{interleaved} in {blocks} blocks; {}.",
+        "- {}, {} before them to warm up; {}{interleaved} in {} blocks; {}.",
         length_words(manifest.iterations, manifest.duration_s),
         manifest.warmup,
         protocols.join(" and "),
+        blocks_words(run),
         arrivals.iter().map(|arrival| loop_words(*arrival)).collect::<Vec<_>>().join(" and "),
     );
     if run.records.iter().any(|record| record.tensors == Some(Tensors::Json)) {
@@ -89,9 +87,10 @@ fn measured(out: &mut String, run: &Run) {
     if run.records.iter().any(|record| record.encode == Encode::EachRequest) {
         let _ = writeln!(out, "- Requests are encoded one by one, within their latency, as a client library does.");
     }
-    if let (Some(cap), Some(least), Some(most)) = (manifest.cap_s, least, most) {
+    if let (Some(cap), false) = (manifest.cap_s, run.records.is_empty()) {
         let quick = if manifest.quick { "Quick run: a" } else { "A" };
-        let _ = writeln!(out, "- {quick} case ends after about {cap} s; {least} to {most} requests a case.");
+        let requests = range_words(run.records.iter().map(|record| record.requests));
+        let _ = writeln!(out, "- {quick} case ends after about {cap} s; {requests} requests a case.");
     }
     if !manifest.overridden.is_empty() {
         let _ = writeln!(out, "- Changed on the command line: {}.", code(&manifest.overridden.join(" ")));

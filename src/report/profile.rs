@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::Run;
-use super::markdown::{distinct, escaped, length_words, protocol_name, weights_words};
+use super::markdown::{blocks_words, distinct, escaped, length_words, protocol_name, range_words, weights_words};
 use crate::record::{Manifest, Record};
 
 /// What stands where nothing is known.
@@ -154,11 +154,9 @@ pub fn parameters(run: &Run) -> String {
     if let Some(cap) = manifest.cap_s {
         line("Longest Time of a Case", format!("{cap} s"));
     }
-    let requests = run.records.iter().map(|record| record.requests);
-    let (least, most) = (requests.clone().min().unwrap_or(0), requests.max().unwrap_or(0));
-    line("Requests Measured a Case", if least == most { most.to_string() } else { format!("{least} to {most}") });
+    line("Requests Measured a Case", range_words(run.records.iter().map(|record| record.requests)));
     line("Warmup", format!("{} requests a process", manifest.warmup));
-    line("Blocks", format!("{}, interleaved", manifest.blocks));
+    line("Blocks", format!("{}, interleaved", blocks_words(run)));
     line("Timeout", format!("{} s", manifest.timeout_s));
     line("Seed", manifest.seed.to_string());
     line("Measured", format!("{} to {} (UTC)", manifest.started, manifest.ended.as_deref().unwrap_or("?")));
