@@ -58,7 +58,7 @@ pub struct RunArguments {
     /// Send one request a case and process and check its answer; nothing is timed
     #[arg(long)]
     pub verify: bool,
-    /// End each case after a few seconds; the results say so
+    /// Three seconds a case, its preparation included as far as possible; the results say so
     #[arg(long)]
     pub quick: bool,
     /// Measure each case twice, interleaved, and compare it with itself: every difference is chance
@@ -94,7 +94,7 @@ pub struct RunArguments {
     /// Seconds that a case is measured; with --iterations at least both
     #[arg(long, value_name = "SECONDS")]
     pub duration: Option<f64>,
-    /// Seconds after which a case ends, whatever is left of it
+    /// Longest time of a case in seconds, its preparation included as far as possible
     #[arg(long, value_name = "SECONDS")]
     pub max_seconds: Option<f64>,
     /// Requests a second of an open loop, such as 50,100

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::{Point, Protocol, Scenario};
+use crate::scenario::{Load, Point, Protocol, Scenario};
 
 /// One point of the run matrix.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,7 +96,8 @@ impl Plan {
                 false => vec![protocols.iter().map(|it| case(*it, None)).collect()],
             };
             for cases in compared {
-                let rounds = rounds(scenario, cases.len(), &mut generator);
+                let blocks = blocks(&scenario.load, rate, processes);
+                let rounds = rounds(&scenario.load, blocks, cases.len(), &mut generator);
                 groups.push(Group { cases, rounds });
             }
         }
@@ -109,15 +110,25 @@ impl Plan {
     }
 }
 
+/// Over how many blocks a case is spread: no more than it has requests, where their number is known. A block of an open loop
+/// has two at least, as a single one does not tell a server that keeps up from one that does not.
+fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
+    let of_time = |time: Duration, rate: f64| (time.as_secs_f64() * rate / f64::from(processes)) as u64;
+    let requests = match (rate, load.duration) {
+        (None, Some(_)) => u64::MAX,
+        (None, None) => load.iterations,
+        (Some(rate), duration) => {
+            let asked = load.iterations.max(duration.map_or(0, |duration| of_time(duration, rate)));
+            asked.min(load.cap.map_or(u64::MAX, |cap| of_time(cap, rate))) / 2
+        }
+    };
+    u64::from(load.blocks).min(requests).max(1)
+}
+
 /// Spreads iterations and time over the blocks as evenly as whole numbers allow; no block is empty. The order of every
 /// second round is the one before it turned round, so that each case is as often early as late.
-fn rounds(scenario: &Scenario, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
-    let load = &scenario.load;
+fn rounds(load: &Load, blocks: u64, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
     let iterations = load.iterations;
-    let blocks = match load.duration {
-        Some(_) => load.blocks.into(),
-        None => u64::from(load.blocks).min(iterations),
-    };
     let share = |time: Option<Duration>| time.map(|time| time / blocks as u32);
     let mut order: Vec<usize> = (0..cases).collect();
     (0..blocks)
@@ -172,6 +183,29 @@ mod tests {
             let [a, b] = group.cases[..] else { panic!("{group:?}") };
             assert_eq!((a.arm, b.arm), (Some(Arm::A), Some(Arm::B)));
             assert_eq!(Case { arm: a.arm, ..b }, a);
+        }
+    }
+
+    #[test]
+    fn blocks_of_an_open_loop_have_requests_enough_to_tell_its_rate() {
+        let load = |iterations, duration_s: Option<f64>, cap_s: Option<f64>| Load {
+            iterations,
+            duration: duration_s.map(Duration::from_secs_f64),
+            cap: cap_s.map(Duration::from_secs_f64),
+            ..scenario(1, 10, 1).load
+        };
+        for (load, rate, processes, expected) in [
+            (load(1000, None, None), None, 1, 10),
+            (load(7, None, None), None, 3, 7),
+            (load(0, Some(3.0), None), None, 1, 10),
+            (load(1000, None, None), Some(20.0), 1, 10),
+            (load(13, None, None), Some(20.0), 1, 6),
+            (load(0, Some(3.0), Some(3.0)), Some(5.0), 1, 7),
+            (load(0, Some(3.0), Some(3.0)), Some(5.0), 3, 2),
+            (load(1000, None, Some(3.0)), Some(5.0), 1, 7),
+            (load(1, None, None), Some(0.001), 1, 1),
+        ] {
+            assert_eq!(blocks(&load, rate, processes), expected, "{load:?} {rate:?}");
         }
     }
 

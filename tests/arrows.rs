@@ -62,9 +62,17 @@ const FILE_ARROWS: &[(&str, &[&str])] = &[
 /// A worker's output is its messages.
 const PRINTERS: &[&str] = &["report/terminal.rs", "worker/child.rs"];
 const PROCESS_STARTERS: &[&str] = &["process.rs"];
-/// The client's clock is read around requests only; the server's own statistics need one too.
-const CLOCK_READERS: &[&str] =
-    &["embedded/", "worker/child.rs", "worker/pace.rs", "worker/patience.rs", "worker/pool.rs", "worker/timeline.rs"];
+/// The client's clock is read around requests, and for the time that a case may take; the server's own statistics need one
+/// too.
+const CLOCK_READERS: &[&str] = &[
+    "embedded/",
+    "run/budget.rs",
+    "worker/child.rs",
+    "worker/pace.rs",
+    "worker/patience.rs",
+    "worker/pool.rs",
+    "worker/timeline.rs",
+];
 /// Lines of a file before it has to be split along the flow.
 const CROWDED: usize = 450;
 

@@ -210,6 +210,7 @@ fn an_open_loop_tells_response_and_service_time() {
     assert_eq!(records.len(), 4);
     for record in &records {
         assert_eq!((record.requests, record.requests_planned), (80, Some(80)), "{record:?}");
+        assert!(record.requests_per_s <= record.rate, "{record:?}");
         assert_eq!((record.concurrency, record.connections), (64, Some(64)), "{record:?}");
         assert!(record.rate.is_some() && record.held_back.is_some() && record.lateness_max_ms.is_some(), "{record:?}");
         assert!(record.service_mean_ms <= record.mean_ms && record.service_mean_ms >= Some(1.0), "{record:?}");
@@ -253,6 +254,13 @@ fn time_ends_a_case_when_it_is_asked_to() {
     for record in &records {
         assert!(record.requests > 0 && record.requests_planned.is_none() && !record.is_flagged("capped"), "{record:?}");
     }
+    // a number of requests in the file does not end a quick case, and so is not what it lacks
+    let (records, printed) = rows("", "", "iterations = 5", &["--quick", "--max-seconds", "0.4"]);
+    for record in &records {
+        assert!(record.quick && record.requests_planned.is_none() && !record.is_flagged("capped"), "{record:?}");
+    }
+    assert_eq!(records[0].blocks, records[1].blocks);
+    assert!(printed.contains(&format!("interleaved in {} blocks", records[0].blocks)), "{printed}");
     let slow = "parameters { key: \"service_time\" value { string_value: \"constant 10ms\" } }";
     for load in [
         "iterations = 100000\nmax_seconds_per_case = 0.3\nblocks = 3",

@@ -150,7 +150,7 @@ fn the_two_benchmarks_are_what_they_have_to_be() {
         assert_eq!(scenario.matrix.protocols, [Protocol::Http, Protocol::Grpc]);
         assert_eq!(scenario.matrix.batch_sizes, [1, 4, 8]);
         assert_eq!(scenario.matrix.processes, [1, 3]);
-        assert_eq!(scenario.matrix.concurrency, [1]);
+        assert_eq!(scenario.matrix.in_flight(), [1]);
         assert_eq!((scenario.load.iterations, scenario.load.warmup), (1000, 10));
         let artifact = scenario.artifact.unwrap();
         assert_eq!(artifact.sha256, "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f");
@@ -166,7 +166,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!(scenario.inputs[0].data, Source::Zeros);
     assert_eq!(scenario.matrix.protocols, [Protocol::Http, Protocol::Grpc]);
     assert_eq!((&scenario.matrix.batch_sizes[..], &scenario.matrix.processes[..]), (&[1][..], &[1][..]));
-    assert_eq!((&scenario.matrix.concurrency[..], scenario.matrix.exclude.len()), (&[1][..], 0));
+    assert_eq!((&scenario.matrix.in_flight()[..], scenario.matrix.exclude.len()), (&[1][..], 0));
     let load = &scenario.load;
     assert_eq!((load.iterations, load.warmup, load.blocks, load.seed, load.cap), (1000, 10, 10, 1, None));
     assert_eq!(load.timeout, Duration::from_secs(30));
@@ -261,6 +261,42 @@ fn options_override_the_file_and_are_remembered() {
 }
 
 #[test]
+fn a_rate_needs_no_other_option_where_nothing_is_said_of_requests_in_flight() {
+    for quick in [false, true] {
+        let overrides = Overrides { rates: vec![5.0], quick, ..Overrides::default() };
+        let scenario = parse(MINIMAL).unwrap().overridden_by(&overrides).unwrap();
+        let points = scenario.matrix.points();
+        assert!(points.iter().all(|point| (point.rate, point.concurrency) == (Some(5.0), 64)), "{points:?}");
+    }
+    let overrides = Overrides { rates: vec![5.0], concurrency: vec![8], ..Overrides::default() };
+    assert_eq!(parse(MINIMAL).unwrap().overridden_by(&overrides).unwrap().matrix.in_flight(), [8]);
+}
+
+#[test]
+fn a_quick_case_lasts_as_long_as_it_may_unless_requests_are_asked_for() {
+    let seconds = |seconds: f64| Some(Duration::from_secs_f64(seconds));
+    let quick = || Overrides { quick: true, ..Overrides::default() };
+    for (load, overrides, expected) in [
+        ("", quick(), (0, seconds(3.0), seconds(3.0))),
+        ("[load]\niterations = 1000000\n", quick(), (0, seconds(3.0), seconds(3.0))),
+        ("[load]\nduration_s = 60\n", quick(), (0, seconds(3.0), seconds(3.0))),
+        ("[load]\nduration_s = 1\n", quick(), (0, seconds(1.0), seconds(3.0))),
+        ("[load]\nmax_seconds_per_case = 2\n", quick(), (0, seconds(2.0), seconds(2.0))),
+        ("", Overrides { iterations: Some(20), ..quick() }, (20, None, seconds(3.0))),
+        ("", Overrides { max_seconds: Some(2.0), ..quick() }, (0, seconds(2.0), seconds(2.0))),
+        ("", Overrides { max_seconds: Some(2.0), ..Overrides::default() }, (1000, None, seconds(2.0))),
+    ] {
+        let scenario = with("[matrix]", &format!("{load}[matrix]")).unwrap().overridden_by(&overrides).unwrap();
+        assert_eq!(
+            (scenario.load.iterations, scenario.load.duration, scenario.load.cap),
+            expected,
+            "{load}{overrides:?}"
+        );
+        assert_eq!(scenario.load.is_open_ended(), overrides.quick && overrides.iterations.is_none());
+    }
+}
+
+#[test]
 fn wrong_options_name_option_value_and_remedy() {
     let none = Overrides::default;
     let text = |text: &str| Some(text.to_owned());
@@ -274,7 +310,6 @@ fn wrong_options_name_option_value_and_remedy() {
         (Overrides { protocols: vec![Protocol::Http; 2], ..none() }, ["--protocols: http", "remove the repetition"]),
         (Overrides { concurrency: vec![1025], ..none() }, ["--concurrency 1025", "from 1 to 1024"]),
         (Overrides { connections: vec![2], ..none() }, ["2 connections for 1 requests", "raise concurrency"]),
-        (Overrides { rates: vec![50.0], ..none() }, ["--rate", "--concurrency 64"]),
         (Overrides { rates: vec![0.0], concurrency: vec![8], ..none() }, ["--rate 0", "from 0.001 to 1000000"]),
         (Overrides { duration_s: Some(f64::NAN), ..none() }, ["--duration NaN", "from 0.01 to 604800"]),
         (Overrides { server: text("gpu-box:8000"), ..none() }, ["--server gpu-box:8000", "without scheme, port"]),
@@ -294,6 +329,9 @@ fn wrong_options_name_option_value_and_remedy() {
     assert!(error.contains("--batch-sizes 2") && error.contains("leave the option out"), "{error}");
     let error = with("[4]", "[3, 4096, 4096]").unwrap().overridden_by(&Overrides { batch_sizes: vec![64], ..none() });
     assert!(error.unwrap_err().contains("--batch-sizes 64: a request would be larger than 2 GiB"));
+    let rates = Overrides { rates: vec![50.0], ..none() };
+    let error = with("[matrix]", "[matrix]\nconcurrency = [8]").unwrap().overridden_by(&rates).unwrap_err();
+    assert!(error.contains("the scenario's concurrency says") && error.contains("--concurrency 64"), "{error}");
     let axes = "[matrix]\nbatch_sizes = [1, 4]\nexclude = [{batch_sizes = [4]}]";
     let error = with("[matrix]", axes).unwrap().overridden_by(&Overrides { batch_sizes: vec![4], ..none() });
     assert!(error.unwrap_err().contains("exclude"));

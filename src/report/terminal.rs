@@ -73,11 +73,12 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
     let _ = writeln!(out, "{} ({}), model {}", scenario.title, scenario.file.display(), scenario.model.name);
     let _ = writeln!(
         out,
-        "{} cases in {} groups; {} in {} blocks, {} before them to warm up; timeout {} s, seed {}",
+        "{} cases in {} groups; {} in {}{} blocks, {} before them to warm up; timeout {} s, seed {}",
         plan.cases().count(),
         plan.groups.len(),
         markdown::length_words(load.iterations, load.duration.map(|duration| duration.as_secs_f64())),
-        plan.groups.first().map_or(0, |group| group.rounds.len()),
+        if load.cap.is_some() { "at most " } else { "" },
+        plan.groups.iter().map(|group| group.rounds.len()).max().unwrap_or(0),
         load.warmup,
         load.timeout.as_secs_f64(),
         load.seed,
@@ -168,15 +169,15 @@ impl Progress {
         Progress { bar, capped, groups: 0, blocks: 0, current: 0 }
     }
 
-    /// Shows the case that is under way.
-    pub fn show(&mut self, case: &Case, round: Option<(usize, &Group)>) {
+    /// Shows the case that is under way, and of its round the number, how many there will be, and the plan.
+    pub fn show(&mut self, case: &Case, round: Option<(usize, usize, &Round)>) {
         let what = point(case);
         match round {
             None => self.bar.set_message(format!("{what}: connecting and warming up")),
-            Some((index, group)) => {
-                self.current = work(case, &group.rounds[index], self.capped);
+            Some((index, rounds, round)) => {
+                self.current = work(case, round, self.capped);
                 let name = markdown::protocol_name(case.protocol);
-                self.bar.set_message(format!("{what}: {name}, block {} of {}", index + 1, group.rounds.len()));
+                self.bar.set_message(format!("{what}: {name}, block {} of {rounds}", index + 1));
             }
         }
     }

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::budget::{self, Budget};
 use super::calibrate::Ceilings;
 use super::folder::Folder;
 use super::observer::Observer;
@@ -25,19 +26,27 @@ use crate::worker::message::{Arrivals, Block, Order};
 use crate::worker::pool::{BlockOutcome, Pool, PoolError};
 use crate::worker::share::FAILURES_IN_A_ROW;
 
-/// `--quick`: the longest warmup of a worker.
-const QUICK_WARMUP: Duration = Duration::from_millis(500);
-
 /// New processes for a block cost so small a part of it, at most, or there are none.
 const RENEWAL_COST: f64 = 0.2;
 
 /// Why a case was not measured, or not to its end, after Ctrl-C.
 pub const STOPPED: &str = "the run was stopped by the user";
 
+/// A round under way.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// Its number, from 0.
+    pub index: usize,
+    /// Rounds that there will be, as far as that can be told.
+    pub rounds: usize,
+    /// What was planned of it.
+    pub round: &'a Round,
+}
+
 /// What is told while a group is measured.
 pub trait Listener {
     /// A case begins its block of a round, or (without one) its workers prepare.
-    fn begins(&mut self, case: &Case, round: Option<(usize, &Group)>);
+    fn begins(&mut self, case: &Case, round: Option<Place<'_>>);
     /// The part of the block under way that is done, from 0 to 1.
     fn progress(&mut self, done: f64);
     /// The block under way has ended.
@@ -76,6 +85,8 @@ struct Running {
     gave_up: bool,
     /// Requests of the block before.
     last_block: u64,
+    /// Requests of it that were answered or failed, unless it was given up.
+    settled: Option<u64>,
     started: Timestamp,
     ended: Timestamp,
     /// Why it is not measured further.
@@ -94,31 +105,33 @@ pub async fn group(
     listener: &mut dyn Listener,
 ) -> Result<(Vec<Record>, u64)> {
     let mut running: Vec<Running> = group.cases.iter().map(Running::new).collect();
+    let mut budget = Budget::begin(context.scenario.load.cap, group.cases.len(), group.rounds.len());
     for case in &group.cases {
         listener.begins(case, None);
     }
     let protocol = group.cases[0].protocol;
     let before = observer.read(protocol).await;
     join_all(running.iter_mut().map(|running| running.prepare(context))).await;
+    budget.prepared(running.iter().map(Running::in_a_row).min().unwrap_or(1));
     // the first block must not count what warmed up
     let prepared = running.iter().map(|running| running.prepared).sum();
     observer.gained(protocol, before.as_ref(), prepared).await;
     for (index, round) in group.rounds.iter().enumerate() {
+        // after a whole round, so that all cases of the group have as many blocks
+        let Some(share) = budget.next() else {
+            let asked = !context.scenario.load.is_open_ended();
+            running.iter_mut().for_each(|running| running.totals.capped |= asked);
+            break;
+        };
+        let within = within(round, share.block, &context.scenario.load);
         for (position, case) in round.order.iter().enumerate() {
             let running = &mut running[*case];
-            listener.begins(&running.case, Some((index, group)));
+            listener.begins(&running.case, Some(Place { index, rounds: share.rounds, round }));
             if running.ended_early.is_none() {
-                running.block(context, round, (index, position), observer, listener).await?;
+                running.block(context, &within, (index, position), observer, listener).await?;
+                running.capped_within(context, round, &within);
             }
             listener.block_done();
-        }
-        // after a whole round, so that all cases of the group have as many blocks
-        let spent = |running: &Running| {
-            context.scenario.load.cap.is_some_and(|cap| running.totals.window_ns >= cap.as_nanos() as u64)
-        };
-        if index + 1 < group.rounds.len() && running.iter().any(spent) {
-            running.iter_mut().for_each(|running| running.totals.capped = true);
-            break;
         }
     }
     join_all(running.iter_mut().filter_map(|running| running.pool.take()).map(Pool::stop)).await;
@@ -137,11 +150,19 @@ impl Running {
             failed_preparing: 0,
             gave_up: false,
             last_block: 0,
+            settled: None,
             started: now,
             ended: now,
             ended_early: None,
             example: None,
         }
+    }
+
+    /// Requests that one of its places sent one after the other while preparing.
+    fn in_a_row(&self) -> u64 {
+        let places = if self.case.rate.is_some() { 1 } else { self.case.concurrency };
+        let processes = u64::from(self.case.processes);
+        1 + self.prepared.saturating_sub(processes) / (processes * u64::from(places))
     }
 
     async fn prepare(&mut self, context: &Context<'_>) {
@@ -177,6 +198,15 @@ impl Running {
         observer.gained(self.case.protocol, before.as_ref(), self.prepared - prepared).await;
     }
 
+    /// Notes whether the block that was measured had less time than it was to take.
+    fn capped_within(&mut self, context: &Context<'_>, asked: &Round, within: &Round) {
+        let load = &context.scenario.load;
+        if let (Some(settled), false) = (self.settled.take(), load.is_open_ended()) {
+            let shortened = asked.duration.is_some_and(|duration| within.duration < Some(duration));
+            self.totals.capped |= shortened || settled < asked_for(context.scenario, &self.case, asked);
+        }
+    }
+
     async fn block(
         &mut self,
         context: &Context<'_>,
@@ -196,15 +226,12 @@ impl Running {
         context.sampler.during(Some(case_name(&self.case)));
         let outcome = pool.block(block, context.stop, &mut progress).await;
         context.sampler.during(None);
-        if let Ok(outcome) = &outcome {
-            let asked = outcome.due.unwrap_or(round.iterations * u64::from(self.case.processes));
-            self.totals.capped |= !outcome.gave_up && outcome.recorder.count() + outcome.recorder.error_count() < asked;
-        }
         self.ended = Timestamp::now();
         match outcome {
             Ok(outcome) => {
                 let answered = outcome.recorder.count();
                 self.last_block = answered;
+                self.settled = (!outcome.gave_up).then(|| answered + outcome.recorder.error_count());
                 let served = observer.gained(self.case.protocol, before.as_ref(), answered).await;
                 self.totals.unserved |= served.is_none() && observer.tells(self.case.protocol);
                 self.keep(context, outcome, served, place)
@@ -321,9 +348,16 @@ pub fn order(scenario: &Scenario, outputs: &Outputs, case: &Case, tensors: Tenso
         tensors,
         open_loop: case.rate.is_some(),
         warmup: scenario.load.warmup,
-        warmup_cap_ms: scenario.load.quick.then_some(QUICK_WARMUP.as_millis() as u64),
+        warmup_cap_ms: scenario.load.cap.map(|cap| budget::of_warmup(cap).as_millis() as u64),
         timeout_ms: scenario.load.timeout.as_millis() as u64,
     }
+}
+
+/// A round whose blocks may take so long. Where time alone ends a case, they take all of it.
+fn within(round: &Round, limit: Option<Duration>, load: &Load) -> Round {
+    let Some(limit) = limit else { return round.clone() };
+    let duration = round.duration.map(|duration| if load.is_open_ended() { limit } else { duration.min(limit) });
+    Round { duration, cap: Some(limit), ..round.clone() }
 }
 
 /// What the workers of a case are told of one block.
@@ -342,10 +376,13 @@ fn block(scenario: &Scenario, case: &Case, round: &Round, number: u32) -> Block 
 
 /// Requests asked for of all processes; `None` where time alone ends the case.
 fn planned(scenario: &Scenario, group: &Group, case: &Case) -> Option<u64> {
-    let of_round = |round: &Round| {
-        let block = block(scenario, case, round, 0);
-        block.arrivals.map_or(block.iterations, |arrivals| block.arrivals_count(&arrivals))
-    };
-    let requests: u64 = group.rounds.iter().map(of_round).sum();
-    (requests > 0).then_some(requests * u64::from(case.processes))
+    let requests = group.rounds.iter().map(|round| asked_for(scenario, case, round)).sum();
+    (requests > 0 && !scenario.load.is_open_ended()).then_some(requests)
+}
+
+/// Requests that one round asks for of all processes.
+fn asked_for(scenario: &Scenario, case: &Case, round: &Round) -> u64 {
+    let block = block(scenario, case, round, 0);
+    let requests = block.arrivals.map_or(block.iterations, |arrivals| block.arrivals_count(&arrivals));
+    requests * u64::from(case.processes)
 }

@@ -1,6 +1,7 @@
 //! The composition root of a run: load, plan, check, measure, write, report.
 
 mod awake;
+mod budget;
 mod calibrate;
 mod embedded_server;
 mod folder;
@@ -22,7 +23,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::environment::Environment;
-use crate::plan::{Case, Group, Plan};
+use crate::plan::{Case, Plan};
 use crate::process;
 use crate::record::{Manifest, Record, State, Status, utc};
 use crate::report;
@@ -323,8 +324,8 @@ fn stop_on_ctrl_c() -> watch::Receiver<bool> {
 }
 
 impl measure::Listener for Progress {
-    fn begins(&mut self, case: &Case, round: Option<(usize, &Group)>) {
-        self.show(case, round);
+    fn begins(&mut self, case: &Case, round: Option<measure::Place<'_>>) {
+        self.show(case, round.map(|place| (place.index, place.rounds, place.round)));
     }
 
     fn progress(&mut self, done: f64) {

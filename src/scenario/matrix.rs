@@ -14,7 +14,7 @@ pub struct Matrix {
     pub batch_sizes: Vec<u32>,
     /// Operating-system processes, at least one number.
     pub processes: Vec<u32>,
-    /// Requests in flight in one process, at least one number; with a rate no more than these.
+    /// Requests in flight in one process; with a rate no more than these. None stands for 1, with a rate for 64.
     pub concurrency: Vec<u32>,
     /// Connections of one process; none stands for as many as there may be requests in flight.
     pub connections: Vec<u32>,
@@ -47,7 +47,7 @@ impl Matrix {
         let rates: Vec<Option<f64>> = self.rates.iter().copied().map(Some).collect();
         let points = vary(vec![one], |_| self.batch_sizes.clone(), |point, size| point.batch_size = size);
         let points = vary(points, |_| self.processes.clone(), |point, count| point.processes = count);
-        let points = vary(points, |_| self.concurrency.clone(), |point, count| point.concurrency = count);
+        let points = vary(points, |_| self.in_flight(), |point, count| point.concurrency = count);
         let connections = |point: &Point| or_one(&self.connections, point.concurrency);
         let points = vary(points, connections, |point, count| point.connections = count);
         let mut points = vary(points, |_| or_one(&rates, None), |point, rate| point.rate = rate);
@@ -57,6 +57,12 @@ impl Matrix {
         }
         points.retain(|point| !point.protocols.is_empty());
         points
+    }
+
+    /// Requests in flight in one process, also where nothing is said of them. As a bound, 64 are enough for a server that
+    /// stands still for a while, and few enough not to drown one.
+    pub fn in_flight(&self) -> Vec<u32> {
+        or_one(&self.concurrency, if self.rates.is_empty() { 1 } else { 64 })
     }
 
     /// Cases of all values with all others, before any is left out.

@@ -150,9 +150,9 @@ pub struct Load {
     pub iterations: u64,
     /// Measuring time of a case, at least.
     pub duration: Option<Duration>,
-    /// Longest measuring time of a case, whatever is left of it.
+    /// Longest time of a case, its preparation included as far as possible, whatever is left of it.
     pub cap: Option<Duration>,
-    /// Whether `--quick` set the cap.
+    /// Whether `--quick` set it.
     pub quick: bool,
     /// Requests of one process before anything is measured.
     pub warmup: u64,
@@ -168,6 +168,13 @@ pub struct Load {
     pub encode: Encode,
     /// Whether each case is measured twice and compared with itself (`--aa`), and not with the other protocol.
     pub aa: bool,
+}
+
+impl Load {
+    /// Whether a case has as many requests as its longest time has room for (`--quick`), and no number is asked for.
+    pub fn is_open_ended(&self) -> bool {
+        self.quick && self.iterations == 0
+    }
 }
 
 /// How requests of an open loop arrive.

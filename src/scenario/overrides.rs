@@ -13,7 +13,7 @@ use super::validate::{
 };
 use super::{Protocol, Scenario};
 
-/// `--quick`: the measuring time of a case.
+/// `--quick`: the longest time of a case, its preparation included.
 const QUICK_CAP: Duration = Duration::from_secs(3);
 /// `--quick`: blocks of a case, at most; each costs at least one request, and fewer could not tell cases apart.
 const QUICK_BLOCKS: u32 = 10;
@@ -73,8 +73,14 @@ impl Scenario {
         self.override_load(overrides)?;
         self.override_addresses(overrides)?;
         if overrides.quick {
-            self.load.cap = Some(self.load.cap.map_or(QUICK_CAP, |cap| cap.min(QUICK_CAP)));
+            let cap = self.load.cap.map_or(QUICK_CAP, |cap| cap.min(QUICK_CAP));
+            self.load.cap = Some(cap);
             self.load.quick = true;
+            // a fast model uses all of its time; requests that are asked for on the command line are all that is asked for
+            if overrides.iterations.is_none() {
+                self.load.iterations = 0;
+                self.load.duration = Some(self.load.duration.map_or(cap, |duration| duration.min(cap)));
+            }
             self.load.blocks = self.load.blocks.min(QUICK_BLOCKS);
             self.overridden.push("--quick".to_owned());
         }
@@ -109,8 +115,9 @@ impl Scenario {
             self.matrix.connections = self.checked_axis("--connections", &overrides.connections, CONCURRENCY)?;
         }
         if !overrides.rates.is_empty() {
-            if self.matrix.rates.is_empty() && overrides.concurrency.is_empty() {
-                return Err("--rate: the scenario says how many requests are in flight, not how many at most: give \
+            let closed = self.matrix.rates.is_empty() && !self.matrix.concurrency.is_empty();
+            if closed && overrides.concurrency.is_empty() {
+                return Err("--rate: the scenario's concurrency says how many requests are in flight, not how many at most: give \
                             --concurrency too, such as --concurrency 64"
                     .to_owned());
             }

@@ -82,6 +82,7 @@ struct Prepared<D: Driver> {
 
 /// Connects, verifies an answer and warms up.
 async fn prepare<D: Driver + 'static>(order: &Order) -> Result<Prepared<D>, Fault> {
+    let begin = Instant::now();
     let request = order.request().map_err(|error| Fault::new(FaultKind::Answer, format!("{error:#}")))?;
     let encoded = D::encode(&order.address.authority, &request)?;
     let limit = Duration::from_millis(order.timeout_ms);
@@ -113,8 +114,10 @@ async fn prepare<D: Driver + 'static>(order: &Order) -> Result<Prepared<D>, Faul
     let slots = drivers.into_iter().map(slot).collect();
     tokio::task::spawn_local(watch.keep());
     let mut crew = Crew { slots, wires, pacer: Pacer::new(), recorder: Rc::default() };
-    let cap = order.warmup_cap_ms.map(Duration::from_millis);
-    let rules = Rules { iterations: order.warmup, duration: None, cap };
+    // an answer that took all of that time to verify has warmed up enough
+    let cap = order.warmup_cap_ms.map(|cap| Duration::from_millis(cap).saturating_sub(begin.elapsed()));
+    let iterations = if cap == Some(Duration::ZERO) { 0 } else { order.warmup };
+    let rules = Rules { iterations, duration: None, cap };
     let share = Rc::new(Share::new(rules, crew.recorder.clone()));
     // where requests come whether or not earlier ones were answered, those to warm up must not pile up
     let at_once = if order.open_loop { 1 } else { crew.slots.len() };
@@ -230,7 +233,6 @@ async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Resul
         usage,
         traffic: crew.traffic(),
         example: share.example.take(),
-        due: block.arrivals.map(|arrivals| block.arrivals_count(&arrivals)),
         offered: scheduled.zip(length).map(|(requests, length_ns)| Offered {
             requests,
             begin_unix_ns: wall,

@@ -43,7 +43,7 @@ pub struct Order {
     pub open_loop: bool,
     /// Requests before anything is measured.
     pub warmup: u64,
-    /// Longest time for them, if there is a cap; at least one is sent all the same.
+    /// From the begin of preparing, the time after which none of them begins.
     pub warmup_cap_ms: Option<u64>,
     /// Longest wait for one answer.
     pub timeout_ms: u64,
@@ -276,9 +276,7 @@ pub struct BlockDone {
     pub traffic: Traffic,
     /// One of the errors, in words.
     pub example: Option<Fault>,
-    /// Requests that were due in an open loop; `None` in the closed one.
-    pub due: Option<u64>,
-    /// How they were offered.
+    /// What the schedule of an open loop offered; `None` in the closed one.
     pub offered: Option<Offered>,
     /// Of these, requests that were sent late because as many were in flight as may be.
     pub held_back: u64,

@@ -44,9 +44,7 @@ pub struct BlockOutcome {
     pub usage: Usage,
     /// What went over all connections.
     pub traffic: Traffic,
-    /// Requests that were due in an open loop; `None` in the closed one.
-    pub due: Option<u64>,
-    /// How they were offered.
+    /// What the schedule of an open loop offered; `None` in the closed one.
     pub offered: Option<Offered>,
     /// Of these, requests that were sent late because as many were in flight as may be.
     pub held_back: u64,
@@ -157,7 +155,6 @@ impl Pool {
             outcome.last_unix_ns = outcome.last_unix_ns.max(done.last_unix_ns);
             outcome.usage += done.usage;
             outcome.traffic += done.traffic;
-            outcome.due = outcome.due.zip(done.due).map(|(all, due)| all + due).or(done.due);
             outcome.offered = outcome.offered.zip(done.offered).map(|(all, one)| all.with(one)).or(done.offered);
             outcome.held_back += done.held_back;
             outcome.gave_up |= done.gave_up;

@@ -14,10 +14,6 @@ pub(in super::super) const PROCESSES: RangeInclusive<i64> = 1..=256;
 /// Also of connections: none can be idle for good.
 pub(in super::super) const CONCURRENCY: RangeInclusive<i64> = 1..=1024;
 pub(in super::super) const RATE: RangeInclusive<f64> = 0.001..=1_000_000.0;
-/// Requests in flight in a process where the scenario does not say.
-const IN_FLIGHT_CLOSED: u32 = 1;
-/// The same as a bound: enough for a server that stands still for a while, few enough not to drown one.
-const IN_FLIGHT_OPEN: u32 = 64;
 
 /// `load` has the rates, which are an axis too. `None` once there is an error; those of all axes are kept.
 pub(super) fn matrix(
@@ -27,13 +23,12 @@ pub(super) fn matrix(
     errors: &mut Errors,
 ) -> Option<Matrix> {
     let axes = wire.get_ref();
-    let in_flight = if load.rate.is_none() { IN_FLIGHT_CLOSED } else { IN_FLIGHT_OPEN };
     let every = Protocol::ALL.map(|(_, protocol)| protocol);
     let rates = errors.keep(rates(document, load.rate.as_ref()));
     let protocols = errors.keep(protocols(document, axes.protocols.as_ref(), &every));
     let batch_sizes = errors.keep(numbers(document, axes.batch_sizes.as_ref(), BATCH_SIZES, &[1]));
     let processes = errors.keep(numbers(document, axes.processes.as_ref(), PROCESSES, &[1]));
-    let concurrency = errors.keep(numbers(document, axes.concurrency.as_ref(), CONCURRENCY, &[in_flight]));
+    let concurrency = errors.keep(numbers(document, axes.concurrency.as_ref(), CONCURRENCY, &[]));
     let connections = errors.keep(numbers(document, axes.connections.as_ref(), CONCURRENCY, &[]));
     let mut matrix = Matrix {
         protocols: protocols?,
@@ -73,7 +68,7 @@ fn leave_out(document: &Document<'_>, all: &[Spanned<wire::Exclude>], matrix: &m
             protocols: excluded(document, &wire.protocols, &matrix.protocols, |axis| protocols(document, axis, &[]))?,
             batch_sizes: whole_axis(&wire.batch_sizes, &matrix.batch_sizes, BATCH_SIZES)?,
             processes: whole_axis(&wire.processes, &matrix.processes, PROCESSES)?,
-            concurrency: whole_axis(&wire.concurrency, &matrix.concurrency, CONCURRENCY)?,
+            concurrency: whole_axis(&wire.concurrency, &matrix.in_flight(), CONCURRENCY)?,
             connections: whole_axis(&wire.connections, &matrix.connections, CONCURRENCY)?,
             rates: excluded(document, &wire.rate, &matrix.rates, |axis| self::rates(document, axis))?,
         };

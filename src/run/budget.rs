@@ -1,0 +1,152 @@
+//! How the time that a group of cases may take is spent: on preparing them, on as many rounds as there is time for, and evenly
+//! over their blocks. Must not know what is measured.
+
+use std::time::{Duration, Instant};
+
+/// A block that has less time than this is one request at least all the same.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// The part of the longest time that may go into warming up.
+const WARMUP_PART: u32 = 6;
+
+/// How long the warmup of a worker may take where a case may take so long.
+pub fn of_warmup(cap: Duration) -> Duration {
+    cap / WARMUP_PART
+}
+
+/// The time of a group of cases.
+pub struct Budget {
+    begin: Instant,
+    cap: Option<Duration>,
+    cases: u32,
+    rounds: usize,
+    done: usize,
+    /// What the round under way may take, and when it began.
+    current: Option<(Share, Instant)>,
+    /// What the round before took beyond its blocks' time: new processes, the server's counts, requests that were under way
+    /// at the end of a block. Before the first, a request of each case, as far as preparing tells.
+    beyond: Option<Duration>,
+}
+
+/// What the next round may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Rounds that there will be in all, if they take as long as is thought now.
+    pub rounds: usize,
+    /// Longest time of a block; `None` where there is no limit.
+    pub block: Option<Duration>,
+}
+
+impl Budget {
+    /// From now on, for so many cases of which each may take `cap`, in so many rounds at most.
+    pub fn begin(cap: Option<Duration>, cases: usize, rounds: usize) -> Self {
+        let cases = cases.max(1) as u32;
+        Budget { begin: Instant::now(), cap, cases, rounds, done: 0, current: None, beyond: None }
+    }
+
+    /// The cases are prepared, for which each sent so many requests one after the other.
+    pub fn prepared(&mut self, requests: u64) {
+        let request = self.begin.elapsed() / u32::try_from(requests.max(1)).unwrap_or(u32::MAX);
+        self.beyond = Some(request * self.cases);
+    }
+
+    /// What the next round may take; `None` once all are done or there is no time for another. The first is always measured.
+    pub fn next(&mut self) -> Option<Share> {
+        let now = Instant::now();
+        if let Some((share, begun)) = self.current.take() {
+            self.done += 1;
+            self.beyond = share.block.map(|block| (now - begun).saturating_sub(block * self.cases));
+        }
+        let share = match self.cap {
+            None => (self.done < self.rounds).then_some(Share { rounds: self.rounds, block: None }),
+            Some(cap) => {
+                let left = (cap * self.cases).saturating_sub(now - self.begin);
+                share(left, self.cases, (self.done, self.rounds), self.beyond)
+            }
+        }?;
+        self.current = Some((share, now));
+        Some(share)
+    }
+}
+
+/// What the next round may take of the time that is left, after `done` of `rounds` rounds of so many cases.
+fn share(left: Duration, cases: u32, (done, rounds): (usize, usize), beyond: Option<Duration>) -> Option<Share> {
+    let planned = rounds.checked_sub(done).filter(|planned| *planned > 0)?;
+    let (fitting, beyond) = match beyond {
+        None => (planned, Duration::ZERO),
+        // no round is shorter than that; the nearest whole number of them is as near to the end as one comes
+        Some(beyond) => {
+            let fitting = left.as_secs_f64() / beyond.as_secs_f64().max(1e-9);
+            ((fitting.round() as usize).min(planned), beyond)
+        }
+    };
+    let fitting = if done == 0 { fitting.max(1) } else { fitting };
+    let rounds = u32::try_from(fitting).ok().filter(|rounds| *rounds > 0)?;
+    let block = (left / rounds).saturating_sub(beyond) / cases;
+    Some(Share { rounds: done + fitting, block: Some(block.max(SHORTEST)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// How many rounds there are of two cases, and how long each of them takes, if a block takes `request_ms` for each request,
+    /// which are sent until its time is over, and `extra_ms` around them.
+    fn spent(cap_ms: u64, prepared_ms: u64, request_ms: u64, extra_ms: u64, rounds: usize) -> (usize, u64) {
+        let (total, mut elapsed) = (ms(2 * cap_ms), ms(prepared_ms));
+        let (mut done, mut beyond) = (0, Some(2 * ms(request_ms)));
+        let mut told = Vec::new();
+        while let Some(Share { rounds, block }) = share(total.saturating_sub(elapsed), 2, (done, rounds), beyond) {
+            let block = block.unwrap();
+            let requests = (block.as_micros() as u64).div_ceil(1000 * request_ms).max(1);
+            let took = 2 * ms(requests * request_ms + extra_ms);
+            (elapsed, done, beyond) = (elapsed + took, done + 1, Some(took.saturating_sub(2 * block)));
+            told.push(rounds);
+        }
+        assert_eq!(told.last(), Some(&done), "what is said in the end is what was measured");
+        (done, elapsed.as_millis() as u64 / 2)
+    }
+
+    #[test]
+    fn a_fast_model_uses_its_time_and_has_all_of_its_blocks() {
+        for (request_ms, extra_ms) in [(1, 0), (1, 30), (10, 30), (50, 20)] {
+            let (rounds, took) = spent(3000, 400, request_ms, extra_ms, 10);
+            assert_eq!(rounds, 10, "{request_ms} ms");
+            assert!((2900..=3100).contains(&took), "{request_ms} ms: {took} ms");
+        }
+    }
+
+    #[test]
+    fn a_slow_one_has_as_many_as_fit() {
+        // a request takes more than a tenth of the time
+        for (request_ms, least) in [(200, 6), (350, 5), (600, 3), (1000, 2)] {
+            let (rounds, took) = spent(3000, 2 * request_ms, request_ms, 20, 10);
+            assert!(rounds >= least, "{request_ms} ms: {rounds} rounds");
+            assert!(took <= 3000 + request_ms * 6 / 10, "{request_ms} ms: {took} ms");
+        }
+        // one is always measured
+        assert_eq!(spent(3000, 6000, 5000, 20, 10).0, 1);
+        assert_eq!(spent(2000, 1500, 1500, 20, 10), (1, 2270));
+    }
+
+    #[test]
+    fn without_time_to_spare_the_blocks_are_short_and_not_none() {
+        assert_eq!(share(Duration::ZERO, 2, (0, 10), None), Some(Share { rounds: 10, block: Some(SHORTEST) }));
+        assert_eq!(share(Duration::ZERO, 2, (1, 10), Some(ms(5))), None);
+        assert_eq!(share(ms(6000), 2, (10, 10), Some(ms(5))), None);
+        assert_eq!(share(ms(6000), 2, (0, 10), None), Some(Share { rounds: 10, block: Some(ms(300)) }));
+        assert_eq!(share(ms(900), 1, (7, 10), Some(ms(400))), Some(Share { rounds: 9, block: Some(ms(50)) }));
+        assert_eq!(share(ms(900), 1, (7, 10), Some(Duration::ZERO)), Some(Share { rounds: 10, block: Some(ms(300)) }));
+    }
+
+    #[test]
+    fn without_a_longest_time_all_rounds_are_measured() {
+        let mut budget = Budget::begin(None, 2, 3);
+        let all: Vec<Share> = std::iter::from_fn(|| budget.next()).collect();
+        assert_eq!(all, [Share { rounds: 3, block: None }; 3]);
+    }
+}
