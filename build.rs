@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     names.bytes([
         ".inference.ModelInferRequest.raw_input_contents",
         ".inference.ModelInferResponse.raw_output_contents",
+        ".onnx.TensorProto.raw_data",
     ]);
     let services = tonic_prost_build::configure().build_transport(false);
     services.compile_fds_with_config(compiler.file_descriptor_set(), names)?;

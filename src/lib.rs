@@ -19,7 +19,7 @@
 //! | [`record`] | the files of a run | recorder, plan, scenario, environment, file, tensor |
 //! | [`report`] | verdicts, tables, README splice, terminal | record, file, statistics, text; its terminal also plan and scenario |
 //! | [`environment`] | the machine that measures | text |
-//! | [`models`] | model files: stand-ins and published weights | scenario, file |
+//! | [`models`] | model files: stand-ins and published weights | scenario, file, proto |
 //! | [`tensor`] | data types, shapes, input bytes | nothing |
 //! | [`file`](mod@file) | files that appear whole or not at all | nothing |
 //! | [`text`] | words from outside, made fit to be shown; pure | nothing |

@@ -1,4 +1,4 @@
-//! The generated messages of `proto/inference.proto`, and how they read and write in text and JSON.
+//! The generated messages of `proto/inference.proto`, how they read and write in text and JSON, and those of ONNX files.
 #![allow(missing_docs)]
 
 mod scan;
@@ -12,6 +12,12 @@ use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageD
 use serde_json::Value;
 
 tonic::include_proto!("inference");
+
+/// The messages of `proto/onnx.proto`: their documentation is the ONNX specification.
+#[allow(rustdoc::all, clippy::all)]
+pub mod onnx {
+    tonic::include_proto!("onnx");
+}
 
 static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
     let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

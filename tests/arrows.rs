@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("environment", &["text"]),
     ("file", &[]),
     ("lookalike", &[]),
-    ("models", &["file", "scenario"]),
+    ("models", &["file", "proto", "scenario"]),
     ("plan", &["scenario"]),
     ("preflight", &["protocol", "scenario"]),
     ("process", &["text"]),

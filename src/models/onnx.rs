@@ -1,14 +1,9 @@
-//! The messages of `proto/onnx.proto`, and a small writer of graphs in them.
+//! A small writer of graphs in the messages of ONNX files.
 //! Knows operators and tensors; knows no particular model, no file and no network.
 
 use super::weights::Weights;
 
-// Generated from proto/onnx.proto: its documentation is the ONNX specification.
-#[allow(missing_docs, rustdoc::all, clippy::all)]
-mod messages {
-    tonic::include_proto!("onnx");
-}
-pub use messages::*;
+pub use crate::proto::onnx::*;
 
 use tensor_shape_proto::{Dimension, dimension};
 
@@ -194,7 +189,7 @@ impl Graph {
             dims: shape.iter().map(|&size| size as i64).collect(),
             data_type: Some(DataType::Float as i32),
             name: Some(name.to_owned()),
-            raw_data: Some(self.weights.bell(shape.iter().product(), mean, deviation)),
+            raw_data: Some(self.weights.bell(shape.iter().product(), mean, deviation).into()),
             ..Default::default()
         });
         name.to_owned()
