@@ -1,12 +1,13 @@
 //! `config.pbtxt`: read whole, checked where this server uses it, completed as a server answers it.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::batching::{Batching, batching, instances};
+use super::onnx;
 use crate::proto::model_config::SchedulingChoice;
 use crate::proto::model_optimization_policy::PinnedMemoryBuffer;
 use crate::proto::model_version_policy::{Latest, PolicyChoice};
@@ -125,9 +126,14 @@ impl Config {
         let shown = || shown(&path, folder, name);
         let mut text = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut text));
-        read.with_context(|| format!("cannot read {}", shown()))?;
+        match read {
+            // all of it is completed from the model file
+            Err(error) if error.kind() == ErrorKind::NotFound && onnx::possible(folder) => {}
+            read => read.map(drop).with_context(|| format!("cannot read {}", shown()))?,
+        }
         ensure!(text.len() as u64 <= CONFIG_BYTES_MAX, "{} has more than {CONFIG_BYTES_MAX} bytes", shown());
-        let message: ModelConfig = proto::from_text(&text).with_context(shown)?;
+        let mut message: ModelConfig = proto::from_text(&text).with_context(shown)?;
+        onnx::complete(&mut message, folder).with_context(shown)?;
         Self::checked(message, name).with_context(shown)
     }
 

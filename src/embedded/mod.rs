@@ -19,10 +19,12 @@ mod json_answer;
 mod loopback;
 mod memory;
 mod message;
+mod onnx;
 mod repository;
 mod request_log;
 mod scheduler;
 mod statistics;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

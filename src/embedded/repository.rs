@@ -15,6 +15,7 @@ use super::error::{Code, Error};
 use super::infer::{Answer, Request, unknown_model};
 use super::lock;
 use super::loopback::Loopback;
+use super::onnx;
 use super::request_log::{Journey, RequestLog};
 use super::scheduler::Scheduler;
 use crate::proto::repository_index_response::ModelIndex;
@@ -184,7 +185,10 @@ impl Repository {
     fn load_from_folder(&self, name: &str, config: Option<ModelConfig>) -> Result<(Versions, Vec<String>)> {
         let folder = self.folder.join(name);
         let config = Arc::new(match config {
-            Some(message) => Config::checked(message, name)?,
+            Some(mut message) => {
+                onnx::complete(&mut message, &folder)?;
+                Config::checked(message, name)?
+            }
             None => Config::read(&folder, name, self.variant.as_deref())?,
         });
         let mut there = versions(&folder);
