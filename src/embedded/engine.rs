@@ -11,7 +11,7 @@ use super::backend::{Backend, Clock, scatter};
 use super::config::{Config, Description};
 use super::error::Error;
 use super::infer::{Admitted, Answer, Delivery};
-use super::onnx::{self, GUARD_LIMIT, Loaded, Port};
+use super::onnx::{self, Element, GUARD_LIMIT, Loaded, Port};
 use super::{lock, values};
 
 /// Triton's ONNX Runtime backend knows a parameter of that name.
@@ -35,13 +35,18 @@ pub struct Engine {
     /// Outputs beside them, which say whether integers stayed within the engine's 32 bits.
     guards: Vec<NodeId>,
     threads: Threads,
+    /// What cannot be as the file says, in words for the server's log.
+    pub notices: Vec<String>,
 }
 
 /// Where a tensor of the configuration is in the model.
-struct Place {
+pub struct Place {
     id: NodeId,
     /// A single number, which outside has the shape `[1]`.
-    number: bool,
+    pub number: bool,
+    /// The configuration says of its shape what the file says, and no more. Some files err there, and Triton answers with
+    /// what comes out.
+    pub restated: bool,
 }
 
 enum Threads {
@@ -65,6 +70,9 @@ impl Engine {
         );
         let loaded = onnx::load(path).with_context(|| format!("{} cannot be loaded", config.file))?;
         let Loaded { model, signature, guards } = loaded;
+        let double = signature.inputs.iter().chain(&signature.outputs).filter(|port| port.element == Element::DOUBLE);
+        let notices = double.map(|port| format!("\"{}\" is FP64: computed in single precision here", port.name));
+        let notices = notices.collect();
         let batched = config.max_batch_size > 0;
         let inputs = places(&model, &config.inputs, &signature.inputs, batched, "input")?;
         let outputs = places(&model, &config.outputs, &signature.outputs, batched, "output")?;
@@ -84,7 +92,7 @@ impl Engine {
                 Threads::Own(count, Mutex::new(pools.collect()))
             }
         };
-        Ok(Engine { config, model, inputs, outputs, guards, threads })
+        Ok(Engine { config, model, inputs, outputs, guards, threads, notices })
     }
 
     fn run(&self, requests: &[Admitted], clock: &mut Clock) -> Result<Vec<Answer>, Error> {
@@ -113,7 +121,7 @@ impl Engine {
             requests.iter().map(|_| Answer { outputs: Vec::new(), delivery: Delivery::Whole }).collect();
         for (output, value) in wanted.into_iter().zip(values) {
             let (described, batched) = (&self.config.outputs[output], self.config.max_batch_size > 0);
-            let (shape, data) = values::output(value, described, items, batched, self.outputs[output].number)?;
+            let (shape, data) = values::output(value, described, items, batched, &self.outputs[output])?;
             let shares = scatter(requests, &self.config, output, &shape, &data);
             for (answer, share) in answers.iter_mut().zip(shares) {
                 answer.outputs.extend(share);
@@ -158,7 +166,9 @@ fn places(model: &Model, tensors: &[Description], ports: &[Port], batched: bool,
         })?;
         port.agrees(tensor, batched).with_context(|| format!("{what} \"{}\"", tensor.name))?;
         let id = model.find_node(&tensor.name).with_context(|| format!("{what} \"{}\" was lost", tensor.name))?;
-        Ok(Place { id, number: port.is_number(tensor, batched) })
+        let restated = port.shape.as_ref().is_none_or(|shape| *shape == tensor.model_shape(batched));
+        let number = port.is_number(tensor, batched);
+        Ok(Place { id, number, restated: restated || number })
     });
     found.collect()
 }
@@ -176,4 +186,22 @@ fn within(guards: impl Iterator<Item = Value>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rten_tensor::Tensor;
+
+    use super::*;
+
+    #[test]
+    fn integers_that_grow_beyond_32_bits_are_an_error() {
+        let guard = |value: f32| within([Value::from(Tensor::from(value))].into_iter());
+        assert!(guard(0.0).is_ok());
+        assert!(guard(f32::NEG_INFINITY).is_ok(), "of no numbers the largest");
+        assert!(guard(2_147_400_000.0).is_ok());
+        for value in [2_147_483_648.0, 1e10, f32::INFINITY, f32::NAN] {
+            assert!(guard(value).unwrap_err().message.contains("beyond the engine's 32 bits"), "{value}");
+        }
+    }
 }

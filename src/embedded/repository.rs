@@ -202,13 +202,16 @@ impl Repository {
             "at least one version must be available under the version policy of model '{name}'"
         );
         let mut models = BTreeMap::new();
+        let mut notices = config.notices.clone();
         for version in &versions {
             let backend: Box<dyn Backend> = match config.backend {
                 BackendKind::Loopback => Box::new(Loopback::new(config.clone())?),
                 BackendKind::Onnx => {
                     let file = folder.join(version.to_string()).join(&config.file);
                     let engine = Engine::load(&file, config.clone(), &self.all_cores);
-                    Box::new(engine.with_context(|| format!("version {version}"))?)
+                    let engine = engine.with_context(|| format!("version {version}"))?;
+                    notices.extend(engine.notices.iter().cloned());
+                    Box::new(engine)
                 }
             };
             let scheduler = Scheduler::start(config.clone(), *version, backend, self.log.clone())
@@ -216,7 +219,7 @@ impl Repository {
             let (config, versions) = (config.clone(), versions.clone());
             models.insert(*version, Arc::new(Model { config, version: *version, versions, scheduler }));
         }
-        Ok((models, config.notices.clone()))
+        Ok((models, notices))
     }
 
     /// Unloads a model: requests under way end, those that wait are refused. One that was never loaded is as unloaded as

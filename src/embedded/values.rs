@@ -6,6 +6,7 @@ use rten::Value;
 use rten_tensor::prelude::*;
 
 use super::config::Description;
+use super::engine::Place;
 use super::error::Error;
 use super::infer::{Admitted, bracketed};
 use crate::tensor::Datatype;
@@ -82,14 +83,13 @@ fn single(wide: f64) -> Option<f32> {
     (narrow.is_finite() || !wide.is_finite()).then_some(narrow)
 }
 
-/// The shape of one item and the bytes of all of an output. `number` says that it is a single one, whose shape outside is
-/// `[1]`.
+/// The shape of one item and the bytes of all of an output. `place` says where it is in the model.
 pub fn output(
     value: Value,
     tensor: &Description,
     items: usize,
     batched: bool,
-    number: bool,
+    place: &Place,
 ) -> Result<(Vec<usize>, Bytes), Error> {
     let mut shape: Vec<usize> = match &value {
         Value::FloatTensor(tensor) => tensor.shape().to_vec(),
@@ -98,14 +98,14 @@ pub fn output(
         Value::UInt8Tensor(tensor) => tensor.shape().to_vec(),
         _ => return Err(Error::internal(format!("output '{}' is not a tensor", tensor.name))),
     };
-    if number && shape.is_empty() {
+    if place.number && shape.is_empty() {
         shape.push(1);
     }
     let expected = tensor.model_shape(batched);
     let fits = shape.len() == expected.len()
         && shape.iter().zip(&expected).all(|(found, expected)| *expected < 0 || *expected as usize == *found)
         && (!batched || shape[0] == items);
-    if !fits {
+    if !fits && (batched || !place.restated) {
         return Err(Error::internal(format!(
             "the model gave output '{}' the shape {} for a batch of {items}, but its configuration says {}",
             tensor.name,

@@ -11,6 +11,8 @@ mod prepare;
 mod rewrite;
 mod signature;
 mod table;
+#[cfg(test)]
+mod tests;
 mod types;
 mod write;
 
@@ -23,6 +25,7 @@ use rten::{NodeId, ShapeInferenceMode};
 
 use crate::proto::onnx::ModelProto;
 pub use complete::{complete, possible};
+pub use elements::Element;
 use prepare::Found;
 
 pub use guard::LIMIT as GUARD_LIMIT;

@@ -69,6 +69,7 @@ fn walk(
     for (index, mut node) in nodes.into_iter().enumerate() {
         rewrite::tidy(&mut node, |output| taken.contains(output));
         let (opset, title) = (version(opsets, node.domain()), title(&node, version(opsets, node.domain())));
+        let operator = Node { proto: &node, scope: &scope, opset }.operator();
         let mut branches = Vec::new();
         for attribute in &mut node.attribute {
             if let Some(tensor) = &attribute.t {
@@ -91,7 +92,8 @@ fn walk(
                 continue;
             }
             if let Err(words) = table::check(view) {
-                let through = if depth == 0 { String::new() } else { format!(", through {}", view.operator()) };
+                let same = operator == view.operator();
+                let through = if same { String::new() } else { format!(", through {}", view.operator()) };
                 bail!("{title}{through}: {words}");
             }
             if around.is_none() {

@@ -40,7 +40,7 @@ pub fn output(node: Node, index: usize) -> Facts {
 
 /// The shape, where it is simple to tell.
 fn shape(node: Node, index: usize) -> Option<Vec<i64>> {
-    const UNCHANGED: [&str; 32] = [
+    const UNCHANGED: [&str; 34] = [
         "Abs",
         "Acos",
         "Asin",
@@ -50,6 +50,7 @@ fn shape(node: Node, index: usize) -> Option<Vec<i64>> {
         "Ceil",
         "Clip",
         "Cos",
+        "DequantizeLinear",
         "Elu",
         "Erf",
         "Exp",
@@ -65,6 +66,7 @@ fn shape(node: Node, index: usize) -> Option<Vec<i64>> {
         "LogSoftmax",
         "Neg",
         "Not",
+        "QuantizeLinear",
         "Reciprocal",
         "Relu",
         "Round",

@@ -44,6 +44,7 @@ const RULES: &[(&[&str], Rule)] = &[
     (&["QuantizeLinear"], quantized::quantize),
     (&["DynamicQuantizeLinear"], quantized::dynamic_quantize),
     (&["MatMulInteger", "ConvInteger"], quantized::zero_points),
+    (&["ConvInteger"], quantized::padded),
 ];
 
 /// What stands for a node; `None` where it is well as it is. `divided_then_rounded` says that a quotient is rounded to whole
@@ -88,6 +89,8 @@ pub fn tidy(node: &mut NodeProto, taken: impl Fn(&str) -> bool) {
         "BatchNormalization" if said("is_test") => &["consumed_inputs", "is_test"],
         // the third value is stretched in any case
         "Gemm" => &["broadcast"],
+        // never less accurate than that: by it the engine rounds what it multiplies to eight bits
+        "MatMulNBits" => &["accuracy_level"],
         _ => &["consumed_inputs"],
     };
     node.attribute.retain(|attribute| !old.contains(&attribute.name()));

@@ -3,7 +3,7 @@
 use super::arithmetic::quotient;
 use crate::embedded::onnx::elements::Element;
 use crate::embedded::onnx::graph::Node;
-use crate::embedded::onnx::write::{Writer, int, node as written, with};
+use crate::embedded::onnx::write::{Writer, int, ints, node as written, with};
 
 /// By division, as the standard has it: the engine multiplies by the reciprocal, and is one off where that ends on the other
 /// side of a half. Its default axis is another one, too.
@@ -122,6 +122,24 @@ pub fn zero_points(node: Node, writer: &mut Writer) -> Option<()> {
         let shape = writer.integers(&[]);
         new.input[index] = writer.op("Reshape", &[node.input(index)?, &shape], vec![]);
     }
+    writer.put(new);
+    Some(())
+}
+
+/// Padded before the convolution, which gets its own padding wrong with several output channels.
+pub fn padded(node: Node, writer: &mut Writer) -> Option<()> {
+    let pads = node.ints("pads")?;
+    if pads.iter().all(|pad| *pad == 0) || node.text("auto_pad", "NOTSET") != "NOTSET" {
+        return None;
+    }
+    let sides = pads.len() / 2;
+    let whole: Vec<i64> = [&[0, 0], &pads[..sides], &[0, 0], &pads[sides..]].concat();
+    let whole = writer.integers(&whole);
+    let inputs = [Some(node.input(0)?), Some(&whole[..]), node.input(2)];
+    let inputs: Vec<&str> = inputs.into_iter().flatten().collect();
+    let input = writer.op("Pad", &inputs, vec![]);
+    let mut new = with(node.proto, ints("pads", &vec![0; pads.len()]));
+    new.input[0] = input;
     writer.put(new);
     Some(())
 }
