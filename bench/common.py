@@ -272,7 +272,7 @@ def add_runner(parser):
             raise argparse.ArgumentTypeError("there is no %s: cargo build --release makes it" % path)
         return path
 
-    default = os.path.join(ROOT, "target", "release", "runner")
+    default = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "release", "runner")
     parser.add_argument("--runner", type=program, default=default, help="[target/release/runner]")
 
 

@@ -35,7 +35,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from common import INPUT, MODEL, NAMES, OUTPUT, PATHS, ROOT, SHAPES, Payload, add_runner, rate, run, settled, spread, successes, verdict
 
-FLOOR = os.path.join(ROOT, "target", "release", "examples", "floor")
+FLOOR = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "release", "examples", "floor")
 PEERS = os.path.join(ROOT, ".venv-peers")
 CLIENTS = {
     "floor": "floor",

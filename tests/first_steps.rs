@@ -58,3 +58,41 @@ fn what_is_missing_is_told_with_what_to_do() {
         assert!(text(&output).contains(words), "{arguments:?}: {}", text(&output));
     }
 }
+
+/// The files below the package's root that the program's sources include.
+fn included(folder: &Path, files: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            included(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let names = text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            files.extend(names.filter_map(|name| name.strip_prefix("../../")).map(str::to_owned));
+        }
+    }
+}
+
+/// No engine builds the image here, so what its build reads is held against what it is given.
+#[test]
+fn the_image_is_built_from_all_that_the_sources_include() {
+    let mut files = Vec::new();
+    included(Path::new("src"), &mut files);
+    assert!(files.len() >= 6, "{files:?}");
+    let ignored = std::fs::read_to_string(".dockerignore").unwrap();
+    let dockerfile = std::fs::read_to_string("Dockerfile").unwrap();
+    for file in files {
+        assert!(Path::new(&file).is_file(), "{file}");
+        let sent = ignored.lines().filter_map(|line| line.strip_prefix('!')).any(|pattern| {
+            let (wanted, given): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), file.split('/').collect());
+            let fits = |(wanted, given): (&&str, &&str)| match wanted.split_once('*') {
+                Some((begin, end)) => given.starts_with(begin) && given.ends_with(end),
+                None => wanted == given,
+            };
+            wanted.len() <= given.len() && wanted.iter().zip(&given).all(fits)
+        });
+        assert!(sent, ".dockerignore leaves {file} out");
+        let folder = file.split('/').next().unwrap();
+        assert!(dockerfile.contains(&format!("COPY {folder} {folder}\n")), "Dockerfile copies no {folder}");
+    }
+}
