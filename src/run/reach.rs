@@ -30,6 +30,9 @@ const SERVER_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at a server that is waited for.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// What a server is called that does not tell its name.
+const UNNAMED: &str = "unnamed server";
+
 /// A server that was found to agree with a scenario.
 pub struct Reached {
     /// What it says of itself.
@@ -110,7 +113,10 @@ async fn learn(scenario: &Scenario) -> Result<Learned> {
         let refused = asked.or_else(|fault| if is_unreachable(&fault) { Err(fault) } else { Ok(Some(fault)) });
         match refused {
             Ok(None) => learned.ready.push(*protocol),
-            Ok(Some(fault)) => learned.untold.push(format!("readiness ({protocol}: {fault})")),
+            Ok(Some(fault)) => {
+                let what = if fault.kind == FaultKind::Unsupported { "readiness" } else { "that it is ready" };
+                learned.untold.push(format!("{what} ({protocol}: {fault})"));
+            }
             Err(fault) => {
                 let address = scenario.server.address(*protocol);
                 bail!("the server at {address} ({protocol}) cannot be used; {}: {fault}", hint(&fault))
@@ -151,7 +157,7 @@ async fn learn_more(model: &str, version: Option<&str>, controls: &mut [(Protoco
     }
     learned.untold.extend(why.take());
     if learned.server.name.is_empty() {
-        learned.server.name = "unnamed server".to_owned();
+        learned.server.name = UNNAMED.to_owned();
     }
     for (protocol, control) in controls {
         match control.model_config(model, version).await {
@@ -209,7 +215,8 @@ fn unusable(scenario: &Scenario, protocol: Protocol, fault: &Fault, learned: &Le
     if !others.is_empty() {
         words.push_str(&format!("\n  the server does not tell: {}", others.join("; ")));
     }
-    if fault.kind == FaultKind::Unsupported && !learned.ready.contains(&protocol) {
+    // one that tells its name is no gateway
+    if fault.kind == FaultKind::Unsupported && learned.server.name == UNNAMED {
         words.push_str(
             "\n  is this the address of the server itself? A gateway that goes by the Host header, by a path before /v2 \
              or by https cannot be asked yet",

@@ -62,6 +62,7 @@ fn an_unknown_model_is_said_in_the_server_s_words() {
         assert_eq!(code, Some(1), "{words}");
         assert!(words.contains("unknown model: 'm'") && !words.contains("its port"), "{words}");
         assert!(!words.contains("not ready") && !words.contains("  batch"), "{words}");
+        assert!(!words.contains("Host header"), "{words}");
     }
 }
 
