@@ -23,9 +23,11 @@ pub struct Budget {
     done: usize,
     /// What the round under way may take, and when it began.
     current: Option<(Share, Instant)>,
-    /// What the round before took beyond its blocks' time: new processes, the server's counts, requests that were under way
-    /// at the end of a block. Before the first, a request of each case, as far as preparing tells.
-    beyond: Option<Duration>,
+    /// What the rounds so far took beyond their blocks' time, in all: new processes, the server's counts, requests that were
+    /// under way at the end of a block.
+    beyond: Duration,
+    /// What the first may take beyond it: a request of each case, as far as preparing tells.
+    expected: Option<Duration>,
 }
 
 /// What the next round may take.
@@ -41,27 +43,31 @@ impl Budget {
     /// From now on, for so many cases of which each may take `cap`, in so many rounds at most.
     pub fn begin(cap: Option<Duration>, cases: usize, rounds: usize) -> Self {
         let cases = cases.max(1) as u32;
-        Budget { begin: Instant::now(), cap, cases, rounds, done: 0, current: None, beyond: None }
+        let (begin, beyond) = (Instant::now(), Duration::ZERO);
+        Budget { begin, cap, cases, rounds, done: 0, current: None, beyond, expected: None }
     }
 
     /// The cases are prepared, for which each sent so many requests one after the other.
     pub fn prepared(&mut self, requests: u64) {
         let request = self.begin.elapsed() / u32::try_from(requests.max(1)).unwrap_or(u32::MAX);
-        self.beyond = Some(request * self.cases);
+        self.expected = Some(request * self.cases);
     }
 
     /// What the next round may take; `None` once all are done or there is no time for another. The first is always measured.
     pub fn next(&mut self) -> Option<Share> {
         let now = Instant::now();
+        let mut told = 1;
         if let Some((share, begun)) = self.current.take() {
+            told = share.rounds;
             self.done += 1;
-            self.beyond = share.block.map(|block| (now - begun).saturating_sub(block * self.cases));
+            self.beyond += (now - begun).saturating_sub(share.block.unwrap_or_default() * self.cases);
         }
         let share = match self.cap {
             None => (self.done < self.rounds).then_some(Share { rounds: self.rounds, block: None }),
             Some(cap) => {
                 let left = (cap * self.cases).saturating_sub(now - self.begin);
-                share(left, self.cases, (self.done, self.rounds), self.beyond)
+                let mean = u32::try_from(self.done).ok().and_then(|done| self.beyond.checked_div(done));
+                share(left, self.cases, (self.done, told, self.rounds), mean.or(self.expected))
             }
         }?;
         self.current = Some((share, now));
@@ -69,8 +75,14 @@ impl Budget {
     }
 }
 
-/// What the next round may take of the time that is left, after `done` of `rounds` rounds of so many cases.
-fn share(left: Duration, cases: u32, (done, rounds): (usize, usize), beyond: Option<Duration>) -> Option<Share> {
+/// What the next round may take of the time that is left, after `done` of at most `rounds` rounds of so many cases, which
+/// took so long beyond their blocks' time on average. Where more rounds were told of, there is one more.
+fn share(
+    left: Duration,
+    cases: u32,
+    (done, told, rounds): (usize, usize, usize),
+    beyond: Option<Duration>,
+) -> Option<Share> {
     let planned = rounds.checked_sub(done).filter(|planned| *planned > 0)?;
     let (fitting, beyond) = match beyond {
         None => (planned, Duration::ZERO),
@@ -80,9 +92,11 @@ fn share(left: Duration, cases: u32, (done, rounds): (usize, usize), beyond: Opt
             ((fitting.round() as usize).min(planned), beyond)
         }
     };
-    let fitting = if done == 0 { fitting.max(1) } else { fitting };
+    let fitting = if told > done { fitting.max(1) } else { fitting };
     let rounds = u32::try_from(fitting).ok().filter(|rounds| *rounds > 0)?;
-    let block = (left / rounds).saturating_sub(beyond) / cases;
+    let even = left / rounds;
+    // a round that took long by chance, or because a server had to catch up, must not leave nothing for the next
+    let block = even.saturating_sub(beyond).max(even / 2) / cases;
     Some(Share { rounds: done + fitting, block: Some(block.max(SHORTEST)) })
 }
 
@@ -98,14 +112,18 @@ mod tests {
     /// which are sent until its time is over, and `extra_ms` around them.
     fn spent(cap_ms: u64, prepared_ms: u64, request_ms: u64, extra_ms: u64, rounds: usize) -> (usize, u64) {
         let (total, mut elapsed) = (ms(2 * cap_ms), ms(prepared_ms));
-        let (mut done, mut beyond) = (0, Some(2 * ms(request_ms)));
-        let mut told = Vec::new();
-        while let Some(Share { rounds, block }) = share(total.saturating_sub(elapsed), 2, (done, rounds), beyond) {
+        let (mut done, mut beyond, mut sum) = (0, Some(2 * ms(request_ms)), Duration::ZERO);
+        let (mut told, mut promised) = (Vec::new(), 1);
+        while let Some(Share { rounds, block }) =
+            share(total.saturating_sub(elapsed), 2, (done, promised, rounds), beyond)
+        {
             let block = block.unwrap();
             let requests = (block.as_micros() as u64).div_ceil(1000 * request_ms).max(1);
             let took = 2 * ms(requests * request_ms + extra_ms);
-            (elapsed, done, beyond) = (elapsed + took, done + 1, Some(took.saturating_sub(2 * block)));
+            (elapsed, done, sum) = (elapsed + took, done + 1, sum + took.saturating_sub(2 * block));
+            beyond = Some(sum / done as u32);
             told.push(rounds);
+            promised = rounds;
         }
         assert_eq!(told.last(), Some(&done), "what is said in the end is what was measured");
         (done, elapsed.as_millis() as u64 / 2)
@@ -126,7 +144,7 @@ mod tests {
         for (request_ms, least) in [(200, 6), (350, 5), (600, 3), (1000, 2)] {
             let (rounds, took) = spent(3000, 2 * request_ms, request_ms, 20, 10);
             assert!(rounds >= least, "{request_ms} ms: {rounds} rounds");
-            assert!(took <= 3000 + request_ms * 6 / 10, "{request_ms} ms: {took} ms");
+            assert!(took <= 3000 + request_ms * 11 / 10, "{request_ms} ms: {took} ms");
         }
         // one is always measured
         assert_eq!(spent(3000, 6000, 5000, 20, 10).0, 1);
@@ -135,12 +153,15 @@ mod tests {
 
     #[test]
     fn without_time_to_spare_the_blocks_are_short_and_not_none() {
-        assert_eq!(share(Duration::ZERO, 2, (0, 10), None), Some(Share { rounds: 10, block: Some(SHORTEST) }));
-        assert_eq!(share(Duration::ZERO, 2, (1, 10), Some(ms(5))), None);
-        assert_eq!(share(ms(6000), 2, (10, 10), Some(ms(5))), None);
-        assert_eq!(share(ms(6000), 2, (0, 10), None), Some(Share { rounds: 10, block: Some(ms(300)) }));
-        assert_eq!(share(ms(900), 1, (7, 10), Some(ms(400))), Some(Share { rounds: 9, block: Some(ms(50)) }));
-        assert_eq!(share(ms(900), 1, (7, 10), Some(Duration::ZERO)), Some(Share { rounds: 10, block: Some(ms(300)) }));
+        assert_eq!(share(Duration::ZERO, 2, (0, 1, 10), None), Some(Share { rounds: 10, block: Some(SHORTEST) }));
+        assert_eq!(share(Duration::ZERO, 2, (1, 1, 10), Some(ms(5))), None);
+        assert_eq!(share(ms(6000), 2, (10, 10, 10), Some(ms(5))), None);
+        assert_eq!(share(ms(6000), 2, (0, 1, 10), None), Some(Share { rounds: 10, block: Some(ms(300)) }));
+        assert_eq!(share(ms(900), 1, (7, 7, 10), Some(ms(400))), Some(Share { rounds: 9, block: Some(ms(225)) }));
+        assert_eq!(
+            share(ms(900), 1, (7, 7, 10), Some(Duration::ZERO)),
+            Some(Share { rounds: 10, block: Some(ms(300)) })
+        );
     }
 
     #[test]
