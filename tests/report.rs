@@ -82,6 +82,11 @@ fn a_run_without_histograms_is_compared_by_its_blocks_and_says_so() {
     let of = |metric: &str| rows.lines().filter(|line| line.contains(metric)).collect::<Vec<_>>();
     assert!(of(",mean_ms,").iter().all(|line| line.ends_with(",pooled")), "{rows}");
     assert!(of(",p95_ms,").iter().any(|line| line.ends_with(",blocks")), "{rows}");
+    // a log that is cut off is not taken for the whole
+    let log = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(run).join("histograms.hlog")).unwrap();
+    fs::write(copy.join("histograms.hlog"), &log[..log.len() / 4]).unwrap();
+    let torn = runner(folder.path(), &["report", "--section", "comparisons", "older"]).stdout;
+    assert_eq!(String::from_utf8(torn).unwrap(), rows);
     let told = String::from_utf8(runner(folder.path(), &["report", "older"]).stdout).unwrap();
     assert!(told.contains("lack the blocks' histograms"), "{told}");
 }

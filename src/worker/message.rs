@@ -248,12 +248,12 @@ impl Offered {
     ///
     /// A server that keeps up takes N requests in the time over which they are spread; its last answers come later by what
     /// any request takes. One that does not keep up is left with more and more requests, so that the last one waits longer
-    /// after the schedule's end than any of the first half did: it takes until the last answer.
-    pub fn window_ns(&self, last_unix_ns: u64, settled: u64) -> u64 {
+    /// after the schedule's end than any of the first half did, and than the fastest of all: it takes until the last answer.
+    pub fn window_ns(&self, last_unix_ns: u64, settled: u64, fastest_ns: u64) -> u64 {
         let taken = last_unix_ns.saturating_sub(self.begin_unix_ns);
         let behind = taken.saturating_sub(self.length_ns);
         // a single request cannot tell
-        let patience = if self.requests > 1 { self.slowest_early_ns } else { 0 };
+        let patience = if self.requests > 1 { self.slowest_early_ns.max(fastest_ns) } else { 0 };
         match settled >= self.requests && behind <= patience {
             true => self.length_ns,
             false => taken,
@@ -326,7 +326,8 @@ mod tests {
             slowest_early_ns: early.map(|(_, response)| response * MS).max().unwrap_or(0),
         };
         let last = responses_ms.iter().enumerate().map(|(index, response)| 7 + due(index) + response * MS).max();
-        requests as f64 / (offered.window_ns(last.unwrap(), requests) as f64 / 1e9)
+        let fastest = responses_ms.iter().min().unwrap() * MS;
+        requests as f64 / (offered.window_ns(last.unwrap(), requests, fastest) as f64 / 1e9)
     }
 
     #[test]
@@ -364,8 +365,11 @@ mod tests {
     #[test]
     fn what_ends_before_its_schedule_counts_until_it_ended() {
         let offered = Offered { requests: 100, begin_unix_ns: 0, length_ns: 5000 * MS, slowest_early_ns: 10 * MS };
-        assert_eq!(offered.window_ns(1000 * MS, 20), 1000 * MS);
-        assert_eq!(offered.window_ns(4960 * MS, 100), 5000 * MS);
+        assert_eq!(offered.window_ns(1000 * MS, 20, MS), 1000 * MS);
+        assert_eq!(offered.window_ns(4960 * MS, 100, MS), 5000 * MS);
+        // none may be due in the first half, and the last right before the end
+        let late = Offered { requests: 3, length_ns: 60 * MS, slowest_early_ns: 0, ..offered };
+        assert_eq!(late.window_ns(69 * MS, 3, 10 * MS), 60 * MS);
     }
 
     #[test]

@@ -63,7 +63,10 @@ impl BlockOutcome {
     /// answer of any worker, in an open one see [`Offered::window_ns`].
     pub fn window_ns(&self) -> u64 {
         match &self.offered {
-            Some(offered) => offered.window_ns(self.last_unix_ns, self.recorder.count() + self.recorder.error_count()),
+            Some(offered) => {
+                let settled = self.recorder.count() + self.recorder.error_count();
+                offered.window_ns(self.last_unix_ns, settled, self.recorder.latency.min_ns().unwrap_or(0))
+            }
             None => self.last_unix_ns.saturating_sub(self.first_unix_ns),
         }
     }
