@@ -37,7 +37,13 @@ impl<'a> Scope<'a> {
     /// Of a graph inside another: what the file says of its values.
     pub fn of(graph: &GraphProto, around: Option<&'a Scope<'a>>) -> Self {
         let mut scope = Scope { around, own: HashMap::new() };
-        for value in graph.value_info.iter().chain(&graph.output).chain(&graph.input) {
+        for value in graph.value_info.iter().chain(&graph.output) {
+            let mut facts = declared(value);
+            // files keep sizes there of other inputs than they are given, but not other ranks
+            facts.shape = facts.shape.map(|shape| vec![-1; shape.len()]);
+            scope.own.insert(value.name().to_owned(), facts);
+        }
+        for value in &graph.input {
             scope.own.insert(value.name().to_owned(), declared(value));
         }
         for value in &graph.input {

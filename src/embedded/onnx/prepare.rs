@@ -8,7 +8,9 @@ use super::elements::Element;
 use super::graph::{Facts, Node, Scope, of_tensor};
 use super::write::{Writer, Written};
 use super::{guard, rewrite, table, types};
-use crate::proto::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
+use crate::proto::onnx::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto, type_proto,
+};
 
 /// Rules that follow one another on what one node became.
 const REWRITES_MAX: usize = 16;
@@ -64,6 +66,14 @@ fn walk(
     let mut taken = HashSet::new();
     taken.extend(graph.output.iter().map(|output| output.name().to_owned()));
     takes(graph, &mut taken);
+    // the engine would take for certain what the file says of shapes in between, and ONNX Runtime does not
+    graph.value_info.clear();
+    for output in &mut graph.output {
+        if let Some(type_proto::Value::TensorType(tensor)) = output.r#type.as_mut().and_then(|kind| kind.value.as_mut())
+        {
+            tensor.shape = None;
+        }
+    }
     let rounded = rounded(graph);
     let nodes = std::mem::take(&mut graph.node);
     for (index, mut node) in nodes.into_iter().enumerate() {

@@ -33,7 +33,7 @@ pub fn widen(node: Node, writer: &mut Writer) -> Option<()> {
 
 /// A quotient to the last bit: the engine multiplies by the reciprocal of a single divisor.
 pub fn exact_division(node: Node, writer: &mut Writer) -> Option<()> {
-    let several = node.shape(1).is_some_and(|shape| shape.iter().any(|side| *side != 1));
+    let several = node.shape(1).is_some_and(|shape| shape.iter().any(|side| *side > 1));
     if several || node.element(0).is_none_or(|element| !element.is_float()) {
         return None;
     }
