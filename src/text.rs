@@ -11,12 +11,12 @@ pub const MESSAGE_MAX: usize = 500;
 /// Stands where a character was that nobody should see.
 const HIDDEN: char = '\u{FFFD}';
 
-/// A name, version or label: [`line`] of at most [`NAME_MAX`] characters.
+/// A name, version or label: [`line()`] of at most [`NAME_MAX`] characters.
 pub fn name(text: &str) -> String {
     line(text, NAME_MAX)
 }
 
-/// An error's words: [`line`] of at most [`MESSAGE_MAX`] characters.
+/// An error's words: [`line()`] of at most [`MESSAGE_MAX`] characters.
 pub fn message(text: &str) -> String {
     line(text, MESSAGE_MAX)
 }

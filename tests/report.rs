@@ -149,7 +149,7 @@ fn what_cannot_be_reported_says_why() {
         (&["report", "../x"], "is not a run's folder"),
         (&["report", "--splice", "none.md"], "cannot read none.md"),
         (&["scenarios/none.toml"], "the scenario file does not exist"),
-        (&["models", "synth", "none"], "scenarios/none.toml"),
+        (&["models", "synth", "none"], "scrfd and arcface are built in"),
     ] {
         let output = runner(folder.path(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -66,7 +66,7 @@ fn is_terminal_gone(_: &std::io::Error) -> bool {
 /// `--list`: the plan of a scenario.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
     let load = &scenario.load;
     let mut out = String::new();
@@ -111,7 +111,7 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
 /// `--verify`: one line a case.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn verified(scenario: &Scenario, case: &Case, words: &str) -> Result<()> {
     print(&format!("{}  {:4}  {}: {words}\n", scenario.name, case.protocol.name(), point(case)))
 }
@@ -125,7 +125,7 @@ pub fn ceiling(scenario: &Scenario, case: &Case, requests_per_s: f64) {
 /// The tables of a run and where its files are.
 ///
 /// # Errors
-/// The run's files cannot be read, or as [`print`].
+/// The run's files cannot be read, or as [`print()`].
 pub fn run(path: &Path) -> Result<()> {
     let run = Run::open(path)?;
     print(&format!("\n{}\n", markdown::section(&run, Style::default()).trim_end()))
