@@ -113,27 +113,35 @@ impl From<&proto::ModelStatisticsResponse> for Statistics {
             let proto::ModelStatistics { inference_count, execution_count, .. } = *version;
             OneVersion { inference_count, execution_count, inference_stats }
         };
-        AllStatistics { model_stats: message.model_stats.iter().map(one).collect() }.sum()
+        message
+            .model_stats
+            .iter()
+            .map(one)
+            .map(Statistics::from)
+            .fold(Statistics::default(), |sum, next| sum.plus(&next))
+    }
+}
+
+impl From<OneVersion> for Statistics {
+    fn from(version: OneVersion) -> Self {
+        let parts = version.inference_stats.unwrap_or_default();
+        Statistics {
+            inference_count: version.inference_count,
+            execution_count: version.execution_count,
+            success: parts.success.unwrap_or_default(),
+            queue: parts.queue.unwrap_or_default(),
+            compute_input: parts.compute_input.unwrap_or_default(),
+            compute_infer: parts.compute_infer.unwrap_or_default(),
+            compute_output: parts.compute_output.unwrap_or_default(),
+            cache_hit: parts.cache_hit.unwrap_or_default(),
+        }
     }
 }
 
 impl AllStatistics {
     /// Of all versions of the model.
-    pub fn sum(&self) -> Statistics {
-        let one = |version: &OneVersion| {
-            let parts = version.inference_stats.unwrap_or_default();
-            Statistics {
-                inference_count: version.inference_count,
-                execution_count: version.execution_count,
-                success: parts.success.unwrap_or_default(),
-                queue: parts.queue.unwrap_or_default(),
-                compute_input: parts.compute_input.unwrap_or_default(),
-                compute_infer: parts.compute_infer.unwrap_or_default(),
-                compute_output: parts.compute_output.unwrap_or_default(),
-                cache_hit: parts.cache_hit.unwrap_or_default(),
-            }
-        };
-        self.model_stats.iter().map(one).fold(Statistics::default(), |sum, next| sum.plus(&next))
+    pub fn sum(self) -> Statistics {
+        self.model_stats.into_iter().map(Statistics::from).fold(Statistics::default(), |sum, next| sum.plus(&next))
     }
 }
 
