@@ -35,7 +35,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .is_some_and(|changes| !changes.is_empty());
     println!("cargo:rustc-env=RUNNER_GIT_REVISION={revision}{}", if dirty { "+changes" } else { "" });
     println!("cargo:rerun-if-env-changed=RUNNER_GIT_REVISION");
-    for changed in [".git/HEAD", ".git/index", "src"] {
+    // a work tree beside its repository has them elsewhere
+    let files = ["HEAD", "index"].into_iter().filter_map(|name| git(&["rev-parse", "--git-path", name]));
+    for changed in files.chain(["src".to_owned()]) {
         println!("cargo:rerun-if-changed={changed}");
     }
     Ok(())
