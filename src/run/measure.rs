@@ -185,7 +185,7 @@ impl Running {
         let slots = u64::from(self.case.processes) * u64::from(self.case.concurrency);
         let preparing = (context.scenario.load.warmup + 1) * slots;
         let cheap = preparing as f64 <= RENEWAL_COST * self.last_block as f64;
-        // after a block that was given up there are none, and the server may be back
+        // after a block without an answer there are none, and the server may be back
         if self.ended_early.is_some() || (self.pool.is_some() && !cheap) {
             return;
         }
@@ -255,13 +255,14 @@ impl Running {
         context.folder.block(&row, &case_name(&self.case), &outcome.recorder, start, length)?;
         self.totals.add(&outcome, served);
         let words = outcome.example.map(|fault| fault.message);
-        if outcome.gave_up {
+        if outcome.gave_up || outcome.recorder.count() == 0 {
+            // other processes begin the next block, which waits for the server
             self.pool = None;
-            if self.gave_up || outcome.recorder.count() == 0 && self.totals.recorder.count() == 0 {
-                let last = words.clone().unwrap_or_default();
-                let reason = format!("given up after at least {FAILURES_IN_A_ROW} failures in a row: {last}");
-                self.ended_early = Some((Status::Failed, reason));
-            }
+        }
+        if outcome.gave_up && (self.gave_up || self.totals.recorder.count() == 0) {
+            let last = words.clone().unwrap_or_default();
+            let reason = format!("given up after at least {FAILURES_IN_A_ROW} failures in a row: {last}");
+            self.ended_early = Some((Status::Failed, reason));
         }
         self.gave_up = outcome.gave_up;
         self.example = self.example.take().or(words);
