@@ -67,7 +67,7 @@ pub fn load(path: &Path) -> Result<Loaded> {
         );
     }
     let (model, found) = match in_engine(model, path, ShapeInferenceMode::On) {
-        // read anew, for the first went with its weights
+        // read again, for the first went with its weights
         Err(Refusal::Engine(_)) => in_engine(file::read(path)?, path, ShapeInferenceMode::Off),
         loaded => loaded,
     }
