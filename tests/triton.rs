@@ -210,7 +210,8 @@ fn failed_requests_are_counted_in_the_row() {
 
 #[test]
 fn a_worker_that_dies_makes_its_case_a_row_and_the_others_go_on() {
-    let rest = "[matrix]\nprotocols = [\"http\"]\nbatch_sizes = [1, 2]\n[load]\niterations = 100\nwarmup = 0";
+    // warmup that is dear against a block keeps the process for all blocks, so that none is renewed while it is looked for
+    let rest = "[matrix]\nprotocols = [\"http\"]\nbatch_sizes = [1, 2]\n[load]\niterations = 100\nwarmup = 10";
     let case = Case::new(&scenario("sleepy", ECHO, rest));
     let run = case.start_until(&[], BLOCKS, 2);
     signal("-KILL", worker_of(run.id()));

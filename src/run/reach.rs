@@ -249,7 +249,9 @@ fn is_unreachable(fault: &Fault) -> bool {
 fn hint(fault: &Fault) -> &'static str {
     match fault.kind {
         FaultKind::Timeout => "is it still loading? (timeout_s in [load] is how long it is waited for)",
-        FaultKind::Transport => "is this its port? (--http, --grpc)",
+        FaultKind::Transport => {
+            "is this its port? (--http takes the HTTP port, 8000 by default, --grpc the gRPC port, 8001)"
+        }
         _ => "is the server up, and is this its port? (scripts/triton start, or --server embedded; --http, --grpc)",
     }
 }
