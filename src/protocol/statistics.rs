@@ -113,12 +113,13 @@ impl From<&proto::ModelStatisticsResponse> for Statistics {
             let proto::ModelStatistics { inference_count, execution_count, .. } = *version;
             OneVersion { inference_count, execution_count, inference_stats }
         };
-        message
-            .model_stats
-            .iter()
-            .map(one)
-            .map(Statistics::from)
-            .fold(Statistics::default(), |sum, next| sum.plus(&next))
+        message.model_stats.iter().map(one).map(Statistics::from).sum()
+    }
+}
+
+impl std::iter::Sum for Statistics {
+    fn sum<I: Iterator<Item = Statistics>>(versions: I) -> Self {
+        versions.fold(Statistics::default(), |sum, next| sum.plus(&next))
     }
 }
 
@@ -141,7 +142,7 @@ impl From<OneVersion> for Statistics {
 impl AllStatistics {
     /// Of all versions of the model.
     pub fn sum(self) -> Statistics {
-        self.model_stats.into_iter().map(Statistics::from).fold(Statistics::default(), |sum, next| sum.plus(&next))
+        self.model_stats.into_iter().map(Statistics::from).sum()
     }
 }
 
