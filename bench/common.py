@@ -8,11 +8,13 @@ import glob
 import json
 import os
 import re
+import signal
 import statistics
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections import namedtuple
@@ -152,6 +154,8 @@ def peak_memory(pid, key="VmHWM"):
 
 # --- clients ---
 
+TIMEOUT_S = 120
+
 Ended = namedtuple("Ended", ["text", "cpu_s", "peak_mb"])
 Rate = namedtuple("Rate", ["requests", "seconds", "cpu_s"])
 
@@ -160,13 +164,26 @@ Rate = namedtuple("Rate", ["requests", "seconds", "cpu_s"])
 APART = 'output=$1; shift; env --default-signal=INT,QUIT "$@" </dev/null >"$output" 2>&1 & echo $!'
 
 
+class Hung(Exception):
+    """A client that did not end by itself and was killed."""
+
+
 def run(command, **environment):
-    """Runs a client to its end: what it printed, CPU seconds of it and its descendants, peak memory of the largest of them."""
+    """Runs a client to its end: what it printed, CPU seconds of it and its descendants, peak memory of the largest of them.
+
+    Raises Hung if it has not ended after TIMEOUT_S: perf_analyzer now and then waits for ever, with no connection left.
+    """
     adopt_orphans()
     with tempfile.NamedTemporaryFile("w+") as output:
         shell = ["sh", "-c", APART, "sh", output.name] + command
         pid = int(subprocess.run(shell, env=dict(os.environ, **environment), stdout=subprocess.PIPE, check=True).stdout)
+        timer = threading.Timer(TIMEOUT_S, os.kill, [pid, signal.SIGKILL])
+        timer.start()
         _, status, usage = os.wait4(pid, 0)  # the usage of the child and of all that it has waited for
+        hung = not timer.is_alive()
+        timer.cancel()
+        if hung:
+            raise Hung("%s did not end within %d s" % (command[0], TIMEOUT_S))
         usages = [usage] + orphans()
         output.seek(0)
         text = output.read()

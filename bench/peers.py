@@ -33,7 +33,7 @@ import time
 from collections import namedtuple
 from concurrent.futures import ProcessPoolExecutor
 
-from common import INPUT, MODEL, NAMES, OUTPUT, PATHS, ROOT, SHAPES, Payload, add_runner, rate, run, settled, spread, successes, verdict
+from common import INPUT, MODEL, NAMES, OUTPUT, PATHS, ROOT, SHAPES, Hung, Payload, add_runner, rate, run, settled, spread, successes, verdict
 
 FLOOR = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "release", "examples", "floor")
 PEERS = os.path.join(ROOT, ".venv-peers")
@@ -78,7 +78,11 @@ def main():
                 turns = bench.turns(case, visit)
                 order.shuffle(turns)
                 for client, turn in turns:
-                    sample = turn()
+                    try:
+                        sample = turn()
+                    except Hung as words:
+                        print("round %d/%d  %s: %s, and this turn is left out" % (number + 1, options.rounds, label(case), words), file=sys.stderr)
+                        continue
                     bench.samples.setdefault((case, client), {}).setdefault((number, visit), {}).update(sample)
                     words = ", ".join("%s %s" % (key, number_form(value) % value) for key, value in sample.items() if key in MEASURES)
                     print("round %d/%d  %-37s %-13s  %s" % (number + 1, options.rounds, label(case), client, words), file=sys.stderr)
