@@ -5,13 +5,16 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::embedded;
-use crate::report::markdown::Style;
-use crate::report::{Section, Wanted};
+use crate::matrix::{AxisId, Limit};
+use crate::report::{Section, Style, Wanted};
 use crate::run::{Mode, Options};
-use crate::scenario::{Overrides, Protocol, Scenario};
+use crate::scenario::{Overrides, Scenario};
+use crate::spelling::{Spelled, nearest};
 
 /// Benchmarks models of KServe v2 inference servers, NVIDIA Triton first: HTTP against gRPC, on equal terms.
 #[derive(Debug, Parser)]
@@ -97,36 +100,75 @@ pub struct RunArguments {
     /// Longest time of a case in seconds, its preparation included as far as possible
     #[arg(long, value_name = "SECONDS")]
     pub max_seconds: Option<f64>,
-    /// Requests a second of an open loop, such as 50,100
-    #[arg(long, value_name = "N,..", value_delimiter = ',')]
-    pub rate: Vec<f64>,
-    /// Requests in flight in one process, such as 1,8; with a rate at most so many
-    #[arg(long, value_name = "N,..", value_delimiter = ',')]
-    pub concurrency: Vec<u32>,
-    /// Connections of one process [default: one for each request in flight]
-    #[arg(long, value_name = "N,..", value_delimiter = ',')]
-    pub connections: Vec<u32>,
     /// Requests of one process before anything is measured
     #[arg(long, value_name = "N")]
     pub warmup: Option<u64>,
-    /// Batch sizes, such as 1,4,8
-    #[arg(long, value_name = "N,..", value_delimiter = ',')]
-    pub batch_sizes: Vec<u32>,
-    /// Numbers of client processes, such as 1,3
-    #[arg(long, value_name = "N,..", value_delimiter = ',')]
-    pub processes: Vec<u32>,
-    /// Protocols, such as http,grpc
-    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
-    pub protocols: Vec<ProtocolName>,
+    #[command(flatten)]
+    pub axes: AxisArguments,
     /// Folder in which each run makes its own
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ProtocolName {
-    Http,
-    Grpc,
+/// The options that set the values of axes.
+#[derive(Debug, Default)]
+pub struct AxisArguments(Vec<(AxisId, Vec<String>)>);
+
+/// Sets any axis, by its key.
+const SET: &str = "set";
+
+impl Args for AxisArguments {
+    fn augment_args(mut command: clap::Command) -> clap::Command {
+        for id in AxisId::ALL {
+            let (axis, Some(option)) = (id.axis(), id.option()) else { continue };
+            let argument = Arg::new(axis.key).long(option).help(axis.help).value_delimiter(',').action(ArgAction::Set);
+            command = command.arg(match axis.limit {
+                Limit::Words(words) => {
+                    argument.value_name("NAME,..").value_parser(PossibleValuesParser::new(words.names))
+                }
+                _ => argument.value_name("N,..").num_args(1),
+            });
+        }
+        let set = Arg::new(SET).long(SET).value_name("AXIS=VALUE,..").action(ArgAction::Append);
+        command.arg(set.help("Values of any axis of the matrix, such as batch_sizes=1,4; may be given several times"))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for AxisArguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut axes = Vec::new();
+        for id in AxisId::ALL.iter().filter(|id| id.option().is_some()) {
+            if let Some(values) = matches.get_many::<String>(id.axis().key) {
+                axes.push((*id, values.cloned().collect()));
+            }
+        }
+        for setting in matches.get_many::<String>(SET).into_iter().flatten() {
+            axes.push(self::setting(setting).map_err(|words| clap::Error::raw(ErrorKind::ValueValidation, words))?);
+        }
+        Ok(AxisArguments(axes))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// `batch_sizes=1,4`.
+fn setting(text: &str) -> Result<(AxisId, Vec<String>), String> {
+    let shown = text.escape_debug();
+    let (name, values) =
+        text.split_once('=').ok_or_else(|| format!("--set {shown}: write AXIS=VALUE,.., such as batch_sizes=1,4\n"))?;
+    let keys: Vec<&str> = AxisId::settable().map(|id| id.axis().key).collect();
+    let id = AxisId::named(&name.replace('-', "_")).filter(|id| keys.contains(&id.axis().key)).ok_or_else(|| {
+        let near = nearest(name, &keys).map_or(String::new(), |near| format!("did you mean {near}? "));
+        format!("--set {shown}: there is no such axis: {near}The axes are {}\n", keys.join(", "))
+    })?;
+    Ok((id, values.split(',').map(|value| value.trim().to_owned()).collect()))
 }
 
 #[derive(Args, Debug)]
@@ -225,7 +267,7 @@ pub fn mistyped(first: Option<&OsStr>) -> Option<String> {
 }
 
 fn section(name: &str) -> Result<Section, String> {
-    Section::named(name).ok_or_else(|| format!("there are {}", Section::ALL.map(|(name, _)| name).join(", ")))
+    Section::spelled(name).ok_or_else(|| format!("there are {}", Section::WORDS.join(", ")))
 }
 
 impl From<ReportArguments> for Wanted {
@@ -265,22 +307,13 @@ impl TryFrom<RunArguments> for Options {
                 "{option} has no place beside --server embedded, which picks free ports: leave one of the two out"
             );
         }
-        let protocol = |name: ProtocolName| match name {
-            ProtocolName::Http => Protocol::Http,
-            ProtocolName::Grpc => Protocol::Grpc,
-        };
         Ok(Options {
             scenarios: arguments.scenarios,
             overrides: Overrides {
                 iterations: arguments.iterations,
                 duration_s: arguments.duration,
-                rates: arguments.rate,
-                concurrency: arguments.concurrency,
-                connections: arguments.connections,
+                axes: arguments.axes.0,
                 warmup: arguments.warmup,
-                batch_sizes: arguments.batch_sizes,
-                processes: arguments.processes,
-                protocols: arguments.protocols.into_iter().map(protocol).collect(),
                 server: arguments.server.filter(|_| !embedded),
                 http: arguments.http,
                 grpc: arguments.grpc,

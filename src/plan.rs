@@ -1,4 +1,4 @@
-//! Scenario -> Plan, pure: groups of cases that differ in protocol alone, and the seeded order of their blocks.
+//! Scenario -> Plan, pure: groups of cases that differ in the compared axis alone, and the seeded order of their blocks.
 
 use std::time::Duration;
 
@@ -6,53 +6,14 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use serde::{Deserialize, Serialize};
+use crate::matrix::Point;
+use crate::scenario::{Load, Scenario};
 
-use crate::scenario::{Load, Point, Protocol, Scenario};
-
-/// One point of the run matrix.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs)]
-pub struct Case {
-    pub protocol: Protocol,
-    /// Which of two equal cases it is (`--aa`).
-    pub arm: Option<Arm>,
-    /// Items a request.
-    pub batch_size: u32,
-    /// Operating-system processes.
-    pub processes: u32,
-    /// Requests in flight in one process; with a rate, at most so many.
-    pub concurrency: u32,
-    /// Connections of one process.
-    pub connections: u32,
-    /// Requests a second of all processes together; `None` in the closed loop.
-    pub rate: Option<f64>,
-}
-
-/// One of two cases that differ in nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum Arm {
-    A,
-    B,
-}
-
-impl Arm {
-    /// The spelling of results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Arm::A => "a",
-            Arm::B => "b",
-        }
-    }
-}
-
-/// Cases that differ in protocol alone (with `--aa`, in nothing): what a reader compares, and so what is measured interleaved.
+/// Cases that differ in the compared axis alone: what a reader compares, and so what is measured interleaved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// In the scenario's order of protocols.
-    pub cases: Vec<Case>,
+    /// In the order of the axis's values.
+    pub cases: Vec<Point>,
     /// In each round every case runs one block.
     pub rounds: Vec<Round>,
 }
@@ -80,7 +41,7 @@ pub struct Round {
 /// Everything that is to be measured, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The groups, in the order of the scenario's axes: batch size, processes, concurrency, connections, rate.
+    /// The groups, in the order of the scenario's axes.
     pub groups: Vec<Group>,
 }
 
@@ -88,24 +49,17 @@ impl Plan {
     /// Expands a scenario's matrix. The same scenario gives the same plan on every machine.
     pub fn expand(scenario: &Scenario) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(scenario.load.seed);
-        let mut groups = Vec::new();
-        for Point { batch_size, processes, concurrency, connections, rate, protocols } in scenario.matrix.points() {
-            let case = |protocol, arm| Case { protocol, arm, batch_size, processes, concurrency, connections, rate };
-            let compared: Vec<Vec<Case>> = match scenario.load.aa {
-                true => protocols.iter().map(|it| [Arm::A, Arm::B].map(|arm| case(*it, Some(arm))).into()).collect(),
-                false => vec![protocols.iter().map(|it| case(*it, None)).collect()],
-            };
-            for cases in compared {
-                let blocks = blocks(&scenario.load, rate, processes);
-                let rounds = rounds(&scenario.load, blocks, cases.len(), &mut generator);
-                groups.push(Group { cases, rounds });
-            }
-        }
-        Plan { groups }
+        let group = |cases: Vec<Point>| {
+            // all cases of a group have as many blocks
+            let blocks = cases.iter().map(|case| blocks(&scenario.load, case.rate, case.processes)).min().unwrap_or(1);
+            let rounds = rounds(&scenario.load, blocks, cases.len(), &mut generator);
+            Group { cases, rounds }
+        };
+        Plan { groups: scenario.matrix.groups().into_iter().map(group).collect() }
     }
 
     /// All cases, group by group.
-    pub fn cases(&self) -> impl Iterator<Item = &Case> {
+    pub fn cases(&self) -> impl Iterator<Item = &Point> {
         self.groups.iter().flat_map(|group| &group.cases)
     }
 }
@@ -125,26 +79,61 @@ fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
     u64::from(load.blocks).min(requests).max(1)
 }
 
-/// Spreads iterations and time over the blocks as evenly as whole numbers allow; no block is empty. The order of every
-/// second round is the one before it turned round, so that each case is as often early as late.
+/// Spreads iterations and time over the blocks as evenly as whole numbers allow; no block is empty.
 fn rounds(load: &Load, blocks: u64, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
     let iterations = load.iterations;
     let share = |time: Option<Duration>| time.map(|time| time / blocks as u32);
-    let mut order: Vec<usize> = (0..cases).collect();
+    let mut orders = Orders::new(cases);
     (0..blocks)
-        .map(|block| {
-            match block % 2 {
-                0 => order.shuffle(generator),
-                _ => order.reverse(),
-            }
-            Round {
-                iterations: iterations / blocks + u64::from(block < iterations % blocks),
-                duration: share(load.duration),
-                cap: share(load.cap),
-                order: order.clone(),
-            }
+        .map(|block| Round {
+            iterations: iterations / blocks + u64::from(block < iterations % blocks),
+            duration: share(load.duration),
+            cap: share(load.cap),
+            order: orders.next(generator),
         })
         .collect()
+}
+
+/// The orders of rounds by Williams' designs: over a whole design each case is as often in each place, and follows each other
+/// one equally often. Which case is which in a design is drawn anew for each. Source: E. J. Williams, Experimental designs
+/// balanced for the estimation of residual effects of treatments, 1949.
+struct Orders {
+    /// The case of each number of the design.
+    cases: Vec<usize>,
+    /// The design's rows that are still to come, last first.
+    rows: Vec<Vec<usize>>,
+    last: Vec<usize>,
+}
+
+impl Orders {
+    fn new(cases: usize) -> Self {
+        let all: Vec<usize> = (0..cases).collect();
+        Orders { cases: all.clone(), rows: Vec::new(), last: all }
+    }
+
+    fn next(&mut self, generator: &mut ChaCha8Rng) -> Vec<usize> {
+        if self.rows.is_empty() {
+            self.cases.clone_from(&self.last);
+            self.cases.shuffle(generator);
+            self.rows = design(self.cases.len());
+            self.rows.reverse();
+        }
+        let row = self.rows.pop().unwrap_or_default();
+        self.last = row.into_iter().map(|number| self.cases[number]).collect();
+        self.last.clone()
+    }
+}
+
+/// Williams' design of so many cases: a Latin square, and for an odd number its mirror image too.
+fn design(cases: usize) -> Vec<Vec<usize>> {
+    // 0, 1, n - 1, 2, n - 2, ..: neighbours differ by another distance each time
+    let first = (0..cases).map(|place| if place % 2 == 1 { place.div_ceil(2) } else { (cases - place / 2) % cases });
+    let first: Vec<usize> = first.collect();
+    let row = |shift: usize| first.iter().map(|number| (number + shift) % cases).collect::<Vec<_>>();
+    let square: Vec<Vec<usize>> = (0..cases).map(row).collect();
+    let mirrored = square.iter().map(|row| row.iter().rev().copied().collect());
+    let mirrored: Vec<Vec<usize>> = if cases % 2 == 1 { mirrored.collect() } else { Vec::new() };
+    square.into_iter().chain(mirrored).collect()
 }
 
 #[cfg(test)]
@@ -152,6 +141,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::matrix::AxisId;
 
     fn scenario(iterations: u64, blocks: u32, seed: u64) -> Scenario {
         let mut scenario = Scenario::load(std::path::Path::new("scenarios/scrfd.toml")).unwrap();
@@ -162,27 +152,34 @@ mod tests {
     }
 
     #[test]
-    fn a_group_holds_what_differs_in_protocol_alone() {
+    fn a_group_holds_what_differs_in_the_compared_axis_alone() {
         let plan = Plan::expand(&scenario(1000, 10, 1));
         assert_eq!((plan.groups.len(), plan.cases().count()), (6, 12));
         for group in &plan.groups {
-            assert_eq!(group.cases.len(), 2);
-            let (http, grpc) = (group.cases[0], group.cases[1]);
-            assert_eq!((http.protocol, grpc.protocol), (Protocol::Http, Protocol::Grpc));
-            assert_eq!(Case { protocol: Protocol::Http, ..grpc }, http);
+            let [http, grpc] = &group.cases[..] else { panic!("{group:?}") };
+            assert!(http.differs_in(AxisId::Protocol, grpc), "{group:?}");
         }
+        let tags: Vec<String> = plan.cases().step_by(2).map(Point::tag).collect();
+        let expected = ["b1-p1", "b1-p3", "b4-p1", "b4-p3", "b8-p1", "b8-p3"].map(|tag| format!("http-{tag}-c1"));
+        assert_eq!(tags, expected);
     }
 
     #[test]
-    fn each_protocol_is_compared_with_itself_if_that_is_asked_for() {
-        let mut scenario = scenario(1000, 10, 1);
-        scenario.load.aa = true;
-        let plan = Plan::expand(&scenario);
-        assert_eq!((plan.groups.len(), plan.cases().count()), (12, 24));
-        for group in &plan.groups {
-            let [a, b] = group.cases[..] else { panic!("{group:?}") };
-            assert_eq!((a.arm, b.arm), (Some(Arm::A), Some(Arm::B)));
-            assert_eq!(Case { arm: a.arm, ..b }, a);
+    fn every_case_follows_every_other_equally_often() {
+        for cases in 1..=7 {
+            let design = design(cases);
+            let mut follows = vec![vec![0; cases]; cases];
+            let mut places = follows.clone();
+            for row in &design {
+                row.iter().enumerate().for_each(|(place, case)| places[*case][place] += 1);
+                row.windows(2).for_each(|pair| follows[pair[0]][pair[1]] += 1);
+            }
+            let (rows, times) = (design.len(), design.len() / cases);
+            assert!(places.iter().flatten().all(|count| *count == times), "{rows} rows: {places:?}");
+            let others = |(case, row): (usize, &Vec<usize>)| {
+                row.iter().enumerate().all(|(other, count)| *count == if case == other { 0 } else { times })
+            };
+            assert!(follows.iter().enumerate().all(others), "{cases}: {follows:?}");
         }
     }
 

@@ -63,7 +63,7 @@ pub fn agree(
     let limit = config.map_or(0, |config| config.max_batch_size);
     if limit > 0 && scenario.model.batching {
         let above: Vec<String> =
-            scenario.matrix.batch_sizes.iter().filter(|size| i64::from(**size) > limit).map(u32::to_string).collect();
+            scenario.matrix.batch_sizes().iter().filter(|size| i64::from(**size) > limit).map(u32::to_string).collect();
         if !above.is_empty() {
             wrong.push(format!("batch_sizes {}: the model takes at most {limit} (max_batch_size)", above.join(", ")));
         }
@@ -139,7 +139,7 @@ fn shape_problem(scenario: &Scenario, item: &[i64], offered: &[i64]) -> Option<S
         let sent: Vec<i64> = std::iter::once(i64::from(batch)).chain(item.iter().copied()).collect();
         shapes_agree(&sent, offered)
     };
-    if scenario.matrix.batch_sizes.iter().all(|batch| fits(*batch)) {
+    if scenario.matrix.batch_sizes().into_iter().all(fits) {
         return None;
     }
     if shapes_agree(item, offered) {

@@ -3,9 +3,7 @@
 mod file;
 mod npy;
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -14,51 +12,30 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// An element type of the KServe v2 protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-#[allow(missing_docs)]
-pub enum Datatype {
-    Bool,
-    Uint8,
-    Uint16,
-    Uint32,
-    Uint64,
-    Int8,
-    Int16,
-    Int32,
-    Int64,
-    Fp16,
-    Bf16,
-    Fp32,
-    Fp64,
-    Bytes,
+use crate::spelling::spelled;
+
+spelled! {
+    /// An element type of the KServe v2 protocol, in the protocol's spelling.
+    #[allow(missing_docs)]
+    pub enum Datatype {
+        Bool = "BOOL",
+        Uint8 = "UINT8",
+        Uint16 = "UINT16",
+        Uint32 = "UINT32",
+        Uint64 = "UINT64",
+        Int8 = "INT8",
+        Int16 = "INT16",
+        Int32 = "INT32",
+        Int64 = "INT64",
+        Fp16 = "FP16",
+        Bf16 = "BF16",
+        Fp32 = "FP32",
+        Fp64 = "FP64",
+        Bytes = "BYTES",
+    }
 }
 
 impl Datatype {
-    /// Every data type, in the protocol's spelling.
-    pub const ALL: [(&'static str, Datatype); 14] = [
-        ("BOOL", Datatype::Bool),
-        ("UINT8", Datatype::Uint8),
-        ("UINT16", Datatype::Uint16),
-        ("UINT32", Datatype::Uint32),
-        ("UINT64", Datatype::Uint64),
-        ("INT8", Datatype::Int8),
-        ("INT16", Datatype::Int16),
-        ("INT32", Datatype::Int32),
-        ("INT64", Datatype::Int64),
-        ("FP16", Datatype::Fp16),
-        ("BF16", Datatype::Bf16),
-        ("FP32", Datatype::Fp32),
-        ("FP64", Datatype::Fp64),
-        ("BYTES", Datatype::Bytes),
-    ];
-
-    /// The protocol's spelling, such as `FP32`.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, datatype)| *datatype == self).map_or("?", |(name, _)| name)
-    }
-
     /// Bytes of one element; `None` for BYTES, whose elements carry their own length.
     pub fn size(self) -> Option<usize> {
         match self {
@@ -76,29 +53,16 @@ impl Datatype {
     }
 }
 
-impl fmt::Display for Datatype {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+spelled! {
+    /// How tensors travel.
+    #[derive(Default)]
+    pub enum Tensors {
+        /// As raw bytes: the binary tensor extension over HTTP, raw contents over gRPC.
+        #[default]
+        Binary = "binary",
+        /// As numbers in JSON, for servers that take nothing else over HTTP.
+        Json = "json",
     }
-}
-
-impl FromStr for Datatype {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, datatype)| *datatype).ok_or(())
-    }
-}
-
-/// How tensors travel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tensors {
-    /// As raw bytes: the binary tensor extension over HTTP, raw contents over gRPC.
-    #[default]
-    Binary,
-    /// As numbers in JSON, for servers that take nothing else over HTTP.
-    Json,
 }
 
 /// Where the bytes of an input come from.
@@ -190,7 +154,7 @@ mod tests {
     fn every_type_gives_the_bytes_its_shape_asks_for() {
         for (_, datatype) in Datatype::ALL {
             for source in [Source::Zeros, Source::Random { seed: 7 }] {
-                let bytes = bytes_of(datatype, &[3, 5], 2, &source).unwrap();
+                let bytes = bytes_of(*datatype, &[3, 5], 2, &source).unwrap();
                 let element = match (datatype.size(), &source) {
                     (Some(size), _) => size,
                     (None, Source::Zeros) => 4,

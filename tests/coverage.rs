@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use runner::matrix::{Point, Protocol};
 use runner::record::latencies::Latencies;
 use runner::record::{BlockRecord, Record, Status, read_manifest};
 use runner::report::Run;
 use runner::report::comparisons::{Comparison, rows};
-use runner::scenario::Protocol;
 use runner::statistics::{group_of, groups};
 
 /// The interval is to hold the truth this often; it says 95 %.
@@ -75,14 +75,14 @@ impl Simulation {
                 })
                 .collect();
             for (protocol, factor) in [(Protocol::Http, 1.0), (Protocol::Grpc, model.ratio)] {
-                self.case(model, (protocol, batch_size), &rounds, factor, &mut run);
+                let case = Point { protocol, batch_size, ..Point::default() };
+                self.case(model, case, &rounds, factor, &mut run);
             }
         }
         run
     }
 
-    fn case(&mut self, model: &Model, case: (Protocol, u32), rounds: &[f64], factor: f64, run: &mut Run) {
-        let (protocol, batch_size) = case;
+    fn case(&mut self, model: &Model, case: Point, rounds: &[f64], factor: f64, run: &mut Run) {
         let mut kept = Latencies::new(rounds.len(), groups(rounds.len()));
         let mut all = Vec::new();
         for (place, round) in rounds.iter().enumerate() {
@@ -95,8 +95,7 @@ impl Simulation {
             all.extend_from_slice(&latencies);
             let seconds = latencies.iter().sum::<f64>() / 1e3;
             run.blocks.push(BlockRecord {
-                protocol,
-                batch_size,
+                case: case.clone(),
                 block: place as u32,
                 requests: latencies.len() as u64,
                 mean_ms: Some(1e3 * seconds / latencies.len() as f64),
@@ -109,8 +108,7 @@ impl Simulation {
         let mean = all.iter().sum::<f64>() / all.len() as f64;
         let correlated = (1.0 + model.correlation) / (1.0 - model.correlation);
         run.records.push(Record {
-            protocol,
-            batch_size,
+            case,
             status: Status::Ok,
             requests: all.len() as u64,
             effective_requests: Some(all.len() as f64 / correlated),
@@ -189,7 +187,7 @@ fn the_interval_of_a_shown_ratio_holds_the_true_one() {
 #[test]
 fn equal_cases_are_seldom_called_different_and_a_difference_is_seen() {
     let empty = empty();
-    let is_different = |row: &&Comparison| ["faster", "slower"].contains(&row.verdict);
+    let is_different = |row: &&Comparison| ["faster", "slower"].contains(&row.verdict.as_str());
     let base = Model { deviation: 0.1, ..model(10, 300, 0.5) };
     for model in [base, Model { of_block: 0.05, ..base }, Model { length: Length::Milliseconds(500.0), ..base }] {
         let mut simulation = Simulation(ChaCha8Rng::seed_from_u64(8));

@@ -8,8 +8,8 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use runner::record::{Manifest, RECORDS, Record, State, Status, read, read_manifest};
-use runner::scenario::Encode;
+use runner::matrix::Encode;
+use runner::record::{Flag, Manifest, RECORDS, Record, State, Status, read, read_manifest};
 
 const CONFIG: &str = r#"
     backend: "loopback"
@@ -97,7 +97,7 @@ fn a_run_needs_no_other_server_and_says_what_it_measured() {
     assert_eq!(records.len(), 8);
     for record in &records {
         assert_eq!((record.status, record.errors), (Status::Ok, 0), "{record:?}");
-        assert_eq!(record.requests, 50 * u64::from(record.processes), "{record:?}");
+        assert_eq!(record.requests, 50 * u64::from(record.case.processes), "{record:?}");
     }
     let manifest = read_manifest(&run).unwrap();
     assert_eq!(manifest.state, State::Complete);
@@ -210,9 +210,12 @@ fn an_open_loop_tells_response_and_service_time() {
     assert_eq!(records.len(), 4);
     for record in &records {
         assert_eq!((record.requests, record.requests_planned), (80, Some(80)), "{record:?}");
-        assert!(record.requests_per_s <= record.rate, "{record:?}");
-        assert_eq!((record.concurrency, record.connections), (64, Some(64)), "{record:?}");
-        assert!(record.rate.is_some() && record.held_back.is_some() && record.lateness_max_ms.is_some(), "{record:?}");
+        assert!(record.requests_per_s <= record.case.rate, "{record:?}");
+        assert_eq!((record.case.concurrency, record.case.connections), (64, 64), "{record:?}");
+        assert!(
+            record.case.rate.is_some() && record.held_back.is_some() && record.lateness_max_ms.is_some(),
+            "{record:?}"
+        );
         assert!(record.service_mean_ms <= record.mean_ms && record.service_mean_ms >= Some(1.0), "{record:?}");
     }
     assert!(printed.contains("200 requests/s, at most 64 in flight in each process:"), "{printed}");
@@ -237,7 +240,7 @@ fn requests_may_share_connections_as_streams() {
     let (records, printed) =
         rows("", "protocols = [\"grpc\"]\nconcurrency = [8]\nconnections = [2]", "iterations = 200", &[]);
     let [record] = &records[..] else { panic!("{records:?}") };
-    assert_eq!((record.requests, record.connections, record.send_mean_ms), (200, Some(2), None), "{record:?}");
+    assert_eq!((record.requests, record.case.connections, record.send_mean_ms), (200, 2, None), "{record:?}");
     assert!(record.bytes_sent > 0 && printed.contains("8 in flight over 2 connections"), "{printed}");
 }
 
@@ -252,12 +255,15 @@ fn requests_may_be_encoded_one_by_one() {
 fn time_ends_a_case_when_it_is_asked_to() {
     let (records, _) = rows("", "", "duration_s = 0.3\nblocks = 3", &[]);
     for record in &records {
-        assert!(record.requests > 0 && record.requests_planned.is_none() && !record.is_flagged("capped"), "{record:?}");
+        assert!(
+            record.requests > 0 && record.requests_planned.is_none() && !record.flags.has(Flag::Capped),
+            "{record:?}"
+        );
     }
     // a number of requests in the file does not end a quick case, and so is not what it lacks
     let (records, printed) = rows("", "", "iterations = 5", &["--quick", "--max-seconds", "0.4"]);
     for record in &records {
-        assert!(record.quick && record.requests_planned.is_none() && !record.is_flagged("capped"), "{record:?}");
+        assert!(record.quick && record.requests_planned.is_none() && !record.flags.has(Flag::Capped), "{record:?}");
     }
     assert_eq!(records[0].blocks, records[1].blocks);
     assert!(printed.contains(&format!("interleaved in {} blocks", records[0].blocks)), "{printed}");
@@ -270,7 +276,7 @@ fn time_ends_a_case_when_it_is_asked_to() {
     ] {
         let (records, printed) = rows(slow, "", load, &[]);
         for record in &records {
-            assert!(record.status == Status::Ok && record.is_flagged("capped"), "{record:?}");
+            assert!(record.status == Status::Ok && record.flags.has(Flag::Capped), "{record:?}");
             assert!(record.requests > 0 && record.requests < 100, "{record:?}");
         }
         assert!(printed.contains("ended by its longest time"), "{printed}");
@@ -284,7 +290,7 @@ fn the_client_s_ceiling_is_measured_with_the_same_requests() {
     assert_eq!(printed.matches("client ceiling ").count(), 4, "{printed}");
     for record in &records {
         assert!(record.client_ceiling_per_s > record.requests_per_s, "{record:?}");
-        assert!(!record.is_flagged("client_ceiling"), "{record:?}");
+        assert!(!record.flags.has(Flag::ClientCeiling), "{record:?}");
     }
 }
 
@@ -307,8 +313,8 @@ fn the_latency_is_split_by_the_server_s_own_statistics() {
         // on a busy machine the server may begin before the client has seen that its last byte is gone
         assert!(record.compute_infer_ms > Some(9.9) && record.network_ms > Some(-5.0), "{record:?}");
         assert_eq!(record.server_requests, Some(record.requests), "{record:?}");
-        assert_eq!(record.avg_batch, Some(f64::from(record.batch_size)), "{record:?}");
-        assert!(!record.is_flagged("server_counts") && !record.is_flagged("other_traffic"), "{record:?}");
+        assert_eq!(record.avg_batch, Some(f64::from(record.case.batch_size)), "{record:?}");
+        assert!(!record.flags.has(Flag::ServerCounts) && !record.flags.has(Flag::OtherTraffic), "{record:?}");
     }
     assert!(printed.contains("| gRPC / HTTP Mean |"), "{printed}");
 }
@@ -317,7 +323,7 @@ fn the_latency_is_split_by_the_server_s_own_statistics() {
 fn a_case_may_be_compared_with_itself() {
     let (records, printed) = rows(TEN_MS, "protocols = [\"grpc\"]", "iterations = 20", &["--aa"]);
     assert_eq!(records.len(), 2);
-    assert!(records[0].arm.is_some() && records[0].arm != records[1].arm, "{records:?}");
+    assert!(records[0].case.arm.is_some() && records[0].case.arm != records[1].case.arm, "{records:?}");
     assert!(printed.contains("| gRPC A |") && printed.contains("A and B are the same"), "{printed}");
     assert!(!printed.contains("**"), "{printed}");
 }
@@ -340,7 +346,7 @@ fn others_that_ask_the_model_are_seen_and_may_be_a_failure() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let records: Vec<Record> = read(&case.newest().unwrap().join(RECORDS)).unwrap();
     for record in &records {
-        assert!(record.status == Status::Ok && record.is_flagged("other_traffic"), "{record:?}");
+        assert!(record.status == Status::Ok && record.flags.has(Flag::OtherTraffic), "{record:?}");
         assert!(record.server_requests > Some(record.requests), "{record:?}");
     }
     assert!(text(&output).contains("others asked the model meanwhile"), "{}", text(&output));

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use runner::scenario::{Arrival, Encode, Overrides, Protocol, Scenario, ScenarioError};
+use runner::matrix::{Arrival, AxisId, Encode, Point, Protocol, Value};
+use runner::scenario::{Overrides, Scenario, ScenarioError};
 use runner::tensor::{Datatype, Source};
 
 /// Compares an error with its golden file, or writes that. The working directory is the package's root.
@@ -147,10 +148,10 @@ fn the_two_benchmarks_are_what_they_have_to_be() {
         assert_eq!(input.shape, shape);
         assert_eq!(scenario.outputs, [output]);
         assert_eq!(scenario.request_bytes(1), shape.iter().product::<usize>() as u64 * 4);
-        assert_eq!(scenario.matrix.protocols, [Protocol::Http, Protocol::Grpc]);
-        assert_eq!(scenario.matrix.batch_sizes, [1, 4, 8]);
-        assert_eq!(scenario.matrix.processes, [1, 3]);
-        assert_eq!(scenario.matrix.in_flight(), [1]);
+        assert_eq!(scenario.matrix.protocols(), [Protocol::Http, Protocol::Grpc]);
+        assert_eq!(scenario.matrix.batch_sizes(), [1, 4, 8]);
+        assert_eq!(scenario.matrix.values(AxisId::Processes), [1, 3].map(Value::Whole));
+        assert_eq!(scenario.matrix.values(AxisId::Concurrency), [Value::Whole(1)]);
         assert_eq!((scenario.load.iterations, scenario.load.warmup), (1000, 10));
         let artifact = scenario.artifact.unwrap();
         assert_eq!(artifact.sha256, "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f");
@@ -164,9 +165,8 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!((scenario.server.http.as_str(), scenario.server.grpc.as_str()), ("localhost:8000", "localhost:8001"));
     assert_eq!((scenario.model.version.as_ref(), scenario.model.batching), (None, true));
     assert_eq!(scenario.inputs[0].data, Source::Zeros);
-    assert_eq!(scenario.matrix.protocols, [Protocol::Http, Protocol::Grpc]);
-    assert_eq!((&scenario.matrix.batch_sizes[..], &scenario.matrix.processes[..]), (&[1][..], &[1][..]));
-    assert_eq!((&scenario.matrix.in_flight()[..], scenario.matrix.exclude.len()), (&[1][..], 0));
+    let points: Vec<Point> = scenario.matrix.points().collect();
+    assert_eq!(points, [Point::default(), Point { protocol: Protocol::Grpc, ..Point::default() }]);
     let load = &scenario.load;
     assert_eq!((load.iterations, load.warmup, load.blocks, load.seed, load.cap), (1000, 10, 10, 1, None));
     assert_eq!(load.timeout, Duration::from_secs(30));
@@ -176,7 +176,7 @@ fn what_is_left_out_has_the_documented_default() {
 #[test]
 fn every_type_and_source_loads() {
     for (name, datatype) in Datatype::ALL {
-        assert_eq!(with("FP32", name).unwrap().inputs[0].datatype, datatype);
+        assert_eq!(with("FP32", name).unwrap().inputs[0].datatype, *datatype);
     }
     let data = |text: &str| with("shape = [4]", &format!("shape = [4]\ndata = {text}")).unwrap().inputs[0].data.clone();
     assert_eq!(data("\"zeros\""), Source::Zeros);
@@ -201,10 +201,8 @@ fn excluded_points_are_left_out() {
     let axes = "[matrix]\nbatch_sizes = [1, 4, 8]\nprocesses = [1, 3]\n\
                 exclude = [{batch_sizes = [8], processes = [3]}, {protocols = [\"http\"], batch_sizes = [4]}]";
     let measured = |axes: &str| {
-        let points = with("[matrix]", axes).unwrap().matrix.points().into_iter();
-        points.flat_map(|point| {
-            point.protocols.into_iter().map(move |protocol| (protocol, point.batch_size, point.processes))
-        })
+        let points = with("[matrix]", axes).unwrap().matrix.points().collect::<Vec<_>>();
+        points.into_iter().map(|point| (point.protocol, point.batch_size, point.processes))
     };
     let left: Vec<_> = measured(axes).collect();
     assert!(!left.contains(&(Protocol::Grpc, 8, 3)) && !left.contains(&(Protocol::Http, 4, 1)));
@@ -215,7 +213,7 @@ fn excluded_points_are_left_out() {
 
 #[test]
 fn loops_and_connections_have_their_defaults() {
-    let point = |scenario: &Scenario| scenario.matrix.points().remove(0);
+    let point = |scenario: &Scenario| scenario.matrix.points().next().unwrap();
     let closed = parse(MINIMAL).unwrap();
     assert_eq!((point(&closed).rate, point(&closed).concurrency, point(&closed).connections), (None, 1, 1));
     assert_eq!((closed.load.iterations, closed.load.duration), (1000, None));
@@ -229,9 +227,14 @@ fn loops_and_connections_have_their_defaults() {
     // streams of one connection, for the protocol that has them
     let axes =
         "[matrix]\nconcurrency = [8]\nconnections = [2, 8]\nexclude = [{protocols = [\"http\"], connections = [2]}]";
-    let points = with("[matrix]", axes).unwrap().matrix.points();
-    let shown: Vec<_> = points.iter().map(|point| (point.connections, &point.protocols[..])).collect();
-    assert_eq!(shown, [(2, &[Protocol::Grpc][..]), (8, &[Protocol::Http, Protocol::Grpc][..])]);
+    let matrix = with("[matrix]", axes).unwrap().matrix;
+    let points = matrix.points().map(|point| point.tag());
+    assert_eq!(points.collect::<Vec<_>>(), ["grpc-b1-p1-c8-n2", "http-b1-p1-c8", "grpc-b1-p1-c8"]);
+}
+
+/// Values of an axis, as an option gives them.
+fn axis(id: AxisId, values: &[&str]) -> (AxisId, Vec<String>) {
+    (id, values.iter().map(ToString::to_string).collect())
 }
 
 #[test]
@@ -239,9 +242,11 @@ fn options_override_the_file_and_are_remembered() {
     let overrides = Overrides {
         iterations: Some(20),
         warmup: Some(0),
-        batch_sizes: vec![2, 16],
-        processes: vec![5],
-        protocols: vec![Protocol::Grpc],
+        axes: vec![
+            axis(AxisId::BatchSize, &["2", "16"]),
+            axis(AxisId::Processes, &["5"]),
+            axis(AxisId::Protocol, &["grpc"]),
+        ],
         server: Some("gpu-box".to_owned()),
         grpc: Some("10.0.0.1:9001".to_owned()),
         quick: true,
@@ -249,8 +254,9 @@ fn options_override_the_file_and_are_remembered() {
     };
     let scenario = parse(MINIMAL).unwrap().overridden_by(&overrides).unwrap();
     assert_eq!((scenario.load.iterations, scenario.load.warmup), (20, 0));
-    assert_eq!((&scenario.matrix.batch_sizes[..], &scenario.matrix.processes[..]), (&[2, 16][..], &[5][..]));
-    assert_eq!(scenario.matrix.protocols, [Protocol::Grpc]);
+    assert_eq!(scenario.matrix.batch_sizes(), [2, 16]);
+    assert_eq!(scenario.matrix.values(AxisId::Processes), [Value::Whole(5)]);
+    assert_eq!(scenario.matrix.protocols(), [Protocol::Grpc]);
     assert_eq!((scenario.server.http.as_str(), scenario.server.grpc.as_str()), ("gpu-box:8000", "10.0.0.1:9001"));
     assert!(scenario.load.cap.is_some());
     let remembered =
@@ -263,13 +269,14 @@ fn options_override_the_file_and_are_remembered() {
 #[test]
 fn a_rate_needs_no_other_option_where_nothing_is_said_of_requests_in_flight() {
     for quick in [false, true] {
-        let overrides = Overrides { rates: vec![5.0], quick, ..Overrides::default() };
+        let overrides = Overrides { axes: vec![axis(AxisId::Rate, &["5"])], quick, ..Overrides::default() };
         let scenario = parse(MINIMAL).unwrap().overridden_by(&overrides).unwrap();
-        let points = scenario.matrix.points();
+        let points: Vec<Point> = scenario.matrix.points().collect();
         assert!(points.iter().all(|point| (point.rate, point.concurrency) == (Some(5.0), 64)), "{points:?}");
     }
-    let overrides = Overrides { rates: vec![5.0], concurrency: vec![8], ..Overrides::default() };
-    assert_eq!(parse(MINIMAL).unwrap().overridden_by(&overrides).unwrap().matrix.in_flight(), [8]);
+    let both = vec![axis(AxisId::Rate, &["5"]), axis(AxisId::Concurrency, &["8"])];
+    let scenario = parse(MINIMAL).unwrap().overridden_by(&Overrides { axes: both, ..Overrides::default() }).unwrap();
+    assert!(scenario.matrix.points().all(|point| point.concurrency == 8));
 }
 
 #[test]
@@ -299,18 +306,20 @@ fn a_quick_case_lasts_as_long_as_it_may_unless_requests_are_asked_for() {
 #[test]
 fn wrong_options_name_option_value_and_remedy() {
     let none = Overrides::default;
+    let axes = |axes: &[(AxisId, Vec<String>)]| Overrides { axes: axes.to_vec(), ..none() };
     let text = |text: &str| Some(text.to_owned());
     let cases = [
         (Overrides { iterations: Some(0), ..none() }, ["--iterations 0", "from 1 to 1000000000"]),
         (Overrides { iterations: Some(u64::MAX), ..none() }, ["--iterations 18446744073709551615", "from 1"]),
         (Overrides { warmup: Some(1_000_001), ..none() }, ["--warmup 1000001", "from 0 to 1000000"]),
-        (Overrides { batch_sizes: vec![1, 0], ..none() }, ["--batch-sizes 0", "from 1 to 65536"]),
-        (Overrides { batch_sizes: vec![1, 4, 1], ..none() }, ["--batch-sizes: 1", "remove the repetition"]),
-        (Overrides { processes: vec![257], ..none() }, ["--processes 257", "from 1 to 256"]),
-        (Overrides { protocols: vec![Protocol::Http; 2], ..none() }, ["--protocols: http", "remove the repetition"]),
-        (Overrides { concurrency: vec![1025], ..none() }, ["--concurrency 1025", "from 1 to 1024"]),
-        (Overrides { connections: vec![2], ..none() }, ["2 connections for 1 requests", "raise concurrency"]),
-        (Overrides { rates: vec![0.0], concurrency: vec![8], ..none() }, ["--rate 0", "from 0.001 to 1000000"]),
+        (axes(&[axis(AxisId::BatchSize, &["1", "0"])]), ["--batch-sizes 0", "from 1 to 65536"]),
+        (axes(&[axis(AxisId::BatchSize, &["1", "4", "1"])]), ["--batch-sizes: 1", "remove the repetition"]),
+        (axes(&[axis(AxisId::BatchSize, &["many"])]), ["--batch-sizes many", "a whole number from 1"]),
+        (axes(&[axis(AxisId::Processes, &["257"])]), ["--processes 257", "from 1 to 256"]),
+        (axes(&[axis(AxisId::Protocol, &["http", "http"])]), ["--protocols: http", "remove the repetition"]),
+        (axes(&[axis(AxisId::Concurrency, &["1025"])]), ["--concurrency 1025", "from 1 to 1024"]),
+        (axes(&[axis(AxisId::Connections, &["2"])]), ["2 connections for 1 requests", "raise concurrency"]),
+        (axes(&[axis(AxisId::Rate, &["0"]), axis(AxisId::Concurrency, &["8"])]), ["--rate 0", "from 0.001 to 1000000"]),
         (Overrides { duration_s: Some(f64::NAN), ..none() }, ["--duration NaN", "from 0.01 to 604800"]),
         (Overrides { server: text("gpu-box:8000"), ..none() }, ["--server gpu-box:8000", "without scheme, port"]),
         (Overrides { server: text("http://gpu-box"), ..none() }, ["--server http://gpu-box", "such as gpu-box"]),
@@ -324,16 +333,16 @@ fn wrong_options_name_option_value_and_remedy() {
         assert!(words.iter().all(|word| error.contains(word)), "{overrides:?}: {error}");
         assert!(!error.contains("secret") && !error.contains('\n'), "{error}");
     }
-    let sizes = Overrides { batch_sizes: vec![2], ..none() };
+    let sizes = axes(&[axis(AxisId::BatchSize, &["2"])]);
     let error = with("\"my-model\"", "\"m\"\nbatching = false").unwrap().overridden_by(&sizes).unwrap_err();
     assert!(error.contains("--batch-sizes 2") && error.contains("leave the option out"), "{error}");
-    let error = with("[4]", "[3, 4096, 4096]").unwrap().overridden_by(&Overrides { batch_sizes: vec![64], ..none() });
+    let error = with("[4]", "[3, 4096, 4096]").unwrap().overridden_by(&axes(&[axis(AxisId::BatchSize, &["64"])]));
     assert!(error.unwrap_err().contains("--batch-sizes 64: a request would be larger than 2 GiB"));
-    let rates = Overrides { rates: vec![50.0], ..none() };
+    let rates = axes(&[axis(AxisId::Rate, &["50"])]);
     let error = with("[matrix]", "[matrix]\nconcurrency = [8]").unwrap().overridden_by(&rates).unwrap_err();
     assert!(error.contains("the scenario's concurrency says") && error.contains("--concurrency 64"), "{error}");
-    let axes = "[matrix]\nbatch_sizes = [1, 4]\nexclude = [{batch_sizes = [4]}]";
-    let error = with("[matrix]", axes).unwrap().overridden_by(&Overrides { batch_sizes: vec![4], ..none() });
+    let excluding = "[matrix]\nbatch_sizes = [1, 4]\nexclude = [{batch_sizes = [4]}]";
+    let error = with("[matrix]", excluding).unwrap().overridden_by(&axes(&[axis(AxisId::BatchSize, &["4"])]));
     assert!(error.unwrap_err().contains("exclude"));
 }
 
@@ -384,11 +393,8 @@ proptest! {
 #[test]
 fn every_key_is_in_the_handbook() {
     let handbook = std::fs::read_to_string("scenarios/README.md").unwrap();
-    let wire = include_str!("../src/scenario/wire.rs");
-    let fields =
-        wire.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": ")).map(|(name, _)| name);
-    let keys: Vec<&str> = fields.chain(["random", "file", "seed"]).collect();
-    assert!(keys.len() > 30, "{keys:?}");
+    let keys = runner::scenario::keys();
+    assert!(keys.len() > 40, "{keys:?}");
     for key in keys {
         let spelled = [format!("`{key}`"), format!("`[{key}]`"), format!("`[[{key}]]`")];
         assert!(spelled.iter().any(|spelling| handbook.contains(spelling)), "{key}");

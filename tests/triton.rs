@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use runner::record::{BLOCKS, BlockRecord, CountCheck, Manifest, RECORDS, Record, State, Status, read, read_manifest};
-use runner::scenario::Protocol;
+use runner::matrix::Protocol;
+use runner::record::{
+    BLOCKS, BlockRecord, CountCheck, Flag, Manifest, RECORDS, Record, State, Status, read, read_manifest,
+};
 
 /// A scenario and a results folder of one test.
 struct Case {
@@ -105,12 +107,12 @@ fn the_main_job_gives_a_row_a_case_and_the_server_counts_the_same() {
     assert_eq!(records.len(), 8);
     for record in &records {
         assert_eq!((record.status, record.errors), (Status::Ok, 0), "{record:?}");
-        assert_eq!(record.requests, 2 * u64::from(record.processes));
+        assert_eq!(record.requests, 2 * u64::from(record.case.processes));
         assert!(record.weights.starts_with("stand-in:") || record.weights.contains("sha256"), "{}", record.weights);
         assert_eq!(record.server, "triton");
     }
     let manifest = case.manifest();
-    let measured = records.iter().map(|record| record.requests * u64::from(record.batch_size)).sum();
+    let measured = records.iter().map(|record| record.requests * u64::from(record.case.batch_size)).sum();
     let counts = manifest.counts.unwrap();
     assert_eq!((manifest.state, counts.measured), (State::Complete, measured));
     assert!(counts.agrees(), "{counts:?}");
@@ -285,7 +287,7 @@ fn a_quick_run_is_capped_and_says_so() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("Quick run"), "{}", text(&output));
     for record in case.records() {
         assert!(record.quick && record.requests < 100_000 && record.requests_planned.is_none(), "{record:?}");
-        assert!(!record.is_flagged("capped"), "{record:?}");
+        assert!(!record.flags.has(Flag::Capped), "{record:?}");
     }
     assert!(case.manifest().cap_s.is_some());
 }
@@ -303,7 +305,7 @@ fn a_run_can_be_reported_again_and_names_what_it_measured() {
     assert_eq!(String::from_utf8_lossy(&report.stdout).trim(), String::from_utf8_lossy(&output.stdout).trim());
     // the scenario asks for ten blocks, three iterations fill three
     assert!(String::from_utf8_lossy(&output.stdout).contains("HTTP and gRPC interleaved in 3 blocks"));
-    let protocols: Vec<Protocol> = case.records().iter().map(|record| record.protocol).collect();
+    let protocols: Vec<Protocol> = case.records().iter().map(|record| record.case.protocol).collect();
     assert_eq!(protocols, [Protocol::Http, Protocol::Grpc]);
     let histograms = fs::read_to_string(case.newest().unwrap().join("histograms.hlog")).unwrap();
     assert_eq!(histograms.matches("Tag=http-b1-p1-c1,").count(), 3);
@@ -316,7 +318,7 @@ fn an_answer_from_the_response_cache_is_flagged() {
     let output = case.run(&["--strict"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     for record in case.records() {
-        assert!(record.status == Status::Ok && record.is_flagged("response_cache"), "{record:?}");
+        assert!(record.status == Status::Ok && record.flags.has(Flag::ResponseCache), "{record:?}");
         assert_eq!((record.server_requests, record.server_cache_hits), (Some(20), Some(20)), "{record:?}");
     }
     assert!(text(&output).contains("response cache answered instead of the model"), "{}", text(&output));

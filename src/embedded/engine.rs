@@ -11,8 +11,9 @@ use super::backend::{Backend, Clock, scatter};
 use super::config::{Config, Description};
 use super::error::Error;
 use super::infer::{Admitted, Answer, Delivery};
+use super::lock;
 use super::onnx::{self, Element, GUARD_LIMIT, Loaded, Port};
-use super::{lock, values};
+use super::values::{self, Place};
 
 /// Triton's ONNX Runtime backend knows a parameter of that name.
 const THREADS_KEY: &str = "intra_op_thread_count";
@@ -37,16 +38,6 @@ pub struct Engine {
     threads: Threads,
     /// What cannot be as the file says, in words for the server's log.
     pub notices: Vec<String>,
-}
-
-/// Where a tensor of the configuration is in the model.
-pub struct Place {
-    id: NodeId,
-    /// A single number, which outside has the shape `[1]`.
-    pub number: bool,
-    /// The configuration says of its shape what the file says, and no more. Some files err there, and Triton answers with
-    /// what comes out.
-    pub restated: bool,
 }
 
 enum Threads {

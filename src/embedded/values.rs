@@ -2,14 +2,24 @@
 
 use bytes::Bytes;
 use half::f16;
-use rten::Value;
+use rten::{NodeId, Value};
 use rten_tensor::prelude::*;
 
 use super::config::Description;
-use super::engine::Place;
 use super::error::Error;
 use super::infer::{Admitted, bracketed};
 use crate::tensor::Datatype;
+
+/// Where a tensor of the configuration is in the model.
+pub struct Place {
+    /// The engine's name of it.
+    pub id: NodeId,
+    /// A single number, which outside has the shape `[1]`.
+    pub number: bool,
+    /// The configuration says of its shape what the file says, and no more. Some files err there, and Triton answers with
+    /// what comes out.
+    pub restated: bool,
+}
 
 /// The batch's input as rten takes it; `None` where it is left out. `number` says that it is a single one, whose shape
 /// outside is `[1]`.

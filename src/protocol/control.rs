@@ -10,15 +10,14 @@ use reqwest::Response;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::bounded::{too_large, too_late, whole};
 use super::description::{ModelConfig, ModelMetadata, ServerMetadata, read};
-use super::http::{client, compressed, url, words_of};
+use super::http::{client, url, words_of};
 use super::statistics::{AllStatistics, Statistics};
 use super::unary::Unary;
 use super::{Address, CONNECT_TIMEOUT, Fault, FaultKind};
 use crate::proto;
 
-/// Largest answer of the control plane that is read, whatever it announces.
-pub const TOLD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The same of a configuration over gRPC: as JSON, with all fields that it leaves out, it takes a thousand times the memory.
 const CONFIG_BYTES_MAX: usize = 512 * 1024;
 /// What is read of an answer that is not a success.
@@ -205,21 +204,6 @@ async fn get(client: &reqwest::Client, address: &str, path: &[&str], limit: Dura
     timeout(limit, exchange).await.map_err(|_| too_late(limit))?
 }
 
-/// The whole body of an answer, if it is not too large.
-pub(super) async fn whole(mut response: Response, question: &str) -> Result<Vec<u8>, Fault> {
-    if let Some(encoding) = response.headers().get(CONTENT_ENCODING) {
-        return Err(compressed(encoding.to_str().unwrap_or("?")));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Fault::of_transport(&error))? {
-        if body.len() + chunk.len() > TOLD_BYTES_MAX {
-            return Err(too_large(question, TOLD_BYTES_MAX));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
 /// Why a GET was not answered: in the server's own words, or with what was there instead.
 async fn refusal(mut response: Response) -> Fault {
     let status = response.status();
@@ -251,15 +235,6 @@ fn refusal_of(status: StatusCode, body: &[u8]) -> Fault {
         kind => kind,
     };
     Fault::new(kind, format!("HTTP {}: {}", status.as_u16(), words_of(status, body)))
-}
-
-pub(super) fn too_late(limit: Duration) -> Fault {
-    Fault::new(FaultKind::Timeout, format!("no answer within {} s", limit.as_secs_f64()))
-}
-
-pub(super) fn too_large(question: &str, most: usize) -> Fault {
-    let most = most / 1024;
-    Fault::new(FaultKind::Answer, format!("the answer to {question} is larger than {most} KiB, which is not read"))
 }
 
 fn to_json<M: Message + Name>(message: &M) -> Result<Value, Fault> {

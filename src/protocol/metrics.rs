@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::control::{too_late, whole};
+use super::bounded::{too_late, whole};
 use super::http::client;
 use super::{Address, Fault};
 use crate::text;

@@ -1,6 +1,7 @@
 //! How one inference request travels: the seam between the timed loop and the wire. Knows tensors and protobuf
 //! messages; must not know recorders, records, reports or workers, and never reads the clock.
 
+mod bounded;
 pub mod control;
 pub mod description;
 pub mod grpc;

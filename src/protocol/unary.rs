@@ -11,7 +11,7 @@ use h2::client::SendRequest;
 use prost::Message;
 use tokio::time::timeout;
 
-use super::control::{TOLD_BYTES_MAX, too_large, too_late};
+use super::bounded::{TOLD_BYTES_MAX, too_large, too_late};
 use super::grpc::{SERVICE, end_outcome, head_outcome, request_head};
 use super::message::{FRAME_PREFIX, unframed};
 use super::wire::{Probe, Wire};

@@ -70,7 +70,7 @@ pub fn read(
     }
     let of_case = |record: &Record| {
         let rows: Vec<&BlockRecord> = blocks.iter().filter(|block| block.is_of(record)).collect();
-        let histograms = logged.get(&record.case_name()).filter(|histograms| histograms.len() == rows.len())?;
+        let histograms = logged.get(&record.case.tag()).filter(|histograms| histograms.len() == rows.len())?;
         let mut latencies = Latencies::new(rows.len(), groups(rows.len()));
         for (place, (row, histogram)) in rows.iter().zip(histograms).enumerate() {
             let histogram = decoded(histogram).filter(|histogram| histogram.len() == row.requests)?;

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Record;
 use crate::environment::Environment;
+use crate::matrix::AxisId;
+use crate::spelling::spelled;
 
 /// What holds for a whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub struct Manifest {
     pub timeout_s: f64,
     pub seed: u64,
     pub cases: usize,
+    /// The column of the axis whose values are compared; older files do not tell.
+    #[serde(default)]
+    pub compare: Option<String>,
     pub counts: Option<CountCheck>,
     /// What there is of the server's metrics, in words.
     #[serde(default)]
@@ -50,18 +56,29 @@ pub struct Manifest {
     pub client: Environment,
 }
 
-/// How a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Not ended; or the program was killed.
-    Running,
-    /// Every case is `ok`.
-    Complete,
-    /// Ended, but some case is not `ok`.
-    Incomplete,
-    /// The user stopped it.
-    Interrupted,
+impl Manifest {
+    /// The axis whose values are compared: in older runs the protocol, or with `--aa` equal variants.
+    pub fn compared(&self, records: &[Record]) -> AxisId {
+        let of_older = || match records.iter().any(|record| record.case.arm.is_some()) {
+            true => AxisId::Arm,
+            false => AxisId::Protocol,
+        };
+        self.compare.as_deref().and_then(AxisId::named).unwrap_or_else(of_older)
+    }
+}
+
+spelled! {
+    /// How a run stands.
+    pub enum State {
+        /// Not ended; or the program was killed.
+        Running = "running",
+        /// Every case is `ok`.
+        Complete = "complete",
+        /// Ended, but some case is not `ok`.
+        Incomplete = "incomplete",
+        /// The user stopped it.
+        Interrupted = "interrupted",
+    }
 }
 
 /// The server's own count of inferences over the run, against the client's.

@@ -1,5 +1,7 @@
 //! The files of a run: rows <-> CSV, the manifest <-> JSON. Must not know reports, workers or protocols.
 
+pub mod column;
+mod flag;
 pub mod latencies;
 mod manifest;
 mod row;
@@ -14,12 +16,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::file;
-pub use crate::plan::Arm;
-use crate::plan::Case;
 use crate::recorder::{Distribution, Recorder};
+pub use flag::{Flag, Flags};
 pub use manifest::{CountCheck, Manifest, State};
-pub use row::{BlockRecord, Record, Status, flags};
-pub use table::{Rows, append, append_all, read, read_whole_rows};
+pub use row::{BlockRecord, MetricRow, Record, Status};
+pub use table::{Rows, append, append_all, lines, read, read_whole_rows};
 
 /// `records.csv`: one row a case.
 pub const RECORDS: &str = "records.csv";
@@ -87,21 +88,6 @@ pub fn error_kinds(errors: &BTreeMap<String, u64>) -> String {
     errors.iter().map(|(kind, count)| format!("{kind}={count}")).collect::<Vec<_>>().join(" ")
 }
 
-/// A case as part of a file name: `http-b1-p1-c1`, `http-a-b1-p1-c1` if it is one of two equal ones; with fewer connections than requests in flight `-n1` follows, with a
-/// rate `-r50`.
-pub fn case_name(case: &Case) -> String {
-    let arm = case.arm.map_or(String::new(), |arm| format!("-{}", arm.name()));
-    let mut name =
-        format!("{}{arm}-b{}-p{}-c{}", case.protocol.name(), case.batch_size, case.processes, case.concurrency);
-    if case.connections != case.concurrency {
-        name.push_str(&format!("-n{}", case.connections));
-    }
-    if let Some(rate) = case.rate {
-        name.push_str(&format!("-r{rate}"));
-    }
-    name
-}
-
 /// An instant in UTC to the millisecond: `2026-01-31T12:00:00.000Z`.
 pub fn utc(instant: Timestamp) -> String {
     let rounded = instant.round(Unit::Millisecond).unwrap_or(instant);
@@ -138,7 +124,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Protocol;
+    use crate::matrix::{Arm, Point, Protocol};
 
     #[test]
     fn rows_survive_the_file() {
@@ -146,13 +132,14 @@ mod tests {
         let path = directory.path().join(BLOCKS);
         let row = BlockRecord {
             scenario: "a, \"b\"\nc".to_owned(),
-            protocol: Protocol::Grpc,
-            arm: Some(Arm::B),
-            batch_size: 8,
-            processes: 3,
-            concurrency: 1,
-            connections: Some(1),
-            rate: None,
+            case: Point {
+                protocol: Protocol::Grpc,
+                arm: Some(Arm::B),
+                batch_size: 8,
+                processes: 3,
+                rate: Some(0.5),
+                ..Point::default()
+            },
             block: 0,
             position: 1,
             requests: 0,

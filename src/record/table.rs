@@ -2,14 +2,15 @@
 //! columns there are.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use csv::{ByteRecord, ReaderBuilder, WriterBuilder};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use anyhow::{Context, Result, anyhow, ensure};
+use csv::{ByteRecord, ReaderBuilder, StringRecord, WriterBuilder};
+
+use super::column::{Cells, Row};
 
 /// Stands before a text that a spreadsheet would take for a formula. Reading takes it away.
 const NEUTRAL: u8 = b'\'';
@@ -26,33 +27,43 @@ pub struct Rows<T> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn append<T: Serialize>(path: &Path, row: &T) -> Result<()> {
-    append_all(path, [row])
+pub fn append<T: Row>(path: &Path, row: &T) -> Result<()> {
+    append_all(path, std::slice::from_ref(row))
 }
 
 /// Adds rows to a CSV file as [`append`] does, together.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn append_all<T: Serialize>(path: &Path, rows: impl IntoIterator<Item = T>) -> Result<()> {
+pub fn append_all<T: Row>(path: &Path, rows: &[T]) -> Result<()> {
     let failed = || format!("cannot write {}", path.display());
-    let file = OpenOptions::new().create(true).append(true).open(path).with_context(failed)?;
+    let mut file = OpenOptions::new().create(true).append(true).open(path).with_context(failed)?;
     let empty = file.metadata().with_context(failed)?.len() == 0;
-    let mut writer = WriterBuilder::new().has_headers(empty).from_writer(Vec::new());
-    for row in rows {
-        writer.serialize(row)?;
-    }
-    let bytes = harmless(&writer.into_inner().with_context(failed)?).with_context(failed)?;
+    let bytes = lines(rows, empty).with_context(failed)?;
     // one write, so that rows are there whole or not at all
-    let mut file = file;
     file.write_all(&bytes).and_then(|()| file.sync_data()).with_context(failed)
+}
+
+/// Rows as the lines of a file, after the names of the columns if it begins with them.
+///
+/// # Errors
+/// None that is known of.
+pub fn lines<T: Row>(rows: &[T], with_names: bool) -> Result<Vec<u8>> {
+    let mut writer = WriterBuilder::new().from_writer(Vec::new());
+    if with_names {
+        writer.write_record(T::columns().iter().map(|column| column.name))?;
+    }
+    for row in rows {
+        writer.write_record(row.cells().iter().map(|cell| defused(cell.as_bytes())))?;
+    }
+    Ok(writer.into_inner()?)
 }
 
 /// Reads all rows of a CSV file.
 ///
 /// # Errors
 /// The file cannot be read, or a row is not of this program's format or torn; the message names the file and the line.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+pub fn read<T: Row>(path: &Path) -> Result<Vec<T>> {
     let Rows { rows, torn } = read_whole_rows(path)?;
     ensure!(!torn, "{}: the last line is torn", path.display());
     Ok(rows)
@@ -62,14 +73,16 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
 ///
 /// # Errors
 /// As [`read`], but a torn last line is none.
-pub fn read_whole_rows<T: DeserializeOwned>(path: &Path) -> Result<Rows<T>> {
+pub fn read_whole_rows<T: Row>(path: &Path) -> Result<Rows<T>> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&bytes).with_context(|| format!("{} is not a file of this program's format", path.display()))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Rows<T>> {
+fn parse<T: Row>(bytes: &[u8]) -> Result<Rows<T>> {
     let mut reader = ReaderBuilder::new().flexible(true).from_reader(bytes);
     let head = reader.byte_headers()?.clone();
+    let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    let places: HashMap<String, usize> = head.iter().map(name).zip(0..).collect();
     let mut records = reader.byte_records().collect::<Result<Vec<ByteRecord>, _>>()?;
     // rows are appended with their line's end; without it the last one may be cut anywhere, even within a number
     let cut = records.last().is_some_and(|last| last.len() < head.len());
@@ -82,18 +95,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Rows<T>> {
         let (found, expected) = (record.len(), head.len());
         ensure!(found == expected, "line {line}: {found} cells, expected {expected}");
         let record: ByteRecord = record.iter().map(as_written).collect();
-        record.deserialize(Some(&head)).with_context(|| format!("line {line}"))
+        let record = StringRecord::from_byte_record(record).with_context(|| format!("line {line}"))?;
+        T::read(&Cells::new(&places, &record)).map_err(|words| anyhow!("line {line}: {words}"))
     };
     Ok(Rows { rows: records.into_iter().map(row).collect::<Result<_>>()?, torn })
-}
-
-/// The lines of a CSV file with every text defused.
-fn harmless(csv: &[u8]) -> Result<Vec<u8>> {
-    let mut writer = WriterBuilder::new().from_writer(Vec::new());
-    for record in ReaderBuilder::new().has_headers(false).from_reader(csv).byte_records() {
-        writer.write_record(record?.iter().map(defused))?;
-    }
-    Ok(writer.into_inner()?)
 }
 
 /// A cell that is no formula: a text that a spreadsheet would execute, or that reading would take for such a one, gets
@@ -118,20 +123,21 @@ fn is_formula(cell: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::column::columns;
     use proptest::prelude::*;
-    use serde::Deserialize;
 
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    struct Row {
-        server: String,
-        mean_ms: Option<f64>,
+    columns! {
+        pub struct Sample {
+            pub server: String,
+            pub mean_ms: Option<f64>,
+        }
     }
 
-    fn row(server: &str, mean_ms: Option<f64>) -> Row {
-        Row { server: server.to_owned(), mean_ms }
+    fn row(server: &str, mean_ms: Option<f64>) -> Sample {
+        Sample { server: server.to_owned(), mean_ms }
     }
 
-    fn written(rows: &[Row]) -> String {
+    fn written(rows: &[Sample]) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.csv");
         rows.iter().for_each(|row| append(&path, row).unwrap());
@@ -161,7 +167,7 @@ mod tests {
             "a=b,",
         ];
         assert_eq!(lines[1..], expected);
-        assert_eq!(parse::<Row>(text.as_bytes()).unwrap().rows, rows);
+        assert_eq!(parse::<Sample>(text.as_bytes()).unwrap().rows, rows);
     }
 
     #[test]
@@ -170,19 +176,19 @@ mod tests {
         let text = written(&rows);
         let first = written(&rows[..1]).len();
         for end in first..text.len() {
-            let read = parse::<Row>(&text.as_bytes()[..end]).unwrap();
+            let read = parse::<Sample>(&text.as_bytes()[..end]).unwrap();
             assert_eq!((read.rows.as_slice(), read.torn), (&rows[..1], end > first), "{:?}", &text[..end]);
         }
-        assert!(!parse::<Row>(text.as_bytes()).unwrap().torn);
+        assert!(!parse::<Sample>(text.as_bytes()).unwrap().torn);
         // a crash may leave zeros
-        assert!(parse::<Row>(&[text.as_bytes(), &[0; 100]].concat()).unwrap().torn);
-        let head = parse::<Row>(&text.as_bytes()[..5]).unwrap();
+        assert!(parse::<Sample>(&[text.as_bytes(), &[0; 100]].concat()).unwrap().torn);
+        let head = parse::<Sample>(&text.as_bytes()[..5]).unwrap();
         assert_eq!((head.rows.len(), head.torn), (0, true));
     }
 
     #[test]
     fn a_damaged_line_in_the_middle_is_an_error_with_its_number() {
-        let error = |text: &str| format!("{:#}", parse::<Row>(text.as_bytes()).err().unwrap());
+        let error = |text: &str| format!("{:#}", parse::<Sample>(text.as_bytes()).err().unwrap());
         assert_eq!(error("server,mean_ms\na\nb,1\n"), "line 2: 1 cells, expected 2");
         assert!(error("server,mean_ms\na,x\nb,1\n").starts_with("line 2: "));
     }
@@ -190,15 +196,15 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_rows_or_an_error(bytes in "server,mean_ms\n[ab,\"'=\n\r0-9.é]{0,40}") {
-            let _ = parse::<Row>(bytes.as_bytes());
-            let _ = parse::<Row>(&bytes.as_bytes()[bytes.len() / 2..]);
+            let _ = parse::<Sample>(bytes.as_bytes());
+            let _ = parse::<Sample>(&bytes.as_bytes()[bytes.len() / 2..]);
         }
 
         #[test]
         fn rows_survive_the_file(texts in proptest::collection::vec("['=+@\\-\t\r\na1,\"]{0,6}", 1..5)) {
-            let rows: Vec<Row> = texts.iter().map(|text| row(text, Some(-1.5))).collect();
+            let rows: Vec<Sample> = texts.iter().map(|text| row(text, Some(-1.5))).collect();
             let text = written(&rows);
-            prop_assert_eq!(&parse::<Row>(text.as_bytes()).unwrap().rows, &rows);
+            prop_assert_eq!(&parse::<Sample>(text.as_bytes()).unwrap().rows, &rows);
             let mut reader = csv::Reader::from_reader(text.as_bytes());
             for record in reader.records() {
                 let record = record.unwrap();

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::Run;
+use super::run::Run;
 use crate::record::{self, MANIFEST, Manifest, Record, State};
 
 /// Options that change neither what is measured nor how long.
@@ -208,10 +208,7 @@ fn objections(run: &Run, before: &Run) -> Vec<String> {
 }
 
 fn same_case(one: &Record, other: &Record) -> bool {
-    let key = |row: &Record| {
-        (row.protocol, row.arm, row.batch_size, row.processes, row.concurrency, row.connections, row.rate, row.encode)
-    };
-    key(one) == key(other)
+    (&one.case, one.encode) == (&other.case, other.encode)
 }
 
 fn fewer(what: &str, new: f64, old: f64) -> Option<String> {

@@ -3,55 +3,60 @@
 use std::path::Path;
 
 use anyhow::Result;
-use serde::Serialize;
 
-use super::Run;
 use super::judge::{self, Cell};
-use super::markdown::{distinct, load_of};
+use super::layout;
+use super::run::Run;
 use crate::file;
-use crate::record::{COMPARISONS, Record, rounded};
+use crate::record::column::columns;
+use crate::record::{COMPARISONS, Record, lines, rounded};
 
-/// One row of the file: a number of one case beside that of another.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs)]
-pub struct Comparison {
-    /// The case that the other one is held against, as in the histograms' tags.
-    pub baseline: String,
-    pub other: String,
-    /// The column of `records.csv` that is compared.
-    pub metric: &'static str,
-    pub baseline_value: Option<f64>,
-    pub other_value: Option<f64>,
-    /// The other's over the baseline's, and the ends of its 95 % interval.
-    pub ratio: Option<f64>,
-    pub ratio_low: Option<f64>,
-    pub ratio_high: Option<f64>,
-    /// By the sign-flip test, and after Holm's correction over the table.
-    pub p: Option<f64>,
-    pub p_holm: Option<f64>,
-    /// What is said of the other's number; empty where nothing is.
-    pub verdict: &'static str,
-    /// Pairs of blocks.
-    pub blocks: Option<usize>,
-    /// `pooled`: the ratio of the two values, by the paired jackknife. `blocks`: the mean of the blocks' ratios.
-    pub interval: &'static str,
+columns! {
+    /// One row of the file: a number of one case beside that of another.
+    pub struct Comparison {
+        /// The tag of the case that the other one is held against.
+        pub baseline: String,
+        /// The tag of the other case.
+        pub other: String,
+        /// The column of `records.csv` that is compared: `mean_ms`, `p95_ms` or `inferences_per_s`.
+        pub metric: String,
+        /// The baseline's number, in the metric's unit.
+        pub baseline_value: Option<f64>,
+        /// The other's number.
+        pub other_value: Option<f64>,
+        /// The other's over the baseline's; empty where there is too little to tell.
+        pub ratio: Option<f64>,
+        /// Lower end of the ratio's 95 % interval.
+        pub ratio_low: Option<f64>,
+        /// Upper end of it.
+        pub ratio_high: Option<f64>,
+        /// How probable so large a difference is if the two are the same: exact sign-flip test over the blocks.
+        pub p: Option<f64>,
+        /// The same after Holm's correction over the table.
+        pub p_holm: Option<f64>,
+        /// Of the other's number: `faster` (lower), `slower`, `equal`, `unclear`; empty where none is given, as for throughput,
+        /// which in a closed loop says what the mean says.
+        pub verdict: String,
+        /// Pairs of blocks.
+        pub blocks: Option<usize>,
+        /// `pooled`: of the ratio of the two numbers, by the paired jackknife; `blocks`: of the mean of the blocks' ratios, as the
+        /// files lack their histograms.
+        pub interval: String,
+    }
 }
 
 /// All rows of a run, table by table.
 pub fn rows(run: &Run) -> Vec<Comparison> {
-    let table = |load| {
-        let rows: Vec<&Record> = run.records.iter().filter(|record| load_of(record) == load).collect();
-        judge::cells(run, &rows).iter().map(row).collect::<Vec<_>>()
-    };
-    distinct(&run.records, load_of).into_iter().flat_map(table).collect()
+    let of_table = |rows: &Vec<&Record>| judge::cells(run, rows).iter().map(row).collect::<Vec<_>>();
+    layout::tables(run).iter().flat_map(of_table).collect()
 }
 
 fn row(cell: &Cell<'_>) -> Comparison {
     let interval = cell.ratio.map(|ratio| ratio.interval);
     Comparison {
-        baseline: cell.pair.base.case_name(),
-        other: cell.pair.other.case_name(),
-        metric: cell.metric.column(),
+        baseline: cell.pair.base.case.tag(),
+        other: cell.pair.other.case.tag(),
+        metric: cell.metric.column().to_owned(),
         baseline_value: cell.metric.of_case(cell.pair.base),
         other_value: cell.metric.of_case(cell.pair.other),
         ratio: interval.map(|interval| rounded(interval.value)),
@@ -59,13 +64,14 @@ fn row(cell: &Cell<'_>) -> Comparison {
         ratio_high: interval.map(|interval| rounded(interval.high)),
         p: cell.ratio.map(|ratio| rounded(ratio.p)),
         p_holm: cell.corrected.map(rounded),
-        verdict: cell.verdict.map_or("", |verdict| verdict.name()),
+        verdict: cell.verdict.map_or("", |verdict| verdict.name()).to_owned(),
         blocks: cell.ratio.map(|ratio| ratio.blocks),
         interval: match cell.ratio {
             Some(_) if cell.pooled => "pooled",
             Some(_) => "blocks",
             None => "",
-        },
+        }
+        .to_owned(),
     }
 }
 
@@ -74,17 +80,7 @@ fn row(cell: &Cell<'_>) -> Comparison {
 /// # Errors
 /// A row cannot be written as CSV.
 pub fn text(run: &Run) -> Result<String> {
-    let rows = rows(run);
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for row in &rows {
-        writer.serialize(row)?;
-    }
-    if rows.is_empty() {
-        // the names of the columns follow from a row
-        writer.serialize(Comparison::default())?;
-    }
-    let text = String::from_utf8(writer.into_inner()?)?;
-    Ok(text.split_inclusive('\n').take(rows.len() + 1).collect())
+    Ok(String::from_utf8(lines(&rows(run), true)?)?)
 }
 
 /// Writes the file into a run's folder.

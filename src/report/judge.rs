@@ -1,70 +1,20 @@
 //! Which of two compared cases is faster, by the blocks that they were measured in side by side. Must not know how it is
 //! shown.
 
-use super::{Run, pooled};
+use super::metric::{Metric, Pair};
+use super::pooled;
+use super::run::Run;
+use crate::matrix::AxisId;
 use crate::record::{BlockRecord, Record, Status};
 use crate::statistics::{self, DELTA, Ratio, Verdict};
-
-/// What is compared, in the cells of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
-    /// Mean latency.
-    Mean,
-    /// 95th percentile.
-    P95,
-    /// Answered requests a second.
-    Rate,
-}
-
-impl Metric {
-    /// All of them; the last is told, but no verdict is given on it: in a closed loop it says what the mean says.
-    const ALL: [Metric; 3] = [Metric::Mean, Metric::P95, Metric::Rate];
-
-    fn is_judged(self) -> bool {
-        self != Metric::Rate
-    }
-
-    /// Its column in the rows of cases.
-    pub fn column(self) -> &'static str {
-        match self {
-            Metric::Mean => "mean_ms",
-            Metric::P95 => "p95_ms",
-            Metric::Rate => "inferences_per_s",
-        }
-    }
-
-    /// The number of a whole case.
-    pub fn of_case(self, record: &Record) -> Option<f64> {
-        match self {
-            Metric::Mean => record.mean_ms,
-            Metric::P95 => record.p95_ms,
-            Metric::Rate => record.inferences_per_s,
-        }
-    }
-
-    fn of_block(self, block: &BlockRecord) -> Option<f64> {
-        match self {
-            Metric::Mean => block.mean_ms,
-            Metric::P95 => block.p95_ms,
-            Metric::Rate => block.requests_per_s,
-        }
-    }
-}
-
-/// Two cases that differ in protocol alone, or (with `--aa`) in nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct Pair<'a> {
-    /// The one that the other is held against: HTTP, or A.
-    pub base: &'a Record,
-    /// The other.
-    pub other: &'a Record,
-}
 
 /// A compared number: its ratio to that of the base, and what follows.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell<'a> {
     /// Of which cases.
     pub pair: Pair<'a>,
+    /// The axis in which they differ.
+    pub compared: AxisId,
     /// Which number.
     pub metric: Metric,
     /// The other's over the base's; `None` where there is too little to tell.
@@ -85,28 +35,24 @@ impl Cell<'_> {
     }
 }
 
-/// The pairs of some rows of a run.
-pub fn pairs<'a>(rows: &[&'a Record]) -> Vec<Pair<'a>> {
-    let mut pairs = Vec::new();
+/// The pairs of some rows of a run whose cases differ in the compared axis alone, each with every later one.
+pub fn pairs<'a>(compared: AxisId, rows: &[&'a Record]) -> Vec<Pair<'a>> {
+    let mut pairs: Vec<Pair<'a>> = Vec::new();
     for (place, base) in rows.iter().enumerate() {
-        if let Some(other) = rows[place + 1..].iter().find(|other| compared(base, other)) {
-            pairs.push(Pair { base, other });
-        }
+        let others = rows[place + 1..].iter().filter(|other| base.case.differs_in(compared, &other.case));
+        let is_of_baseline = !pairs.iter().any(|pair| std::ptr::eq(pair.other, *base));
+        pairs.extend(others.map(|other| Pair { base, other, is_of_baseline }));
     }
     pairs
 }
 
-fn compared(a: &Record, b: &Record) -> bool {
-    let point = |row: &Record| (row.batch_size, row.processes, row.concurrency, row.connections, row.rate);
-    let of_arms = a.arm.is_some() && a.protocol == b.protocol && a.arm != b.arm;
-    let of_protocols = a.arm.is_none() && b.arm.is_none() && a.protocol != b.protocol;
-    point(a) == point(b) && (of_arms || of_protocols)
-}
-
 /// The compared numbers of one table, pair by pair; verdicts on mean and 95th percentile are corrected together.
 pub fn cells<'a>(run: &Run, rows: &[&'a Record]) -> Vec<Cell<'a>> {
-    let mut cells: Vec<Cell<'a>> =
-        pairs(rows).into_iter().flat_map(|pair| Metric::ALL.map(|metric| compare(run, pair, metric))).collect();
+    let compared = run.manifest.compared(&run.records);
+    let mut cells: Vec<Cell<'a>> = pairs(compared, rows)
+        .into_iter()
+        .flat_map(|pair| Metric::ALL.map(|metric| compare(run, compared, pair, metric)))
+        .collect();
     let is_judged = |cell: &&mut Cell<'a>| cell.metric.is_judged() && is_comparable(&cell.pair, cell.metric);
     let mut judged: Vec<&mut Cell<'a>> = cells.iter_mut().filter(is_judged).collect();
     let ratios: Vec<Option<Ratio>> = judged.iter().map(|cell| cell.ratio).collect();
@@ -124,8 +70,8 @@ fn is_comparable(pair: &Pair<'_>, metric: Metric) -> bool {
 }
 
 /// The other's number over the base's, by their blocks.
-fn compare<'a>(run: &Run, pair: Pair<'a>, metric: Metric) -> Cell<'a> {
-    let told = |ratio, pooled| Cell { pair, metric, ratio, pooled, corrected: None, verdict: None };
+fn compare<'a>(run: &Run, compared: AxisId, pair: Pair<'a>, metric: Metric) -> Cell<'a> {
+    let told = |ratio, pooled| Cell { pair, compared, metric, ratio, pooled, corrected: None, verdict: None };
     if !is_comparable(&pair, metric) {
         return told(None, false);
     }
@@ -157,26 +103,27 @@ pub fn least_delta(cells: &[Cell<'_>]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Arm;
-    use crate::scenario::Protocol;
+    use crate::matrix::{Arm, Point, Protocol};
 
     fn record(protocol: Protocol, arm: Option<Arm>, batch_size: u32) -> Record {
-        Record { protocol, arm, batch_size, status: Status::Ok, requests: 1000, ..Record::default() }
+        let case = Point { protocol, arm, batch_size, ..Point::default() };
+        Record { case, status: Status::Ok, requests: 1000, ..Record::default() }
     }
 
-    fn named(pairs: &[Pair<'_>]) -> Vec<String> {
-        let name = |row: &Record| format!("{} {:?}", row.protocol, row.arm);
-        pairs.iter().map(|pair| format!("{} / {}", name(pair.other), name(pair.base))).collect()
+    fn named(compared: AxisId, rows: &[Record]) -> Vec<String> {
+        let pairs = pairs(compared, &rows.iter().collect::<Vec<_>>());
+        pairs.iter().map(|pair| format!("{} / {}", pair.other.case.variant(), pair.base.case.variant())).collect()
     }
 
     #[test]
-    fn cases_are_compared_that_differ_in_protocol_or_in_nothing() {
+    fn cases_are_compared_that_differ_in_the_compared_axis_alone() {
         use Protocol::{Grpc, Http};
         let rows = [record(Http, None, 1), record(Grpc, None, 1), record(Grpc, None, 4)];
-        assert_eq!(named(&pairs(&rows.iter().collect::<Vec<_>>())), ["grpc None / http None"]);
+        assert_eq!(named(AxisId::Protocol, &rows), ["gRPC / HTTP"]);
         let (a, b) = (Some(Arm::A), Some(Arm::B));
         let rows = [record(Http, a, 1), record(Http, b, 1), record(Grpc, a, 1), record(Grpc, b, 1)];
-        let found = pairs(&rows.iter().collect::<Vec<_>>());
-        assert_eq!(named(&found), ["http Some(B) / http Some(A)", "grpc Some(B) / grpc Some(A)"]);
+        assert_eq!(named(AxisId::Arm, &rows), ["HTTP B / HTTP A", "gRPC B / gRPC A"]);
+        let rows = [record(Http, None, 1), record(Http, None, 4), record(Http, None, 8)];
+        assert_eq!(named(AxisId::BatchSize, &rows).len(), 3);
     }
 }

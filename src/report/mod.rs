@@ -5,130 +5,48 @@ mod choose;
 pub mod comparisons;
 pub mod document;
 mod judge;
+mod layout;
 pub mod markdown;
+mod metric;
 mod notes;
 mod pooled;
 mod profile;
+mod run;
 pub mod splice;
+mod table;
 mod tables;
 pub mod terminal;
+mod words;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-use crate::record::latencies::{self, Latencies};
-use crate::record::{self, BLOCKS, BlockRecord, MODEL_CONFIG, Manifest, RECORDS, Record, Rows, State, Status};
-use crate::statistics;
-use markdown::Style;
+use crate::spelling::{Spelled, spelled};
+pub use run::Run;
+pub use tables::Style;
 
-/// A run as its files tell it.
-#[derive(Clone, Debug)]
-pub struct Run {
-    /// Its folder.
-    pub path: PathBuf,
-    /// What holds for all of it.
-    pub manifest: Manifest,
-    /// One row a case, in the order of measuring.
-    pub records: Vec<Record>,
-    /// One row a case and block.
-    pub blocks: Vec<BlockRecord>,
-    /// The latencies of the blocks of each of the records; `None` where their histograms are not there.
-    pub latencies: Vec<Option<Latencies>>,
-    /// The model's configuration, if the server told it.
-    pub config: Option<Value>,
-    /// Files whose last line is torn, which is left out.
-    pub torn: Vec<&'static str>,
-}
-
-impl Run {
-    /// Reads a run's folder.
-    ///
-    /// # Errors
-    /// The folder is not a run's; the message names the file.
-    pub fn open(path: &Path) -> Result<Self> {
-        let manifest = record::read_manifest(path)?;
-        let config = path.join(MODEL_CONFIG);
-        let config = if config.exists() { Some(record::read_json(&config)?) } else { None };
-        let (records, blocks) = (rows(&path.join(RECORDS))?, rows(&path.join(BLOCKS))?);
-        let torn = [(RECORDS, records.torn), (BLOCKS, blocks.torn)];
-        let (records, blocks) = (records.rows, blocks.rows);
-        let latencies = latencies::read(path, &records, &blocks, statistics::groups, statistics::group_of);
-        Ok(Run {
-            config,
-            path: path.to_owned(),
-            manifest,
-            records,
-            blocks,
-            latencies,
-            torn: torn.into_iter().filter_map(|(file, torn)| torn.then_some(file)).collect(),
-        })
+spelled! {
+    /// What to tell of a run.
+    #[derive(Default)]
+    pub enum Section {
+        /// Tables and notes.
+        #[default]
+        Results = "results",
+        /// The client's machine.
+        Environment = "environment",
+        /// Docker and the server.
+        Docker = "docker",
+        /// The model's configuration.
+        Model = "model",
+        /// What was asked for.
+        Parameters = "parameters",
+        /// What is said of every compared number, as `comparisons.csv` has it.
+        Comparisons = "comparisons",
     }
-
-    /// The latencies of one of the records.
-    fn latencies_of(&self, record: &Record) -> Option<&Latencies> {
-        let place = self.records.iter().position(|known| std::ptr::eq(known, record))?;
-        self.latencies.get(place)?.as_ref()
-    }
-
-    /// What part of the run there is, in words, if it is not the whole.
-    fn part(&self) -> Option<String> {
-        let all = self.manifest.cases;
-        // some of a case's requests may have failed
-        let whole = |record: &&Record| matches!(record.status, Status::Ok | Status::Errors);
-        let measured = self.records.iter().filter(whole).count();
-        let why = match self.manifest.state {
-            State::Running => "the run has not ended, or was killed",
-            _ if measured >= all => return None,
-            State::Interrupted => "the run was stopped",
-            State::Incomplete => "the others failed or were not run",
-            State::Complete => "the rows of the others are lost",
-        };
-        Some(format!("{measured} of {all} cases are measured; {why}"))
-    }
-}
-
-/// The rows of a file. A run whose first case is not measured yet has none.
-fn rows<T: DeserializeOwned>(path: &Path) -> Result<Rows<T>> {
-    if path.exists() { record::read_whole_rows(path) } else { Ok(Rows { rows: Vec::new(), torn: false }) }
-}
-
-/// What to tell of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Section {
-    /// Tables and notes.
-    #[default]
-    Results,
-    /// The client's machine.
-    Environment,
-    /// Docker and the server.
-    Docker,
-    /// The model's configuration.
-    Model,
-    /// What was asked for.
-    Parameters,
-    /// What is said of every compared number, as `comparisons.csv` has it.
-    Comparisons,
 }
 
 impl Section {
-    /// All, with the spelling of the command line and of markers.
-    pub const ALL: [(&'static str, Section); 6] = [
-        ("results", Section::Results),
-        ("environment", Section::Environment),
-        ("docker", Section::Docker),
-        ("model", Section::Model),
-        ("parameters", Section::Parameters),
-        ("comparisons", Section::Comparisons),
-    ];
-
-    /// By its name.
-    pub fn named(name: &str) -> Option<Section> {
-        Section::ALL.iter().find(|(known, _)| *known == name).map(|(_, section)| *section)
-    }
-
     fn of(self, run: &Run, style: Style) -> String {
         match self {
             Section::Results => markdown::section(run, style),
@@ -162,8 +80,8 @@ impl Wanted {
                 "--intervals" => wanted.style.intervals = true,
                 "--section" => {
                     let name = words.next().copied().unwrap_or_default();
-                    let all = Section::ALL.map(|(name, _)| name).join(", ");
-                    wanted.section = Section::named(name)
+                    let all = Section::WORDS.join(", ");
+                    wanted.section = Section::spelled(name)
                         .with_context(|| format!("the marker asks for the section \"{name}\": there are {all}"))?;
                 }
                 option if option.starts_with("--") => {

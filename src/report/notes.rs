@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use super::Run;
-use super::judge::{Cell, Metric, is_trusted, least_delta};
-use super::markdown::{
-    blocks_words, case_words, code, distinct, escaped, length_words, loop_words, protocol_name, range_words,
-    status_words, weights_words,
+use super::judge::{Cell, is_trusted, least_delta};
+use super::metric::Metric;
+use super::run::Run;
+use super::words::{
+    blocks_words, code, distinct, escaped, length_words, loop_words, range_words, status_words, weights_words,
 };
-use crate::record::{Record, Status, flags};
-use crate::scenario::Encode;
+use crate::matrix::{self, Encode};
+use crate::record::{Flag, Record, Status};
 use crate::statistics::{ALPHA, DELTA, Verdict};
 use crate::tensor::Tensors;
 
@@ -34,7 +34,7 @@ pub fn notes(run: &Run, cells: &[Cell<'_>]) -> String {
         let _ = writeln!(
             out,
             "- {}: {}: {}{}",
-            case_words(record),
+            record.case.phrase(),
             status_words(record.status),
             if record.error_kinds.is_empty() { String::new() } else { format!("{} ", escaped(&record.error_kinds)) },
             escaped(&record.reason),
@@ -66,7 +66,7 @@ fn measured(out: &mut String, run: &Run) {
         escaped(weights_words(&manifest.weights)),
     );
     let protocols: Vec<&str> =
-        distinct(&run.records, |record| record.protocol).into_iter().map(protocol_name).collect();
+        distinct(&run.records, |record| record.case.protocol).into_iter().map(matrix::protocol).collect();
     let interleaved = if protocols.len() > 1 { " interleaved" } else { "" };
     let arrivals = distinct(&run.records, |record| record.arrival);
     let _ = writeln!(
@@ -106,7 +106,7 @@ fn marks(out: &mut String, run: &Run, cells: &[Cell<'_>]) {
             "- ~: too few independent requests for a 95th percentile to be trusted (200), so it is not compared."
         );
     }
-    let open = run.records.iter().filter(|record| record.rate.is_some() && record.p99_ms.is_some());
+    let open = run.records.iter().filter(|record| record.case.rate.is_some() && record.p99_ms.is_some());
     if open.clone().any(|record| few(0.99)(&record)) {
         let _ = writeln!(out, "- ~ of a 99th percentile: fewer than 1000 independent requests.");
     }
@@ -128,7 +128,7 @@ fn marks(out: &mut String, run: &Run, cells: &[Cell<'_>]) {
              ratios, which need not be the ratio of the two that are shown."
         );
     }
-    if run.records.iter().any(|record| record.arm.is_some()) {
+    if run.records.iter().any(|record| record.case.arm.is_some()) {
         let known = cells.iter().filter(|cell| cell.ratio.is_some() && cell.verdict.is_some());
         let is_wrong = |cell: &&Cell<'_>| matches!(cell.verdict, Some(Verdict::Faster | Verdict::Slower));
         let wrong = known.clone().filter(is_wrong).count();
@@ -150,46 +150,46 @@ fn marks(out: &mut String, run: &Run, cells: &[Cell<'_>]) {
 /// What makes rows doubtful; a doubt that several share is told once.
 fn doubts(out: &mut String, run: &Run) {
     let shared = [
-        (flags::CAPPED, "ended by its longest time, before all that was asked for was measured"),
-        (flags::CLIENT_CPU, "a client process was busy nearly all the time: the client may be the bottleneck"),
+        (Flag::Capped, "ended by its longest time, before all that was asked for was measured"),
+        (Flag::ClientCpu, "a client process was busy nearly all the time: the client may be the bottleneck"),
         (
-            flags::CLIENT_STALL,
+            Flag::ClientStall,
             "a client process did not run for 0.1 s or longer (client_stall_ms): the requests in flight then look slow, \
              whatever the server did",
         ),
         (
-            flags::RECONNECTS,
+            Flag::Reconnects,
             "more than 1 % of the requests began with a new connection, which is in their latency: the server or a proxy \
              closes connections",
         ),
         (
-            flags::IN_FLIGHT,
+            Flag::InFlight,
             "fewer requests were in flight than asked for (throughput times latency, Little's law): processes waited for \
              one another at the ends of blocks, or the client for itself",
         ),
         (
-            flags::DRIFT,
+            Flag::Drift,
             "the second half of the blocks differs from the first beyond chance: the machine or the server changed",
         ),
         (
-            flags::SERVER_COUNTS,
+            Flag::ServerCounts,
             "the server counted fewer requests than it answered: its parts of the latency are not exact",
         ),
         (
-            flags::NO_STATISTICS,
+            Flag::NoStatistics,
             "the server told its statistics, but not over all blocks: its parts of the latency are missing",
         ),
-        (flags::OTHER_TRAFFIC, "the server counted more requests than were sent: others asked the model meanwhile"),
-        (flags::RESPONSE_CACHE, "the server's response cache answered instead of the model"),
+        (Flag::OtherTraffic, "the server counted more requests than were sent: others asked the model meanwhile"),
+        (Flag::ResponseCache, "the server's response cache answered instead of the model"),
     ];
     for (flag, words) in shared {
-        let flagged: Vec<&Record> = run.records.iter().filter(|record| record.is_flagged(flag)).collect();
+        let flagged: Vec<&Record> = run.records.iter().filter(|record| record.flags.has(flag)).collect();
         let cases = match flagged.len() {
             0 => continue,
             // a quick run says so anyway
-            _ if flag == flags::CAPPED && run.manifest.quick => continue,
+            _ if flag == Flag::Capped && run.manifest.quick => continue,
             all if all == run.records.len() => "Every case".to_owned(),
-            _ => flagged.into_iter().map(case_words).collect::<Vec<_>>().join("; "),
+            _ => flagged.into_iter().map(|record| record.case.phrase()).collect::<Vec<_>>().join("; "),
         };
         let _ = writeln!(out, "- {cases}: {words}.");
     }
@@ -200,12 +200,12 @@ fn doubts(out: &mut String, run: &Run) {
 
 /// Doubts with numbers of their own.
 fn of_row(out: &mut String, record: &Record) {
-    if let (true, Some(ceiling)) = (record.is_flagged(flags::CLIENT_CEILING), record.client_ceiling_per_s) {
+    if let (true, Some(ceiling)) = (record.flags.has(Flag::ClientCeiling), record.client_ceiling_per_s) {
         let _ = writeln!(
             out,
             "- {}: {:.1} requests/s, and the client reaches {ceiling:.1} where a server answers at once: what limits may be \
              the client.",
-            case_words(record),
+            record.case.phrase(),
             record.requests_per_s.unwrap_or_default(),
         );
     }
@@ -213,8 +213,8 @@ fn of_row(out: &mut String, record: &Record) {
         let _ = writeln!(
             out,
             "- {}: {held_back} requests were sent late because {} were in flight; their response times say so.",
-            case_words(record),
-            record.concurrency,
+            record.case.phrase(),
+            record.case.concurrency,
         );
     }
 }

@@ -1,7 +1,7 @@
 //! The numbers of two compared cases, pooled over all of their paired blocks and over halves of them. Must not know verdicts.
 
-use super::Run;
-use super::judge::{Metric, Pair};
+use super::metric::{Metric, Pair};
+use super::run::Run;
 use crate::record::BlockRecord;
 use crate::record::latencies::Latencies;
 use crate::statistics::{self, Interval};

@@ -5,8 +5,9 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::Run;
-use super::markdown::{blocks_words, distinct, escaped, length_words, protocol_name, range_words, weights_words};
+use super::run::Run;
+use super::words::{blocks_words, distinct, escaped, length_words, range_words, weights_words};
+use crate::matrix;
 use crate::record::{Manifest, Record};
 
 /// What stands where nothing is known.
@@ -146,10 +147,10 @@ pub fn parameters(run: &Run) -> String {
     if let Some(part) = run.part() {
         line("Not a Whole Run", part);
     }
-    line("Batch Sizes", axis(&|record| record.batch_size.to_string()));
-    line("Protocols", axis(&|record| protocol_name(record.protocol).to_owned()));
-    line("Client Processes", axis(&|record| record.processes.to_string()));
-    line("Requests in Flight a Process", axis(&|record| record.concurrency.to_string()));
+    line("Batch Sizes", axis(&|record| record.case.batch_size.to_string()));
+    line("Protocols", axis(&|record| matrix::protocol(record.case.protocol).to_owned()));
+    line("Client Processes", axis(&|record| record.case.processes.to_string()));
+    line("Requests in Flight a Process", axis(&|record| record.case.concurrency.to_string()));
     line("Length", length_words(manifest.iterations, manifest.duration_s));
     if let Some(cap) = manifest.cap_s {
         line("Longest Time of a Case", format!("{cap} s"));

@@ -1,153 +1,205 @@
-//! The tables of a run in Markdown: the latencies with their verdicts, and where the time goes.
+//! The tables of a run: the latencies with their verdicts, and where the time goes. Must not know how they are drawn.
 
 use std::fmt::Write;
 
-use super::judge::{Cell, Metric, is_trusted};
-use super::markdown::{Style, contender, distinct, format_ms, status_words};
+use super::judge::{Cell as Compared, is_trusted};
+use super::layout::Layout;
+use super::metric::Metric;
+use super::run::Run;
+use super::table::{Cell, Table};
+use super::words::{distinct, format_ms, status_words};
 use crate::record::{Record, Status};
 use crate::statistics::{Interval, Ratio, Verdict};
+
+/// How tables are shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// With the ends of their 95 % intervals.
+    pub intervals: bool,
+}
 
 /// Stands where there is nothing to say.
 const NOTHING: &str = "–";
 
-/// A row a batch size, number of processes and protocol: response times, and what they would look like without waiting.
-pub fn open(rows: &[&Record], cells: &[Cell<'_>], style: Style) -> String {
-    let mut out = String::from(
-        "| Batch Size | Processes | Protocol | Response Mean (ms) | P95 (ms) | P99 (ms) | Service Mean (ms) | P95 (ms) \
-         | P99 (ms) | Requests/s | Sent late P99 (ms) |\n|---:|---:|---|",
-    );
-    out.push_str(&"---:|".repeat(8));
-    out.push('\n');
-    for record in rows {
-        let milliseconds = |value: Option<f64>, q: Option<f64>| match value {
-            Some(value) => format!("{}{}", few(record, q), format_ms(value)),
-            None => status_words(record.status),
-        };
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            record.batch_size,
-            record.processes,
-            contender(record),
-            judged(record, cells, Metric::Mean, style),
-            judged(record, cells, Metric::P95, style),
-            milliseconds(record.p99_ms, Some(0.99)),
-            milliseconds(record.service_mean_ms, None),
-            milliseconds(record.service_p95_ms, Some(0.95)),
-            milliseconds(record.service_p99_ms, Some(0.99)),
-            per_second(record.requests_per_s),
-            milliseconds(record.lateness_p99_ms, Some(0.99)),
-        );
-    }
-    out
+/// The rows of one table, which have rate, requests in flight and connections in common, and what is said of them.
+pub struct Rows<'a> {
+    /// The run.
+    pub run: &'a Run,
+    /// Its rows.
+    pub records: &'a [&'a Record],
+    /// What is said of their numbers.
+    pub cells: &'a [Compared<'a>],
 }
 
-/// A row a batch size and protocol; single process and concurrent columns.
-pub fn closed(rows: &[&Record], cells: &[Cell<'_>], style: Style) -> String {
-    let processes = distinct(rows.iter().copied(), |record| record.processes);
-    let mut out = String::from("| Batch Size | Protocol |");
-    for count in &processes {
-        let _ = match count {
-            1 => write!(out, " Mean Latency (ms) | P95 Latency (ms) |"),
-            _ => write!(out, " Concurrent ({count} processes) Mean (ms) | Concurrent ({count} processes) P95 (ms) |"),
-        };
-    }
-    out.push_str("\n|---:|---|");
-    out.push_str(&"---:|---:|".repeat(processes.len()));
-    out.push('\n');
-    for (batch_size, contending) in distinct(rows.iter().copied(), |record| (record.batch_size, contender(record))) {
-        let _ = write!(out, "| {batch_size} | {contending} |");
-        for count in &processes {
-            let found = rows.iter().find(|record| {
-                (record.batch_size, record.processes) == (batch_size, *count) && contender(record) == contending
-            });
-            let cells = [Metric::Mean, Metric::P95].map(|metric| match found {
-                Some(record) => judged(record, cells, metric, style),
-                None => NOTHING.to_owned(),
-            });
-            let _ = write!(out, " {} | {} |", cells[0], cells[1]);
+impl Rows<'_> {
+    /// Open loop, a row a case: response times, and what they would look like without waiting.
+    pub fn open(&self, style: Style) -> Table {
+        let layout = Layout::of(self.run, true);
+        let mut table = Table::default();
+        layout.columns(&mut table);
+        let numbers = ["Response Mean (ms)", "P95 (ms)", "P99 (ms)", "Service Mean (ms)", "P95 (ms)", "P99 (ms)"];
+        numbers.into_iter().chain(["Requests/s", "Sent late P99 (ms)"]).for_each(|heading| table.numbers(heading));
+
+        for record in self.records {
+            let milliseconds = |value: Option<f64>, q: Option<f64>| -> Cell {
+                match value {
+                    Some(value) => format!("{}{}", few(record, q), format_ms(value)).into(),
+                    None => status_words(record.status).into(),
+                }
+            };
+            let mut cells = layout.cells(record);
+            cells.extend([Metric::Mean, Metric::P95].map(|metric| self.judged(record, metric, style)));
+            cells.extend([
+                milliseconds(record.p99_ms, Some(0.99)),
+                milliseconds(record.service_mean_ms, None),
+                milliseconds(record.service_p95_ms, Some(0.95)),
+                milliseconds(record.service_p99_ms, Some(0.99)),
+                per_second(record.requests_per_s).into(),
+                milliseconds(record.lateness_p99_ms, Some(0.99)),
+            ]);
+            table.row(cells);
         }
-        out.push('\n');
+        table
     }
-    out
-}
 
-/// A row a case: its ratio to what it is compared with, its throughput, and where the mean latency goes. `None` where
-/// neither is known.
-pub fn parts(rows: &[&Record], cells: &[Cell<'_>]) -> Option<String> {
-    if cells.is_empty() && rows.iter().all(|record| record.network_ms.is_none()) {
-        return None;
-    }
-    let mut out = String::from("| Batch Size | Processes | Protocol |");
-    if let Some(Cell { pair, .. }) = cells.first() {
-        let (other, base) = match pair.base.arm {
-            Some(_) => ("B".to_owned(), "A".to_owned()),
-            None => (contender(pair.other), contender(pair.base)),
-        };
-        let _ = write!(out, " {other} / {base} Mean | {other} / {base} Throughput |");
-    }
-    out.push_str(
-        " Inferences/s | Client (ms) | Network, Front End (ms) | Queue (ms) | Compute Input (ms) | Compute Infer (ms) \
-         | Compute Output (ms) | Batch Formed |\n|---:|---:|---|",
-    );
-    out.push_str(&"---:|".repeat(if cells.is_empty() { 8 } else { 10 }));
-    out.push('\n');
-    for record in rows {
-        let _ = write!(out, "| {} | {} | {} |", record.batch_size, record.processes, contender(record));
-        if !cells.is_empty() {
-            for metric in [Metric::Mean, Metric::Rate] {
-                let of = |cell: &&Cell<'_>| cell.metric == metric && std::ptr::eq(cell.pair.other, *record);
-                let ratio = cells.iter().find(of).and_then(|cell| cell.ratio);
-                let _ = write!(out, " {} |", ratio.map_or(NOTHING.to_owned(), ratio_words));
+    /// Closed loop, a row a case, whose single process and concurrent numbers are columns.
+    pub fn closed(&self, style: Style) -> Table {
+        let layout = Layout::of(self.run, false);
+        let processes = distinct(self.records.iter().copied(), |record| record.case.processes);
+        let mut table = Table::default();
+        layout.columns(&mut table);
+        for count in &processes {
+            match count {
+                1 => ["Mean Latency (ms)", "P95 Latency (ms)"].into_iter().for_each(|heading| table.numbers(heading)),
+                _ => ["Mean", "P95"]
+                    .into_iter()
+                    .for_each(|of| table.numbers(format!("Concurrent ({count} processes) {of} (ms)"))),
             }
         }
-        let milliseconds = |value: Option<f64>| value.map_or(NOTHING.to_owned(), format_ms);
-        let batch = record.avg_batch.map_or(NOTHING.to_owned(), |batch| format!("{batch:.2}"));
-        let _ = writeln!(
-            out,
-            " {} | {} | {} | {} | {} | {} | {} | {batch} |",
-            per_second(record.inferences_per_s),
-            milliseconds(record.client_ms),
-            milliseconds(record.network_ms),
-            milliseconds(record.queue_ms),
-            milliseconds(record.compute_input_ms),
-            milliseconds(record.compute_infer_ms),
-            milliseconds(record.compute_output_ms),
-        );
-    }
-    Some(out)
-}
 
-/// A latency with what the data say of it: bold is faster, `=` is equal, `?` is unclear.
-fn judged(record: &Record, cells: &[Cell<'_>], metric: Metric, style: Style) -> String {
-    let (value, low, high, q) = match metric {
-        Metric::Mean => (record.mean_ms, record.mean_low_ms, record.mean_high_ms, None),
-        _ => (record.p95_ms, record.p95_low_ms, record.p95_high_ms, Some(0.95)),
-    };
-    let Some(value) = value else { return status_words(record.status) };
-    let mut text = format!("{}{}", few(record, q), format_ms(value));
-    if let (true, Some(low), Some(high)) = (style.intervals, low, high) {
-        let _ = write!(text, " ({} to {})", format_ms(low), format_ms(high));
+        for first in distinct(self.records.iter().copied(), |record| layout.cells(record)) {
+            let mut cells = first.clone();
+            for count in &processes {
+                let is_this = |record: &&&Record| record.case.processes == *count && layout.cells(record) == first;
+                let found = self.records.iter().find(is_this);
+                cells.extend([Metric::Mean, Metric::P95].map(|metric| match found {
+                    Some(record) => self.judged(record, metric, style),
+                    None => NOTHING.into(),
+                }));
+            }
+            table.row(cells);
+        }
+        table
     }
-    if record.status != Status::Ok {
-        return format!("{text} ({})", status_words(record.status));
+
+    /// A row a case: its ratio to what it is compared with, its throughput, and where the mean latency goes. `None` where
+    /// neither is known.
+    pub fn parts(&self) -> Option<Table> {
+        if self.cells.is_empty() && self.records.iter().all(|record| record.network_ms.is_none()) {
+            return None;
+        }
+        let layout = Layout::of(self.run, true);
+        let mut table = Table::default();
+        layout.columns(&mut table);
+        if !self.cells.is_empty() {
+            let ratio = ratio_heading(self.cells);
+            ["Mean", "Throughput"].into_iter().for_each(|of| table.numbers(format!("{ratio} {of}")));
+        }
+        let parts = ["Inferences/s", "Client (ms)", "Network, Front End (ms)", "Queue (ms)", "Compute Input (ms)"];
+        let others = ["Compute Infer (ms)", "Compute Output (ms)", "Batch Formed"];
+        parts.into_iter().chain(others).for_each(|heading| table.numbers(heading));
+
+        for record in self.records {
+            let mut cells = layout.cells(record);
+            if !self.cells.is_empty() {
+                cells.extend([Metric::Mean, Metric::Rate].map(|metric| self.ratio(record, metric).into()));
+            }
+            let milliseconds = |value: Option<f64>| value.map_or(NOTHING.to_owned(), format_ms);
+            cells.push(per_second(record.inferences_per_s).into());
+            let times = [
+                record.client_ms,
+                record.network_ms,
+                record.queue_ms,
+                record.compute_input_ms,
+                record.compute_infer_ms,
+                record.compute_output_ms,
+            ];
+            cells.extend(times.map(|time| milliseconds(time).into()));
+            cells.push(record.avg_batch.map_or(NOTHING.to_owned(), |batch| format!("{batch:.2}")).into());
+            table.row(cells);
+        }
+        Some(table)
     }
-    let of_both = |cell: &&Cell<'_>| [cell.pair.base, cell.pair.other].iter().any(|row| std::ptr::eq(*row, record));
-    if !few(record, q).is_empty() {
-        return text;
+
+    /// A case's ratio to the baseline.
+    fn ratio(&self, record: &Record, metric: Metric) -> String {
+        let of = |cell: &&Compared<'_>| {
+            cell.metric == metric && cell.pair.is_of_baseline && std::ptr::eq(cell.pair.other, record)
+        };
+        let ratio = self.cells.iter().find(of).and_then(|cell| cell.ratio);
+        ratio.map_or(NOTHING.to_owned(), ratio_words)
     }
-    let Some(cell) = cells.iter().filter(|cell| cell.metric == metric).find(of_both) else { return text };
-    match cell.verdict_of(record) {
-        Some(Verdict::Faster) => format!("**{text}**"),
-        Some(Verdict::Slower) | None => text,
-        Some(Verdict::Equal) => format!("{text} ="),
-        Some(Verdict::Unclear) => format!("{text} ?"),
+
+    /// A latency with what the data say of it: best, `=` for equal, `?` for unclear.
+    fn judged(&self, record: &Record, metric: Metric, style: Style) -> Cell {
+        let (value, low, high, q) = match metric {
+            Metric::Mean => (record.mean_ms, record.mean_low_ms, record.mean_high_ms, None),
+            _ => (record.p95_ms, record.p95_low_ms, record.p95_high_ms, Some(0.95)),
+        };
+        let Some(value) = value else { return status_words(record.status).into() };
+        let mut text = format!("{}{}", few(record, q), format_ms(value));
+        if let (true, Some(low), Some(high)) = (style.intervals, low, high) {
+            let _ = write!(text, " ({} to {})", format_ms(low), format_ms(high));
+        }
+        if record.status != Status::Ok {
+            return format!("{text} ({})", status_words(record.status)).into();
+        }
+        if !few(record, q).is_empty() {
+            return text.into();
+        }
+
+        match self.verdict(record, metric) {
+            Some(Verdict::Faster) => Cell { text, is_best: true },
+            Some(Verdict::Slower) | None => text.into(),
+            Some(Verdict::Equal) => format!("{text} =").into(),
+            Some(Verdict::Unclear) => format!("{text} ?").into(),
+        }
+    }
+
+    /// What is said of a case beside all that it is compared with: faster than each, slower than one, or neither.
+    fn verdict(&self, record: &Record, metric: Metric) -> Option<Verdict> {
+        let is_of_case = |cell: &&Compared<'_>| {
+            cell.metric == metric && [cell.pair.base, cell.pair.other].iter().any(|row| std::ptr::eq(*row, record))
+        };
+        let verdicts: Vec<Verdict> =
+            self.cells.iter().filter(is_of_case).map(|cell| cell.verdict_of(record)).collect::<Option<_>>()?;
+        let is_faster = |verdict: &Verdict| *verdict == Verdict::Faster;
+        match &verdicts[..] {
+            [] => None,
+            all if all.iter().all(is_faster) => Some(Verdict::Faster),
+            all if all.contains(&Verdict::Slower) => Some(Verdict::Slower),
+            all if all.contains(&Verdict::Unclear) => Some(Verdict::Unclear),
+            _ => Some(Verdict::Equal),
+        }
     }
 }
 
 /// A mark in front of a percentile that is a handful of requests.
 fn few(record: &Record, q: Option<f64>) -> &'static str {
     if q.is_some_and(|q| !is_trusted(record, q)) { "~" } else { "" }
+}
+
+/// What the ratios are of: `gRPC / HTTP`; where several are held against one, `Other / HTTP`.
+fn ratio_heading(cells: &[Compared<'_>]) -> String {
+    let of_baseline = || cells.iter().filter(|cell| cell.pair.is_of_baseline);
+    let words = |record: &Record| (cells[0].compared.axis().phrase)(&record.case);
+    let bases = distinct(of_baseline().map(|cell| cell.pair.base), words);
+    let others = distinct(of_baseline().map(|cell| cell.pair.other), words);
+    let one = |names: Vec<String>, several: &str| match &names[..] {
+        [one] => one.clone(),
+        _ => several.to_owned(),
+    };
+    format!("{} / {}", one(others, "Other"), one(bases, "Baseline"))
 }
 
 /// `0.983 (0.979 to 0.988)`.

@@ -9,9 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::markdown::Style;
-use super::{Run, markdown};
-use crate::plan::{Case, Group, Plan, Round};
+use super::run::Run;
+use super::tables::Style;
+use super::{markdown, words};
+use crate::matrix::{AxisId, Point};
+use crate::plan::{Group, Plan, Round};
 use crate::record::{Manifest, Record, Status};
 use crate::scenario::Scenario;
 use crate::text;
@@ -76,7 +78,7 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
         "{} cases in {} groups; {} in {}{} blocks, {} before them to warm up; timeout {} s, seed {}",
         plan.cases().count(),
         plan.groups.len(),
-        markdown::length_words(load.iterations, load.duration.map(|duration| duration.as_secs_f64())),
+        words::length_words(load.iterations, load.duration.map(|duration| duration.as_secs_f64())),
         if load.cap.is_some() { "at most " } else { "" },
         plan.groups.iter().map(|group| group.rounds.len()).max().unwrap_or(0),
         load.warmup,
@@ -89,7 +91,7 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
             out,
             "group {}: {}, {} of input a request",
             index + 1,
-            point(first),
+            first.load(),
             size(scenario.request_bytes(first.batch_size))
         );
         for case in &group.cases {
@@ -97,12 +99,12 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
                 0 => "requests".to_owned(),
                 requests => format!("{requests} requests"),
             };
-            let _ =
-                writeln!(out, "  {:4}  {requests} to {}", case.protocol.name(), scenario.server.address(case.protocol));
+            let _ = writeln!(out, "  {:4}  {requests} to {}", spelled(case), scenario.server.address(case.protocol));
         }
-        let orders = group.rounds.iter().map(|round| {
-            round.order.iter().map(|case| group.cases[*case].protocol.name()).collect::<Vec<_>>().join(" ")
-        });
+        let orders = group
+            .rounds
+            .iter()
+            .map(|round| round.order.iter().map(|case| spelled(&group.cases[*case])).collect::<Vec<_>>().join(" "));
         let _ = writeln!(out, "  order of blocks: {}", orders.collect::<Vec<_>>().join(" | "));
     }
     print(&out)
@@ -112,14 +114,14 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
 ///
 /// # Errors
 /// As [`print()`].
-pub fn verified(scenario: &Scenario, case: &Case, words: &str) -> Result<()> {
-    print(&format!("{}  {:4}  {}: {words}\n", scenario.name, case.protocol.name(), point(case)))
+pub fn verified(scenario: &Scenario, case: &Point, words: &str) -> Result<()> {
+    print(&format!("{}  {:4}  {}: {words}\n", scenario.name, spelled(case), case.load()))
 }
 
 /// `--calibrate`: what the client reaches in a case.
-pub fn ceiling(scenario: &Scenario, case: &Case, requests_per_s: f64) {
-    let protocol = markdown::protocol_name(case.protocol);
-    say(&format!("{}: {}, {protocol}: client ceiling {requests_per_s:.1} requests/s", scenario.name, point(case)));
+pub fn ceiling(scenario: &Scenario, case: &Point, requests_per_s: f64) {
+    let variant = case.variant();
+    say(&format!("{}: {}, {variant}: client ceiling {requests_per_s:.1} requests/s", scenario.name, case.load()));
 }
 
 /// The tables of a run and where its files are.
@@ -131,9 +133,10 @@ pub fn run(path: &Path) -> Result<()> {
     print(&format!("\n{}\n", markdown::section(&run, Style::default()).trim_end()))
 }
 
-fn point(case: &Case) -> String {
-    let load = markdown::load_words(case.rate, case.concurrency, Some(case.connections));
-    format!("batch {}, {}, {load}", case.batch_size, markdown::processes_words(case.processes))
+/// What is compared, as files spell it: `grpc`, or `grpc-b` if it is one of two equal variants.
+fn spelled(case: &Point) -> String {
+    let variants = AxisId::ALL.iter().filter(|id| id.axis().is_variant);
+    variants.map(|id| (id.axis().tag)(case)).collect()
 }
 
 fn size(bytes: u64) -> String {
@@ -160,7 +163,7 @@ impl Progress {
     /// Says what is about to be measured, and draws an empty bar.
     pub fn new(scenario: &Scenario, plan: &Plan, manifest: &Manifest) -> Self {
         say(&format!("{}: {} {}, model {}", scenario.name, manifest.server, manifest.server_version, manifest.model));
-        say(&format!("{}: weights: {}", scenario.name, markdown::weights_words(&manifest.weights)));
+        say(&format!("{}: weights: {}", scenario.name, words::weights_words(&manifest.weights)));
         let capped = scenario.load.quick;
         let total = plan.groups.iter().map(|group| group_work(group, capped)).sum();
         let bar = ProgressBar::with_draw_target(Some(total), draw_target());
@@ -170,13 +173,13 @@ impl Progress {
     }
 
     /// Shows the case that is under way, and of its round the number, how many there will be, and the plan.
-    pub fn show(&mut self, case: &Case, round: Option<(usize, usize, &Round)>) {
-        let what = point(case);
+    pub fn show(&mut self, case: &Point, round: Option<(usize, usize, &Round)>) {
+        let what = case.load();
         match round {
             None => self.bar.set_message(format!("{what}: connecting and warming up")),
             Some((index, rounds, round)) => {
                 self.current = work(case, round, self.capped);
-                let name = markdown::protocol_name(case.protocol);
+                let name = case.variant();
                 self.bar.set_message(format!("{what}: {name}, block {} of {rounds}", index + 1));
             }
         }
@@ -203,19 +206,19 @@ impl Progress {
 
     /// Tells how a case ended.
     pub fn case_done(&mut self, record: &Record) {
-        let place = format!("{}: {}", record.scenario, markdown::case_words(record));
+        let place = format!("{}: {}", record.scenario, record.case.phrase());
         let numbers = match (record.mean_ms, record.p95_ms, record.inferences_per_s) {
             (Some(mean), Some(p95), Some(rate)) => format!(
                 "mean {} ms, p95 {} ms, {rate:.1} inferences/s, {} requests",
-                markdown::format_ms(mean),
-                markdown::format_ms(p95),
+                words::format_ms(mean),
+                words::format_ms(p95),
                 record.requests
             ),
             _ => "no answers".to_owned(),
         };
         let line = match record.status {
             Status::Ok => format!("{place}: {numbers}"),
-            status => format!("{place}: {}: {} ({numbers})", markdown::status_words(status), record.reason),
+            status => format!("{place}: {}: {} ({numbers})", words::status_words(status), record.reason),
         };
         if self.bar.is_hidden() {
             say(&line);
@@ -236,7 +239,7 @@ fn group_work(group: &Group, capped: bool) -> u64 {
 }
 
 /// How long a block takes in proportion to others: where time ends it the milliseconds count, otherwise the items.
-fn work(case: &Case, round: &Round, capped: bool) -> u64 {
+fn work(case: &Point, round: &Round, capped: bool) -> u64 {
     let requests = round.iterations * u64::from(case.processes);
     let least = round.duration.map_or(0.0, |duration| duration.as_secs_f64());
     let seconds = match (case.rate, round.cap) {

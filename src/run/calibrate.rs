@@ -8,8 +8,9 @@ use anyhow::{Context, Result, anyhow};
 use tokio::sync::watch;
 
 use super::embedded_server::EmbeddedServer;
-use super::measure;
-use crate::plan::{Case, Plan};
+use super::job;
+use crate::matrix::Point;
+use crate::plan::Plan;
 use crate::preflight::Outputs;
 use crate::protocol::verify::Expected;
 use crate::record::rate;
@@ -26,14 +27,19 @@ const LENGTH: Duration = Duration::from_secs(1);
 
 /// What the client reaches in each case, in requests a second; nothing without `--calibrate`.
 #[derive(Default)]
-pub struct Ceilings(Vec<(Case, f64)>);
+pub struct Ceilings(Vec<(Point, f64)>);
 
 impl Ceilings {
     /// The ceiling of a case. An open loop has that of the closed one with as many requests in flight.
-    pub fn of(&self, case: &Case) -> Option<f64> {
-        let closed = Case { rate: None, arm: None, ..*case };
+    pub fn of(&self, case: &Point) -> Option<f64> {
+        let closed = closed(case);
         self.0.iter().find(|(known, _)| *known == closed).map(|(_, ceiling)| *ceiling)
     }
+}
+
+/// The closed loop of an open one; of two equal variants the first.
+fn closed(case: &Point) -> Point {
+    Point { rate: None, arm: None, ..case.clone() }
 }
 
 /// Measures the ceilings of a plan's cases and prints them. `None` when the user stopped it.
@@ -67,7 +73,7 @@ async fn ceilings(
     stop: &watch::Receiver<bool>,
 ) -> Result<Option<Ceilings>> {
     let mut ceilings = Ceilings::default();
-    for case in plan.cases().map(|case| Case { rate: None, arm: None, ..*case }) {
+    for case in plan.cases().map(closed) {
         if ceilings.of(&case).is_some() {
             continue;
         }
@@ -86,10 +92,10 @@ async fn ceilings(
 async fn ceiling(
     null: &Scenario,
     outputs: &Outputs,
-    case: &Case,
+    case: &Point,
     stop: &watch::Receiver<bool>,
 ) -> Result<f64, PoolError> {
-    let order = measure::order(null, outputs, case, Tensors::Binary);
+    let order = job::order(null, outputs, case, Tensors::Binary);
     let mut pool = Pool::start(&order, case.processes, stop).await?;
     let duration_ns = Some(LENGTH.as_nanos() as u64);
     let block = Block { iterations: 1, duration_ns, cap_ns: None, arrivals: None, start_unix_ns: 0 };
@@ -109,7 +115,7 @@ fn write_null(scenario: &Scenario, outputs: &Outputs, repository: &Path) -> Resu
     let batched = scenario.model.batching && batches;
     let mut text = format!("name: \"{NULL}\"\nbackend: \"loopback\"\n");
     if batched {
-        let batch = scenario.matrix.batch_sizes.iter().max().unwrap_or(&1);
+        let batch = scenario.matrix.batch_sizes().into_iter().max().unwrap_or(1);
         text.push_str(&format!("max_batch_size: {batch}\n"));
     }
     for input in &scenario.inputs {

@@ -8,29 +8,26 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::budget::{self, Budget};
+use super::budget::Budget;
 use super::calibrate::Ceilings;
 use super::folder::Folder;
+use super::interrupt::STOPPED;
+use super::job::{asked_for, block, order, planned, within};
 use super::observer::Observer;
 use super::probe::HttpTensors;
-use super::reach;
 use super::rows::{Totals, block_row, status};
 use super::sampler::Sampler;
-use crate::plan::{Case, Group, Round};
+use crate::matrix::Point;
+use crate::plan::{Group, Round};
 use crate::preflight::Outputs;
 use crate::protocol::statistics::Statistics;
-use crate::record::{Manifest, Record, Status, case_name, utc};
-use crate::scenario::{Load, Scenario};
-use crate::tensor::Tensors;
-use crate::worker::message::{Arrivals, Block, Order};
+use crate::record::{Manifest, Record, Status, utc};
+use crate::scenario::Scenario;
 use crate::worker::pool::{BlockOutcome, Pool, PoolError};
 use crate::worker::share::FAILURES_IN_A_ROW;
 
 /// New processes for a block cost so small a part of it, at most, or there are none.
 const RENEWAL_COST: f64 = 0.2;
-
-/// Why a case was not measured, or not to its end, after Ctrl-C.
-pub const STOPPED: &str = "the run was stopped by the user";
 
 /// A round under way.
 #[derive(Clone, Copy)]
@@ -46,7 +43,7 @@ pub struct Place<'a> {
 /// What is told while a group is measured.
 pub trait Listener {
     /// A case begins its block of a round, or (without one) its workers prepare.
-    fn begins(&mut self, case: &Case, round: Option<Place<'_>>);
+    fn begins(&mut self, case: &Point, round: Option<Place<'_>>);
     /// The part of the block under way that is done, from 0 to 1.
     fn progress(&mut self, done: f64);
     /// The block under way has ended.
@@ -75,7 +72,7 @@ pub struct Context<'a> {
 
 /// A case under measurement.
 struct Running {
-    case: Case,
+    case: Point,
     pool: Option<Pool>,
     totals: Totals,
     prepared: u64,
@@ -140,10 +137,10 @@ pub async fn group(
 }
 
 impl Running {
-    fn new(case: &Case) -> Self {
+    fn new(case: &Point) -> Self {
         let now = Timestamp::now();
         Running {
-            case: *case,
+            case: case.clone(),
             pool: None,
             totals: Totals::default(),
             prepared: 0,
@@ -223,7 +220,7 @@ impl Running {
         let before = observer.read(self.case.protocol).await;
         let mut progress = |done| listener.progress(done);
         let block = block(context.scenario, &self.case, round, place.0 as u32);
-        context.sampler.during(Some(case_name(&self.case)));
+        context.sampler.during(Some(self.case.tag()));
         let outcome = pool.block(block, context.stop, &mut progress).await;
         context.sampler.during(None);
         self.ended = Timestamp::now();
@@ -252,7 +249,7 @@ impl Running {
     ) -> Result<()> {
         let (row, start) = block_row(&context.scenario.name, &self.case, &outcome, place);
         let length = Duration::from_nanos(outcome.window_ns());
-        context.folder.block(&row, &case_name(&self.case), &outcome.recorder, start, length)?;
+        context.folder.block(&row, &self.case.tag(), &outcome.recorder, start, length)?;
         self.totals.add(&outcome, served);
         let words = outcome.example.map(|fault| fault.message);
         if outcome.gave_up || outcome.recorder.count() == 0 {
@@ -296,7 +293,7 @@ impl Running {
 }
 
 /// The row of a case that was not begun.
-pub fn not_run(context: &Context<'_>, group: &Group, case: &Case, reason: &str) -> Record {
+pub fn not_run(context: &Context<'_>, group: &Group, case: &Point, reason: &str) -> Record {
     Record {
         reason: reason.to_owned(),
         requests_planned: planned(context.scenario, group, case),
@@ -304,7 +301,7 @@ pub fn not_run(context: &Context<'_>, group: &Group, case: &Case, reason: &str) 
     }
 }
 
-fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
+fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {
     let manifest = context.manifest;
     let now = utc(Timestamp::now());
     Record {
@@ -313,13 +310,7 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
         server: manifest.server.clone(),
         server_version: manifest.server_version.clone(),
         weights: manifest.weights.clone(),
-        protocol: case.protocol,
-        arm: case.arm,
-        batch_size: case.batch_size,
-        processes: case.processes,
-        concurrency: case.concurrency,
-        connections: Some(case.connections),
-        rate: case.rate,
+        case: case.clone(),
         arrival: case.rate.map(|_| context.scenario.load.arrival),
         encode: context.scenario.load.encode,
         tensors: Some(context.http.of(case)),
@@ -332,58 +323,4 @@ fn empty_record(context: &Context<'_>, case: &Case, status: Status) -> Record {
         git_revision: manifest.git_revision.clone(),
         ..Record::default()
     }
-}
-
-/// What the workers of a case are told.
-pub fn order(scenario: &Scenario, outputs: &Outputs, case: &Case, tensors: Tensors) -> Order {
-    Order {
-        protocol: case.protocol,
-        address: reach::address(scenario, case.protocol),
-        model: scenario.model.clone(),
-        inputs: scenario.inputs.clone(),
-        outputs: outputs.of_batch(case.batch_size),
-        batch_size: case.batch_size,
-        concurrency: case.concurrency,
-        connections: case.connections,
-        encode: scenario.load.encode,
-        tensors,
-        open_loop: case.rate.is_some(),
-        warmup: scenario.load.warmup,
-        warmup_cap_ms: scenario.load.cap.map(|cap| budget::of_warmup(cap).as_millis() as u64),
-        timeout_ms: scenario.load.timeout.as_millis() as u64,
-    }
-}
-
-/// A round whose blocks may take so long. Where time alone ends a case, they take all of it.
-fn within(round: &Round, limit: Option<Duration>, load: &Load) -> Round {
-    let Some(limit) = limit else { return round.clone() };
-    let duration = round.duration.map(|duration| if load.is_open_ended() { limit } else { duration.min(limit) });
-    Round { duration, cap: Some(limit), ..round.clone() }
-}
-
-/// What the workers of a case are told of one block.
-fn block(scenario: &Scenario, case: &Case, round: &Round, number: u32) -> Block {
-    let nanoseconds = |time: Option<Duration>| time.map(|time| time.as_nanos() as u64);
-    let Load { arrival, seed, .. } = scenario.load;
-    let arrivals = |rate| Arrivals { rate, arrival, seed, block: number, process: 0, processes: case.processes };
-    Block {
-        iterations: round.iterations,
-        duration_ns: nanoseconds(round.duration),
-        cap_ns: nanoseconds(round.cap),
-        arrivals: case.rate.map(arrivals),
-        start_unix_ns: 0,
-    }
-}
-
-/// Requests asked for of all processes; `None` where time alone ends the case.
-fn planned(scenario: &Scenario, group: &Group, case: &Case) -> Option<u64> {
-    let requests = group.rounds.iter().map(|round| asked_for(scenario, case, round)).sum();
-    (requests > 0 && !scenario.load.is_open_ended()).then_some(requests)
-}
-
-/// Requests that one round asks for of all processes.
-fn asked_for(scenario: &Scenario, case: &Case, round: &Round) -> u64 {
-    let block = block(scenario, case, round, 0);
-    let requests = block.arrivals.map_or(block.iterations, |arrivals| block.arrivals_count(&arrivals));
-    requests * u64::from(case.processes)
 }

@@ -3,9 +3,12 @@
 mod awake;
 mod budget;
 mod calibrate;
+mod connect;
 mod embedded_server;
 mod folder;
 pub mod install;
+mod interrupt;
+mod job;
 mod measure;
 mod observer;
 mod probe;
@@ -23,7 +26,8 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::environment::Environment;
-use crate::plan::{Case, Plan};
+use crate::matrix::Point;
+use crate::plan::Plan;
 use crate::process;
 use crate::record::{Manifest, Record, State, Status, utc};
 use crate::report;
@@ -34,6 +38,7 @@ use awake::Awake;
 use calibrate::Ceilings;
 use embedded_server::EmbeddedServer;
 use folder::Folder;
+use interrupt::stop_on_ctrl_c;
 use observer::Observer;
 use reach::{Reached, reach, unreachable};
 use sampler::Sampler;
@@ -119,7 +124,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
             worst = worst.max(Outcome::Interrupted);
             break;
         }
-        reach::find(scenario, &stop).await;
+        connect::find(scenario, &stop).await;
         let done = match options.mode {
             Mode::Verify => verify(scenario, plan, &stop).await.map(|outcome| (outcome, None)),
             _ => measure(scenario, plan, options, &stop).await,
@@ -155,7 +160,7 @@ async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) 
     let Some(reached) = reach(scenario, plan, stop).await? else { return Ok(Outcome::Interrupted) };
     let mut outcome = Outcome::Complete;
     for case in plan.cases() {
-        let mut order = measure::order(scenario, &reached.outputs, case, reached.http.of(case));
+        let mut order = job::order(scenario, &reached.outputs, case, reached.http.of(case));
         order.warmup = 0;
         let words = match Pool::start(&order, case.processes, stop).await {
             Ok(pool) => {
@@ -199,7 +204,7 @@ async fn measure(
     folder.manifest(&manifest)?;
 
     let mut observer = Observer::new(scenario, stop);
-    let first = scenario.matrix.protocols[0];
+    let first = scenario.matrix.protocols()[0];
     let before = observer.read(first).await;
     if let Some(silence) = observer.silence() {
         say(&format!("{}: no statistics of the server's own ({silence})", scenario.name));
@@ -231,7 +236,7 @@ async fn measure(
             folder.record(record)?;
             progress.case_done(record);
             flagged |= !record.flags.is_empty();
-            measured += record.requests * u64::from(record.batch_size);
+            measured += record.requests * u64::from(record.case.batch_size);
         }
         progress.group_done(group);
         states.extend(records.iter().map(|record: &Record| record.status));
@@ -288,10 +293,11 @@ fn manifest(scenario: &Scenario, plan: &Plan, reached: &Reached, client: Environ
         timeout_s: scenario.load.timeout.as_secs_f64(),
         seed: scenario.load.seed,
         cases: plan.cases().count(),
+        compare: Some(scenario.matrix.compared().axis().column.to_owned()),
         counts: None,
         metrics: String::new(),
         statistics: String::new(),
-        one_machine: is_loopback(scenario.server.address(scenario.matrix.protocols[0])),
+        one_machine: is_loopback(scenario.server.address(scenario.matrix.protocols()[0])),
         client,
     }
 }
@@ -306,25 +312,8 @@ fn port(address: &str) -> Option<u16> {
     address.rsplit_once(':')?.1.parse().ok()
 }
 
-/// Becomes true at the first Ctrl-C; the second ends the program at once.
-fn stop_on_ctrl_c() -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(false);
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            say("stopping: what is measured is kept; press Ctrl-C again to end at once");
-            let _ = sender.send(true);
-        }
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
-        // the receiver must not see the sender go
-        std::future::pending::<()>().await;
-    });
-    receiver
-}
-
 impl measure::Listener for Progress {
-    fn begins(&mut self, case: &Case, round: Option<measure::Place<'_>>) {
+    fn begins(&mut self, case: &Point, round: Option<measure::Place<'_>>) {
         self.show(case, round.map(|place| (place.index, place.rounds, place.round)));
     }
 

@@ -6,12 +6,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::reach::{LOOK, control, stopped};
+use super::connect::{LOOK, control};
+use super::interrupt::stopped;
+use crate::matrix::Protocol;
 use crate::protocol::FaultKind;
 use crate::protocol::control::Control;
 use crate::protocol::statistics::Statistics;
 use crate::record::CountCheck;
-use crate::scenario::{Protocol, Scenario};
+use crate::scenario::Scenario;
 
 /// Statistics may lag behind the answers that they count by this much: more than one look may take.
 const LAG: Duration = Duration::from_secs(3);
@@ -44,7 +46,7 @@ impl<'a> Observer<'a> {
             let control = control(scenario, *protocol, LOOK).ok()?;
             Some(Observed { protocol: *protocol, control, tells: false, given_up: None })
         };
-        let protocols = scenario.matrix.protocols.iter().filter_map(observed).collect();
+        let protocols = scenario.matrix.protocols().iter().filter_map(observed).collect();
         Observer { scenario, stop, protocols, patient: true }
     }
 

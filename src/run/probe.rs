@@ -2,13 +2,14 @@
 
 use tokio::sync::watch;
 
-use super::measure;
-use crate::plan::{Case, Plan};
+use super::job;
+use crate::matrix::{Point, Protocol};
+use crate::plan::Plan;
 use crate::preflight::Outputs;
 use crate::protocol::description::ServerMetadata;
 use crate::protocol::{Fault, FaultKind};
 use crate::report::terminal::say;
-use crate::scenario::{Protocol, Scenario};
+use crate::scenario::Scenario;
 use crate::tensor::Tensors;
 use crate::worker::message::Order;
 use crate::worker::pool::{Pool, PoolError};
@@ -27,12 +28,12 @@ pub struct HttpTensors {
 
 impl HttpTensors {
     /// How they travel in a case.
-    pub fn of(&self, case: &Case) -> Tensors {
+    pub fn of(&self, case: &Point) -> Tensors {
         if case.protocol == Protocol::Http { self.tensors } else { Tensors::Binary }
     }
 
     /// A failure of a case, with the remedy where there is one.
-    pub fn explained(&self, case: &Case, fault: Fault) -> Fault {
+    pub fn explained(&self, case: &Point, fault: Fault) -> Fault {
         match &self.hint {
             Some(hint) if case.protocol == Protocol::Http => {
                 Fault { message: format!("{}; {hint}", fault.message), ..fault }
@@ -55,8 +56,8 @@ pub async fn http_tensors(
     let Some(case) = cases.min_by_key(|case| case.batch_size).filter(|_| !announced) else {
         return HttpTensors::default();
     };
-    let case = Case { concurrency: 1, connections: 1, ..*case };
-    let order = |tensors| Order { warmup: 0, ..measure::order(scenario, outputs, &case, tensors) };
+    let case = Point { concurrency: 1, connections: 1, ..case.clone() };
+    let order = |tensors| Order { warmup: 0, ..job::order(scenario, outputs, &case, tensors) };
     let Some(binary) = asked(&order(Tensors::Binary), stop).await else { return HttpTensors::default() };
     // what is wrong with the address or the answer is no matter of how tensors travel
     if matches!(binary.kind, FaultKind::Connect | FaultKind::Timeout | FaultKind::Answer) {

@@ -7,20 +7,21 @@ use anyhow::{Result, bail};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::measure;
+use super::connect::{LOOK, control};
+use super::interrupt::{STOPPED, stopped};
+use super::job;
 use super::probe::{self, HttpTensors};
-use crate::plan::{Case, Plan};
+use crate::matrix::{Point, Protocol};
+use crate::plan::Plan;
 use crate::preflight::{self, Outputs};
 use crate::protocol::control::Control;
 use crate::protocol::description::{ModelConfig, ModelMetadata, ServerMetadata};
-use crate::protocol::{Address, Fault, FaultKind, wire};
+use crate::protocol::{Fault, FaultKind};
 use crate::report::terminal::say;
-use crate::scenario::{Protocol, Scenario};
+use crate::scenario::Scenario;
 use crate::text;
 use crate::worker::pool::{Pool, PoolError};
 
-/// Longest wait for what a run can do without: a server's name, a model's configuration, its statistics.
-pub const LOOK: Duration = Duration::from_secs(2);
 /// Longest wait for what it cannot do without, where the scenario asks for less: a model may be loaded by the first question.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// After this long one is told what is waited for.
@@ -80,15 +81,15 @@ pub async fn reach(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool
     };
     let http = probe::http_tensors(scenario, plan, &learned.server, &outputs, stop).await;
     let undescribed = preflight::undescribed(scenario, &learned.metadata);
-    for protocol in &scenario.matrix.protocols {
-        let doubtful = undescribed.is_some() || !learned.ready.contains(protocol);
-        let case = plan.cases().find(|case| case.protocol == *protocol).filter(|_| doubtful);
+    for protocol in scenario.matrix.protocols() {
+        let doubtful = undescribed.is_some() || !learned.ready.contains(&protocol);
+        let case = plan.cases().find(|case| case.protocol == protocol).filter(|_| doubtful);
         let Some(case) = case else { continue };
         match try_out(scenario, &outputs, case, &http, stop).await {
             Ok(()) => {}
             Err(PoolError::Interrupted) => return Ok(None),
             Err(PoolError::Failed(fault)) => {
-                bail!(unusable(scenario, *protocol, &http.explained(case, fault), &learned))
+                bail!(unusable(scenario, protocol, &http.explained(case, fault), &learned))
             }
         }
     }
@@ -107,22 +108,22 @@ async fn learn(scenario: &Scenario) -> Result<Learned> {
     let (name, version) = (scenario.model.name.as_str(), scenario.model.version.as_deref());
     let mut learned = Learned::default();
     let mut controls = Vec::new();
-    for protocol in &scenario.matrix.protocols {
-        let mut control = control(scenario, *protocol, FIRST_ANSWER.max(scenario.load.timeout))?;
-        let asked = aloud(scenario, *protocol, is_ready(&mut control, name, version)).await;
+    for protocol in scenario.matrix.protocols() {
+        let mut control = control(scenario, protocol, FIRST_ANSWER.max(scenario.load.timeout))?;
+        let asked = aloud(scenario, protocol, is_ready(&mut control, name, version)).await;
         let refused = asked.or_else(|fault| if is_unreachable(&fault) { Err(fault) } else { Ok(Some(fault)) });
         match refused {
-            Ok(None) => learned.ready.push(*protocol),
+            Ok(None) => learned.ready.push(protocol),
             Ok(Some(fault)) => {
                 let what = if fault.kind == FaultKind::Unsupported { "readiness" } else { "that it is ready" };
                 learned.untold.push(format!("{what} ({protocol}: {fault})"));
             }
             Err(fault) => {
-                let address = scenario.server.address(*protocol);
+                let address = scenario.server.address(protocol);
                 bail!("the server at {address} ({protocol}) cannot be used; {}: {fault}", hint(&fault))
             }
         }
-        controls.push((*protocol, control));
+        controls.push((protocol, control));
     }
     let mut reasons = Vec::new();
     for (protocol, control) in &mut controls {
@@ -197,11 +198,11 @@ async fn is_ready(control: &mut Control, model: &str, version: Option<&str>) -> 
 async fn try_out(
     scenario: &Scenario,
     outputs: &Outputs,
-    case: &Case,
+    case: &Point,
     http: &HttpTensors,
     stop: &watch::Receiver<bool>,
 ) -> Result<(), PoolError> {
-    let mut order = measure::order(scenario, outputs, case, http.of(case));
+    let mut order = job::order(scenario, outputs, case, http.of(case));
     (order.warmup, order.concurrency, order.connections) = (0, 1, 1);
     Pool::start(&order, 1, stop).await?.stop().await;
     Ok(())
@@ -256,32 +257,6 @@ fn hint(fault: &Fault) -> &'static str {
     }
 }
 
-/// The control plane over a protocol, with the longest wait for an answer.
-pub fn control(scenario: &Scenario, protocol: Protocol, limit: Duration) -> Result<Control, Fault> {
-    let address = address(scenario, protocol);
-    match protocol {
-        Protocol::Http => Control::http(&address, limit),
-        Protocol::Grpc => Ok(Control::grpc(&address, limit)),
-    }
-}
-
-/// Where the scenario's server is.
-pub fn address(scenario: &Scenario, protocol: Protocol) -> Address {
-    let server = &scenario.server;
-    Address { authority: server.address(protocol).to_owned(), peer: server.peer(protocol) }
-}
-
-/// Finds out which of a name's addresses answers, for all of a run.
-pub async fn find(scenario: &mut Scenario, stop: &watch::Receiver<bool>) {
-    for protocol in scenario.matrix.protocols.clone() {
-        let peer = tokio::select! {
-            peer = wire::answering(scenario.server.address(protocol)) => peer,
-            () = stopped(stop) => return,
-        };
-        scenario.server.peers[usize::from(protocol == Protocol::Grpc)] = peer;
-    }
-}
-
 /// Why the server cannot be used now; a server that restarts is waited for.
 pub async fn unreachable(scenario: &Scenario, reached: &Reached, stop: &watch::Receiver<bool>) -> Option<String> {
     let mut last = None;
@@ -298,20 +273,20 @@ pub async fn unreachable(scenario: &Scenario, reached: &Reached, stop: &watch::R
                 format!("the server cannot be used: no answer within {} s", SERVER_PATIENCE.as_secs())
             })),
         },
-        () = stopped(stop) => Some(measure::STOPPED.to_owned()),
+        () = stopped(stop) => Some(STOPPED.to_owned()),
     }
 }
 
 async fn unready(scenario: &Scenario, reached: &Reached) -> Option<String> {
     let (name, version) = (scenario.model.name.as_str(), scenario.model.version.as_deref());
-    for protocol in &scenario.matrix.protocols {
-        let refused = match control(scenario, *protocol, SERVER_PATIENCE) {
+    for protocol in scenario.matrix.protocols() {
+        let refused = match control(scenario, protocol, SERVER_PATIENCE) {
             Ok(mut control) => is_ready(&mut control, name, version).await,
             Err(fault) => Err(fault),
         };
         // one that never told may go on so
         let fault = match refused {
-            Ok(said) => said.filter(|_| reached.ready.contains(protocol)),
+            Ok(said) => said.filter(|_| reached.ready.contains(&protocol)),
             Err(fault) => Some(fault),
         };
         if let Some(fault) = fault {
@@ -319,13 +294,4 @@ async fn unready(scenario: &Scenario, reached: &Reached) -> Option<String> {
         }
     }
     None
-}
-
-/// Returns when the user asks to stop.
-pub async fn stopped(stop: &watch::Receiver<bool>) {
-    let mut stop = stop.clone();
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        // nobody is there to ask
-        std::future::pending::<()>().await;
-    }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::plan::Case;
+use crate::matrix::Point;
 use crate::protocol::statistics::{Statistics, Sum};
 use crate::record::{
-    BlockRecord, Columns, Record, Status, cpu_a_request, error_kinds, flags, milliseconds, rate, rounded, utc,
+    BlockRecord, Columns, Flag, Flags, Record, Status, cpu_a_request, error_kinds, milliseconds, rate, rounded, utc,
 };
 use crate::recorder::Recorder;
 use crate::statistics::{self, Batches, Interval};
@@ -88,7 +88,7 @@ impl Totals {
     }
 
     /// The columns of the case's row that are measured.
-    pub fn fill(&self, case: &Case, ceiling: Option<f64>, row: Record) -> Record {
+    pub fn fill(&self, case: &Point, ceiling: Option<f64>, row: Record) -> Record {
         let Recorder { latency, service, lateness, send, wait, receive, .. } = &self.recorder;
         let [latency, service, lateness, send, wait, receive] =
             [latency, service, lateness, send, wait, receive].map(Columns);
@@ -105,7 +105,7 @@ impl Totals {
         let low = |interval: Option<Interval>| interval.map(|interval| interval.low);
         let high = |interval: Option<Interval>| interval.map(|interval| interval.high);
         let row = Record {
-            flags: self.raised(case, ceiling, requests_per_s, effective).join(" "),
+            flags: self.flags(case, ceiling, requests_per_s, effective),
             requests: self.recorder.count(),
             errors: self.recorder.error_count(),
             error_kinds: error_kinds(self.recorder.errors()),
@@ -200,13 +200,7 @@ impl Totals {
     }
 
     /// What makes the row doubtful.
-    fn raised(
-        &self,
-        case: &Case,
-        ceiling: Option<f64>,
-        requests_per_s: Option<f64>,
-        effective: f64,
-    ) -> Vec<&'static str> {
+    fn flags(&self, case: &Point, ceiling: Option<f64>, requests_per_s: Option<f64>, effective: f64) -> Flags {
         let answered = self.recorder.count();
         let served = self.served.unwrap_or_default();
         let counted = served.success.count;
@@ -218,31 +212,27 @@ impl Totals {
         let busy = self.usage.cpu_ns() as f64 >= BUSY_SHARE * self.window_ns as f64 * processes;
         // the percentiles that tables show
         let shown = if case.rate.is_some() { 0.99 } else { 0.95 };
-        let doubts = [
-            (
-                flags::CLIENT_CEILING,
-                requests_per_s.zip(ceiling).is_some_and(|(rate, most)| rate >= CEILING_SHARE * most),
-            ),
-            (flags::CLIENT_CPU, self.window_ns > 0 && busy),
-            (flags::CLIENT_STALL, self.stall_ns >= STALL_NS),
-            (flags::RECONNECTS, self.traffic.connections as f64 > RECONNECTS_SHARE * answered as f64),
-            (flags::CAPPED, self.capped),
-            (flags::IN_FLIGHT, closed && in_flight.is_some_and(|mean| (mean / offered - 1.0).abs() > IN_FLIGHT_OFF)),
-            (flags::DRIFT, statistics::drifts(&self.means)),
-            (flags::SERVER_COUNTS, self.served.is_some() && counted < answered),
-            (flags::NO_STATISTICS, self.unserved),
-            (flags::OTHER_TRAFFIC, counted > answered + self.recorder.error_count()),
-            (flags::RESPONSE_CACHE, served.cache_hit.count > 0),
-            (flags::FEW_REQUESTS, answered > 0 && !statistics::is_trusted(effective, shown)),
-        ];
-        doubts.into_iter().filter_map(|(flag, raised)| raised.then_some(flag)).collect()
+        Flags::raised([
+            (Flag::ClientCeiling, requests_per_s.zip(ceiling).is_some_and(|(rate, most)| rate >= CEILING_SHARE * most)),
+            (Flag::ClientCpu, self.window_ns > 0 && busy),
+            (Flag::ClientStall, self.stall_ns >= STALL_NS),
+            (Flag::Reconnects, self.traffic.connections as f64 > RECONNECTS_SHARE * answered as f64),
+            (Flag::Capped, self.capped),
+            (Flag::InFlight, closed && in_flight.is_some_and(|mean| (mean / offered - 1.0).abs() > IN_FLIGHT_OFF)),
+            (Flag::Drift, statistics::drifts(&self.means)),
+            (Flag::ServerCounts, self.served.is_some() && counted < answered),
+            (Flag::NoStatistics, self.unserved),
+            (Flag::OtherTraffic, counted > answered + self.recorder.error_count()),
+            (Flag::ResponseCache, served.cache_hit.count > 0),
+            (Flag::FewRequests, answered > 0 && !statistics::is_trusted(effective, shown)),
+        ])
     }
 }
 
 /// The row of one block.
 pub fn block_row(
     scenario: &str,
-    case: &Case,
+    case: &Point,
     outcome: &BlockOutcome,
     (index, position): (usize, usize),
 ) -> (BlockRecord, Duration) {
@@ -251,13 +241,7 @@ pub fn block_row(
     let start = Duration::from_nanos(outcome.first_unix_ns);
     let row = BlockRecord {
         scenario: scenario.to_owned(),
-        protocol: case.protocol,
-        arm: case.arm,
-        batch_size: case.batch_size,
-        processes: case.processes,
-        concurrency: case.concurrency,
-        connections: Some(case.connections),
-        rate: case.rate,
+        case: case.clone(),
         block: index as u32,
         position: position as u32,
         requests: outcome.recorder.count(),
@@ -285,13 +269,11 @@ pub fn status(recorder: &Recorder) -> Status {
 mod tests {
     use super::*;
     use crate::recorder::{Parts, Split};
-    use crate::scenario::Protocol;
 
     const MS: u64 = 1_000_000;
 
-    fn case(rate: Option<f64>) -> Case {
-        let protocol = Protocol::Http;
-        Case { protocol, arm: None, batch_size: 2, processes: 1, concurrency: 1, connections: 1, rate }
+    fn case(rate: Option<f64>) -> Point {
+        Point { batch_size: 2, rate, ..Point::default() }
     }
 
     /// A block of so many requests of 10 ms, one after the other.
@@ -328,7 +310,7 @@ mod tests {
     #[test]
     fn the_parts_add_up_to_the_mean() {
         let row = totals(10, served).fill(&case(None), None, Record::default());
-        assert_eq!((row.mean_ms, row.requests, row.flags.as_str()), (Some(10.0), 1000, ""));
+        assert_eq!((row.mean_ms, row.requests, row.flags.clone()), (Some(10.0), 1000, Flags::default()));
         assert_eq!((row.client_ms, row.network_ms, row.queue_ms), (Some(1.0), Some(2.0), Some(2.0)));
         assert_eq!((row.compute_infer_ms, row.compute_output_ms), (Some(4.0), Some(1.0)));
         assert_eq!((row.avg_batch, row.server_requests), (Some(4.0), Some(1000)));
@@ -345,7 +327,7 @@ mod tests {
     }
 
     fn flagged(totals: &Totals, ceiling: Option<f64>) -> String {
-        totals.fill(&case(None), ceiling, Record::default()).flags
+        totals.fill(&case(None), ceiling, Record::default()).flags.to_string()
     }
 
     #[test]
@@ -383,7 +365,7 @@ mod tests {
         totals.capped = true;
         totals.window_ns += totals.window_ns / 10;
         assert_eq!(flagged(&totals, None), "capped in_flight few_requests");
-        assert_eq!(totals.fill(&case(Some(100.0)), None, Record::default()).flags, "capped few_requests");
+        assert_eq!(totals.fill(&case(Some(100.0)), None, Record::default()).flags.to_string(), "capped few_requests");
         totals.usage.user_ns = totals.window_ns;
         assert_eq!(flagged(&totals, None), "client_cpu capped in_flight few_requests");
     }
@@ -412,8 +394,8 @@ mod tests {
         };
         // what differs from block to block alone
         let alike = of(|block, _| 10 * MS + block * 37 % 10 * MS / 100);
-        assert!(alike.is_flagged("few_requests") && alike.effective_requests < Some(20.0), "{alike:?}");
+        assert!(alike.flags.has(Flag::FewRequests) && alike.effective_requests < Some(20.0), "{alike:?}");
         let independent = of(|block, request| 10 * MS + (25 * block + request) * 7919 % 101 * MS / 1000);
-        assert!(!independent.is_flagged("few_requests"), "{independent:?}");
+        assert!(!independent.flags.has(Flag::FewRequests), "{independent:?}");
     }
 }

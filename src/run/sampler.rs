@@ -5,29 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::reach::stopped;
+use super::interrupt::stopped;
 use crate::protocol::FaultKind;
 use crate::protocol::metrics::{Metrics, Sample};
-use crate::record::{self, utc};
+use crate::record::{self, MetricRow, utc};
 use crate::report::terminal::say;
 
 /// Between two samples.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// One row of `metrics.csv`.
-#[derive(Serialize)]
-struct Row<'a> {
-    time: &'a str,
-    case: &'a str,
-    metric: &'a str,
-    labels: &'a str,
-    value: f64,
-}
 
 /// What the sampler and the run share.
 #[derive(Default)]
@@ -113,9 +102,14 @@ async fn sample(metrics: Metrics, shared: Arc<Mutex<Shared>>, file: PathBuf) {
 
 fn write(file: &std::path::Path, case: &str, samples: &[Sample]) -> anyhow::Result<()> {
     let time = utc(Timestamp::now());
-    let rows =
-        samples.iter().map(|Sample { metric, labels, value }| Row { time: &time, case, metric, labels, value: *value });
-    record::append_all(file, rows)
+    let row = |sample: &Sample| MetricRow {
+        time: time.clone(),
+        case: case.to_owned(),
+        metric: sample.metric.clone(),
+        labels: sample.labels.clone(),
+        value: sample.value,
+    };
+    record::append_all(file, &samples.iter().map(row).collect::<Vec<_>>())
 }
 
 fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {

@@ -290,13 +290,6 @@ pub fn unreadable(file: PathBuf, problem: String, help: &str) -> ScenarioError {
     ScenarioError::one(Details { file, place: None, key: String::new(), problem, help: help.to_owned() })
 }
 
-/// The known name that a typo most likely meant.
-pub fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
-    let similarity = |name: &str| strsim::jaro_winkler(&found.to_lowercase(), &name.to_lowercase());
-    let best = known.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
-    (similarity(best) > 0.8).then_some(best)
-}
-
 fn key_at(table: &Spanned<DeTable<'_>>, span: &Range<usize>) -> String {
     let mut path = String::new();
     walk_table(table.get_ref(), span, &mut path);

@@ -2,12 +2,11 @@
 //! error names file, line, key, value and remedy. Knows [`crate::tensor`] and nothing else of the program.
 
 mod error;
-mod matrix;
 mod overrides;
 mod schema;
 mod syntax;
+mod tree;
 mod validate;
-mod wire;
 mod words;
 
 use std::fs::File;
@@ -19,9 +18,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use error::ScenarioError;
-pub use matrix::{Exclude, Matrix, Point};
 pub use overrides::Overrides;
+pub use schema::keys;
 
+use crate::matrix::{Arrival, Encode, Matrix, Protocol};
+use crate::spelling::spelled;
 use crate::tensor::{Datatype, Source};
 
 /// Largest scenario file, in bytes: what is larger is something else.
@@ -114,35 +115,6 @@ impl Input {
     }
 }
 
-/// A protocol of the KServe v2 standard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum Protocol {
-    #[default]
-    Http,
-    Grpc,
-}
-
-impl Protocol {
-    /// Both, with the spelling of scenario files and results.
-    pub const ALL: [(&'static str, Protocol); 2] = [("http", Protocol::Http), ("grpc", Protocol::Grpc)];
-
-    /// The spelling of scenario files and results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Protocol::Http => "http",
-            Protocol::Grpc => "grpc",
-        }
-    }
-}
-
-impl std::fmt::Display for Protocol {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
 /// How much is asked in a case, how, and when it ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
@@ -166,8 +138,6 @@ pub struct Load {
     pub arrival: Arrival,
     /// When requests are encoded.
     pub encode: Encode,
-    /// Whether each case is measured twice and compared with itself (`--aa`), and not with the other protocol.
-    pub aa: bool,
 }
 
 impl Load {
@@ -175,38 +145,6 @@ impl Load {
     pub fn is_open_ended(&self) -> bool {
         self.quick && self.iterations == 0
     }
-}
-
-/// How requests of an open loop arrive.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Arrival {
-    /// At equal distances.
-    #[default]
-    Constant,
-    /// Independently of each other: at exponentially distributed distances.
-    Poisson,
-}
-
-impl Arrival {
-    /// Both, with the spelling of scenario files and results.
-    pub const ALL: [(&'static str, Arrival); 2] = [("constant", Arrival::Constant), ("poisson", Arrival::Poisson)];
-}
-
-/// When a request is encoded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Encode {
-    /// Before anything is measured; all requests of a case are the same bytes.
-    #[default]
-    Once,
-    /// Each one anew, within its latency, as a client library does.
-    EachRequest,
-}
-
-impl Encode {
-    /// Both, with the spelling of scenario files and results.
-    pub const ALL: [(&'static str, Encode); 2] = [("once", Encode::Once), ("each-request", Encode::EachRequest)];
 }
 
 /// Where a model's published weights come from.
@@ -228,25 +166,14 @@ pub struct Artifact {
     pub outputs: Vec<(String, String)>,
 }
 
-/// A model structure that is built in: it can be written with random weights, and its published file made batchable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Structure {
-    /// SCRFD-10G: `input.1` [batch, 3, 640, 640]; `score_8`.. [batch, 12800 | 3200 | 800, 1], `bbox_8`.. (4), `kps_8`.. (10).
-    Scrfd,
-    /// ArcFace iResNet50: `input.1` [batch, 3, 112, 112]; `683` [batch, 512].
-    ArcFace,
-}
-
-impl Structure {
-    /// Every structure.
-    pub const ALL: [Structure; 2] = [Structure::Scrfd, Structure::ArcFace];
-
-    /// The spelling of scenario files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Structure::Scrfd => "scrfd",
-            Structure::ArcFace => "arcface",
-        }
+spelled! {
+    /// A model structure that is built in: it can be written with random weights, and its published file made batchable.
+    pub enum Structure {
+        /// SCRFD-10G: `input.1` [batch, 3, 640, 640]; `score_8`.. [batch, 12800 | 3200 | 800, 1], `bbox_8`.. (4),
+        /// `kps_8`.. (10).
+        Scrfd = "scrfd",
+        /// ArcFace iResNet50: `input.1` [batch, 3, 112, 112]; `683` [batch, 512].
+        ArcFace = "arcface",
     }
 }
 

@@ -1,17 +1,13 @@
 //! What the command line may change of a scenario, under the same limits as in the file.
 
-use std::fmt::Display;
 use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::Scenario;
 use super::error::without_secrets;
-use super::matrix::CASES_MAX;
-use super::validate::{
-    BATCH_SIZES, CONCURRENCY, DURATION_S, ITERATIONS, PROCESSES, RATE, REQUEST_BYTES_MAX, WARMUP, check_address,
-    unsupported,
-};
-use super::{Protocol, Scenario};
+use super::validate::{DURATION_S, ITERATIONS, REQUEST_BYTES_MAX, WARMUP, check_address, unsupported};
+use crate::matrix::{Arm, AxisId, CASES_MAX, Value};
 
 /// `--quick`: the longest time of a case, its preparation included.
 const QUICK_CAP: Duration = Duration::from_secs(3);
@@ -24,13 +20,9 @@ const QUICK_BLOCKS: u32 = 10;
 pub struct Overrides {
     pub iterations: Option<u64>,
     pub duration_s: Option<f64>,
-    pub rates: Vec<f64>,
-    pub concurrency: Vec<u32>,
-    pub connections: Vec<u32>,
+    /// Values of axes, as they are given there.
+    pub axes: Vec<(AxisId, Vec<String>)>,
     pub warmup: Option<u64>,
-    pub batch_sizes: Vec<u32>,
-    pub processes: Vec<u32>,
-    pub protocols: Vec<Protocol>,
     /// Host of both protocols on Triton's default ports.
     pub server: Option<String>,
     pub http: Option<String>,
@@ -54,22 +46,7 @@ impl Scenario {
         if let Some(warmup) = overrides.warmup {
             self.load.warmup = self.checked("--warmup", warmup, WARMUP)?;
         }
-        if !overrides.batch_sizes.is_empty() {
-            if !self.model.batching && overrides.batch_sizes != [1] {
-                let given = listed(&overrides.batch_sizes);
-                return Err(format!(
-                    "--batch-sizes {given}: the scenario says `batching = false`: leave the option out"
-                ));
-            }
-            self.matrix.batch_sizes = self.checked_axis("--batch-sizes", &overrides.batch_sizes, BATCH_SIZES)?;
-        }
-        if !overrides.processes.is_empty() {
-            self.matrix.processes = self.checked_axis("--processes", &overrides.processes, PROCESSES)?;
-        }
-        if !overrides.protocols.is_empty() {
-            self.matrix.protocols = distinct("--protocols", &overrides.protocols)?;
-            self.overridden.push(format!("--protocols {}", listed(&overrides.protocols)));
-        }
+        self.override_axes(overrides)?;
         self.override_load(overrides)?;
         self.override_addresses(overrides)?;
         if overrides.quick {
@@ -85,14 +62,14 @@ impl Scenario {
             self.overridden.push("--quick".to_owned());
         }
         if overrides.aa {
-            self.load.aa = true;
+            self.matrix.set(AxisId::Arm, Arm::WORDS.iter().map(|word| Value::Word(word)).collect());
             self.overridden.push("--aa".to_owned());
         }
         let all = self.matrix.all_cases();
         if all > CASES_MAX {
             return Err(format!("the options give {all} cases, expected at most {CASES_MAX}: shorten their lists"));
         }
-        if self.matrix.points().is_empty() {
+        if self.matrix.points().next().is_none() {
             return Err(
                 "the options leave only cases that [matrix] exclude leaves out: change one of the two".to_owned()
             );
@@ -100,33 +77,48 @@ impl Scenario {
         if let Some((problem, help)) = self.matrix.impossible() {
             return Err(format!("with the options of the command line {problem}: {help}"));
         }
-        let batch = self.matrix.batch_sizes.iter().copied().max().unwrap_or(1);
+        let batch = self.matrix.batch_sizes().into_iter().max().unwrap_or(1);
         if self.request_bytes(batch) > REQUEST_BYTES_MAX {
             return Err(format!("--batch-sizes {batch}: a request would be larger than 2 GiB: choose a smaller batch"));
         }
         Ok(self)
     }
 
+    fn override_axes(&mut self, overrides: &Overrides) -> Result<(), String> {
+        let gives = |id: AxisId| overrides.axes.iter().any(|(given, _)| *given == id);
+        let closed = self.matrix.given(AxisId::Rate).is_empty() && !self.matrix.given(AxisId::Concurrency).is_empty();
+        if gives(AxisId::Rate) && closed && !gives(AxisId::Concurrency) {
+            return Err(
+                "--rate: the scenario's concurrency says how many requests are in flight, not how many at most: give \
+                        --concurrency too, such as --concurrency 64"
+                    .to_owned(),
+            );
+        }
+        for (id, texts) in &overrides.axes {
+            let mut values = Vec::new();
+            for text in texts {
+                let read = id.axis().limit.read(text, "choose one of these");
+                let value =
+                    read.map_err(|(expected, help)| format!("{}: expected {expected}: {help}", id.setting(text)))?;
+                if values.contains(&value) {
+                    return Err(format!(
+                        "{}: {value} is listed twice: remove the repetition",
+                        id.setting("").trim_end()
+                    ));
+                }
+                values.push(value);
+            }
+            let setting = id.setting(&texts.join(","));
+            if *id == AxisId::BatchSize && !self.model.batching && values != [Value::Whole(1)] {
+                return Err(format!("{setting}: the scenario says `batching = false`: leave the option out"));
+            }
+            self.matrix.set(*id, values);
+            self.overridden.push(setting);
+        }
+        Ok(())
+    }
+
     fn override_load(&mut self, overrides: &Overrides) -> Result<(), String> {
-        if !overrides.concurrency.is_empty() {
-            self.matrix.concurrency = self.checked_axis("--concurrency", &overrides.concurrency, CONCURRENCY)?;
-        }
-        if !overrides.connections.is_empty() {
-            self.matrix.connections = self.checked_axis("--connections", &overrides.connections, CONCURRENCY)?;
-        }
-        if !overrides.rates.is_empty() {
-            let closed = self.matrix.rates.is_empty() && !self.matrix.concurrency.is_empty();
-            if closed && overrides.concurrency.is_empty() {
-                return Err("--rate: the scenario's concurrency says how many requests are in flight, not how many at most: give \
-                            --concurrency too, such as --concurrency 64"
-                    .to_owned());
-            }
-            for rate in &overrides.rates {
-                within("--rate", *rate, &RATE)?;
-            }
-            self.matrix.rates = distinct("--rate", &overrides.rates)?;
-            self.overridden.push(format!("--rate {}", listed(&overrides.rates)));
-        }
         if let Some(seconds) = overrides.duration_s {
             self.load.duration = Some(Duration::from_secs_f64(within("--duration", seconds, &DURATION_S)?));
             // what is asked for on the command line is all that is asked for
@@ -196,18 +188,6 @@ impl Scenario {
         self.overridden.push(format!("{option} {value}"));
         Ok(value)
     }
-
-    fn checked_axis(&mut self, option: &str, values: &[u32], range: RangeInclusive<i64>) -> Result<Vec<u32>, String> {
-        if let Some(value) = values.iter().find(|value| !range.contains(&i64::from(**value))) {
-            return Err(format!(
-                "{option} {value}: expected whole numbers from {} to {}: choose one of these",
-                range.start(),
-                range.end()
-            ));
-        }
-        self.overridden.push(format!("{option} {}", listed(values)));
-        distinct(option, values)
-    }
 }
 
 fn within(option: &str, value: f64, range: &RangeInclusive<f64>) -> Result<f64, String> {
@@ -215,16 +195,4 @@ fn within(option: &str, value: f64, range: &RangeInclusive<f64>) -> Result<f64, 
         return Ok(value);
     }
     Err(format!("{option} {value}: expected a number from {} to {}: choose one of these", range.start(), range.end()))
-}
-
-/// Values as an option takes them: `1,4,8`.
-fn listed<T: Display>(values: &[T]) -> String {
-    values.iter().map(T::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn distinct<T: Copy + PartialEq + Display>(option: &str, values: &[T]) -> Result<Vec<T>, String> {
-    match values.iter().enumerate().find(|(index, value)| values[..*index].contains(value)) {
-        Some((_, value)) => Err(format!("{option}: {value} is listed twice: remove the repetition")),
-        None => Ok(values.to_vec()),
-    }
 }

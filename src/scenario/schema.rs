@@ -1,14 +1,16 @@
 //! Every key of a scenario file: what kind of value it has, whether it must be there, and an example. Checked before
-//! serde reads the file, so that a typo or a wrong type is told in the format's words and not in serde's.
-//! Must not know limits or defaults.
+//! anything is read, so that whoever reads a value finds the right kind. Must not know limits or defaults.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Document, Errors, ScenarioError, dotted, nearest};
-use super::words::{self, Words};
+use super::error::{Document, Errors, ScenarioError, dotted};
+use super::words;
+use crate::matrix::{AxisId, Home, Limit};
+use crate::spelling::{Words, nearest};
 
 /// What may stand behind a key.
 #[derive(Clone, Copy)]
@@ -20,18 +22,23 @@ enum Kind {
     Number,
     Flag,
     Words(&'static Words),
+    WordOrWords(&'static Words),
     Wholes,
     Numbers,
     /// `"zeros"`, `{random = {seed = 7}}` or `{file = "face.npy"}`.
     Data,
     /// A `[table]`.
-    Table(&'static [Key]),
+    Table(Keys),
     /// `[[tables]]`.
-    Tables(&'static [Key]),
+    Tables(Keys),
     /// A table whose keys are names and whose values are text.
     Names,
 }
 
+/// The keys of a table.
+type Keys = fn() -> &'static [Key];
+
+#[derive(Clone, Copy)]
 struct Key {
     name: &'static str,
     kind: Kind,
@@ -50,13 +57,13 @@ const fn optional(name: &'static str, kind: Kind, example: &'static str) -> Key 
 
 const FORMAT: &[Key] = &[
     required("title", Kind::Text, "title = \"SCRFD Model\""),
-    optional("server", Kind::Table(SERVER), "[server]"),
-    required("model", Kind::Table(MODEL), "[model]"),
-    required("input", Kind::Tables(INPUT), "[[input]]"),
-    required("output", Kind::Tables(OUTPUT), "[[output]]"),
-    required("matrix", Kind::Table(MATRIX), "[matrix]"),
-    optional("load", Kind::Table(LOAD), "[load]"),
-    optional("artifact", Kind::Table(ARTIFACT), "[artifact]"),
+    optional("server", Kind::Table(|| SERVER), "[server]"),
+    required("model", Kind::Table(|| MODEL), "[model]"),
+    required("input", Kind::Tables(|| INPUT), "[[input]]"),
+    required("output", Kind::Tables(|| OUTPUT), "[[output]]"),
+    required("matrix", Kind::Table(|| &MATRIX), "[matrix]"),
+    optional("load", Kind::Table(|| &LOAD), "[load]"),
+    optional("artifact", Kind::Table(|| ARTIFACT), "[artifact]"),
 ];
 
 const SERVER: &[Key] = &[
@@ -79,7 +86,7 @@ const INPUT: &[Key] = &[
 ];
 
 const DATA: &[Key] = &[
-    optional("random", Kind::Table(RANDOM), "data = {random = {seed = 7}}"),
+    optional("random", Kind::Table(|| RANDOM), "data = {random = {seed = 7}}"),
     optional("file", Kind::Text, "data = {file = \"face.npy\"}"),
 ];
 
@@ -89,36 +96,44 @@ const RANDOM: &[Key] = &[required("seed", Kind::Whole, "seed = 7")];
 
 const OUTPUT: &[Key] = &[required("name", Kind::Text, "name = \"score_8\"")];
 
-const MATRIX: &[Key] = &[
-    optional("protocols", Kind::Words(&words::PROTOCOLS), "protocols = [\"http\", \"grpc\"]"),
-    optional("batch_sizes", Kind::Wholes, "batch_sizes = [1, 4, 8]"),
-    optional("processes", Kind::Wholes, "processes = [1, 3]"),
-    optional("concurrency", Kind::Wholes, "concurrency = [1, 8]"),
-    optional("connections", Kind::Wholes, "connections = [1, 8]"),
-    optional("exclude", Kind::Tables(EXCLUDE), "exclude = [{batch_sizes = [8], processes = [3]}]"),
-];
+static MATRIX: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let exclude = optional("exclude", Kind::Tables(|| &EXCLUDE), "exclude = [{batch_sizes = [8], processes = [3]}]");
+    AxisId::of_home(Home::Matrix).map(axis).chain([exclude]).collect()
+});
 
-const EXCLUDE: &[Key] = &[
-    optional("protocols", Kind::Words(&words::PROTOCOLS), "protocols = [\"grpc\"]"),
-    optional("batch_sizes", Kind::Wholes, "batch_sizes = [8]"),
-    optional("processes", Kind::Wholes, "processes = [3]"),
-    optional("concurrency", Kind::Wholes, "concurrency = [8]"),
-    optional("connections", Kind::Wholes, "connections = [8]"),
-    optional("rate", Kind::Numbers, "rate = [200]"),
-];
+static EXCLUDE: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let excluded = |id: AxisId| Key { example: id.axis().exclude_example, ..axis(id) };
+    [Home::Matrix, Home::Load].into_iter().flat_map(AxisId::of_home).map(excluded).collect()
+});
 
-const LOAD: &[Key] = &[
-    optional("iterations", Kind::Whole, "iterations = 1000"),
-    optional("duration_s", Kind::Number, "duration_s = 30"),
-    optional("max_seconds_per_case", Kind::Number, "max_seconds_per_case = 600"),
-    optional("rate", Kind::Numbers, "rate = [50, 100, 200]"),
-    optional("arrival", Kind::Word(&words::ARRIVALS), "arrival = \"poisson\""),
-    optional("encode", Kind::Word(&words::ENCODES), "encode = \"each-request\""),
-    optional("warmup", Kind::Whole, "warmup = 10"),
-    optional("blocks", Kind::Whole, "blocks = 10"),
-    optional("timeout_s", Kind::Number, "timeout_s = 30"),
-    optional("seed", Kind::Whole, "seed = 1"),
-];
+static LOAD: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let stop = [
+        optional("iterations", Kind::Whole, "iterations = 1000"),
+        optional("duration_s", Kind::Number, "duration_s = 30"),
+        optional("max_seconds_per_case", Kind::Number, "max_seconds_per_case = 600"),
+    ];
+    let others = [
+        optional("arrival", Kind::Word(&words::ARRIVALS), "arrival = \"poisson\""),
+        optional("encode", Kind::Word(&words::ENCODES), "encode = \"each-request\""),
+        optional("warmup", Kind::Whole, "warmup = 10"),
+        optional("blocks", Kind::Whole, "blocks = 10"),
+        optional("timeout_s", Kind::Number, "timeout_s = 30"),
+        optional("seed", Kind::Whole, "seed = 1"),
+    ];
+    stop.into_iter().chain(AxisId::of_home(Home::Load).map(axis)).chain(others).collect()
+});
+
+/// The key of an axis.
+fn axis(id: AxisId) -> Key {
+    let axis = id.axis();
+    let kind = match axis.limit {
+        Limit::Words(words) if axis.takes_one => Kind::WordOrWords(words),
+        Limit::Words(words) => Kind::Words(words),
+        Limit::Whole(..) => Kind::Wholes,
+        Limit::Number(..) => Kind::Numbers,
+    };
+    optional(axis.key, kind, axis.example)
+}
 
 const ARTIFACT: &[Key] = &[
     required("url", Kind::Text, "url = \"https://example.org/models.zip\""),
@@ -129,6 +144,23 @@ const ARTIFACT: &[Key] = &[
     required("stand_in", Kind::Word(&words::STRUCTURES), "stand_in = \"scrfd\""),
     optional("outputs", Kind::Names, "outputs = {448 = \"score_8\"}"),
 ];
+
+/// Every key of the format.
+pub fn keys() -> Vec<&'static str> {
+    fn collect(keys: &'static [Key], all: &mut Vec<&'static str>) {
+        for key in keys {
+            all.push(key.name);
+            match key.kind {
+                Kind::Table(inner) | Kind::Tables(inner) => collect(inner(), all),
+                Kind::Data => collect(DATA, all),
+                _ => {}
+            }
+        }
+    }
+    let mut all = Vec::new();
+    collect(FORMAT, &mut all);
+    all
+}
 
 /// Keys of other formats, and what they are called here.
 const ALIASES: &[(&str, &str)] = &[
@@ -192,7 +224,7 @@ impl Walk<'_> {
             (Kind::Text, DeValue::String(_))
             | (Kind::Flag, DeValue::Boolean(_))
             | (Kind::Number, DeValue::Integer(_) | DeValue::Float(_)) => {}
-            (Kind::Word(words), DeValue::String(word)) => {
+            (Kind::Word(words) | Kind::WordOrWords(words), DeValue::String(word)) => {
                 if let Some((expected, help)) = words.refuse(word) {
                     let problem = format!("found {}, expected {expected}", self.document.shown(value.span()));
                     self.errors.push(self.document.error_of(path.to_owned(), value.span(), problem, help));
@@ -206,11 +238,13 @@ impl Walk<'_> {
                 let help = format!("no number here may have more than 18 digits, such as {}", key.example);
                 self.errors.push(self.document.error_of(path.to_owned(), value.span(), problem, help));
             }
-            (Kind::Words(words), DeValue::Array(items)) => self.items(items.iter(), Kind::Word(words), key, path),
+            (Kind::Words(words) | Kind::WordOrWords(words), DeValue::Array(items)) => {
+                self.items(items.iter(), Kind::Word(words), key, path);
+            }
             (Kind::Wholes, DeValue::Array(items)) => self.items(items.iter(), Kind::Whole, key, path),
             (Kind::Numbers, DeValue::Array(items)) => self.items(items.iter(), Kind::Number, key, path),
             (Kind::Tables(_), DeValue::Array(items)) => self.items(items.iter(), key.kind, key, path),
-            (Kind::Table(keys), DeValue::Table(table)) => self.table(table, keys, path, value.span()),
+            (Kind::Table(keys), DeValue::Table(table)) => self.table(table, keys(), path, value.span()),
             (Kind::Names, DeValue::Table(table)) => {
                 let item = optional("", Kind::Text, "448 = \"score_8\"");
                 table.iter().for_each(|(name, value)| self.value(value, &item, &dotted(path, name.get_ref())));
@@ -230,7 +264,7 @@ impl Walk<'_> {
         for (index, item) in items.enumerate() {
             let path = format!("{path}[{index}]");
             match (kind, item.get_ref()) {
-                (Kind::Tables(keys), DeValue::Table(table)) => self.table(table, keys, &path, item.span()),
+                (Kind::Tables(keys), DeValue::Table(table)) => self.table(table, keys(), &path, item.span()),
                 (Kind::Tables(_), _) => {
                     let problem = format!("found {}, expected a table", self.found(item));
                     let help = format!("write it as {}", key.example);
@@ -302,7 +336,7 @@ impl Walk<'_> {
 /// A table's header and its first key, as they are written.
 fn header(key: &Key) -> String {
     let (Kind::Table(inner) | Kind::Tables(inner)) = key.kind else { return key.example.to_owned() };
-    let first = inner.iter().find(|key| key.required).or(inner.get(1));
+    let first = inner().iter().find(|key| key.required).or(inner().get(1));
     format!("{} and below it its keys, such as {}", key.example, first.map_or("", |key| key.example))
 }
 
@@ -316,7 +350,7 @@ fn elsewhere(name: &str, keys: &[Key], path: &str) -> Option<String> {
         return Some(path.to_owned());
     }
     let inner = |key: &Key| match key.kind {
-        Kind::Table(inner) | Kind::Tables(inner) => Some((inner, dotted(path, key.name))),
+        Kind::Table(inner) | Kind::Tables(inner) => Some((inner(), dotted(path, key.name))),
         _ => None,
     };
     let direct = keys.iter().filter_map(inner).find(|(inner, _)| inner.iter().any(|key| key.name == name));
@@ -332,6 +366,7 @@ fn expected(kind: Kind, name: &str) -> String {
         Kind::Number => "a number".to_owned(),
         Kind::Flag => "true or false".to_owned(),
         Kind::Words(_) => "a list of texts in brackets".to_owned(),
+        Kind::WordOrWords(_) => "a text in quotes, or a list of them in brackets".to_owned(),
         Kind::Wholes => "a list of whole numbers in brackets".to_owned(),
         Kind::Numbers => "a list of numbers in brackets".to_owned(),
         Kind::Data => "\"zeros\", a random seed or a file".to_owned(),
@@ -339,36 +374,5 @@ fn expected(kind: Kind, name: &str) -> String {
         Kind::Tables(_) if name == "exclude" => "a list of tables".to_owned(),
         Kind::Tables(_) => format!("[[{name}]] tables"),
         Kind::Names => "a table of names".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(keys: &[Key], all: &mut std::collections::BTreeSet<&'static str>) {
-        for key in keys {
-            all.insert(key.name);
-            match key.kind {
-                Kind::Table(inner) | Kind::Tables(inner) => names(inner, all),
-                Kind::Data => names(DATA, all),
-                _ => {}
-            }
-        }
-    }
-
-    /// What is checked here and what serde reads are the same format.
-    #[test]
-    fn the_format_has_the_keys_of_wire() {
-        let mut here = std::collections::BTreeSet::new();
-        names(FORMAT, &mut here);
-        let fields = include_str!("wire.rs").lines().filter_map(|line| line.trim().strip_prefix("pub "));
-        let mut read: std::collections::BTreeSet<&str> = fields
-            .filter(|line| !line.starts_with("type"))
-            .filter_map(|line| line.split_once(": "))
-            .map(|(name, _)| name)
-            .collect();
-        read.extend(["random", "file", "seed"]);
-        assert_eq!(here, read);
     }
 }

@@ -9,7 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 
-use super::{Datatype, element_count, npy};
+use super::npy::{self, LENGTHS};
+use super::{Datatype, element_count};
 
 /// Largest file: a request holds no more.
 const FILE_BYTES_MAX: u64 = i32::MAX as u64;
@@ -84,9 +85,6 @@ fn refuse_other_kinds(datatype: Datatype, item_shape: &[usize], extension: &str,
         _ => bail!("is {what}, whose bytes are no {datatype} elements: {remedy}"),
     }
 }
-
-/// How BYTES are laid out.
-pub const LENGTHS: &str = "each element needs its length before it, as 4 little-endian bytes";
 
 /// Numbers in text: nothing else has only such bytes.
 fn is_text(content: &[u8]) -> bool {

@@ -2,8 +2,10 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::file::LENGTHS;
 use super::{Datatype, element_count};
+
+/// How BYTES are laid out.
+pub const LENGTHS: &str = "each element needs its length before it, as 4 little-endian bytes";
 
 /// What every `.npy` file begins with.
 pub const MAGIC: &[u8] = b"\x93NUMPY";

@@ -16,11 +16,11 @@ use super::pace::{Pacer, Schedule};
 use super::patience::Watch;
 use super::share::{Rules, SERVER_WAIT, Share, pause_after};
 use super::timeline::{self, Timeline};
+use crate::matrix::{Encode, Protocol};
 use crate::protocol::grpc::Grpc;
 use crate::protocol::http::Http;
 use crate::protocol::verify::{has_fixed_sizes, verify};
 use crate::protocol::{Driver, Fault, FaultKind, Reply};
-use crate::scenario::{Encode, Protocol};
 
 /// Tries of a request that the server answers with an error or not as it should: it may fail now and then.
 const VERIFY_ATTEMPTS: u32 = 3;

@@ -175,9 +175,9 @@ mod tests {
     use tokio::runtime::LocalRuntime;
 
     use super::*;
+    use crate::matrix::Arrival;
     use crate::protocol::wire::Probe;
     use crate::protocol::{Address, Answer, OutputTensor, Payload};
-    use crate::scenario::Arrival;
     use crate::worker::message::{Arrivals, Checks};
     use crate::worker::patience::Watch;
     use crate::worker::share::{FAILURES_IN_A_ROW, Rules};

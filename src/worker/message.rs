@@ -4,10 +4,11 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
+use crate::matrix::{Arrival, Encode, Protocol};
 use crate::protocol::verify::Expected;
 use crate::protocol::{Address, Fault, Request};
 use crate::recorder::RecorderWire;
-use crate::scenario::{Arrival, Encode, Input, Model, Protocol};
+use crate::scenario::{Input, Model};
 use crate::tensor::{Tensors, bytes_of};
 
 /// From the parent to a worker.

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::task::yield_now;
 
 use super::message::Arrivals;
-use crate::scenario::Arrival;
+use crate::matrix::Arrival;
 
 /// The last of a wait is spent awake: what a sleeping core takes to wake up would be late.
 const AWAKE: Duration = Duration::from_micros(120);

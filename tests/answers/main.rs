@@ -9,8 +9,8 @@ mod server;
 
 use std::process::Command;
 
-use runner::record::{Record, Status, read};
-use runner::scenario::Protocol;
+use runner::matrix::Protocol;
+use runner::record::{Flag, Record, Status, read};
 use runner::tensor::Tensors;
 use server::{Act, Answer, Server, good};
 
@@ -59,7 +59,7 @@ fn both(server: &Server, errors: u64, kind: &str, words: [&str; 2]) -> Vec<Recor
     for (row, words) in rows.iter().zip(words) {
         let status = if errors > 0 { Status::Errors } else { Status::Ok };
         assert_eq!((row.status, row.requests, row.errors), (status, REQUESTS - errors, errors), "{row:?}");
-        assert!(row.reason.contains(words), "{} {} lacks {words}", row.protocol, row.reason);
+        assert!(row.reason.contains(words), "{} {} lacks {words}", row.case.protocol, row.reason);
         if errors > 0 {
             assert_eq!(row.error_kinds, format!("{kind}={errors}"));
         }
@@ -145,7 +145,7 @@ fn a_connection_that_is_stuck_is_replaced_over_both_protocols() {
 fn a_connection_that_the_server_ends_in_order_costs_no_request() {
     let server = Server::start(&[-1, 3], true, |n| if n % 10 == 9 { Act::Last } else { Act::Answer(good()) });
     for row in both(&server, 0, "", ["", ""]) {
-        assert!(row.reconnects.unwrap() >= 5 && row.is_flagged("reconnects"), "{row:?}");
+        assert!(row.reconnects.unwrap() >= 5 && row.flags.has(Flag::Reconnects), "{row:?}");
     }
 }
 
@@ -154,6 +154,6 @@ fn tensors_are_json_where_the_server_takes_no_others_over_http() {
     let typed = Answer { typed: Some(vec![1.0; 3]), ..good() };
     let server = Server::start(&[-1, 3], false, move |_| Act::Answer(typed.clone()));
     let rows = both(&server, 0, "", ["", ""]);
-    let how: Vec<_> = rows.iter().map(|row| (row.protocol, row.tensors)).collect();
+    let how: Vec<_> = rows.iter().map(|row| (row.case.protocol, row.tensors)).collect();
     assert_eq!(how, [(Protocol::Http, Some(Tensors::Json)), (Protocol::Grpc, Some(Tensors::Binary))]);
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use runner::record::{RECORDS, Record, read, read_manifest};
+use runner::record::{Flag, RECORDS, Record, read, read_manifest};
 use serde_json::json;
 
 use super::server::{Does, Run, Server, ok};
@@ -19,7 +19,7 @@ fn statistics_that_do_not_come_are_asked_for_once() {
     let manifest = read_manifest(&run.newest()).unwrap();
     assert_eq!((manifest.statistics.as_str(), manifest.counts), ("http: no answer within 2 s", None));
     let records: Vec<Record> = read(&run.newest().join(RECORDS)).unwrap();
-    assert!(records.iter().all(|record| record.server_requests.is_none() && !record.is_flagged("no_statistics")));
+    assert!(records.iter().all(|record| record.server_requests.is_none() && !record.flags.has(Flag::NoStatistics)));
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn statistics_that_are_lost_on_the_way_are_a_flag() {
     let (code, words) = run.output();
     assert_eq!((code, server.count("/stats")), (Some(0), 2), "{words}");
     let records: Vec<Record> = read(&run.newest().join(RECORDS)).unwrap();
-    assert!(records.iter().all(|record| record.is_flagged("no_statistics")), "{records:?}");
+    assert!(records.iter().all(|record| record.flags.has(Flag::NoStatistics)), "{records:?}");
     assert!(words.contains("not over all blocks"), "{words}");
 }
 

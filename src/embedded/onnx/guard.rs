@@ -3,7 +3,6 @@
 
 use super::elements::Element;
 use super::graph::Node;
-use super::prepare::Found;
 use super::write::{Writer, int};
 use crate::proto::onnx::NodeProto;
 
@@ -24,6 +23,15 @@ const GROWING: [&str; 12] = [
 ];
 /// The largest number that a guard lets pass: below 2^31 by more than what rounding may add.
 pub const LIMIT: f32 = 2_147_480_000.0;
+
+/// What was found on the way.
+#[derive(Default)]
+pub struct Found {
+    /// Names of single numbers that must stay within 32 bits while the model runs.
+    pub guards: Vec<String>,
+    /// How many names were made.
+    pub names: usize,
+}
 
 /// The nodes that watch over one.
 pub fn guards(node: Node, found: &mut Found) -> Vec<NodeProto> {

@@ -6,23 +6,15 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::elements::Element;
 use super::graph::{Facts, Node, Scope, of_tensor};
+use super::guard::{self, Found};
 use super::write::{Writer, Written};
-use super::{guard, rewrite, table, types};
+use super::{rewrite, table, types};
 use crate::proto::onnx::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto, type_proto,
 };
 
 /// Rules that follow one another on what one node became.
 const REWRITES_MAX: usize = 16;
-
-/// What was found on the way.
-#[derive(Default)]
-pub struct Found {
-    /// Names of single numbers that must stay within 32 bits while the model runs.
-    pub guards: Vec<String>,
-    /// How many names were made.
-    pub names: usize,
-}
 
 /// Makes a model one that the engine computes rightly.
 ///

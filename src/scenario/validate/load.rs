@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::super::Load;
 use super::super::error::{Document, Errors};
-use super::super::{Arrival, Encode, Load, wire};
-use super::{Checked, SEED, known, number, whole};
+use super::super::tree::Table;
+use super::super::words::known;
+use super::{Checked, SEED, number, whole};
+use crate::matrix::{Arrival, Encode};
+use crate::spelling::Spelled;
 
 pub(in super::super) const ITERATIONS: RangeInclusive<i64> = 1..=1_000_000_000;
 pub(in super::super) const WARMUP: RangeInclusive<i64> = 0..=1_000_000;
@@ -19,24 +23,24 @@ const TIMEOUT_S: RangeInclusive<f64> = 0.001..=86_400.0;
 const ITERATIONS_DEFAULT: u64 = 1000;
 
 /// `None` once there is an error; those of all keys are kept.
-pub(super) fn load(document: &Document<'_>, wire: &wire::Load, errors: &mut Errors) -> Option<Load> {
-    let read = |value: &Option<Spanned<i64>>, range: RangeInclusive<i64>, help: &str| {
-        value.as_ref().map(|value| whole(document, value, range, help).map(i64::unsigned_abs)).transpose()
+pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Option<Load> {
+    let read = |key, range: RangeInclusive<i64>, help: &str| {
+        table.whole(key).map(|value| whole(document, &value, range, help).map(i64::unsigned_abs)).transpose()
     };
-    let iterations = read(&wire.iterations, ITERATIONS, "give the requests of one process in one case, such as 1000");
+    let iterations = read("iterations", ITERATIONS, "give the requests of one process in one case, such as 1000");
     let iterations = errors.keep(iterations);
     let warmup = "give the requests before anything is measured, such as 10, or 0 for none";
-    let warmup = errors.keep(read(&wire.warmup, WARMUP, warmup));
-    let blocks = errors.keep(read(&wire.blocks, BLOCKS, "give the blocks over which a case is spread, such as 10"));
-    let seed = errors.keep(read(&wire.seed, SEED, "any whole number from 0 is a seed, such as 7"));
-    let times = times(document, wire, errors);
-    let arrival = errors.keep(one_of(document, wire.arrival.as_ref(), &Arrival::ALL));
-    if let (None, Some(arrival)) = (&wire.rate, &wire.arrival) {
+    let warmup = errors.keep(read("warmup", WARMUP, warmup));
+    let blocks = errors.keep(read("blocks", BLOCKS, "give the blocks over which a case is spread, such as 10"));
+    let seed = errors.keep(read("seed", SEED, "any whole number from 0 is a seed, such as 7"));
+    let times = times(document, table, errors);
+    let arrival: Option<Option<Arrival>> = errors.keep(one_of(document, table.text("arrival")));
+    if let (None, Some(arrival)) = (table.value("rate"), table.value("arrival")) {
         let help = "add `rate` to [load], in requests per second, or leave `arrival` out: without a rate every request \
                     waits for the one before it";
         errors.push(document.error(arrival.span(), "there is no rate at which requests could arrive", help));
     }
-    let encode = errors.keep(one_of(document, wire.encode.as_ref(), &Encode::ALL));
+    let encode: Option<Option<Encode>> = errors.keep(one_of(document, table.text("encode")));
     let Times { duration, cap, timeout } = times?;
     Some(Load {
         iterations: iterations?.unwrap_or(if duration.is_some() { 0 } else { ITERATIONS_DEFAULT }),
@@ -49,7 +53,6 @@ pub(super) fn load(document: &Document<'_>, wire: &wire::Load, errors: &mut Erro
         seed: seed?.unwrap_or(1),
         arrival: arrival?.unwrap_or_default(),
         encode: encode?.unwrap_or_default(),
-        aa: false,
     })
 }
 
@@ -59,32 +62,27 @@ struct Times {
     timeout: Option<Duration>,
 }
 
-fn times(document: &Document<'_>, wire: &wire::Load, errors: &mut Errors) -> Option<Times> {
-    let mut read = |value: &Option<Spanned<f64>>, range: RangeInclusive<f64>, help: &str| {
-        let seconds = value.as_ref().map(|value| number(document, value, &range, help)).transpose();
+fn times(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Option<Times> {
+    let mut read = |key, range: RangeInclusive<f64>, help: &str| {
+        let seconds = table.number(key).map(|value| number(document, &value, &range, help)).transpose();
         errors.keep(seconds.map(|seconds| seconds.map(Duration::from_secs_f64)))
     };
-    let duration = read(&wire.duration_s, DURATION_S, "give the seconds that a case is measured, such as 30");
+    let duration = read("duration_s", DURATION_S, "give the seconds that a case is measured, such as 30");
     let cap = "give the seconds after which a case ends whatever is left of it, such as 600";
-    let cap = read(&wire.max_seconds_per_case, DURATION_S, cap);
-    let timeout = read(&wire.timeout_s, TIMEOUT_S, "give the seconds that one request may take, such as 30");
+    let cap = read("max_seconds_per_case", DURATION_S, cap);
+    let timeout = read("timeout_s", TIMEOUT_S, "give the seconds that one request may take, such as 30");
     let times = Times { duration: duration?, cap: cap?, timeout: timeout? };
-    if let (Some(duration), Some(cap), Some(wire)) = (times.duration, times.cap, &wire.max_seconds_per_case)
+    if let (Some(duration), Some(cap), Some(given)) = (times.duration, times.cap, table.value("max_seconds_per_case"))
         && cap < duration
     {
         let expected = format!("at least duration_s, {}", duration.as_secs_f64());
-        errors.push(document.unexpected(wire, &expected, "raise it, or lower duration_s"));
+        errors.push(document.unexpected(given, &expected, "raise it, or lower duration_s"));
         return None;
     }
     Some(times)
 }
 
-/// A word of a short list.
-fn one_of<T: Copy>(
-    document: &Document<'_>,
-    value: Option<&Spanned<String>>,
-    all: &[(&'static str, T)],
-) -> Checked<Option<T>> {
-    let find = |word: &str| all.iter().find(|(name, _)| *name == word).map(|(_, known)| *known);
-    value.map(|value| known(document, value, find)).transpose()
+/// A word of a short list, which the format was checked to know.
+fn one_of<T: Spelled>(document: &Document<'_>, word: Option<Spanned<String>>) -> Checked<Option<T>> {
+    word.map(|word| known(document, &word)).transpose()
 }

@@ -1,4 +1,4 @@
-//! From what serde read to a [`Scenario`]: limits, defaults, and what must agree with what. Here the model and its
+//! From the file's tree to a [`Scenario`]: limits, defaults, and what must agree with what. Here the model and its
 //! tensors; the matrix and the load have files of their own.
 
 mod address;
@@ -6,23 +6,24 @@ mod load;
 mod matrix;
 
 use std::net::Ipv6Addr;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 pub(super) use address::unsupported;
 
 use super::error::{Document, Errors, ScenarioError};
+use super::tree::{self, Table};
 use super::words::known;
-use super::{Artifact, Input, Matrix, Model, Scenario, Server, Structure, schema, syntax, wire};
+use super::{Artifact, Input, Model, Scenario, Server, schema, syntax};
+use crate::matrix::Matrix;
 use crate::tensor::{Datatype, Source, element_count};
 
 type Checked<T> = Result<T, ScenarioError>;
 
 pub(super) use load::{DURATION_S, ITERATIONS, WARMUP};
-pub(super) use matrix::{BATCH_SIZES, CONCURRENCY, PROCESSES, RATE};
 
 const SEED: RangeInclusive<i64> = 0..=i64::MAX;
 const DIMENSION: RangeInclusive<i64> = 1..=i64::MAX;
@@ -36,25 +37,29 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let (file, errors) = DeTable::parse_recoverable(document.text);
     syntax::explain_all(document, &errors)?;
     schema::check(document, &file)?;
-    let wire: wire::Scenario = toml::from_str(document.text).map_err(|error| syntax::explain(document, &error))?;
+
+    let file = Table::of(&file);
+    let (model_table, matrix_table, load_table) = (file.table("model"), file.table("matrix"), file.table("load"));
     let mut errors = Errors::default();
-    let title = errors.keep(text(document, &wire.title));
-    let model = errors.keep(model(document, &wire.model));
-    let inputs = inputs(document, &wire.input, &mut errors);
-    let outputs = errors.keep(outputs(document, &wire.output));
-    let matrix = matrix::matrix(document, &wire.matrix, &wire.load, &mut errors);
+    let title = errors.keep(name(document, &file, "title"));
+    let model = errors.keep(model(document, &model_table));
+    let inputs = inputs(document, &file, &mut errors);
+    let outputs = errors.keep(outputs(document, &file));
+    let matrix = matrix::matrix(document, &matrix_table, &load_table, &mut errors);
     if let (Some(inputs), Some(matrix)) = (&inputs, &matrix) {
-        errors.keep(request_fits(document, &wire.input, inputs, matrix));
+        errors.keep(request_fits(document, &file, inputs, matrix));
     }
-    if wire.model.batching == Some(false) {
-        errors.keep(batches_fit(document, &wire.matrix));
+    if model_table.flag("batching") == Some(false) {
+        errors.keep(batches_fit(document, &matrix_table));
     }
-    let http = errors.keep(address(document, wire.server.http.as_ref(), "localhost:8000"));
-    let grpc = errors.keep(address(document, wire.server.grpc.as_ref(), "localhost:8001"));
-    let metrics = errors.keep(metrics(document, &wire.server));
-    let load = load::load(document, &wire.load, &mut errors);
+    let server = file.table("server");
+    let http = errors.keep(address(document, &server, "http", "localhost:8000"));
+    let grpc = errors.keep(address(document, &server, "grpc", "localhost:8001"));
+    let metrics = errors.keep(metrics(document, &server));
+    let load = load::load(document, &load_table, &mut errors);
     let served = outputs.as_deref().unwrap_or_default();
-    let artifact = wire.artifact.as_ref().map(|spanned| artifact(document, spanned, served)).transpose();
+    let given = file.value("artifact").is_some();
+    let artifact = given.then(|| artifact(document, &file.table("artifact"), served)).transpose();
     let artifact = errors.keep(artifact);
     // the errors say why one is missing
     let read = || {
@@ -79,9 +84,9 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
 }
 
 /// A model without batches is sent one item.
-fn batches_fit(document: &Document<'_>, matrix: &Spanned<wire::Matrix>) -> Checked<()> {
-    let axis = matrix.get_ref().batch_sizes.as_ref();
-    match axis.and_then(|axis| axis.get_ref().iter().find(|size| *size.get_ref() != 1)) {
+fn batches_fit(document: &Document<'_>, matrix: &Table<'_>) -> Checked<()> {
+    let is_one = |size: &&Spanned<DeValue<'_>>| tree::whole(size).is_some_and(|size| *size.get_ref() == 1);
+    match matrix.items("batch_sizes").iter().find(|size| !is_one(size)) {
         Some(size) => {
             let help = "the model has `batching = false`: leave batch_sizes out, or [1]";
             Err(document.unexpected(size, "1", help))
@@ -90,53 +95,57 @@ fn batches_fit(document: &Document<'_>, matrix: &Spanned<wire::Matrix>) -> Check
     }
 }
 
-fn model(document: &Document<'_>, wire: &wire::Model) -> Checked<Model> {
+fn model(document: &Document<'_>, table: &Table<'_>) -> Checked<Model> {
     Ok(Model {
-        name: text(document, &wire.name)?,
-        version: wire.version.as_ref().map(|version| text(document, version)).transpose()?,
-        batching: wire.batching.unwrap_or(true),
+        name: name(document, table, "name")?,
+        version: table.text("version").map(|version| text(document, &version)).transpose()?,
+        batching: table.flag("batching").unwrap_or(true),
     })
 }
 
 /// `None` once there is an error; all of them are kept.
-fn inputs(
-    document: &Document<'_>,
-    wire: &Spanned<Vec<Spanned<wire::Input>>>,
-    errors: &mut Errors,
-) -> Option<Vec<Input>> {
-    if wire.get_ref().is_empty() {
-        errors.push(document.unexpected(wire, "at least one input", "add an [[input]] table"));
-        return None;
-    }
-    let names: Vec<&Spanned<String>> = wire.get_ref().iter().map(|input| &input.get_ref().name).collect();
-    errors.keep(distinct(document, &names, "input"))?;
-    let inputs: Vec<Option<Input>> =
-        wire.get_ref().iter().map(|spanned| errors.keep(input(document, spanned.get_ref()))).collect();
+fn inputs(document: &Document<'_>, file: &Table<'_>, errors: &mut Errors) -> Option<Vec<Input>> {
+    let tables = errors.keep(at_least_one(document, file, "input", "add an [[input]] table"))?;
+    errors.keep(distinct(document, &tables, "input"))?;
+    let inputs: Vec<Option<Input>> = tables.iter().map(|table| errors.keep(input(document, table))).collect();
     inputs.into_iter().collect()
 }
 
-fn input(document: &Document<'_>, wire: &wire::Input) -> Checked<Input> {
-    let datatype: Datatype = known(document, &wire.datatype, |word| word.parse().ok())?;
+fn input(document: &Document<'_>, table: &Table<'_>) -> Checked<Input> {
+    let datatype: Datatype = known(document, &needed(document, table, "datatype")?)?;
     let mut shape = Vec::new();
-    for dimension in wire.shape.get_ref() {
+    for item in table.items("shape") {
         let help = "give the size to send; the batch dimension is added by the runner and not written here";
-        let size = whole(document, dimension, DIMENSION, help)?;
-        shape.push(usize::try_from(size).map_err(|_| document.unexpected(dimension, "a size that fits memory", help))?);
+        let Some(dimension) = tree::whole(item) else { continue };
+        let size = whole(document, &dimension, DIMENSION, help)?;
+        shape.push(usize::try_from(size).map_err(|_| document.unexpected(item, "a size that fits memory", help))?);
     }
     let fits = element_count(&shape).and_then(|count| count.checked_mul(datatype.generated_size()));
     if fits.is_none_or(|bytes| bytes as u64 > REQUEST_BYTES_MAX) {
-        let expected = format!("an item of at most {REQUEST_BYTES_MAX} bytes");
+        let problem = |span: Range<usize>| {
+            format!("found {}, expected an item of at most {REQUEST_BYTES_MAX} bytes", document.shown(span))
+        };
         let help = "lower the shape: a request is one protobuf message, which holds no more";
-        return Err(document.unexpected(&wire.shape, &expected, help));
+        let span = table.value("shape").map_or(table.span(), Spanned::span);
+        return Err(document.error(span.clone(), problem(span), help));
     }
-    let data = match wire.data.as_ref() {
-        None | Some(wire::Data::Zeros) => Source::Zeros,
-        Some(wire::Data::Random { seed }) => Source::Random {
-            seed: whole(document, seed, SEED, "any whole number from 0 is a seed, such as 7")?.unsigned_abs(),
-        },
-        Some(wire::Data::File(file)) => Source::File(data_file(document, file, datatype, &shape)?),
-    };
-    Ok(Input { name: text(document, &wire.name)?, datatype, shape, data })
+    let data = source(document, table, datatype, &shape)?;
+    Ok(Input { name: name(document, table, "name")?, datatype, shape, data })
+}
+
+/// What fills an input.
+fn source(document: &Document<'_>, table: &Table<'_>, datatype: Datatype, shape: &[usize]) -> Checked<Source> {
+    let data = table.table("data");
+    if let Some(file) = data.text("file") {
+        return Ok(Source::File(data_file(document, &file, datatype, shape)?));
+    }
+    match data.table("random").whole("seed") {
+        Some(seed) => {
+            let seed = whole(document, &seed, SEED, "any whole number from 0 is a seed, such as 7")?;
+            Ok(Source::Random { seed: seed.unsigned_abs() })
+        }
+        None => Ok(Source::Zeros),
+    }
 }
 
 /// The path, relative to the scenario's folder, of a file that holds what the input needs.
@@ -176,29 +185,30 @@ fn data_file(document: &Document<'_>, file: &Spanned<String>, datatype: Datatype
     }
 }
 
-fn outputs(document: &Document<'_>, wire: &Spanned<Vec<wire::Output>>) -> Checked<Vec<String>> {
-    if wire.get_ref().is_empty() {
-        return Err(document.unexpected(wire, "at least one output", "add an [[output]] table"));
+fn outputs(document: &Document<'_>, file: &Table<'_>) -> Checked<Vec<String>> {
+    let tables = at_least_one(document, file, "output", "add an [[output]] table")?;
+    distinct(document, &tables, "output")?;
+    tables.iter().map(|table| name(document, table, "name")).collect()
+}
+
+/// The tables of a list that must not be empty.
+fn at_least_one<'a>(document: &Document<'_>, file: &Table<'a>, key: &str, help: &str) -> Checked<Vec<Table<'a>>> {
+    let tables = file.tables(key);
+    match file.value(key).filter(|_| tables.is_empty()) {
+        Some(list) => Err(document.unexpected(list, &format!("at least one {key}"), help)),
+        None => Ok(tables),
     }
-    let names: Vec<&Spanned<String>> = wire.get_ref().iter().map(|output| &output.name).collect();
-    distinct(document, &names, "output")?;
-    names.into_iter().map(|name| text(document, name)).collect()
 }
 
 /// The largest request must fit what a request can hold.
-fn request_fits(
-    document: &Document<'_>,
-    wire: &Spanned<Vec<Spanned<wire::Input>>>,
-    inputs: &[Input],
-    matrix: &Matrix,
-) -> Checked<()> {
-    let batch = matrix.batch_sizes.iter().copied().max().unwrap_or(1);
+fn request_fits(document: &Document<'_>, file: &Table<'_>, inputs: &[Input], matrix: &Matrix) -> Checked<()> {
+    let batch = matrix.batch_sizes().into_iter().max().unwrap_or(1);
     let mut total = 0_u64;
-    for (input, spanned) in inputs.iter().zip(wire.get_ref()) {
+    for (input, table) in inputs.iter().zip(file.tables("input")) {
         total = total.saturating_add(input.item_bytes().saturating_mul(batch.into()));
         if total > REQUEST_BYTES_MAX {
             return Err(document.error(
-                spanned.get_ref().shape.span(),
+                table.value("shape").map_or(table.span(), Spanned::span),
                 format!("a request of batch size {batch} would hold {total} bytes, more than {REQUEST_BYTES_MAX}"),
                 "lower the largest of batch_sizes, or the shape: a protobuf message holds no more",
             ));
@@ -207,41 +217,41 @@ fn request_fits(
     Ok(())
 }
 
-fn artifact(document: &Document<'_>, wire: &Spanned<wire::Artifact>, served: &[String]) -> Checked<Artifact> {
-    let wire = wire.get_ref();
-    let url = text(document, &wire.url)?;
+fn artifact(document: &Document<'_>, table: &Table<'_>, served: &[String]) -> Checked<Artifact> {
+    let address = needed(document, table, "url")?;
+    let url = text(document, &address)?;
     if url.split('/').nth(2).is_some_and(|authority| authority.contains('@')) {
         let help = "leave user names and passwords out: the file is kept with the results";
-        return Err(document.unexpected(&wire.url, "an address that anyone may see", help));
+        return Err(document.unexpected(&address, "an address that anyone may see", help));
     }
     if !url.parse::<http::Uri>().is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http"))) {
-        return Err(document.unexpected(&wire.url, "an http or https address", "give the address of the zip archive"));
+        return Err(document.unexpected(&address, "an http or https address", "give the address of the zip archive"));
     }
-    let digest = |value: &Spanned<String>| {
+    let digest = |key| {
+        let value = needed(document, table, key)?;
         let digits = value.get_ref().to_lowercase();
         if digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Ok(digits);
         }
-        Err(document.unexpected(value, "64 hexadecimal digits", "give what sha256sum prints for the file"))
+        Err(document.unexpected(&value, "64 hexadecimal digits", "give what sha256sum prints for the file"))
     };
-    let outputs: Vec<(String, String)> = wire.outputs.clone().into_iter().collect();
+    let outputs = table.table("outputs").names();
     if let (false, Some(missing)) =
         (outputs.is_empty(), served.iter().find(|name| !outputs.iter().any(|(_, served)| served == *name)))
     {
         let help = format!(
             "add the published name of the output \"{missing}\" to [artifact.outputs], or leave that table out"
         );
-        return Err(document.error(wire.member.span(), format!("no published output becomes \"{missing}\""), help));
+        let member = needed(document, table, "member")?;
+        return Err(document.error(member.span(), format!("no published output becomes \"{missing}\""), help));
     }
     Ok(Artifact {
         url,
-        sha256: digest(&wire.sha256)?,
-        member: text(document, &wire.member)?,
-        member_sha256: digest(&wire.member_sha256)?,
-        licence: text(document, &wire.licence)?,
-        stand_in: known(document, &wire.stand_in, |word| {
-            Structure::ALL.into_iter().find(|known| known.name() == word)
-        })?,
+        sha256: digest("sha256")?,
+        member: name(document, table, "member")?,
+        member_sha256: digest("member_sha256")?,
+        licence: name(document, table, "licence")?,
+        stand_in: known(document, &needed(document, table, "stand_in")?)?,
         outputs,
     })
 }
@@ -266,6 +276,17 @@ fn number(document: &Document<'_>, value: &Spanned<f64>, range: &RangeInclusive<
     Err(document.unexpected(value, &format!("a number from {} to {}", range.start(), range.end()), help))
 }
 
+/// A string that the format was checked to have.
+fn needed(document: &Document<'_>, table: &Table<'_>, key: &str) -> Checked<Spanned<String>> {
+    let missing = || document.error(table.span(), format!("the key {key} is missing"), "add it");
+    table.text(key).ok_or_else(missing)
+}
+
+/// The name or title behind a key that the format was checked to have.
+fn name(document: &Document<'_>, table: &Table<'_>, key: &str) -> Checked<String> {
+    text(document, &needed(document, table, key)?)
+}
+
 /// A name or title: one line, not empty.
 fn text(document: &Document<'_>, value: &Spanned<String>) -> Checked<String> {
     let text = value.get_ref();
@@ -278,19 +299,19 @@ fn text(document: &Document<'_>, value: &Spanned<String>) -> Checked<String> {
     Ok(text.clone())
 }
 
-fn address(document: &Document<'_>, value: Option<&Spanned<String>>, default: &str) -> Checked<String> {
-    let Some(value) = value else { return Ok(default.to_owned()) };
+fn address(document: &Document<'_>, server: &Table<'_>, key: &str, default: &str) -> Checked<String> {
+    let Some(value) = server.text(key) else { return Ok(default.to_owned()) };
     check_address(value.get_ref())
-        .map_err(|help| document.unexpected(value, "host:port", help))
-        .map(|()| value.get_ref().clone())
+        .map_err(|help| document.unexpected(&value, "host:port", help))
+        .map(|()| value.into_inner())
 }
 
 /// The metrics' address; by default that of a server on the default ports, and not known otherwise.
-fn metrics(document: &Document<'_>, server: &wire::Server) -> Checked<Option<String>> {
-    let default = server.http.is_none() && server.grpc.is_none();
-    match &server.metrics {
+fn metrics(document: &Document<'_>, server: &Table<'_>) -> Checked<Option<String>> {
+    let default = server.value("http").is_none() && server.value("grpc").is_none();
+    match server.value("metrics") {
         None => Ok(default.then(|| "localhost:8002".to_owned())),
-        given => address(document, given.as_ref(), "").map(Some),
+        Some(_) => address(document, server, "metrics", "").map(Some),
     }
 }
 
@@ -327,7 +348,8 @@ fn bracketed(text: &str) -> Option<String> {
     with_port.or_else(|| text.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]:PORT")))
 }
 
-fn distinct(document: &Document<'_>, names: &[&Spanned<String>], what: &str) -> Checked<()> {
+fn distinct(document: &Document<'_>, tables: &[Table<'_>], what: &str) -> Checked<()> {
+    let names: Vec<Spanned<String>> = tables.iter().filter_map(|table| table.text("name")).collect();
     for (index, name) in names.iter().enumerate() {
         if names[..index].iter().any(|earlier| earlier.get_ref() == name.get_ref()) {
             let help = format!("every {what} has a name of its own: remove one, or rename it");

@@ -1,0 +1,274 @@
+//! All that is known of each axis of the run matrix, in the order of columns and tables: one entry an axis. From it follow the
+//! keys of a scenario file and their errors, `exclude`, the options of the command line, the points and their order, the tags
+//! of cases, the columns of results and the words of reports. What a point *means* stands in `run/job.rs`.
+
+use super::value::{AxisValue, Limit, Value};
+use super::variants::{Arm, Protocol};
+use super::{Matrix, phrases};
+use crate::spelling::Words;
+
+/// What is known of an axis.
+pub struct Axis {
+    /// Its column in the rows of cases and blocks.
+    pub column: &'static str,
+    /// Its key in a scenario file.
+    pub key: &'static str,
+    /// The table of a scenario file that has the key.
+    pub home: Home,
+    /// Which values it may have.
+    pub limit: Limit,
+    /// Whether a scenario may give a value in place of a list.
+    pub takes_one: bool,
+    /// Its values where a scenario gives none; none, if they follow from another axis or there are none to speak of.
+    pub default: fn(&Matrix) -> Vec<Value>,
+    /// Whether its values are variants of what is asked, which a reader compares, and not how much is asked.
+    pub is_variant: bool,
+    /// How the key is written in its table.
+    pub example: &'static str,
+    /// How the key is written within `exclude`.
+    pub exclude_example: &'static str,
+    /// The remedy for a value beyond the limit.
+    pub remedy: &'static str,
+    /// The help of its own option, `--KEY`; empty where it has none.
+    pub help: &'static str,
+    /// Heading of its column in tables.
+    pub heading: &'static str,
+    /// Its part of a case's tag; empty where it is the usual.
+    pub tag: fn(&Point) -> String,
+    /// Its value as people write it: `gRPC`, `batch 4`.
+    pub phrase: fn(&Point) -> String,
+    /// Its part of a sentence, if that is not its phrase; empty where it is the usual or another axis's part has it.
+    pub in_sentence: Option<fn(&Point) -> String>,
+    /// What the column holds.
+    pub meaning: &'static str,
+    /// Whether every row that was ever written has a value of it.
+    pub is_always_written: bool,
+}
+
+/// What most axes are.
+const PLAIN: Axis = Axis {
+    column: "",
+    key: "",
+    home: Home::Matrix,
+    limit: Limit::Whole(1, u32::MAX),
+    takes_one: false,
+    default: |_| Vec::new(),
+    is_variant: false,
+    example: "",
+    exclude_example: "",
+    remedy: "change it, or leave the value out",
+    help: "",
+    heading: "",
+    tag: |_| String::new(),
+    phrase: |_| String::new(),
+    in_sentence: None,
+    meaning: "",
+    is_always_written: false,
+};
+
+/// Which table of a scenario file has an axis's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// `[matrix]`.
+    Matrix,
+    /// `[load]`.
+    Load,
+    /// None: an option alone sets it.
+    Option,
+}
+
+/// Declares the axes: their names and their table, and the point of the matrix that has a value of each, with the value that it
+/// has where nothing is said.
+macro_rules! axes {
+    ($($id:ident $field:ident: $type:ty = $usual:expr => $axis:expr;)+) => {
+        /// An axis, by its name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[allow(missing_docs)]
+        pub enum AxisId { $($id),+ }
+
+        impl AxisId {
+            /// All axes, in the order of columns and tables.
+            pub const ALL: &'static [AxisId] = &[$(AxisId::$id),+];
+        }
+
+        static AXES: &[Axis] = &[$($axis),+];
+
+        /// One point of the run matrix: a case.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs)]
+        pub struct Point { $(pub $field: $type),+ }
+
+        impl Default for Point {
+            fn default() -> Self {
+                Point { $($field: $usual),+ }
+            }
+        }
+
+        impl Point {
+            /// The value on an axis; `None` where there is none to speak of.
+            pub fn get(&self, axis: AxisId) -> Option<Value> {
+                match axis { $(AxisId::$id => self.$field.value()),+ }
+            }
+
+            /// Sets the value on an axis, if it is one of the axis's.
+            pub fn set(&mut self, axis: AxisId, value: &Value) {
+                match axis { $(AxisId::$id => self.$field.assign(value)),+ }
+            }
+        }
+    };
+}
+
+axes! {
+    Protocol protocol: Protocol = Protocol::Http => Axis {
+        column: "protocol",
+        key: "protocols",
+        limit: Limit::Words(&PROTOCOLS),
+        default: |_| Protocol::WORDS.iter().map(|word| Value::Word(word)).collect(),
+        is_variant: true,
+        example: "protocols = [\"http\", \"grpc\"]",
+        exclude_example: "protocols = [\"grpc\"]",
+        help: "Protocols, such as http,grpc",
+        heading: "Protocol",
+        tag: |point| point.protocol.name().to_owned(),
+        phrase: |point| phrases::protocol(point.protocol).to_owned(),
+        meaning: "The protocol.",
+        is_always_written: true,
+        ..PLAIN
+    };
+    Arm arm: Option<Arm> = None => Axis {
+        column: "arm",
+        key: "arm",
+        home: Home::Option,
+        limit: Limit::Words(&ARMS),
+        is_variant: true,
+        heading: "Arm",
+        tag: |point| point.arm.map_or(String::new(), |arm| format!("-{arm}")),
+        phrase: |point| point.arm.map_or(String::new(), |arm| arm.name().to_uppercase()),
+        meaning: "Which of two equal cases it is (`--aa`); empty otherwise.",
+        ..PLAIN
+    };
+    BatchSize batch_size: u32 = 1 => Axis {
+        column: "batch_size",
+        key: "batch_sizes",
+        limit: Limit::Whole(1, 65_536),
+        default: |_| vec![Value::Whole(1)],
+        example: "batch_sizes = [1, 4, 8]",
+        exclude_example: "batch_sizes = [8]",
+        help: "Batch sizes, such as 1,4,8",
+        heading: "Batch Size",
+        tag: |point| format!("-b{}", point.batch_size),
+        phrase: |point| format!("batch {}", point.batch_size),
+        meaning: "Items a request.",
+        is_always_written: true,
+        ..PLAIN
+    };
+    Processes processes: u32 = 1 => Axis {
+        column: "processes",
+        key: "processes",
+        limit: Limit::Whole(1, 256),
+        default: |_| vec![Value::Whole(1)],
+        example: "processes = [1, 3]",
+        exclude_example: "processes = [3]",
+        help: "Numbers of client processes, such as 1,3",
+        heading: "Processes",
+        tag: |point| format!("-p{}", point.processes),
+        phrase: |point| phrases::processes(point.processes),
+        meaning: "Client processes.",
+        is_always_written: true,
+        ..PLAIN
+    };
+    Concurrency concurrency: u32 = 1 => Axis {
+        column: "concurrency",
+        key: "concurrency",
+        limit: Limit::Whole(1, IN_FLIGHT_MAX),
+        // as a bound, 64 are enough for a server that stands still for a while, and few enough not to drown one
+        default: |matrix| vec![Value::Whole(if matrix.given(AxisId::Rate).is_empty() { 1 } else { 64 })],
+        example: "concurrency = [1, 8]",
+        exclude_example: "concurrency = [8]",
+        help: "Requests in flight in one process, such as 1,8; with a rate at most so many",
+        heading: "In Flight",
+        tag: |point| format!("-c{}", point.concurrency),
+        phrase: |point| format!("{} in flight", point.concurrency),
+        in_sentence: Some(|point| phrases::load(point.rate, point.concurrency, point.connections)),
+        meaning: "Requests in flight in one process; with a rate, at most so many.",
+        is_always_written: true,
+        ..PLAIN
+    };
+    Connections connections: u32 = 1 => Axis {
+        column: "connections",
+        key: "connections",
+        // none can be idle for good; by default there is one for each request in flight, which a point knows
+        limit: Limit::Whole(1, IN_FLIGHT_MAX),
+        example: "connections = [1, 8]",
+        exclude_example: "connections = [8]",
+        help: "Connections of one process [default: one for each request in flight]",
+        heading: "Connections",
+        tag: |point| match point.connections == point.concurrency {
+            true => String::new(),
+            false => format!("-n{}", point.connections),
+        },
+        phrase: |point| phrases::connections(point.connections),
+        // said with the requests in flight
+        in_sentence: Some(|_| String::new()),
+        meaning: "Connections of one process; files without the column have one for each request in flight.",
+        ..PLAIN
+    };
+    Rate rate: Option<f64> = None => Axis {
+        column: "rate",
+        key: "rate",
+        home: Home::Load,
+        limit: Limit::Number(0.001, 1_000_000.0),
+        example: "rate = [50, 100, 200]",
+        exclude_example: "rate = [200]",
+        remedy: "give requests per second, over all processes together, such as 50",
+        help: "Requests a second of an open loop, such as 50,100",
+        heading: "Rate (requests/s)",
+        tag: |point| point.rate.map_or(String::new(), |rate| format!("-r{rate}")),
+        phrase: |point| point.rate.map_or("closed loop".to_owned(), |rate| format!("{rate} requests/s")),
+        // said with the requests in flight
+        in_sentence: Some(|_| String::new()),
+        meaning: "Requests a second that were to come from all processes together (open loop); empty in a closed loop.",
+        ..PLAIN
+    };
+}
+
+/// Most requests in flight in one process, and most connections.
+const IN_FLIGHT_MAX: u32 = 1024;
+
+static PROTOCOLS: Words = Words::new(Protocol::WORDS, "\"http\" or \"grpc\"", "these two protocols are spoken:");
+static ARMS: Words = Words::new(Arm::WORDS, "\"a\" or \"b\"", "there are");
+
+impl AxisId {
+    /// What is known of it.
+    pub fn axis(self) -> &'static Axis {
+        &AXES[self as usize]
+    }
+
+    /// The axis of a scenario file's key, or of a column.
+    pub fn named(name: &str) -> Option<AxisId> {
+        Self::ALL.iter().copied().find(|id| id.axis().key == name || id.axis().column == name)
+    }
+
+    /// The axes that a scenario or the command line may give values.
+    pub fn settable() -> impl Iterator<Item = AxisId> {
+        Self::ALL.iter().copied().filter(|id| id.axis().home != Home::Option)
+    }
+
+    /// Its own option, such as `batch-sizes`.
+    pub fn option(self) -> Option<String> {
+        Some(self.axis().key.replace('_', "-")).filter(|_| !self.axis().help.is_empty())
+    }
+
+    /// Values as the command line gives them: `--batch-sizes 1,4`, or `--set KEY=1,4` for an axis without its own option.
+    pub fn setting(self, values: &str) -> String {
+        match self.option() {
+            Some(option) => format!("--{option} {values}"),
+            None => format!("--set {}={values}", self.axis().key),
+        }
+    }
+
+    /// The axes whose keys a table of the scenario file has.
+    pub fn of_home(home: Home) -> impl Iterator<Item = AxisId> {
+        Self::ALL.iter().copied().filter(move |id| id.axis().home == home)
+    }
+}

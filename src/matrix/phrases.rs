@@ -1,0 +1,31 @@
+//! How points of the matrix are said in sentences, headings and progress lines.
+
+use super::variants::Protocol;
+
+/// A protocol as people write it.
+pub fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => "HTTP",
+        Protocol::Grpc => "gRPC",
+    }
+}
+
+/// `1 process`, `3 processes`.
+pub fn processes(processes: u32) -> String {
+    if processes == 1 { "1 process".to_owned() } else { format!("{processes} processes") }
+}
+
+/// `1 connection`, `4 connections`.
+pub fn connections(connections: u32) -> String {
+    if connections == 1 { "1 connection".to_owned() } else { format!("{connections} connections") }
+}
+
+/// `4 in flight`, `64 in flight over 4 connections`, `100 requests/s, at most 64 in flight`.
+pub fn load(rate: Option<f64>, concurrency: u32, connections: u32) -> String {
+    let rate = rate.map(|rate| format!("{rate} requests/s, at most ")).unwrap_or_default();
+    let over = match connections == concurrency {
+        true => String::new(),
+        false => format!(" over {}", self::connections(connections)),
+    };
+    format!("{rate}{concurrency} in flight{over}")
+}

@@ -1,0 +1,111 @@
+//! A point of the matrix: what it is called, how it is said, how it differs from another, and whether it can be measured.
+
+use super::axes::{AxisId, Point};
+use super::value::Value;
+use super::variants::Protocol;
+
+/// What is wrong with a point that cannot be measured: the problem, and the remedy.
+pub type Impossible = (String, String);
+
+impl Point {
+    /// What is wrong with a point that cannot be measured.
+    ///
+    /// # Errors
+    /// The problem, and the remedy.
+    pub fn impossible(&self) -> Result<(), Impossible> {
+        RULES.iter().try_for_each(|rule| rule(self))
+    }
+
+    /// Whether two points differ on one axis alone, and on what follows from it.
+    pub fn differs_in(&self, axis: AxisId, other: &Point) -> bool {
+        let same = |id: &AxisId| *id == axis || self.chosen(*id) == other.chosen(*id);
+        self.get(axis) != other.get(axis) && AxisId::ALL.iter().all(same)
+    }
+
+    /// The value on an axis, unless it follows from another's.
+    pub fn chosen(&self, axis: AxisId) -> Option<Value> {
+        self.get(axis).filter(|_| axis != AxisId::Connections || self.connections != self.concurrency)
+    }
+}
+
+/// What joins axes, which the limits of each cannot tell.
+const RULES: &[fn(&Point) -> Result<(), Impossible>] = &[no_idle_connection, one_request_at_a_time];
+
+fn no_idle_connection(point: &Point) -> Result<(), Impossible> {
+    let Point { connections, concurrency, .. } = point;
+    if connections <= concurrency {
+        return Ok(());
+    }
+    Err((
+        format!("{connections} connections for {concurrency} requests in flight leave some of them idle"),
+        "lower it, raise concurrency, or leave the point out with [matrix] exclude".to_owned(),
+    ))
+}
+
+fn one_request_at_a_time(point: &Point) -> Result<(), Impossible> {
+    let Point { connections, concurrency, protocol, .. } = point;
+    if connections >= concurrency || *protocol != Protocol::Http {
+        return Ok(());
+    }
+    Err((
+        format!(
+            "{connections} connections cannot carry {concurrency} requests in flight over HTTP/1.1, which has one at a time \
+             on each"
+        ),
+        format!("leave it out for HTTP: exclude = [{{protocols = [\"http\"], connections = [{connections}]}}]"),
+    ))
+}
+
+impl Point {
+    /// A case as part of a file name: `http-b1-p1-c1`, `http-a-b1-p1-c1` if it is one of two equal ones; with fewer
+    /// connections than requests in flight `-n1` follows, with a rate `-r50`.
+    pub fn tag(&self) -> String {
+        AxisId::ALL.iter().map(|id| (id.axis().tag)(self)).collect()
+    }
+
+    /// What is compared: `gRPC`, or `gRPC B` if it is one of two equal variants.
+    pub fn variant(&self) -> String {
+        self.said(|id| id.axis().is_variant).join(" ")
+    }
+
+    /// How much is asked: `batch 4, 3 processes, 8 in flight`.
+    pub fn load(&self) -> String {
+        self.said(|id| !id.axis().is_variant).join(", ")
+    }
+
+    /// Both in one, without what is the usual: `gRPC batch 4, 3 processes`.
+    pub fn phrase(&self) -> String {
+        let usual = (self.rate, self.concurrency, self.connections) == (None, 1, 1);
+        let load = self.said(|id| !id.axis().is_variant && !(usual && id == AxisId::Concurrency));
+        format!("{} {}", self.variant(), load.join(", "))
+    }
+
+    fn said(&self, which: impl Fn(AxisId) -> bool) -> Vec<String> {
+        let part = |id: &AxisId| id.axis().in_sentence.unwrap_or(id.axis().phrase)(self);
+        let parts = AxisId::ALL.iter().filter(|id| which(**id)).map(part);
+        parts.filter(|part| !part.is_empty()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::Arm;
+
+    #[test]
+    fn a_point_has_a_tag_and_words() {
+        let usual = Point { batch_size: 4, processes: 3, ..Point::default() };
+        assert_eq!((usual.tag().as_str(), usual.phrase().as_str()), ("http-b4-p3-c1", "HTTP batch 4, 3 processes"));
+        let special = Point {
+            protocol: Protocol::Grpc,
+            arm: Some(Arm::B),
+            concurrency: 64,
+            connections: 1,
+            rate: Some(0.5),
+            ..Point::default()
+        };
+        assert_eq!(special.tag(), "grpc-b-b1-p1-c64-n1-r0.5");
+        assert_eq!(special.variant(), "gRPC B");
+        assert_eq!(special.load(), "batch 1, 1 process, 0.5 requests/s, at most 64 in flight over 1 connection");
+    }
+}

@@ -1,0 +1,160 @@
+//! A value on an axis, in one type for all axes, and the limits of an axis's values.
+
+use std::fmt;
+
+use crate::spelling::{Spelled, Words};
+
+/// A value on an axis. Displayed as files spell it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A count.
+    Whole(u32),
+    /// A number with a fraction.
+    Number(f64),
+    /// One of a short list.
+    Word(&'static str),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Whole(count) => write!(formatter, "{count}"),
+            Value::Number(number) => write!(formatter, "{number}"),
+            Value::Word(word) => formatter.write_str(word),
+        }
+    }
+}
+
+/// Which values an axis may have.
+#[derive(Clone, Copy)]
+pub enum Limit {
+    /// One of these.
+    Words(&'static Words),
+    /// From the first to the second.
+    Whole(u32, u32),
+    /// From the first to the second.
+    Number(f64, f64),
+}
+
+/// Why a value is not one of an axis's: what was expected, and the remedy.
+pub type Refusal = (String, String);
+
+impl Limit {
+    /// The value that a text spells, such as that of an option or of a column.
+    ///
+    /// # Errors
+    /// It is none of these.
+    pub fn read(self, text: &str, remedy: &str) -> Result<Value, Refusal> {
+        match self {
+            Limit::Words(words) => self.word(words, text),
+            Limit::Whole(..) => match text.parse::<i64>() {
+                Ok(number) => self.whole(number, remedy),
+                Err(_) => Err((self.expected(), remedy.to_owned())),
+            },
+            Limit::Number(..) => match text.parse::<f64>() {
+                Ok(number) => self.number(number, remedy),
+                Err(_) => Err((self.expected(), remedy.to_owned())),
+            },
+        }
+    }
+
+    fn word(self, words: &Words, text: &str) -> Result<Value, Refusal> {
+        match (words.names.iter().find(|name| **name == text), words.refuse(text)) {
+            (Some(name), _) => Ok(Value::Word(name)),
+            (None, refusal) => {
+                let (expected, help) = refusal.unwrap_or_default();
+                Err((expected.to_owned(), help))
+            }
+        }
+    }
+
+    /// The value of a whole number.
+    ///
+    /// # Errors
+    /// It is none of these.
+    pub fn whole(self, number: i64, remedy: &str) -> Result<Value, Refusal> {
+        match self {
+            Limit::Whole(least, most) if (i64::from(least)..=i64::from(most)).contains(&number) => {
+                // within 32 bits, as the limits are
+                Ok(Value::Whole(number as u32))
+            }
+            Limit::Number(..) => self.number(number as f64, remedy),
+            _ => Err((self.expected(), remedy.to_owned())),
+        }
+    }
+
+    /// The value of a number.
+    ///
+    /// # Errors
+    /// It is none of these.
+    pub fn number(self, number: f64, remedy: &str) -> Result<Value, Refusal> {
+        match self {
+            Limit::Number(least, most) if (least..=most).contains(&number) => Ok(Value::Number(number)),
+            _ => Err((self.expected(), remedy.to_owned())),
+        }
+    }
+
+    fn expected(self) -> String {
+        match self {
+            Limit::Words(words) => words.expected.to_owned(),
+            Limit::Whole(least, most) => format!("a whole number from {least} to {most}"),
+            Limit::Number(least, most) => format!("a number from {least} to {most}"),
+        }
+    }
+}
+
+/// A type that holds an axis's value.
+pub trait AxisValue {
+    /// The value; `None` where there is none to speak of.
+    fn value(&self) -> Option<Value>;
+    /// Takes a value, if it is of this type.
+    fn assign(&mut self, value: &Value);
+}
+
+impl AxisValue for u32 {
+    fn value(&self) -> Option<Value> {
+        Some(Value::Whole(*self))
+    }
+
+    fn assign(&mut self, value: &Value) {
+        if let Value::Whole(count) = value {
+            *self = *count;
+        }
+    }
+}
+
+impl AxisValue for Option<f64> {
+    fn value(&self) -> Option<Value> {
+        self.map(Value::Number)
+    }
+
+    fn assign(&mut self, value: &Value) {
+        if let Value::Number(number) = value {
+            *self = Some(*number);
+        }
+    }
+}
+
+impl<T: Spelled> AxisValue for T {
+    fn value(&self) -> Option<Value> {
+        Some(Value::Word(self.name()))
+    }
+
+    fn assign(&mut self, value: &Value) {
+        if let Value::Word(word) = value {
+            *self = T::spelled(word).unwrap_or(*self);
+        }
+    }
+}
+
+impl<T: Spelled> AxisValue for Option<T> {
+    fn value(&self) -> Option<Value> {
+        self.map(|value| Value::Word(value.name()))
+    }
+
+    fn assign(&mut self, value: &Value) {
+        if let Value::Word(word) = value {
+            *self = T::spelled(word).or(*self);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The enumerations of the matrix and of the load, each with its spelling.
+
+use crate::spelling::spelled;
+
+spelled! {
+    /// A protocol of the KServe v2 standard.
+    #[derive(Default)]
+    pub enum Protocol {
+        /// HTTP/1.1.
+        #[default]
+        Http = "http",
+        /// gRPC over HTTP/2.
+        Grpc = "grpc",
+    }
+}
+
+spelled! {
+    /// How requests of an open loop arrive.
+    #[derive(Default)]
+    pub enum Arrival {
+        /// At equal distances.
+        #[default]
+        Constant = "constant",
+        /// Independently of each other: at exponentially distributed distances.
+        Poisson = "poisson",
+    }
+}
+
+spelled! {
+    /// When a request is encoded.
+    #[derive(Default)]
+    pub enum Encode {
+        /// Before anything is measured; all requests of a case are the same bytes.
+        #[default]
+        Once = "once",
+        /// Each one, within its latency, as a client library does.
+        EachRequest = "each-request",
+    }
+}
+
+spelled! {
+    /// One of two equal variants.
+    pub enum Arm {
+        /// The one that the other is compared with.
+        A = "a",
+        /// The other.
+        B = "b",
+    }
+}

@@ -1,0 +1,256 @@
+//! Columns of the files of a run, each declared once with its name, type and meaning: reading, writing and documentation follow
+//! from that. Must not know which columns there are.
+
+use std::collections::HashMap;
+
+use csv::StringRecord;
+
+use crate::matrix::{AxisId, Limit, Point};
+use crate::spelling::Spelled;
+
+/// A column of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name, in the file's first line.
+    pub name: &'static str,
+    /// What its cells hold, in words.
+    pub kind: &'static str,
+    /// What it means.
+    pub meaning: String,
+}
+
+/// A row of a file.
+pub trait Row: Sized {
+    /// The columns, in the order of the file.
+    fn columns() -> Vec<Column>;
+
+    /// The cells, in the order of the columns.
+    fn cells(&self) -> Vec<String>;
+
+    /// The row that some cells are.
+    ///
+    /// # Errors
+    /// A cell is not of its column's type, or a column is missing that every version has written.
+    fn read(cells: &Cells<'_>) -> Result<Self, String>;
+}
+
+/// The cells of one row, by column.
+pub struct Cells<'a> {
+    places: &'a HashMap<String, usize>,
+    cells: &'a StringRecord,
+}
+
+impl<'a> Cells<'a> {
+    /// `places` says which cell each column has.
+    pub fn new(places: &'a HashMap<String, usize>, cells: &'a StringRecord) -> Self {
+        Cells { places, cells }
+    }
+
+    /// A column's cell; `None` where the file does not have the column.
+    fn get(&self, column: &str) -> Option<&'a str> {
+        self.cells.get(*self.places.get(column)?)
+    }
+}
+
+/// What a field of a row becomes in the file: one column, or several.
+pub trait Field: Sized {
+    /// Its columns.
+    fn columns(name: &'static str, meaning: &str) -> Vec<Column>;
+
+    /// Adds its cells.
+    fn write(&self, cells: &mut Vec<String>);
+
+    /// Its value; `None` where the file does not have the column.
+    ///
+    /// # Errors
+    /// A cell is not of the column's type.
+    fn read(name: &'static str, cells: &Cells<'_>) -> Result<Option<Self>, String>;
+}
+
+/// A type whose values fit one cell.
+pub trait Cell: Sized {
+    /// What it is, in words.
+    const KIND: &'static str;
+
+    /// The cell.
+    fn text(&self) -> String;
+
+    /// The value of a cell.
+    fn parse(text: &str) -> Option<Self>;
+
+    /// What a file without the column means, if that follows from the type.
+    fn absent() -> Option<Self> {
+        None
+    }
+}
+
+impl<T: Cell> Field for T {
+    fn columns(name: &'static str, meaning: &str) -> Vec<Column> {
+        vec![Column { name, kind: T::KIND, meaning: meaning.trim().to_owned() }]
+    }
+
+    fn write(&self, cells: &mut Vec<String>) {
+        cells.push(self.text());
+    }
+
+    fn read(name: &'static str, cells: &Cells<'_>) -> Result<Option<Self>, String> {
+        match cells.get(name) {
+            None => Ok(T::absent()),
+            Some(text) => T::parse(text).map(Some).ok_or_else(|| format!("{name}: {text:?} is not {}", T::KIND)),
+        }
+    }
+}
+
+impl Cell for String {
+    const KIND: &'static str = "text";
+
+    fn text(&self) -> String {
+        self.clone()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
+/// Of types whose `Debug` form parses again.
+macro_rules! plain {
+    ($($type:ty: $kind:literal),+) => {
+        $(
+            impl Cell for $type {
+                const KIND: &'static str = $kind;
+
+                fn text(&self) -> String {
+                    format!("{self:?}")
+                }
+
+                fn parse(text: &str) -> Option<Self> {
+                    text.parse().ok()
+                }
+            }
+        )+
+    };
+}
+
+plain!(u32: "integer", u64: "integer", usize: "integer", f64: "number", bool: "true or false");
+
+impl<T: Spelled> Cell for T {
+    const KIND: &'static str = "word";
+
+    fn text(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        T::spelled(text)
+    }
+}
+
+impl<T: Cell> Cell for Option<T> {
+    const KIND: &'static str = T::KIND;
+
+    fn text(&self) -> String {
+        self.as_ref().map_or(String::new(), T::text)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() { Some(None) } else { T::parse(text).map(Some) }
+    }
+
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+}
+
+/// The case's tag, and a column an axis.
+impl Field for Point {
+    fn columns(name: &'static str, _: &str) -> Vec<Column> {
+        let meaning = "The case's tag, by which rows, blocks, histograms and metrics are joined.".to_owned();
+        let tag = Column { name, kind: String::KIND, meaning };
+        let axis = |id: &AxisId| {
+            let axis = id.axis();
+            let kind = match axis.limit {
+                Limit::Words(_) => "word",
+                Limit::Whole(..) => u32::KIND,
+                Limit::Number(..) => f64::KIND,
+            };
+            Column { name: axis.column, kind, meaning: axis.meaning.to_owned() }
+        };
+        [tag].into_iter().chain(AxisId::ALL.iter().map(axis)).collect()
+    }
+
+    fn write(&self, cells: &mut Vec<String>) {
+        cells.push(self.tag());
+        // as the column's type is written
+        let text = |id: &AxisId| match (id.axis().limit, self.get(*id)) {
+            (Limit::Number(..), Some(value)) => value.to_string().parse::<f64>().map_or(String::new(), |it| it.text()),
+            (_, value) => value.map_or(String::new(), |value| value.to_string()),
+        };
+        cells.extend(AxisId::ALL.iter().map(text));
+    }
+
+    fn read(_: &'static str, cells: &Cells<'_>) -> Result<Option<Self>, String> {
+        let mut point = Point::default();
+        let mut has_connections = false;
+        for id in AxisId::ALL {
+            let axis = id.axis();
+            let Some(text) = cells.get(axis.column).filter(|text| !text.is_empty()) else {
+                match axis.is_always_written {
+                    true => return Err(format!("there is no {}", axis.column)),
+                    false => continue,
+                }
+            };
+            let value = axis.limit.read(text, "");
+            let value = value.map_err(|(expected, _)| format!("{}: {text:?} is not {expected}", axis.column))?;
+            point.set(*id, &value);
+            has_connections |= *id == AxisId::Connections;
+        }
+        if !has_connections {
+            point.connections = point.concurrency;
+        }
+        Ok(Some(point))
+    }
+}
+
+/// Declares a row of a file: its fields with their types and meanings. A field with a value has that in files of earlier
+/// versions, which lack its column.
+macro_rules! columns {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $($(#[doc = $doc:literal])* pub $field:ident: $type:ty $(= $earlier:expr)?,)+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        #[allow(missing_docs)]
+        pub struct $name { $($(#[doc = $doc])* pub $field: $type,)+ }
+
+        impl $crate::record::column::Row for $name {
+            fn columns() -> Vec<$crate::record::column::Column> {
+                let mut columns = Vec::new();
+                $(columns.extend(
+                    <$type as $crate::record::column::Field>::columns(stringify!($field), concat!("", $($doc),*)));)+
+                columns
+            }
+
+            fn cells(&self) -> Vec<String> {
+                let mut cells = Vec::new();
+                $($crate::record::column::Field::write(&self.$field, &mut cells);)+
+                cells
+            }
+
+            fn read(cells: &$crate::record::column::Cells<'_>) -> Result<Self, String> {
+                Ok($name {
+                    $($field: {
+                        let found = <$type as $crate::record::column::Field>::read(stringify!($field), cells)?;
+                        $(let found = found.or_else(|| Some($earlier));)?
+                        found.ok_or_else(|| format!("there is no column {}", stringify!($field)))?
+                    },)+
+                })
+            }
+        }
+    };
+}
+
+pub(crate) use columns;

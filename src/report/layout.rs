@@ -1,0 +1,90 @@
+//! Which axes stand in the rows of a run's tables, from what varies: an axis with one value is said once, elsewhere. The compared
+//! axis comes last, so that what a reader compares stands below each other. Must not know what the other cells hold.
+
+use super::run::Run;
+use super::table::{Cell, Table};
+use super::words::{distinct, escaped};
+use crate::matrix::{self, AxisId, Point};
+use crate::record::Record;
+
+/// Axes whose values have a place in every table: they begin its rows, or tell its columns apart.
+const PLACED: [AxisId; 4] = [AxisId::Protocol, AxisId::Arm, AxisId::BatchSize, AxisId::Processes];
+/// Axes whose values tell tables apart.
+const OF_TABLE: [AxisId; 3] = [AxisId::Rate, AxisId::Concurrency, AxisId::Connections];
+
+/// The rows of each table of a run: those of a table have rate, requests in flight and connections in common, unless these are
+/// compared.
+pub fn tables(run: &Run) -> Vec<Vec<&Record>> {
+    let compared = run.manifest.compared(&run.records);
+    let of_table = |record: &Record| {
+        let values = OF_TABLE.iter().filter(|id| **id != compared).map(|id| record.case.chosen(*id));
+        values.collect::<Vec<_>>()
+    };
+    let keys = distinct(&run.records, of_table);
+    let rows = |key: &Vec<_>| run.records.iter().filter(|record| of_table(record) == *key).collect();
+    keys.iter().map(rows).collect()
+}
+
+/// What the rows of a table have in common, for its heading.
+pub fn heading(run: &Run, rows: &[&Record]) -> String {
+    let compared = run.manifest.compared(&run.records);
+    let Some(case) = rows.first().map(|record| &record.case) else { return String::new() };
+    let words = if OF_TABLE.contains(&compared) {
+        let others = OF_TABLE.iter().filter(|id| **id != compared);
+        others.map(|id| (id.axis().phrase)(case)).collect::<Vec<_>>().join(", ")
+    } else {
+        matrix::load(case.rate, case.concurrency, case.connections)
+    };
+    format!("{}{} in each process", words[..1].to_uppercase(), &words[1..])
+}
+
+/// The axes whose values begin the rows of tables.
+pub struct Layout {
+    axes: Vec<AxisId>,
+}
+
+impl Layout {
+    /// For tables whose columns or rows tell the numbers of processes apart.
+    pub fn of(run: &Run, processes_in_rows: bool) -> Self {
+        let compared = run.manifest.compared(&run.records);
+        let varies = |id: AxisId| distinct(&run.records, |record| record.case.get(id)).len() > 1;
+        let is_shown = |id: AxisId| !PLACED.contains(&id) && varies(id) && (id == compared || !OF_TABLE.contains(&id));
+        let others: Vec<AxisId> = AxisId::ALL.iter().copied().filter(|id| is_shown(*id)).collect();
+        let processes = processes_in_rows.then_some(AxisId::Processes);
+        let (last, between): (Vec<AxisId>, Vec<AxisId>) = others.into_iter().partition(|id| *id == compared);
+        let axes =
+            [AxisId::BatchSize].into_iter().chain(processes).chain(between).chain([AxisId::Protocol]).chain(last);
+        Layout { axes: axes.collect() }
+    }
+
+    /// Adds their columns to a table.
+    pub fn columns(&self, table: &mut Table) {
+        for id in &self.axes {
+            match is_count(*id) {
+                true => table.numbers(id.axis().heading),
+                false => table.words(id.axis().heading),
+            }
+        }
+    }
+
+    /// The first cells of a case's row.
+    pub fn cells(&self, record: &Record) -> Vec<Cell> {
+        self.axes.iter().map(|id| cell(*id, &record.case).into()).collect()
+    }
+}
+
+fn is_count(id: AxisId) -> bool {
+    matches!(id, AxisId::BatchSize | AxisId::Processes)
+}
+
+fn cell(id: AxisId, case: &Point) -> String {
+    match id {
+        // one of two equal cases is told apart beside its protocol
+        AxisId::Protocol => {
+            let arm = (AxisId::Arm.axis().phrase)(case);
+            format!("{} {arm}", (id.axis().phrase)(case)).trim_end().to_owned()
+        }
+        _ if is_count(id) => case.get(id).map_or(String::new(), |value| value.to_string()),
+        _ => escaped(&(id.axis().phrase)(case)),
+    }
+}

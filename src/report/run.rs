@@ -1,0 +1,82 @@
+//! A run as its files tell it. Must not know how it is shown.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::record::column::Row;
+use crate::record::latencies::{self, Latencies};
+use crate::record::{self, BLOCKS, BlockRecord, MODEL_CONFIG, Manifest, RECORDS, Record, Rows, State, Status};
+use crate::statistics;
+
+/// A run as its files tell it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What holds for all of it.
+    pub manifest: Manifest,
+    /// One row a case, in the order of measuring.
+    pub records: Vec<Record>,
+    /// One row a case and block.
+    pub blocks: Vec<BlockRecord>,
+    /// The latencies of the blocks of each of the records; `None` where their histograms are not there.
+    pub latencies: Vec<Option<Latencies>>,
+    /// The model's configuration, if the server told it.
+    pub config: Option<Value>,
+    /// Files whose last line is torn, which is left out.
+    pub torn: Vec<&'static str>,
+}
+
+impl Run {
+    /// Reads a run's folder.
+    ///
+    /// # Errors
+    /// The folder is not a run's; the message names the file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let manifest = record::read_manifest(path)?;
+        let config = path.join(MODEL_CONFIG);
+        let config = if config.exists() { Some(record::read_json(&config)?) } else { None };
+        let (records, blocks) = (rows(&path.join(RECORDS))?, rows(&path.join(BLOCKS))?);
+        let torn = [(RECORDS, records.torn), (BLOCKS, blocks.torn)];
+        let (records, blocks) = (records.rows, blocks.rows);
+        let latencies = latencies::read(path, &records, &blocks, statistics::groups, statistics::group_of);
+        Ok(Run {
+            config,
+            path: path.to_owned(),
+            manifest,
+            records,
+            blocks,
+            latencies,
+            torn: torn.into_iter().filter_map(|(file, torn)| torn.then_some(file)).collect(),
+        })
+    }
+
+    /// The latencies of one of the records.
+    pub fn latencies_of(&self, record: &Record) -> Option<&Latencies> {
+        let place = self.records.iter().position(|known| std::ptr::eq(known, record))?;
+        self.latencies.get(place)?.as_ref()
+    }
+
+    /// What part of the run there is, in words, if it is not the whole.
+    pub fn part(&self) -> Option<String> {
+        let all = self.manifest.cases;
+        // some of a case's requests may have failed
+        let whole = |record: &&Record| matches!(record.status, Status::Ok | Status::Errors);
+        let measured = self.records.iter().filter(whole).count();
+        let why = match self.manifest.state {
+            State::Running => "the run has not ended, or was killed",
+            _ if measured >= all => return None,
+            State::Interrupted => "the run was stopped",
+            State::Incomplete => "the others failed or were not run",
+            State::Complete => "the rows of the others are lost",
+        };
+        Some(format!("{measured} of {all} cases are measured; {why}"))
+    }
+}
+
+/// The rows of a file. A run whose first case is not measured yet has none.
+fn rows<T: Row>(path: &Path) -> Result<Rows<T>> {
+    if path.exists() { record::read_whole_rows(path) } else { Ok(Rows { rows: Vec::new(), torn: false }) }
+}

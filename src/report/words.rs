@@ -1,0 +1,110 @@
+//! How reports say numbers, statuses and what is from outside. Must not know tables.
+
+use super::run::Run;
+use crate::matrix::Arrival;
+use crate::record::{Record, Status};
+use crate::text;
+
+/// `1000 iterations a process`, `30 s a case`, or both as the least.
+pub fn length_words(iterations: u64, duration_s: Option<f64>) -> String {
+    match (iterations, duration_s) {
+        (_, None) => format!("{iterations} iterations a process"),
+        (0, Some(seconds)) => format!("{seconds} s a case"),
+        (_, Some(seconds)) => format!("at least {iterations} iterations a process and {seconds} s a case"),
+    }
+}
+
+/// How many blocks were measured, which few requests or an early end make less than what was asked for: `10`, `7 to 10`.
+pub fn blocks_words(run: &Run) -> String {
+    let measured = run.records.iter().map(|record| record.blocks).filter(|blocks| *blocks > 0);
+    range_words(measured.map(u64::from))
+}
+
+/// `10`, `7 to 10`: the least and the most of some numbers.
+pub fn range_words(numbers: impl Iterator<Item = u64> + Clone) -> String {
+    match (numbers.clone().min().unwrap_or(0), numbers.max().unwrap_or(0)) {
+        (least, most) if least == most => most.to_string(),
+        (least, most) => format!("{least} to {most}"),
+    }
+}
+
+pub fn loop_words(arrival: Option<Arrival>) -> &'static str {
+    match arrival {
+        None => "closed loop",
+        Some(Arrival::Constant) => {
+            "open loop, arrivals at equal distances, response times from the instant they were due"
+        }
+        Some(Arrival::Poisson) => "open loop, Poisson arrivals, response times from the instant they were due",
+    }
+}
+
+/// `not run`.
+pub fn status_words(status: Status) -> String {
+    status.name().replace('_', " ")
+}
+
+/// Whose weights the model has.
+pub fn weights_words(weights: &str) -> &str {
+    if weights.is_empty() { "not told by the server" } else { weights }
+}
+
+/// Milliseconds, or answers a second, with about four significant digits.
+pub fn format_ms(milliseconds: f64) -> String {
+    let digits = match milliseconds {
+        value if value < 10.0 => 3,
+        value if value < 100.0 => 2,
+        value if value < 1000.0 => 1,
+        _ => 0,
+    };
+    format!("{milliseconds:.digits$}")
+}
+
+/// Text from outside must not end a cell or a line, or begin markup; the files of a run are from outside too.
+pub fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for character in text::message(text).chars() {
+        if matches!(character, '|' | '*' | '_' | '`' | '<' | '>' | '[' | ']' | '\\' | '~' | '#' | '$' | '&') {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out
+}
+
+/// Text from outside as code, in which nothing is markup. Not for a table, whose cells end in code too.
+pub fn code(text: &str) -> String {
+    let text = text::lines(text).replace('\n', " ");
+    let longest = text.split(|character| character != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    // a space is no part of the code, and keeps its ticks from the fence's
+    let space = if longest > 0 || text.is_empty() { " " } else { "" };
+    format!("{fence}{space}{text}{space}{fence}")
+}
+
+/// The values of a column, in the order in which they appear.
+pub fn distinct<'a, T: PartialEq>(rows: impl IntoIterator<Item = &'a Record>, column: impl Fn(&Record) -> T) -> Vec<T> {
+    let mut values = Vec::new();
+    for record in rows {
+        let value = column(record);
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_is_no_markup() {
+        assert_eq!(
+            escaped("a|b\n# *c* <!-- `d` [e](f) \u{1b}[31m"),
+            "a\\|b \\# \\*c\\* \\<!-- \\`d\\` \\[e\\](f) \u{FFFD}\\[31m"
+        );
+        assert_eq!(code("my_model"), "`my_model`");
+        assert_eq!(code("a``b"), "``` a``b ```");
+        assert!(escaped(&"x".repeat(60_000)).len() < 600);
+    }
+}

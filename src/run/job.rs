@@ -1,0 +1,65 @@
+//! What a point of the matrix means: what the workers of a case are told. The only place that gives axes their meaning.
+
+use std::time::Duration;
+
+use super::{budget, connect};
+use crate::matrix::Point;
+use crate::plan::{Group, Round};
+use crate::preflight::Outputs;
+use crate::scenario::{Load, Scenario};
+use crate::tensor::Tensors;
+use crate::worker::message::{Arrivals, Block, Order};
+
+/// What the workers of a case are told.
+pub fn order(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensors) -> Order {
+    Order {
+        protocol: case.protocol,
+        address: connect::address(scenario, case.protocol),
+        model: scenario.model.clone(),
+        inputs: scenario.inputs.clone(),
+        outputs: outputs.of_batch(case.batch_size),
+        batch_size: case.batch_size,
+        concurrency: case.concurrency,
+        connections: case.connections,
+        encode: scenario.load.encode,
+        tensors,
+        open_loop: case.rate.is_some(),
+        warmup: scenario.load.warmup,
+        warmup_cap_ms: scenario.load.cap.map(|cap| budget::of_warmup(cap).as_millis() as u64),
+        timeout_ms: scenario.load.timeout.as_millis() as u64,
+    }
+}
+
+/// A round whose blocks may take so long. Where time alone ends a case, they take all of it.
+pub fn within(round: &Round, limit: Option<Duration>, load: &Load) -> Round {
+    let Some(limit) = limit else { return round.clone() };
+    let duration = round.duration.map(|duration| if load.is_open_ended() { limit } else { duration.min(limit) });
+    Round { duration, cap: Some(limit), ..round.clone() }
+}
+
+/// What the workers of a case are told of one block.
+pub fn block(scenario: &Scenario, case: &Point, round: &Round, number: u32) -> Block {
+    let nanoseconds = |time: Option<Duration>| time.map(|time| time.as_nanos() as u64);
+    let Load { arrival, seed, .. } = scenario.load;
+    let arrivals = |rate| Arrivals { rate, arrival, seed, block: number, process: 0, processes: case.processes };
+    Block {
+        iterations: round.iterations,
+        duration_ns: nanoseconds(round.duration),
+        cap_ns: nanoseconds(round.cap),
+        arrivals: case.rate.map(arrivals),
+        start_unix_ns: 0,
+    }
+}
+
+/// Requests asked for of all processes; `None` where time alone ends the case.
+pub fn planned(scenario: &Scenario, group: &Group, case: &Point) -> Option<u64> {
+    let requests = group.rounds.iter().map(|round| asked_for(scenario, case, round)).sum();
+    (requests > 0 && !scenario.load.is_open_ended()).then_some(requests)
+}
+
+/// Requests that one round asks for of all processes.
+pub fn asked_for(scenario: &Scenario, case: &Point, round: &Round) -> u64 {
+    let block = block(scenario, case, round, 0);
+    let requests = block.arrivals.map_or(block.iterations, |arrivals| block.arrivals_count(&arrivals));
+    requests * u64::from(case.processes)
+}

@@ -1,0 +1,118 @@
+//! The values of a scenario file's tables, each with its place. [`super::schema`] has checked their kinds: one of another kind is
+//! as if it were not there. Must not know limits or defaults.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// A table of the file; one that is not there has no values.
+#[derive(Clone)]
+pub struct Table<'a> {
+    table: Option<&'a DeTable<'a>>,
+    span: Range<usize>,
+}
+
+impl<'a> Table<'a> {
+    /// The whole file.
+    pub fn of(file: &'a Spanned<DeTable<'a>>) -> Self {
+        Table { table: Some(file.get_ref()), span: file.span() }
+    }
+
+    /// Where it stands: its header, or its braces.
+    pub fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// A value of any kind.
+    pub fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.table?.get(key)
+    }
+
+    /// A string.
+    pub fn text(&self, key: &str) -> Option<Spanned<String>> {
+        text(self.value(key)?)
+    }
+
+    /// An integer.
+    pub fn whole(&self, key: &str) -> Option<Spanned<i64>> {
+        whole(self.value(key)?)
+    }
+
+    /// An integer or a float.
+    pub fn number(&self, key: &str) -> Option<Spanned<f64>> {
+        number(self.value(key)?)
+    }
+
+    /// A boolean.
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        match self.value(key)?.get_ref() {
+            DeValue::Boolean(flag) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    /// A table within this one.
+    pub fn table(&self, key: &str) -> Table<'a> {
+        self.value(key).map_or(Table { table: None, span: self.span() }, inner)
+    }
+
+    /// The tables of a list.
+    pub fn tables(&self, key: &str) -> Vec<Table<'a>> {
+        self.items(key).iter().map(|item| inner(item)).collect()
+    }
+
+    /// The values of a list, or the value alone where there is no list.
+    pub fn items(&self, key: &str) -> &'a [Spanned<DeValue<'a>>] {
+        match self.value(key) {
+            Some(value) => match value.get_ref() {
+                DeValue::Array(items) => items,
+                _ => std::slice::from_ref(value),
+            },
+            None => &[],
+        }
+    }
+
+    /// The strings of a table whose keys are names, by name.
+    pub fn names(&self) -> Vec<(String, String)> {
+        let entries = self.table.into_iter().flat_map(|table| table.iter());
+        let mut names: Vec<(String, String)> =
+            entries.filter_map(|(name, value)| Some((name.get_ref().to_string(), text(value)?.into_inner()))).collect();
+        names.sort();
+        names
+    }
+}
+
+fn inner<'a>(value: &'a Spanned<DeValue<'a>>) -> Table<'a> {
+    let table = match value.get_ref() {
+        DeValue::Table(table) => Some(table),
+        _ => None,
+    };
+    Table { table, span: value.span() }
+}
+
+/// The string that a value is.
+pub fn text(value: &Spanned<DeValue<'_>>) -> Option<Spanned<String>> {
+    match value.get_ref() {
+        DeValue::String(text) => Some(Spanned::new(value.span(), text.to_string())),
+        _ => None,
+    }
+}
+
+/// The integer that a value is.
+pub fn whole(value: &Spanned<DeValue<'_>>) -> Option<Spanned<i64>> {
+    match value.get_ref() {
+        DeValue::Integer(number) => {
+            Some(Spanned::new(value.span(), i64::from_str_radix(number.as_str(), number.radix()).ok()?))
+        }
+        _ => None,
+    }
+}
+
+/// The integer or float that a value is.
+pub fn number(value: &Spanned<DeValue<'_>>) -> Option<Spanned<f64>> {
+    match value.get_ref() {
+        DeValue::Float(number) => Some(Spanned::new(value.span(), number.as_str().parse().ok()?)),
+        _ => whole(value).map(|number| Spanned::new(value.span(), *number.get_ref() as f64)),
+    }
+}
