@@ -105,6 +105,9 @@ pub struct RunArguments {
     pub warmup: Option<u64>,
     #[command(flatten)]
     pub axes: AxisArguments,
+    /// The axis of the matrix whose values are compared [default: the first of those that tell variants apart]
+    #[arg(long, value_name = "AXIS")]
+    pub compare: Option<String>,
     /// Folder in which each run makes its own
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,
@@ -313,6 +316,7 @@ impl TryFrom<RunArguments> for Options {
                 iterations: arguments.iterations,
                 duration_s: arguments.duration,
                 axes: arguments.axes.0,
+                compare: arguments.compare,
                 warmup: arguments.warmup,
                 server: arguments.server.filter(|_| !embedded),
                 http: arguments.http,

@@ -33,6 +33,8 @@ pub struct Axis {
     pub help: &'static str,
     /// Heading of its column in tables.
     pub heading: &'static str,
+    /// What all of its values are, as a parameter of a run.
+    pub parameter: &'static str,
     /// Its part of a case's tag; empty where it is the usual.
     pub tag: fn(&Point) -> String,
     /// Its value as people write it: `gRPC`, `batch 4`.
@@ -59,6 +61,7 @@ const PLAIN: Axis = Axis {
     remedy: "change it, or leave the value out",
     help: "",
     heading: "",
+    parameter: "",
     tag: |_| String::new(),
     phrase: |_| String::new(),
     in_sentence: None,
@@ -129,6 +132,7 @@ axes! {
         exclude_example: "protocols = [\"grpc\"]",
         help: "Protocols, such as http,grpc",
         heading: "Protocol",
+        parameter: "Protocols",
         tag: |point| point.protocol.name().to_owned(),
         phrase: |point| phrases::protocol(point.protocol).to_owned(),
         meaning: "The protocol.",
@@ -142,6 +146,7 @@ axes! {
         limit: Limit::Words(&ARMS),
         is_variant: true,
         heading: "Arm",
+        parameter: "Equal Variants",
         tag: |point| point.arm.map_or(String::new(), |arm| format!("-{arm}")),
         phrase: |point| point.arm.map_or(String::new(), |arm| arm.name().to_uppercase()),
         meaning: "Which of two equal cases it is (`--aa`); empty otherwise.",
@@ -156,6 +161,7 @@ axes! {
         exclude_example: "batch_sizes = [8]",
         help: "Batch sizes, such as 1,4,8",
         heading: "Batch Size",
+        parameter: "Batch Sizes",
         tag: |point| format!("-b{}", point.batch_size),
         phrase: |point| format!("batch {}", point.batch_size),
         meaning: "Items a request.",
@@ -171,6 +177,7 @@ axes! {
         exclude_example: "processes = [3]",
         help: "Numbers of client processes, such as 1,3",
         heading: "Processes",
+        parameter: "Client Processes",
         tag: |point| format!("-p{}", point.processes),
         phrase: |point| phrases::processes(point.processes),
         meaning: "Client processes.",
@@ -187,6 +194,7 @@ axes! {
         exclude_example: "concurrency = [8]",
         help: "Requests in flight in one process, such as 1,8; with a rate at most so many",
         heading: "In Flight",
+        parameter: "Requests in Flight a Process",
         tag: |point| format!("-c{}", point.concurrency),
         phrase: |point| format!("{} in flight", point.concurrency),
         in_sentence: Some(|point| phrases::load(point.rate, point.concurrency, point.connections)),
@@ -203,6 +211,7 @@ axes! {
         exclude_example: "connections = [8]",
         help: "Connections of one process [default: one for each request in flight]",
         heading: "Connections",
+        parameter: "Connections a Process",
         tag: |point| match point.connections == point.concurrency {
             true => String::new(),
             false => format!("-n{}", point.connections),
@@ -223,6 +232,7 @@ axes! {
         remedy: "give requests per second, over all processes together, such as 50",
         help: "Requests a second of an open loop, such as 50,100",
         heading: "Rate (requests/s)",
+        parameter: "Rates (requests/s)",
         tag: |point| point.rate.map_or(String::new(), |rate| format!("-r{rate}")),
         phrase: |point| point.rate.map_or("closed loop".to_owned(), |rate| format!("{rate} requests/s")),
         // said with the requests in flight

@@ -23,6 +23,8 @@ pub struct Matrix {
     given: Vec<(AxisId, Vec<Value>)>,
     /// Points to leave out.
     exclude: Vec<Exclude>,
+    /// The axis that the scenario wants compared.
+    compare: Option<AxisId>,
 }
 
 /// Points to leave out: those that have one of the values on every axis listed.
@@ -74,13 +76,30 @@ impl Matrix {
         self.values(axis).iter().map(with).collect()
     }
 
-    /// The axis whose values are compared: the first of those that tell variants apart that has several; by default the
-    /// protocol, be there one or several.
+    /// Compares the values of an axis; `None` leaves the choice to what varies.
+    pub fn compare(&mut self, axis: Option<AxisId>) {
+        self.compare = axis;
+    }
+
+    /// Makes a value the first of its axis, with which the others are compared. Whether it is one of the axis's.
+    pub fn baseline(&mut self, axis: AxisId, value: &Value) -> bool {
+        let mut values = self.values(axis);
+        let Some(place) = values.iter().position(|known| known == value) else { return false };
+        values[..=place].rotate_right(1);
+        self.set(axis, values);
+        true
+    }
+
+    /// The axis whose values are compared. Where the scenario does not say, the first of those that tell variants apart that
+    /// has several; by default the protocol, be there one or several. How much is asked is compared only where that is asked
+    /// for: nobody wonders whether a larger batch takes longer.
     pub fn compared(&self) -> AxisId {
-        let several = |id: &AxisId| id.axis().is_variant && self.values(*id).len() > 1;
+        let several = |id: &AxisId| self.values(*id).len() > 1;
         // two equal variants are there to be compared with each other
         let arms = Some(AxisId::Arm).filter(several);
-        arms.or_else(|| AxisId::ALL.iter().copied().find(several)).unwrap_or(AxisId::Protocol)
+        let first = || AxisId::ALL.iter().copied().find(|id| id.axis().is_variant && several(id));
+        // options may leave one value of what a file compares
+        arms.or(self.compare.filter(several)).or_else(first).unwrap_or(AxisId::Protocol)
     }
 
     /// Cases of all values with all others, before any is left out.
@@ -177,6 +196,15 @@ mod tests {
         for group in matrix.groups() {
             assert!(group[0].differs_in(AxisId::Arm, &group[1]) && !group[0].differs_in(AxisId::Protocol, &group[1]));
         }
+    }
+
+    #[test]
+    fn any_axis_is_compared_and_any_value_the_baseline() {
+        let mut matrix = matrix(&[(AxisId::BatchSize, &[1, 4, 8].map(Value::Whole))]);
+        matrix.compare(Some(AxisId::BatchSize));
+        assert!(matrix.baseline(AxisId::BatchSize, &Value::Whole(8)) && !matrix.baseline(AxisId::BatchSize, &Value::Whole(2)));
+        assert_eq!(tags(&matrix)[1], ["grpc-b8-p1-c1", "grpc-b1-p1-c1", "grpc-b4-p1-c1"]);
+        assert_eq!((matrix.groups().len(), matrix.compared()), (2, AxisId::BatchSize));
     }
 
     #[test]

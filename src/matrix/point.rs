@@ -70,7 +70,12 @@ impl Point {
 
     /// How much is asked: `batch 4, 3 processes, 8 in flight`.
     pub fn load(&self) -> String {
-        self.said(|id| !id.axis().is_variant).join(", ")
+        self.load_but(None)
+    }
+
+    /// How much is asked, but for one axis.
+    pub fn load_but(&self, axis: Option<AxisId>) -> String {
+        self.said(|id| !id.axis().is_variant && Some(id) != axis).join(", ")
     }
 
     /// Both in one, without what is the usual: `gRPC batch 4, 3 processes`.

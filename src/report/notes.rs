@@ -8,7 +8,7 @@ use super::run::Run;
 use super::words::{
     blocks_words, code, distinct, escaped, length_words, loop_words, range_words, status_words, weights_words,
 };
-use crate::matrix::{self, Encode};
+use crate::matrix::{self, AxisId, Encode};
 use crate::record::{Flag, Record, Status};
 use crate::statistics::{ALPHA, DELTA, Verdict};
 use crate::tensor::Tensors;
@@ -65,19 +65,27 @@ fn measured(out: &mut String, run: &Run) {
         code(&manifest.model),
         escaped(weights_words(&manifest.weights)),
     );
-    let protocols: Vec<&str> =
-        distinct(&run.records, |record| record.case.protocol).into_iter().map(matrix::protocol).collect();
-    let interleaved = if protocols.len() > 1 { " interleaved" } else { "" };
+    let protocols = distinct(&run.records, |record| record.case.protocol).into_iter().map(matrix::protocol);
+    let protocols = protocols.collect::<Vec<_>>().join(" and ");
+    let compared = manifest.compared(&run.records);
+    let values = distinct(&run.records, |record| (compared.axis().phrase)(&record.case));
+    let interleaved = match compared {
+        AxisId::Protocol | AxisId::Arm if protocols.contains(" and ") => format!("{protocols} interleaved"),
+        AxisId::Protocol | AxisId::Arm => protocols,
+        _ => format!("{protocols}; {} interleaved", values.join(", ")),
+    };
     let arrivals = distinct(&run.records, |record| record.arrival);
     let _ = writeln!(
         out,
-        "- {}, {} before them to warm up; {}{interleaved} in {} blocks; {}.",
+        "- {}, {} before them to warm up; {interleaved} in {} blocks; {}.",
         length_words(manifest.iterations, manifest.duration_s),
         manifest.warmup,
-        protocols.join(" and "),
         blocks_words(run),
         arrivals.iter().map(|arrival| loop_words(*arrival)).collect::<Vec<_>>().join(" and "),
     );
+    if !matches!(compared, AxisId::Protocol | AxisId::Arm) && values.len() > 1 {
+        let _ = writeln!(out, "- Compared: {}, each with {}.", compared.axis().parameter.to_lowercase(), values[0]);
+    }
     if run.records.iter().any(|record| record.tensors == Some(Tensors::Json)) {
         let _ = writeln!(
             out,

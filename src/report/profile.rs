@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::run::Run;
 use super::words::{blocks_words, distinct, escaped, length_words, range_words, weights_words};
-use crate::matrix;
+use crate::matrix::{AxisId, Point};
 use crate::record::{Manifest, Record};
 
 /// What stands where nothing is known.
@@ -139,7 +139,13 @@ pub fn model(run: &Run) -> String {
 /// What was asked for.
 pub fn parameters(run: &Run) -> String {
     let manifest = &run.manifest;
-    let axis = |column: &dyn Fn(&Record) -> String| distinct(&run.records, column).join(", ");
+    let axis = |id: AxisId| {
+        let value = |record: &Record| match id.axis().is_variant {
+            true => (id.axis().phrase)(&record.case),
+            false => record.case.get(id).map_or("none".to_owned(), |value| value.to_string()),
+        };
+        distinct(&run.records, value).join(", ")
+    };
     let mut out = format!("### Benchmark Parameters: {}\n\n| | |\n|---|---|\n", escaped(&manifest.title));
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "| {name} | {} |", escaped(&value));
@@ -147,10 +153,18 @@ pub fn parameters(run: &Run) -> String {
     if let Some(part) = run.part() {
         line("Not a Whole Run", part);
     }
-    line("Batch Sizes", axis(&|record| record.case.batch_size.to_string()));
-    line("Protocols", axis(&|record| matrix::protocol(record.case.protocol).to_owned()));
-    line("Client Processes", axis(&|record| record.case.processes.to_string()));
-    line("Requests in Flight a Process", axis(&|record| record.case.concurrency.to_string()));
+    // the batch size first, as in tables
+    let others = AxisId::ALL.iter().copied().filter(|id| *id != AxisId::BatchSize);
+    for id in [AxisId::BatchSize].into_iter().chain(others) {
+        let usual = Point::default();
+        let is_told = |record: &Record| id.axis().is_always_written || record.case.chosen(id) != usual.chosen(id);
+        if run.records.iter().any(is_told) {
+            line(id.axis().parameter, axis(id));
+        }
+    }
+    for arrival in distinct(&run.records, |record| record.arrival).into_iter().flatten() {
+        line("Arrivals", arrival.to_string());
+    }
     line("Length", length_words(manifest.iterations, manifest.duration_s));
     if let Some(cap) = manifest.cap_s {
         line("Longest Time of a Case", format!("{cap} s"));

@@ -85,26 +85,26 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
         load.timeout.as_secs_f64(),
         load.seed,
     );
+    let compared = scenario.matrix.compared();
     for (index, group) in plan.groups.iter().enumerate() {
         let first = &group.cases[0];
-        let _ = writeln!(
-            out,
-            "group {}: {}, {} of input a request",
-            index + 1,
-            first.load(),
-            size(scenario.request_bytes(first.batch_size))
-        );
+        let sizes: Vec<u64> = group.cases.iter().map(|case| scenario.request_bytes(case.batch_size)).collect();
+        let [smallest, largest] = [sizes.iter().min(), sizes.iter().max()].map(|bytes| size(*bytes.unwrap_or(&0)));
+        let bytes = if smallest == largest { smallest } else { format!("{smallest} to {largest}") };
+        let load = first.load_but(Some(compared));
+        let _ = writeln!(out, "group {}: {load}, {bytes} of input a request", index + 1);
+
         for case in &group.cases {
             let requests = match group.iterations() * u64::from(case.processes) {
                 0 => "requests".to_owned(),
                 requests => format!("{requests} requests"),
             };
-            let _ = writeln!(out, "  {:4}  {requests} to {}", spelled(case), scenario.server.address(case.protocol));
+            let address = scenario.server.address(case.protocol);
+            let _ = writeln!(out, "  {:4}  {requests} to {address}", spelled(case, compared));
         }
-        let orders = group
-            .rounds
-            .iter()
-            .map(|round| round.order.iter().map(|case| spelled(&group.cases[*case])).collect::<Vec<_>>().join(" "));
+        let orders = group.rounds.iter().map(|round| {
+            round.order.iter().map(|case| spelled(&group.cases[*case], compared)).collect::<Vec<_>>().join(" ")
+        });
         let _ = writeln!(out, "  order of blocks: {}", orders.collect::<Vec<_>>().join(" | "));
     }
     print(&out)
@@ -115,7 +115,7 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
 /// # Errors
 /// As [`print()`].
 pub fn verified(scenario: &Scenario, case: &Point, words: &str) -> Result<()> {
-    print(&format!("{}  {:4}  {}: {words}\n", scenario.name, spelled(case), case.load()))
+    print(&format!("{}  {:4}  {}: {words}\n", scenario.name, spelled(case, AxisId::Protocol), case.load()))
 }
 
 /// `--calibrate`: what the client reaches in a case.
@@ -133,10 +133,10 @@ pub fn run(path: &Path) -> Result<()> {
     print(&format!("\n{}\n", markdown::section(&run, Style::default()).trim_end()))
 }
 
-/// What is compared, as files spell it: `grpc`, or `grpc-b` if it is one of two equal variants.
-fn spelled(case: &Point) -> String {
-    let variants = AxisId::ALL.iter().filter(|id| id.axis().is_variant);
-    variants.map(|id| (id.axis().tag)(case)).collect()
+/// What tells a group's cases apart, as files spell it: `grpc`, or `grpc-b` if it is one of two equal variants.
+fn spelled(case: &Point, compared: AxisId) -> String {
+    let shown = AxisId::ALL.iter().filter(|id| id.axis().is_variant || **id == compared);
+    shown.map(|id| (id.axis().tag)(case)).collect()
 }
 
 fn size(bytes: u64) -> String {

@@ -30,6 +30,8 @@ pub struct Overrides {
     pub metrics: Option<String>,
     /// Longest measuring time of a case, in seconds.
     pub max_seconds: Option<f64>,
+    /// The axis to compare, by its key.
+    pub compare: Option<String>,
     pub quick: bool,
     pub aa: bool,
 }
@@ -114,6 +116,20 @@ impl Scenario {
             }
             self.matrix.set(*id, values);
             self.overridden.push(setting);
+        }
+        if let Some(name) = &overrides.compare {
+            let id = AxisId::settable().find(|id| [id.axis().key, id.axis().column].contains(&name.as_str()));
+            let keys: Vec<&str> = AxisId::settable().map(|id| id.axis().key).collect();
+            let id = id.ok_or_else(|| {
+                let shown = name.escape_debug();
+                format!("--compare {shown}: expected the name of an axis: the axes are {}", keys.join(", "))
+            })?;
+            if self.matrix.values(id).len() < 2 {
+                let several = id.setting("..");
+                return Err(format!("--compare {name}: the axis has one value: give it several with {several}"));
+            }
+            self.matrix.compare(Some(id));
+            self.overridden.push(format!("--compare {name}"));
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ enum Kind {
     Whole,
     Number,
     Flag,
+    /// A text or a number.
+    Value,
     Words(&'static Words),
     WordOrWords(&'static Words),
     Wholes,
@@ -98,7 +100,9 @@ const OUTPUT: &[Key] = &[required("name", Kind::Text, "name = \"score_8\"")];
 
 static MATRIX: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let exclude = optional("exclude", Kind::Tables(|| &EXCLUDE), "exclude = [{batch_sizes = [8], processes = [3]}]");
-    AxisId::of_home(Home::Matrix).map(axis).chain([exclude]).collect()
+    let compare = optional("compare", Kind::Text, "compare = \"protocols\"");
+    let baseline = optional("baseline", Kind::Value, "baseline = \"http\"");
+    AxisId::of_home(Home::Matrix).map(axis).chain([exclude, compare, baseline]).collect()
 });
 
 static EXCLUDE: LazyLock<Vec<Key>> = LazyLock::new(|| {
@@ -221,7 +225,8 @@ impl Walk<'_> {
 
     fn value(&mut self, value: &Spanned<DeValue<'_>>, key: &Key, path: &str) {
         match (key.kind, value.get_ref()) {
-            (Kind::Text, DeValue::String(_))
+            (Kind::Text | Kind::Value, DeValue::String(_))
+            | (Kind::Value, DeValue::Integer(_) | DeValue::Float(_))
             | (Kind::Flag, DeValue::Boolean(_))
             | (Kind::Number, DeValue::Integer(_) | DeValue::Float(_)) => {}
             (Kind::Word(words) | Kind::WordOrWords(words), DeValue::String(word)) => {
@@ -362,6 +367,7 @@ fn elsewhere(name: &str, keys: &[Key], path: &str) -> Option<String> {
 fn expected(kind: Kind, name: &str) -> String {
     match kind {
         Kind::Text | Kind::Word(_) => "a text in quotes".to_owned(),
+        Kind::Value => "a text in quotes or a number".to_owned(),
         Kind::Whole => "a whole number".to_owned(),
         Kind::Number => "a number".to_owned(),
         Kind::Flag => "true or false".to_owned(),

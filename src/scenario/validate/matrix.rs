@@ -7,6 +7,7 @@ use super::super::error::{Document, Errors};
 use super::super::tree::{self, Table};
 use super::Checked;
 use crate::matrix::{AxisId, CASES_MAX, Exclude, Home, Limit, Matrix, Value};
+use crate::spelling::nearest;
 
 /// `load` has the rates, which are an axis too. `None` once there is an error; those of all axes are kept.
 pub(super) fn matrix(
@@ -40,6 +41,7 @@ pub(super) fn matrix(
         return None;
     }
 
+    errors.keep(compared(document, matrix, &mut read))?;
     errors.keep(leave_out(document, matrix, &mut read))?;
     match (read.impossible(), matrix.value("connections")) {
         (Some((problem, help)), Some(connections)) => {
@@ -48,6 +50,35 @@ pub(super) fn matrix(
         }
         _ => Some(read),
     }
+}
+
+/// Reads which axis is compared, and with which of its values.
+fn compared(document: &Document<'_>, table: &Table<'_>, matrix: &mut Matrix) -> Checked<()> {
+    if let Some(name) = table.text("compare") {
+        let keys: Vec<&str> = AxisId::settable().map(|id| id.axis().key).collect();
+        let id = AxisId::settable().find(|id| [id.axis().key, id.axis().column].contains(&name.get_ref().as_str()));
+        let Some(id) = id else {
+            let near = nearest(name.get_ref(), &keys).map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
+            let help = format!("{near}The axes are {}", keys.join(", "));
+            return Err(document.unexpected(&name, "the name of an axis", help));
+        };
+        if matrix.values(id).len() < 2 {
+            let problem = format!("the axis {} has one value, expected several to compare", name.get_ref());
+            let help = format!("give it several, such as {}, or compare another axis", id.axis().example);
+            return Err(document.error(name.span(), problem, help));
+        }
+        matrix.compare(Some(id));
+    }
+    let Some(given) = table.value("baseline") else { return Ok(()) };
+    let id = matrix.compared();
+    let axis = id.axis();
+    let baseline = value(document, given, axis.limit, axis.remedy)?;
+    if !matrix.baseline(id, &baseline) {
+        let list: Vec<String> = matrix.values(id).iter().map(Value::to_string).collect();
+        let expected = format!("a value of the compared axis {}: {}", axis.key, list.join(", "));
+        return Err(document.unexpected(given, &expected, "name one of these, or leave it out for the first"));
+    }
+    Ok(())
 }
 
 /// Reads what is left out; something has to stay.
