@@ -3,7 +3,7 @@
 //! of cases, the columns of results and the words of reports. What a point *means* stands in `run/job.rs`.
 
 use super::value::{AxisValue, Limit, Value};
-use super::variants::{Arm, Protocol};
+use super::variants::{Arm, Encode, Protocol};
 use super::{Matrix, phrases};
 use crate::spelling::Words;
 
@@ -139,6 +139,30 @@ axes! {
         is_always_written: true,
         ..PLAIN
     };
+    Encode encode: Encode = Encode::Once => Axis {
+        column: "encode",
+        key: "encode",
+        home: Home::Load,
+        limit: Limit::Words(&ENCODES),
+        takes_one: true,
+        default: |_| vec![Value::Word(Encode::Once.name())],
+        is_variant: true,
+        example: "encode = [\"once\", \"each-request\"]",
+        exclude_example: "encode = [\"once\"]",
+        heading: "Encoding",
+        parameter: "Encoding",
+        tag: |point| match point.encode {
+            Encode::Once => String::new(),
+            Encode::EachRequest => "-each".to_owned(),
+        },
+        phrase: |point| phrases::encode(point.encode).to_owned(),
+        in_sentence: Some(|point| match point.encode {
+            Encode::Once => String::new(),
+            Encode::EachRequest => phrases::encode(point.encode).to_owned(),
+        }),
+        meaning: "When requests are encoded: before anything is measured, or each one within its latency.",
+        ..PLAIN
+    };
     Arm arm: Option<Arm> = None => Axis {
         column: "arm",
         key: "arm",
@@ -246,6 +270,11 @@ axes! {
 const IN_FLIGHT_MAX: u32 = 1024;
 
 static PROTOCOLS: Words = Words::new(Protocol::WORDS, "\"http\" or \"grpc\"", "these two protocols are spoken:");
+static ENCODES: Words = Words::new(
+    Encode::WORDS,
+    "\"once\" or \"each-request\"",
+    "a request is encoded at one of these times:",
+);
 static ARMS: Words = Words::new(Arm::WORDS, "\"a\" or \"b\"", "there are");
 
 impl AxisId {

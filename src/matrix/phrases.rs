@@ -1,12 +1,20 @@
 //! How points of the matrix are said in sentences, headings and progress lines.
 
-use super::variants::Protocol;
+use super::variants::{Encode, Protocol};
 
 /// A protocol as people write it.
 pub fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http => "HTTP",
         Protocol::Grpc => "gRPC",
+    }
+}
+
+/// When requests are encoded, as people write it.
+pub fn encode(encode: Encode) -> &'static str {
+    match encode {
+        Encode::Once => "encoded once",
+        Encode::EachRequest => "encoded for each request",
     }
 }
 

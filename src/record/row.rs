@@ -3,7 +3,7 @@
 
 use super::column::columns;
 use super::flag::Flags;
-use crate::matrix::{Arrival, Encode, Point};
+use crate::matrix::{Arrival, Point};
 use crate::spelling::spelled;
 use crate::tensor::Tensors;
 
@@ -43,8 +43,6 @@ columns! {
         pub case: Point,
         /// How requests were to arrive, `constant` or `poisson`; empty in a closed loop.
         pub arrival: Option<Arrival>,
-        /// When requests are encoded: `once`, or `each-request`.
-        pub encode: Encode = Encode::Once,
         /// `ok`; `errors`: some requests failed; `failed`: a worker could not go on; `interrupted`: stopped by Ctrl-C;
         /// `not_run`.
         pub status: Status,

@@ -208,7 +208,7 @@ fn objections(run: &Run, before: &Run) -> Vec<String> {
 }
 
 fn same_case(one: &Record, other: &Record) -> bool {
-    (&one.case, one.encode) == (&other.case, other.encode)
+    one.case == other.case
 }
 
 fn fewer(what: &str, new: f64, old: f64) -> Option<String> {

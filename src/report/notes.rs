@@ -92,7 +92,7 @@ fn measured(out: &mut String, run: &Run) {
             "- Tensors over HTTP are JSON: the server takes no binary ones. Over gRPC they are raw bytes."
         );
     }
-    if run.records.iter().any(|record| record.encode == Encode::EachRequest) {
+    if run.records.iter().any(|record| record.case.encode == Encode::EachRequest) {
         let _ = writeln!(out, "- Requests are encoded one by one, within their latency, as a client library does.");
     }
     if let (Some(cap), false) = (manifest.cap_s, run.records.is_empty()) {

@@ -21,7 +21,7 @@ pub fn order(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tens
         batch_size: case.batch_size,
         concurrency: case.concurrency,
         connections: case.connections,
-        encode: scenario.load.encode,
+        encode: case.encode,
         tensors,
         open_loop: case.rate.is_some(),
         warmup: scenario.load.warmup,

@@ -312,7 +312,6 @@ fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {
         weights: manifest.weights.clone(),
         case: case.clone(),
         arrival: case.rate.map(|_| context.scenario.load.arrival),
-        encode: context.scenario.load.encode,
         tensors: Some(context.http.of(case)),
         status,
         warmup: manifest.warmup,

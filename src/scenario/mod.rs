@@ -21,7 +21,7 @@ pub use error::ScenarioError;
 pub use overrides::Overrides;
 pub use schema::keys;
 
-use crate::matrix::{Arrival, Encode, Matrix, Protocol};
+use crate::matrix::{Arrival, Matrix, Protocol};
 use crate::spelling::spelled;
 use crate::tensor::{Datatype, Source};
 
@@ -136,8 +136,6 @@ pub struct Load {
     pub seed: u64,
     /// How requests arrive, where there is a rate.
     pub arrival: Arrival,
-    /// When requests are encoded.
-    pub encode: Encode,
 }
 
 impl Load {

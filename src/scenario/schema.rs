@@ -118,7 +118,6 @@ static LOAD: LazyLock<Vec<Key>> = LazyLock::new(|| {
     ];
     let others = [
         optional("arrival", Kind::Word(&words::ARRIVALS), "arrival = \"poisson\""),
-        optional("encode", Kind::Word(&words::ENCODES), "encode = \"each-request\""),
         optional("warmup", Kind::Whole, "warmup = 10"),
         optional("blocks", Kind::Whole, "blocks = 10"),
         optional("timeout_s", Kind::Number, "timeout_s = 30"),

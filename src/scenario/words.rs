@@ -4,7 +4,7 @@ use toml::Spanned;
 
 use super::Structure;
 use super::error::{Document, ScenarioError};
-use crate::matrix::{Arrival, Encode};
+use crate::matrix::Arrival;
 use crate::spelling::{Spelled, Words};
 use crate::tensor::Datatype;
 
@@ -19,10 +19,6 @@ pub static DATATYPES: Words = Words {
 /// How requests arrive.
 pub static ARRIVALS: Words =
     Words::new(Arrival::WORDS, "\"constant\" or \"poisson\"", "requests arrive in one of these ways:");
-
-/// When requests are encoded.
-pub static ENCODES: Words =
-    Words::new(Encode::WORDS, "\"once\" or \"each-request\"", "a request is encoded at one of these times:");
 
 /// Structures of models.
 pub static STRUCTURES: Words = Words::new(Structure::WORDS, "\"scrfd\" or \"arcface\"", "these are built in:");

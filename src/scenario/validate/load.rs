@@ -10,7 +10,7 @@ use super::super::error::{Document, Errors};
 use super::super::tree::Table;
 use super::super::words::known;
 use super::{Checked, SEED, number, whole};
-use crate::matrix::{Arrival, Encode};
+use crate::matrix::Arrival;
 use crate::spelling::Spelled;
 
 pub(in super::super) const ITERATIONS: RangeInclusive<i64> = 1..=1_000_000_000;
@@ -40,7 +40,6 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
                     waits for the one before it";
         errors.push(document.error(arrival.span(), "there is no rate at which requests could arrive", help));
     }
-    let encode: Option<Option<Encode>> = errors.keep(one_of(document, table.text("encode")));
     let Times { duration, cap, timeout } = times?;
     Some(Load {
         iterations: iterations?.unwrap_or(if duration.is_some() { 0 } else { ITERATIONS_DEFAULT }),
@@ -52,7 +51,6 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
         timeout: timeout.unwrap_or(Duration::from_secs(30)),
         seed: seed?.unwrap_or(1),
         arrival: arrival?.unwrap_or_default(),
-        encode: encode?.unwrap_or_default(),
     })
 }
 
