@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::matrix::Point;
-use crate::scenario::{Load, Scenario};
+use crate::scenario::{Load, Scenario, StopRule};
 
 /// Cases that differ in the compared axis alone: what a reader compares, and so what is measured interleaved.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,19 +21,15 @@ pub struct Group {
 impl Group {
     /// Requests of each process in each case, over all rounds, at least.
     pub fn iterations(&self) -> u64 {
-        self.rounds.iter().map(|round| round.iterations).sum()
+        self.rounds.iter().map(|round| round.stop.requests).sum()
     }
 }
 
 /// One block of every case of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
-    /// Requests of each process, at least; 0 where `duration` alone ends the block.
-    pub iterations: u64,
-    /// How long the block lasts, at least.
-    pub duration: Option<Duration>,
-    /// How long it lasts at most.
-    pub cap: Option<Duration>,
+    /// When each block ends; requests are those of each process.
+    pub stop: StopRule,
     /// Indices into the group's cases, in the order in which they run.
     pub order: Vec<usize>,
 }
@@ -68,12 +64,12 @@ impl Plan {
 /// has two at least, as a single one does not tell a server that keeps up from one that does not.
 fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
     let of_time = |time: Duration, rate: f64| (time.as_secs_f64() * rate / f64::from(processes)) as u64;
-    let requests = match (rate, load.duration) {
+    let requests = match (rate, load.stop.least) {
         (None, Some(_)) => u64::MAX,
-        (None, None) => load.iterations,
+        (None, None) => load.stop.requests,
         (Some(rate), duration) => {
-            let asked = load.iterations.max(duration.map_or(0, |duration| of_time(duration, rate)));
-            asked.min(load.cap.map_or(u64::MAX, |cap| of_time(cap, rate))) / 2
+            let asked = load.stop.requests.max(duration.map_or(0, |duration| of_time(duration, rate)));
+            asked.min(load.stop.most.map_or(u64::MAX, |cap| of_time(cap, rate))) / 2
         }
     };
     u64::from(load.blocks).min(requests).max(1)
@@ -81,17 +77,8 @@ fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
 
 /// Spreads iterations and time over the blocks as evenly as whole numbers allow; no block is empty.
 fn rounds(load: &Load, blocks: u64, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
-    let iterations = load.iterations;
-    let share = |time: Option<Duration>| time.map(|time| time / blocks as u32);
     let mut orders = Orders::new(cases);
-    (0..blocks)
-        .map(|block| Round {
-            iterations: iterations / blocks + u64::from(block < iterations % blocks),
-            duration: share(load.duration),
-            cap: share(load.cap),
-            order: orders.next(generator),
-        })
-        .collect()
+    (0..blocks).map(|block| Round { stop: load.stop.block(block, blocks), order: orders.next(generator) }).collect()
 }
 
 /// The orders of rounds by Williams' designs: over a whole design each case is as often in each place, and follows each other
@@ -145,7 +132,7 @@ mod tests {
 
     fn scenario(iterations: u64, blocks: u32, seed: u64) -> Scenario {
         let mut scenario = Scenario::load(std::path::Path::new("scenarios/scrfd.toml")).unwrap();
-        scenario.load.iterations = iterations;
+        scenario.load.stop.requests = iterations;
         scenario.load.blocks = blocks;
         scenario.load.seed = seed;
         scenario
@@ -186,9 +173,11 @@ mod tests {
     #[test]
     fn blocks_of_an_open_loop_have_requests_enough_to_tell_its_rate() {
         let load = |iterations, duration_s: Option<f64>, cap_s: Option<f64>| Load {
-            iterations,
-            duration: duration_s.map(Duration::from_secs_f64),
-            cap: cap_s.map(Duration::from_secs_f64),
+            stop: StopRule {
+                requests: iterations,
+                least: duration_s.map(Duration::from_secs_f64),
+                most: cap_s.map(Duration::from_secs_f64),
+            },
             ..scenario(1, 10, 1).load
         };
         for (load, rate, processes, expected) in [
@@ -214,7 +203,7 @@ mod tests {
             prop_assert_eq!(&plan, &Plan::expand(&scenario));
             for group in &plan.groups {
                 prop_assert_eq!(group.iterations(), iterations);
-                let sizes = group.rounds.iter().map(|round| round.iterations);
+                let sizes = group.rounds.iter().map(|round| round.stop.requests);
                 prop_assert!(sizes.clone().min() >= Some(1) && sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
                 for round in &group.rounds {
                     let mut order = round.order.clone();

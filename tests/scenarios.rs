@@ -152,7 +152,7 @@ fn the_two_benchmarks_are_what_they_have_to_be() {
         assert_eq!(scenario.matrix.batch_sizes(), [1, 4, 8]);
         assert_eq!(scenario.matrix.values(AxisId::Processes), [1, 3].map(Value::Whole));
         assert_eq!(scenario.matrix.values(AxisId::Concurrency), [Value::Whole(1)]);
-        assert_eq!((scenario.load.iterations, scenario.load.warmup), (1000, 10));
+        assert_eq!((scenario.load.stop.requests, scenario.load.warmup), (1000, 10));
         let artifact = scenario.artifact.unwrap();
         assert_eq!(artifact.sha256, "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f");
     }
@@ -168,7 +168,7 @@ fn what_is_left_out_has_the_documented_default() {
     let points: Vec<Point> = scenario.matrix.points().collect();
     assert_eq!(points, [Point::default(), Point { protocol: Protocol::Grpc, ..Point::default() }]);
     let load = &scenario.load;
-    assert_eq!((load.iterations, load.warmup, load.blocks, load.seed, load.cap), (1000, 10, 10, 1, None));
+    assert_eq!((load.stop.requests, load.warmup, load.blocks, load.seed, load.stop.most), (1000, 10, 10, 1, None));
     assert_eq!(load.timeout, Duration::from_secs(30));
     assert!(scenario.artifact.is_none() && scenario.overridden.is_empty());
 }
@@ -216,14 +216,14 @@ fn loops_and_connections_have_their_defaults() {
     let point = |scenario: &Scenario| scenario.matrix.points().next().unwrap();
     let closed = parse(MINIMAL).unwrap();
     assert_eq!((point(&closed).rate, point(&closed).concurrency, point(&closed).connections), (None, 1, 1));
-    assert_eq!((closed.load.iterations, closed.load.duration), (1000, None));
+    assert_eq!((closed.load.stop.requests, closed.load.stop.least), (1000, None));
     let open = with("[matrix]", "[load]\nrate = [50, 0.5]\n[matrix]\nexclude = [{rate = [50]}]").unwrap();
     assert_eq!((point(&open).rate, point(&open).concurrency, point(&open).connections), (Some(0.5), 64, 64));
     assert_eq!((open.load.arrival, point(&open).encode), (Arrival::Constant, Encode::Once));
     let timed = with("[matrix]", "[load]\nduration_s = 2\nmax_seconds_per_case = 2.5\n[matrix]").unwrap();
-    assert_eq!((timed.load.iterations, timed.load.duration), (0, Some(Duration::from_secs(2))));
+    assert_eq!((timed.load.stop.requests, timed.load.stop.least), (0, Some(Duration::from_secs(2))));
     let both = with("[matrix]", "[load]\nduration_s = 2\niterations = 5\n[matrix]").unwrap();
-    assert_eq!((both.load.iterations, both.load.duration), (5, Some(Duration::from_secs(2))));
+    assert_eq!((both.load.stop.requests, both.load.stop.least), (5, Some(Duration::from_secs(2))));
     // streams of one connection, for the protocol that has them
     let axes =
         "[matrix]\nconcurrency = [8]\nconnections = [2, 8]\nexclude = [{protocols = [\"http\"], connections = [2]}]";
@@ -253,12 +253,12 @@ fn options_override_the_file_and_are_remembered() {
         ..Overrides::default()
     };
     let scenario = parse(MINIMAL).unwrap().overridden_by(&overrides).unwrap();
-    assert_eq!((scenario.load.iterations, scenario.load.warmup), (20, 0));
+    assert_eq!((scenario.load.stop.requests, scenario.load.warmup), (20, 0));
     assert_eq!(scenario.matrix.batch_sizes(), [2, 16]);
     assert_eq!(scenario.matrix.values(AxisId::Processes), [Value::Whole(5)]);
     assert_eq!(scenario.matrix.protocols(), [Protocol::Grpc]);
     assert_eq!((scenario.server.http.as_str(), scenario.server.grpc.as_str()), ("gpu-box:8000", "10.0.0.1:9001"));
-    assert!(scenario.load.cap.is_some());
+    assert!(scenario.load.stop.most.is_some());
     let remembered =
         ["--iterations 20", "--warmup 0", "--batch-sizes 2,16", "--processes 5", "--protocols grpc", "--quick"];
     assert_eq!(scenario.overridden, remembered);
@@ -295,7 +295,7 @@ fn a_quick_case_lasts_as_long_as_it_may_unless_requests_are_asked_for() {
     ] {
         let scenario = with("[matrix]", &format!("{load}[matrix]")).unwrap().overridden_by(&overrides).unwrap();
         assert_eq!(
-            (scenario.load.iterations, scenario.load.duration, scenario.load.cap),
+            (scenario.load.stop.requests, scenario.load.stop.least, scenario.load.stop.most),
             expected,
             "{load}{overrides:?}"
         );

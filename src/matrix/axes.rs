@@ -270,11 +270,8 @@ axes! {
 const IN_FLIGHT_MAX: u32 = 1024;
 
 static PROTOCOLS: Words = Words::new(Protocol::WORDS, "\"http\" or \"grpc\"", "these two protocols are spoken:");
-static ENCODES: Words = Words::new(
-    Encode::WORDS,
-    "\"once\" or \"each-request\"",
-    "a request is encoded at one of these times:",
-);
+static ENCODES: Words =
+    Words::new(Encode::WORDS, "\"once\" or \"each-request\"", "a request is encoded at one of these times:");
 static ARMS: Words = Words::new(Arm::WORDS, "\"a\" or \"b\"", "there are");
 
 impl AxisId {

@@ -202,7 +202,10 @@ mod tests {
     fn any_axis_is_compared_and_any_value_the_baseline() {
         let mut matrix = matrix(&[(AxisId::BatchSize, &[1, 4, 8].map(Value::Whole))]);
         matrix.compare(Some(AxisId::BatchSize));
-        assert!(matrix.baseline(AxisId::BatchSize, &Value::Whole(8)) && !matrix.baseline(AxisId::BatchSize, &Value::Whole(2)));
+        assert!(
+            matrix.baseline(AxisId::BatchSize, &Value::Whole(8))
+                && !matrix.baseline(AxisId::BatchSize, &Value::Whole(2))
+        );
         assert_eq!(tags(&matrix)[1], ["grpc-b8-p1-c1", "grpc-b1-p1-c1", "grpc-b4-p1-c1"]);
         assert_eq!((matrix.groups().len(), matrix.compared()), (2, AxisId::BatchSize));
     }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::bounded::{too_large, too_late, whole};
 use super::description::{ModelConfig, ModelMetadata, ServerMetadata, read};
-use super::http::{client, url, words_of};
+use super::http::{client, compressed, url, words_of};
 use super::statistics::{AllStatistics, Statistics};
 use super::unary::Unary;
 use super::{Address, CONNECT_TIMEOUT, Fault, FaultKind};

@@ -78,8 +78,8 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
         "{} cases in {} groups; {} in {}{} blocks, {} before them to warm up; timeout {} s, seed {}",
         plan.cases().count(),
         plan.groups.len(),
-        words::length_words(load.iterations, load.duration.map(|duration| duration.as_secs_f64())),
-        if load.cap.is_some() { "at most " } else { "" },
+        words::length_words(load.stop.requests, load.stop.least.map(|least| least.as_secs_f64())),
+        if load.stop.most.is_some() { "at most " } else { "" },
         plan.groups.iter().map(|group| group.rounds.len()).max().unwrap_or(0),
         load.warmup,
         load.timeout.as_secs_f64(),
@@ -240,9 +240,9 @@ fn group_work(group: &Group, capped: bool) -> u64 {
 
 /// How long a block takes in proportion to others: where time ends it the milliseconds count, otherwise the items.
 fn work(case: &Point, round: &Round, capped: bool) -> u64 {
-    let requests = round.iterations * u64::from(case.processes);
-    let least = round.duration.map_or(0.0, |duration| duration.as_secs_f64());
-    let seconds = match (case.rate, round.cap) {
+    let requests = round.stop.requests * u64::from(case.processes);
+    let least = round.stop.least.map_or(0.0, |least| least.as_secs_f64());
+    let seconds = match (case.rate, round.stop.most) {
         (Some(rate), cap) => {
             let all = least.max(requests as f64 / rate);
             cap.map_or(all, |cap| all.min(cap.as_secs_f64()))

@@ -15,7 +15,7 @@ use crate::preflight::Outputs;
 use crate::protocol::verify::Expected;
 use crate::record::rate;
 use crate::report::terminal;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, StopRule};
 use crate::tensor::{Datatype, Tensors};
 use crate::worker::message::Block;
 use crate::worker::pool::{Pool, PoolError};
@@ -97,8 +97,8 @@ async fn ceiling(
 ) -> Result<f64, PoolError> {
     let order = job::order(null, outputs, case, Tensors::Binary);
     let mut pool = Pool::start(&order, case.processes, stop).await?;
-    let duration_ns = Some(LENGTH.as_nanos() as u64);
-    let block = Block { iterations: 1, duration_ns, cap_ns: None, arrivals: None, start_unix_ns: 0 };
+    let block =
+        Block { stop: StopRule { requests: 1, least: Some(LENGTH), most: None }, arrivals: None, start_unix_ns: 0 };
     let outcome = pool.block(block, stop, &mut |_| {}).await?;
     pool.stop().await;
     match (rate(&outcome.recorder, outcome.window_ns()), outcome.example) {

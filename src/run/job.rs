@@ -6,7 +6,7 @@ use super::{budget, connect};
 use crate::matrix::Point;
 use crate::plan::{Group, Round};
 use crate::preflight::Outputs;
-use crate::scenario::{Load, Scenario};
+use crate::scenario::{Load, Scenario, StopRule};
 use crate::tensor::Tensors;
 use crate::worker::message::{Arrivals, Block, Order};
 
@@ -25,7 +25,7 @@ pub fn order(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tens
         tensors,
         open_loop: case.rate.is_some(),
         warmup: scenario.load.warmup,
-        warmup_cap_ms: scenario.load.cap.map(|cap| budget::of_warmup(cap).as_millis() as u64),
+        warmup_cap_ms: scenario.load.stop.most.map(|cap| budget::of_warmup(cap).as_millis() as u64),
         timeout_ms: scenario.load.timeout.as_millis() as u64,
     }
 }
@@ -33,22 +33,15 @@ pub fn order(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tens
 /// A round whose blocks may take so long. Where time alone ends a case, they take all of it.
 pub fn within(round: &Round, limit: Option<Duration>, load: &Load) -> Round {
     let Some(limit) = limit else { return round.clone() };
-    let duration = round.duration.map(|duration| if load.is_open_ended() { limit } else { duration.min(limit) });
-    Round { duration, cap: Some(limit), ..round.clone() }
+    let least = round.stop.least.map(|least| if load.is_open_ended() { limit } else { least.min(limit) });
+    Round { stop: StopRule { least, most: Some(limit), ..round.stop }, ..round.clone() }
 }
 
 /// What the workers of a case are told of one block.
 pub fn block(scenario: &Scenario, case: &Point, round: &Round, number: u32) -> Block {
-    let nanoseconds = |time: Option<Duration>| time.map(|time| time.as_nanos() as u64);
     let Load { arrival, seed, .. } = scenario.load;
     let arrivals = |rate| Arrivals { rate, arrival, seed, block: number, process: 0, processes: case.processes };
-    Block {
-        iterations: round.iterations,
-        duration_ns: nanoseconds(round.duration),
-        cap_ns: nanoseconds(round.cap),
-        arrivals: case.rate.map(arrivals),
-        start_unix_ns: 0,
-    }
+    Block { stop: round.stop, arrivals: case.rate.map(arrivals), start_unix_ns: 0 }
 }
 
 /// Requests asked for of all processes; `None` where time alone ends the case.
@@ -60,6 +53,6 @@ pub fn planned(scenario: &Scenario, group: &Group, case: &Point) -> Option<u64> 
 /// Requests that one round asks for of all processes.
 pub fn asked_for(scenario: &Scenario, case: &Point, round: &Round) -> u64 {
     let block = block(scenario, case, round, 0);
-    let requests = block.arrivals.map_or(block.iterations, |arrivals| block.arrivals_count(&arrivals));
+    let requests = block.arrivals.map_or(block.stop.requests, |arrivals| block.arrivals_count(&arrivals));
     requests * u64::from(case.processes)
 }

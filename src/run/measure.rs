@@ -102,7 +102,7 @@ pub async fn group(
     listener: &mut dyn Listener,
 ) -> Result<(Vec<Record>, u64)> {
     let mut running: Vec<Running> = group.cases.iter().map(Running::new).collect();
-    let mut budget = Budget::begin(context.scenario.load.cap, group.cases.len(), group.rounds.len());
+    let mut budget = Budget::begin(context.scenario.load.stop.most, group.cases.len(), group.rounds.len());
     for case in &group.cases {
         listener.begins(case, None);
     }
@@ -199,7 +199,7 @@ impl Running {
     fn capped_within(&mut self, context: &Context<'_>, asked: &Round, within: &Round) {
         let load = &context.scenario.load;
         if let (Some(settled), false) = (self.settled.take(), load.is_open_ended()) {
-            let shortened = asked.duration.is_some_and(|duration| within.duration < Some(duration));
+            let shortened = asked.stop.least.is_some_and(|least| within.stop.least < Some(least));
             self.totals.capped |= shortened || settled < asked_for(context.scenario, &self.case, asked);
         }
     }

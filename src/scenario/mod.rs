@@ -118,12 +118,8 @@ impl Input {
 /// How much is asked in a case, how, and when it ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
-    /// Requests of one process in one case, at least; 0 where `duration` alone ends it.
-    pub iterations: u64,
-    /// Measuring time of a case, at least.
-    pub duration: Option<Duration>,
-    /// Longest time of a case, its preparation included as far as possible, whatever is left of it.
-    pub cap: Option<Duration>,
+    /// When a case ends: requests are those of one process, and its longest time includes its preparation as far as possible.
+    pub stop: StopRule,
     /// Whether `--quick` set it.
     pub quick: bool,
     /// Requests of one process before anything is measured.
@@ -138,10 +134,30 @@ pub struct Load {
     pub arrival: Arrival,
 }
 
+/// When something ends that sends requests: what is asked for, at least, and the longest time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopRule {
+    /// Requests, at least; 0 where time alone ends it.
+    pub requests: u64,
+    /// Time, at least.
+    pub least: Option<Duration>,
+    /// No request begins later than this; the first always does.
+    pub most: Option<Duration>,
+}
+
+impl StopRule {
+    /// The part of one of several blocks, as even as whole numbers allow.
+    pub fn block(&self, block: u64, blocks: u64) -> StopRule {
+        let share = |time: Option<Duration>| time.map(|time| time / blocks as u32);
+        let requests = self.requests / blocks + u64::from(block < self.requests % blocks);
+        StopRule { requests, least: share(self.least), most: share(self.most) }
+    }
+}
+
 impl Load {
     /// Whether a case has as many requests as its longest time has room for (`--quick`), and no number is asked for.
     pub fn is_open_ended(&self) -> bool {
-        self.quick && self.iterations == 0
+        self.quick && self.stop.requests == 0
     }
 }
 

@@ -43,7 +43,7 @@ impl Scenario {
     /// A value beyond the format's limits, or one that leaves nothing to measure: one line with option, value, remedy.
     pub fn overridden_by(mut self, overrides: &Overrides) -> Result<Self, String> {
         if let Some(iterations) = overrides.iterations {
-            self.load.iterations = self.checked("--iterations", iterations, ITERATIONS)?;
+            self.load.stop.requests = self.checked("--iterations", iterations, ITERATIONS)?;
         }
         if let Some(warmup) = overrides.warmup {
             self.load.warmup = self.checked("--warmup", warmup, WARMUP)?;
@@ -52,13 +52,13 @@ impl Scenario {
         self.override_load(overrides)?;
         self.override_addresses(overrides)?;
         if overrides.quick {
-            let cap = self.load.cap.map_or(QUICK_CAP, |cap| cap.min(QUICK_CAP));
-            self.load.cap = Some(cap);
+            let cap = self.load.stop.most.map_or(QUICK_CAP, |cap| cap.min(QUICK_CAP));
+            self.load.stop.most = Some(cap);
             self.load.quick = true;
             // a fast model uses all of its time; requests that are asked for on the command line are all that is asked for
             if overrides.iterations.is_none() {
-                self.load.iterations = 0;
-                self.load.duration = Some(self.load.duration.map_or(cap, |duration| duration.min(cap)));
+                self.load.stop.requests = 0;
+                self.load.stop.least = Some(self.load.stop.least.map_or(cap, |duration| duration.min(cap)));
             }
             self.load.blocks = self.load.blocks.min(QUICK_BLOCKS);
             self.overridden.push("--quick".to_owned());
@@ -136,21 +136,21 @@ impl Scenario {
 
     fn override_load(&mut self, overrides: &Overrides) -> Result<(), String> {
         if let Some(seconds) = overrides.duration_s {
-            self.load.duration = Some(Duration::from_secs_f64(within("--duration", seconds, &DURATION_S)?));
+            self.load.stop.least = Some(Duration::from_secs_f64(within("--duration", seconds, &DURATION_S)?));
             // what is asked for on the command line is all that is asked for
-            self.load.iterations = overrides.iterations.unwrap_or(0);
+            self.load.stop.requests = overrides.iterations.unwrap_or(0);
             self.overridden.push(format!("--duration {seconds}"));
         } else if overrides.iterations.is_some() {
-            self.load.duration = None;
+            self.load.stop.least = None;
         }
         if let Some(seconds) = overrides.max_seconds {
             let cap = Duration::from_secs_f64(within("--max-seconds", seconds, &DURATION_S)?);
-            if self.load.duration.is_some_and(|duration| cap < duration) {
+            if self.load.stop.least.is_some_and(|duration| cap < duration) {
                 return Err(format!(
                     "--max-seconds {seconds}: a case is to last longer than that: raise it, or lower --duration"
                 ));
             }
-            self.load.cap = Some(cap);
+            self.load.stop.most = Some(cap);
             self.overridden.push(format!("--max-seconds {seconds}"));
         }
         Ok(())

@@ -14,13 +14,14 @@ use super::crew::{Crew, Slot, SlotRules, too_late};
 use super::message::{Block, BlockDone, FromWorker, Offered, Order, ToWorker, Usage};
 use super::pace::{Pacer, Schedule};
 use super::patience::Watch;
-use super::share::{Rules, SERVER_WAIT, Share, pause_after};
+use super::share::{SERVER_WAIT, Share, pause_after};
 use super::timeline::{self, Timeline};
 use crate::matrix::{Encode, Protocol};
 use crate::protocol::grpc::Grpc;
 use crate::protocol::http::Http;
 use crate::protocol::verify::{has_fixed_sizes, verify};
 use crate::protocol::{Driver, Fault, FaultKind, Reply};
+use crate::scenario::StopRule;
 
 /// Tries of a request that the server answers with an error or not as it should: it may fail now and then.
 const VERIFY_ATTEMPTS: u32 = 3;
@@ -117,8 +118,8 @@ async fn prepare<D: Driver + 'static>(order: &Order) -> Result<Prepared<D>, Faul
     // an answer that took all of that time to verify has warmed up enough
     let cap = order.warmup_cap_ms.map(|cap| Duration::from_millis(cap).saturating_sub(begin.elapsed()));
     let iterations = if cap == Some(Duration::ZERO) { 0 } else { order.warmup };
-    let rules = Rules { iterations, duration: None, cap };
-    let share = Rc::new(Share::new(rules, crew.recorder.clone()));
+    let stop = StopRule { requests: iterations, least: None, most: cap };
+    let share = Rc::new(Share::new(stop, crew.recorder.clone()));
     // where requests come whether or not earlier ones were answered, those to warm up must not pile up
     let at_once = if order.open_loop { 1 } else { crew.slots.len() };
     crew.closed(&share, at_once, Instant::now()).await;
@@ -196,14 +197,12 @@ async fn in_time<T>(limit: Duration, attempt: impl Future<Output = Result<T, Fau
 }
 
 async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Result<BlockDone> {
-    let nanoseconds = |ns: Option<u64>| ns.map(Duration::from_nanos);
     let scheduled = block.arrivals.map(|arrivals| block.scheduled(&arrivals));
-    let rules = Rules {
-        iterations: scheduled.unwrap_or(block.iterations),
-        duration: nanoseconds(block.duration_ns).filter(|_| scheduled.is_none()),
-        cap: nanoseconds(block.cap_ns),
+    let stop = match scheduled {
+        Some(requests) => StopRule { requests, least: None, ..block.stop },
+        None => block.stop,
     };
-    let share = Rc::new(Share::new(rules, crew.recorder.clone()));
+    let share = Rc::new(Share::new(stop, crew.recorder.clone()));
     let schedule = block.arrivals.zip(scheduled).map(|(arrivals, count)| Schedule::new(arrivals, count));
     let length = block.arrivals.zip(scheduled).map(|(arrivals, count)| arrivals.length_ns(count) as u64);
     crew.pacer.until(Instant::now() + Duration::from_nanos(block.start_unix_ns.saturating_sub(unix_ns()))).await;

@@ -178,9 +178,10 @@ mod tests {
     use crate::matrix::Arrival;
     use crate::protocol::wire::Probe;
     use crate::protocol::{Address, Answer, OutputTensor, Payload};
+    use crate::scenario::StopRule;
     use crate::worker::message::{Arrivals, Checks};
     use crate::worker::patience::Watch;
-    use crate::worker::share::{FAILURES_IN_A_ROW, Rules};
+    use crate::worker::share::FAILURES_IN_A_ROW;
 
     /// What a scripted driver answers.
     #[derive(Clone, Copy, PartialEq)]
@@ -260,7 +261,7 @@ mod tests {
         let script = Rc::new(RefCell::new(script));
         let expected = Expected { name: "y".into(), datatype: Some("FP32".into()), shape: Some(vec![3]) };
         let rules = Rc::new(SlotRules { expected: vec![expected], anew: None });
-        let share = Rc::new(Share::new(Rules { iterations: requests, ..Rules::default() }, Rc::default()));
+        let share = Rc::new(Share::new(StopRule { requests, ..StopRule::default() }, Rc::default()));
         LocalRuntime::new().unwrap().block_on(async {
             let slot = |_| Slot {
                 driver: Scripted(script.clone()),

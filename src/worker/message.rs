@@ -1,6 +1,7 @@
 //! What parent and worker say to each other, as JSON lines over a duplex stream. Must not know what the stream is.
 
 use std::ops::AddAssign;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,7 @@ use crate::matrix::{Arrival, Encode, Protocol};
 use crate::protocol::verify::Expected;
 use crate::protocol::{Address, Fault, Request};
 use crate::recorder::RecorderWire;
-use crate::scenario::{Input, Model};
+use crate::scenario::{Input, Model, StopRule};
 use crate::tensor::{Tensors, bytes_of};
 
 /// From the parent to a worker.
@@ -78,12 +79,8 @@ impl Order {
 /// One block of a case.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Block {
-    /// Requests to send, at least.
-    pub iterations: u64,
-    /// How long to go on, at least.
-    pub duration_ns: Option<u64>,
-    /// No request begins later than this after the block's start; the first one always does.
-    pub cap_ns: Option<u64>,
+    /// When it ends; times are from its start.
+    pub stop: StopRule,
     /// When requests are due; without it, each waits for the one before.
     pub arrivals: Option<Arrivals>,
     /// All workers begin at this instant, in nanoseconds of the Unix epoch.
@@ -108,15 +105,16 @@ pub struct Arrivals {
 impl Block {
     /// Requests of this process in an open loop: as many as iterations and time ask for.
     pub fn arrivals_count(&self, arrivals: &Arrivals) -> u64 {
-        let seconds = self.duration_ns.unwrap_or(0) as f64 / 1e9;
+        let seconds = self.stop.least.unwrap_or_default().as_secs_f64();
         let of_time = (seconds * arrivals.rate / f64::from(arrivals.processes)).round() as u64;
-        self.iterations.max(of_time).max(1)
+        self.stop.requests.max(of_time).max(1)
     }
 
     /// How many of them its longest time has room for: at least one.
     pub fn scheduled(&self, arrivals: &Arrivals) -> u64 {
         let asked = self.arrivals_count(arrivals);
-        self.cap_ns.map_or(asked, |cap| asked.min((cap as f64 / arrivals.length_ns(1) + 1e-9) as u64).max(1))
+        let fitting = |most: Duration| (most.as_nanos() as f64 / arrivals.length_ns(1) + 1e-9) as u64;
+        self.stop.most.map_or(asked, |most| asked.min(fitting(most)).max(1))
     }
 }
 
@@ -300,8 +298,8 @@ mod tests {
     }
 
     fn block(iterations: u64, cap_ms: Option<u64>) -> Block {
-        let cap_ns = cap_ms.map(|ms| ms * MS);
-        Block { iterations, duration_ns: None, cap_ns, arrivals: None, start_unix_ns: 0 }
+        let stop = StopRule { requests: iterations, least: None, most: cap_ms.map(Duration::from_millis) };
+        Block { stop, arrivals: None, start_unix_ns: 0 }
     }
 
     #[test]

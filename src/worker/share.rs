@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::message::Checks;
 use crate::protocol::Fault;
 use crate::recorder::{Parts, Recorder};
+use crate::scenario::StopRule;
 
 /// A server that fails this often in a row, and for at least [`SERVER_WAIT`], is not asked again in the same block.
 pub const FAILURES_IN_A_ROW: u32 = 10;
@@ -21,21 +22,10 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// which the next request empties.
 const RECORDED_AT_ONCE: usize = 16;
 
-/// When a share is worked off.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Rules {
-    /// Requests, at least.
-    pub iterations: u64,
-    /// Time, at least.
-    pub duration: Option<Duration>,
-    /// No request begins later than this; the first always does.
-    pub cap: Option<Duration>,
-}
-
 /// What the requests of a worker share while it works through a block.
 #[derive(Default)]
 pub struct Share {
-    rules: Rules,
+    stop: StopRule,
     taken: Cell<u64>,
     finished: Cell<u64>,
     recorder: Rc<RefCell<Recorder>>,
@@ -62,15 +52,15 @@ pub struct Share {
 
 impl Share {
     /// Nothing is done yet; what `recorder` held is forgotten.
-    pub fn new(rules: Rules, recorder: Rc<RefCell<Recorder>>) -> Self {
+    pub fn new(stop: StopRule, recorder: Rc<RefCell<Recorder>>) -> Self {
         recorder.borrow_mut().clear();
-        Share { rules, recorder, ..Share::default() }
+        Share { stop, recorder, ..Share::default() }
     }
 
     /// Whether there is a request left to send, which is then taken. `elapsed` is the time since the block's start.
     pub fn take(&self, elapsed: impl Fn() -> Duration) -> bool {
         let taken = self.taken.get();
-        let enough = || taken >= self.rules.iterations && self.rules.duration.is_none_or(|least| elapsed() >= least);
+        let enough = || taken >= self.stop.requests && self.stop.least.is_none_or(|least| elapsed() >= least);
         if self.gave_up.get() || self.over_at(&elapsed) || enough() {
             return false;
         }
@@ -80,16 +70,16 @@ impl Share {
 
     /// Whether the longest time is over so long after the block's start.
     pub fn over_at(&self, elapsed: impl FnOnce() -> Duration) -> bool {
-        self.taken.get() > 0 && self.rules.cap.is_some_and(|cap| elapsed() >= cap)
+        self.taken.get() > 0 && self.stop.most.is_some_and(|cap| elapsed() >= cap)
     }
 
     /// The part that is done, from 0 to 1.
     pub fn done(&self, elapsed: Duration) -> f64 {
         let of_time = |time: Duration| elapsed.as_secs_f64() / time.as_secs_f64().max(1e-9);
-        let requests = self.finished.get() as f64 / (self.rules.iterations.max(1)) as f64;
-        let by_count = if self.rules.iterations == 0 { 1.0 } else { requests };
-        let asked = by_count.min(self.rules.duration.map_or(1.0, of_time));
-        asked.max(self.rules.cap.map_or(0.0, of_time)).min(1.0)
+        let requests = self.finished.get() as f64 / (self.stop.requests.max(1)) as f64;
+        let by_count = if self.stop.requests == 0 { 1.0 } else { requests };
+        let asked = by_count.min(self.stop.least.map_or(1.0, of_time));
+        asked.max(self.stop.most.map_or(0.0, of_time)).min(1.0)
     }
 
     /// A request of an open loop begins so many nanoseconds after it was due.
@@ -166,28 +156,28 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn taken(rules: Rules, elapsed: Duration) -> u64 {
-        let share = Share::new(rules, Rc::default());
+    fn taken(stop: StopRule, elapsed: Duration) -> u64 {
+        let share = Share::new(stop, Rc::default());
         (0..100).take_while(|_| share.take(|| elapsed)).count() as u64
     }
 
     #[test]
     fn a_share_ends_when_both_requests_and_time_are_enough_and_at_the_cap() {
-        let rules = Rules { iterations: 7, ..Rules::default() };
-        assert_eq!(taken(rules, SECOND), 7);
-        assert_eq!(taken(Rules { duration: Some(2 * SECOND), ..rules }, SECOND), 100);
-        assert_eq!(taken(Rules { duration: Some(SECOND), ..rules }, SECOND), 7);
-        assert_eq!(taken(Rules { iterations: 0, duration: Some(SECOND), cap: None }, Duration::ZERO), 100);
-        assert_eq!(taken(Rules { iterations: 0, duration: Some(SECOND), cap: None }, SECOND), 0);
+        let stop = StopRule { requests: 7, ..StopRule::default() };
+        assert_eq!(taken(stop, SECOND), 7);
+        assert_eq!(taken(StopRule { least: Some(2 * SECOND), ..stop }, SECOND), 100);
+        assert_eq!(taken(StopRule { least: Some(SECOND), ..stop }, SECOND), 7);
+        assert_eq!(taken(StopRule { requests: 0, least: Some(SECOND), most: None }, Duration::ZERO), 100);
+        assert_eq!(taken(StopRule { requests: 0, least: Some(SECOND), most: None }, SECOND), 0);
         // the first request is always sent
-        assert_eq!(taken(Rules { cap: Some(Duration::ZERO), ..rules }, SECOND), 1);
-        assert_eq!(taken(Rules::default(), Duration::ZERO), 0);
+        assert_eq!(taken(StopRule { most: Some(Duration::ZERO), ..stop }, SECOND), 1);
+        assert_eq!(taken(StopRule::default(), Duration::ZERO), 0);
     }
 
     #[test]
     fn what_is_done_follows_the_rule_that_takes_longest_and_the_cap() {
         let share =
-            Share::new(Rules { iterations: 4, duration: Some(10 * SECOND), cap: Some(20 * SECOND) }, Rc::default());
+            Share::new(StopRule { requests: 4, least: Some(10 * SECOND), most: Some(20 * SECOND) }, Rc::default());
         let now = Instant::now();
         share.settle(now, now, Ok(Parts::default()));
         assert_eq!(share.done(SECOND), 0.1);

@@ -26,7 +26,7 @@ use rten::{NodeId, ShapeInferenceMode};
 use crate::proto::onnx::ModelProto;
 pub use complete::{complete, possible};
 pub use elements::Element;
-use prepare::Found;
+use guard::Found;
 
 pub use guard::LIMIT as GUARD_LIMIT;
 pub use signature::{Port, Signature};

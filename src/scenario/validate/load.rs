@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::super::Load;
 use super::super::error::{Document, Errors};
 use super::super::tree::Table;
 use super::super::words::known;
+use super::super::{Load, StopRule};
 use super::{Checked, SEED, number, whole};
 use crate::matrix::Arrival;
 use crate::spelling::Spelled;
@@ -42,9 +42,11 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
     }
     let Times { duration, cap, timeout } = times?;
     Some(Load {
-        iterations: iterations?.unwrap_or(if duration.is_some() { 0 } else { ITERATIONS_DEFAULT }),
-        duration,
-        cap,
+        stop: StopRule {
+            requests: iterations?.unwrap_or(if duration.is_some() { 0 } else { ITERATIONS_DEFAULT }),
+            least: duration,
+            most: cap,
+        },
         quick: false,
         warmup: warmup?.unwrap_or(10),
         blocks: blocks?.unwrap_or(10) as u32,

@@ -58,7 +58,8 @@ fn compared(document: &Document<'_>, table: &Table<'_>, matrix: &mut Matrix) -> 
         let keys: Vec<&str> = AxisId::settable().map(|id| id.axis().key).collect();
         let id = AxisId::settable().find(|id| [id.axis().key, id.axis().column].contains(&name.get_ref().as_str()));
         let Some(id) = id else {
-            let near = nearest(name.get_ref(), &keys).map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
+            let near =
+                nearest(name.get_ref(), &keys).map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
             let help = format!("{near}The axes are {}", keys.join(", "));
             return Err(document.unexpected(&name, "the name of an axis", help));
         };
