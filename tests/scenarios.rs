@@ -1,4 +1,4 @@
-//! Scenario files, wrong ones and good ones. Every `tests/scenarios/NAME.toml` is wrong, and `NAME.txt` is the whole
+//! Scenario files, wrong ones and good ones. Every `tests/wrong_scenarios/NAME.toml` is wrong, and `NAME.txt` is the whole
 //! of what it gives; `UPDATE_GOLDEN=1` writes them anew, to be read before they are committed.
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use runner::tensor::{Datatype, Source};
 
 /// Compares an error with its golden file, or writes that. The working directory is the package's root.
 fn check(name: &str, error: &ScenarioError, wrong: &mut Vec<String>) {
-    let golden = PathBuf::from(format!("tests/scenarios/{name}.txt"));
+    let golden = PathBuf::from(format!("tests/wrong_scenarios/{name}.txt"));
     let found = format!("{error}\n");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&golden, &found).unwrap();
@@ -35,7 +35,7 @@ fn check(name: &str, error: &ScenarioError, wrong: &mut Vec<String>) {
 
 #[test]
 fn wrong_files_give_their_errors_with_line_key_and_remedy() {
-    let mut files: Vec<PathBuf> = std::fs::read_dir("tests/scenarios")
+    let mut files: Vec<PathBuf> = std::fs::read_dir("tests/wrong_scenarios")
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
@@ -72,7 +72,7 @@ name = "y"
 "#;
 
 fn parse(text: impl AsRef<[u8]>) -> Result<Scenario, ScenarioError> {
-    Scenario::parse(Path::new("tests/scenarios/given.toml"), text.as_ref())
+    Scenario::parse(Path::new("tests/wrong_scenarios/given.toml"), text.as_ref())
 }
 
 fn with(from: &str, to: &str) -> Result<Scenario, ScenarioError> {
@@ -182,7 +182,7 @@ fn every_type_and_source_loads() {
     assert_eq!(data("\"zeros\""), Source::Zeros);
     assert_eq!(data("{random = {seed = 7}}"), Source::Random { seed: 7 });
     let Source::File(path) = data("{file = \"data/f4_4.npy\"}") else { panic!("no file") };
-    assert!(path.is_absolute() && path.ends_with("tests/scenarios/data/f4_4.npy"));
+    assert!(path.is_absolute() && path.ends_with("tests/wrong_scenarios/data/f4_4.npy"));
     let table = with("shape = [4]", "shape = [4]\n[input.data.random]\nseed = 9").unwrap();
     assert_eq!(table.inputs[0].data, Source::Random { seed: 9 });
     assert_eq!(with("shape = [4]", "shape = []").unwrap().inputs[0].shape, [0_usize; 0]);
@@ -314,7 +314,7 @@ fn wrong_options_name_option_value_and_remedy() {
         (Overrides { warmup: Some(1_000_001), ..none() }, ["--warmup 1000001", "from 0 to 1000000"]),
         (axes(&[axis(AxisId::BatchSize, &["1", "0"])]), ["--batch-sizes 0", "from 1 to 65536"]),
         (axes(&[axis(AxisId::BatchSize, &["1", "4", "1"])]), ["--batch-sizes: 1", "remove the repetition"]),
-        (axes(&[axis(AxisId::BatchSize, &["many"])]), ["--batch-sizes many", "a whole number from 1"]),
+        (axes(&[axis(AxisId::BatchSize, &["many"])]), ["--batch-sizes many", "an integer from 1"]),
         (axes(&[axis(AxisId::Processes, &["257"])]), ["--processes 257", "from 1 to 256"]),
         (axes(&[axis(AxisId::Protocol, &["http", "http"])]), ["--protocols: http", "remove the repetition"]),
         (axes(&[axis(AxisId::Concurrency, &["1025"])]), ["--concurrency 1025", "from 1 to 1024"]),

@@ -29,7 +29,10 @@ impl Point {
 }
 
 /// What joins axes, which the limits of each cannot tell.
-const RULES: &[fn(&Point) -> Result<(), Impossible>] = &[no_idle_connection, one_request_at_a_time];
+const RULES: &[Rule] = &[no_idle_connection, one_request_at_a_time];
+
+/// Whether a point can be measured.
+type Rule = fn(&Point) -> Result<(), Impossible>;
 
 fn no_idle_connection(point: &Point) -> Result<(), Impossible> {
     let Point { connections, concurrency, .. } = point;
@@ -81,7 +84,7 @@ impl Point {
     /// Both in one, without what is the usual: `gRPC batch 4, 3 processes`.
     pub fn phrase(&self) -> String {
         let usual = (self.rate, self.concurrency, self.connections) == (None, 1, 1);
-        let load = self.said(|id| !id.axis().is_variant && !(usual && id == AxisId::Concurrency));
+        let load = self.said(|id| !(id.axis().is_variant || usual && id == AxisId::Concurrency));
         format!("{} {}", self.variant(), load.join(", "))
     }
 

@@ -97,7 +97,7 @@ impl Limit {
     fn expected(self) -> String {
         match self {
             Limit::Words(words) => words.expected.to_owned(),
-            Limit::Whole(least, most) => format!("a whole number from {least} to {most}"),
+            Limit::Whole(least, most) => format!("an integer from {least} to {most}"),
             Limit::Number(least, most) => format!("a number from {least} to {most}"),
         }
     }

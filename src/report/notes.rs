@@ -84,7 +84,8 @@ fn measured(out: &mut String, run: &Run) {
         arrivals.iter().map(|arrival| loop_words(*arrival)).collect::<Vec<_>>().join(" and "),
     );
     if !matches!(compared, AxisId::Protocol | AxisId::Arm) && values.len() > 1 {
-        let _ = writeln!(out, "- Compared: {}; the baseline is {}.", compared.axis().parameter.to_lowercase(), values[0]);
+        let _ =
+            writeln!(out, "- Compared: {}; the baseline is {}.", compared.axis().parameter.to_lowercase(), values[0]);
     }
     if run.records.iter().any(|record| record.tensors == Some(Tensors::Json)) {
         let _ = writeln!(

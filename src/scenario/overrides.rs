@@ -196,7 +196,7 @@ impl Scenario {
     fn checked(&mut self, option: &str, value: u64, range: RangeInclusive<i64>) -> Result<u64, String> {
         if !i64::try_from(value).is_ok_and(|value| range.contains(&value)) {
             return Err(format!(
-                "{option} {value}: expected a whole number from {} to {}: choose one of these",
+                "{option} {value}: expected an integer from {} to {}: choose one of these",
                 range.start(),
                 range.end()
             ));

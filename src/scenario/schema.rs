@@ -238,7 +238,7 @@ impl Walk<'_> {
                 if i64::from_str_radix(number.as_str(), number.radix()).is_ok() {
                     return;
                 }
-                let problem = format!("found {}, expected a smaller whole number", self.document.shown(value.span()));
+                let problem = format!("found {}, expected a smaller integer", self.document.shown(value.span()));
                 let help = format!("no number here may have more than 18 digits, such as {}", key.example);
                 self.errors.push(self.document.error_of(path.to_owned(), value.span(), problem, help));
             }
@@ -305,12 +305,12 @@ impl Walk<'_> {
     /// The value as it is written, and what kind that is.
     fn found(&self, value: &Spanned<DeValue<'_>>) -> String {
         let kind = match value.get_ref() {
-            DeValue::String(_) => "a text",
-            DeValue::Integer(_) => "a whole number",
-            DeValue::Float(_) => "a decimal number",
-            DeValue::Boolean(_) => "a yes-or-no value",
-            DeValue::Datetime(_) => "a date or time",
-            DeValue::Array(_) => "a list",
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "an integer",
+            DeValue::Float(_) => "a float",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a datetime",
+            DeValue::Array(_) => "an array",
             DeValue::Table(_) => "a table",
         };
         format!("{} ({kind})", self.document.shown(value.span()))
@@ -365,18 +365,18 @@ fn elsewhere(name: &str, keys: &[Key], path: &str) -> Option<String> {
 
 fn expected(kind: Kind, name: &str) -> String {
     match kind {
-        Kind::Text | Kind::Word(_) => "a text in quotes".to_owned(),
-        Kind::Value => "a text in quotes or a number".to_owned(),
-        Kind::Whole => "a whole number".to_owned(),
+        Kind::Text | Kind::Word(_) => "a string in quotes".to_owned(),
+        Kind::Value => "a string in quotes or a number".to_owned(),
+        Kind::Whole => "an integer".to_owned(),
         Kind::Number => "a number".to_owned(),
         Kind::Flag => "true or false".to_owned(),
-        Kind::Words(_) => "a list of texts in brackets".to_owned(),
-        Kind::WordOrWords(_) => "a text in quotes, or a list of them in brackets".to_owned(),
-        Kind::Wholes => "a list of whole numbers in brackets".to_owned(),
-        Kind::Numbers => "a list of numbers in brackets".to_owned(),
+        Kind::Words(_) => "an array of strings in brackets".to_owned(),
+        Kind::WordOrWords(_) => "a string in quotes, or an array of them in brackets".to_owned(),
+        Kind::Wholes => "an array of integers in brackets".to_owned(),
+        Kind::Numbers => "an array of numbers in brackets".to_owned(),
         Kind::Data => "\"zeros\", a random seed or a file".to_owned(),
         Kind::Table(_) => format!("a table [{name}]"),
-        Kind::Tables(_) if name == "exclude" => "a list of tables".to_owned(),
+        Kind::Tables(_) if name == "exclude" => "an array of tables".to_owned(),
         Kind::Tables(_) => format!("[[{name}]] tables"),
         Kind::Names => "a table of names".to_owned(),
     }

@@ -51,10 +51,10 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
     let (problem, help) = match message.lines().next().unwrap_or_default() {
         _ if control.is_some() => (
             format!("found the control character U+{:04X}, expected text", control.unwrap_or_default() as u32),
-            "remove it, or write it as an escape in a text, such as \\t".to_owned(),
+            "remove it, or write it as an escape in a string, such as \\t".to_owned(),
         ),
         m if m.starts_with("invalid basic string") || m.starts_with("invalid literal string") => {
-            ("the text has no closing quote".to_owned(), "end it with the quote that it begins with".to_owned())
+            ("the string has no closing quote".to_owned(), "end it with the quote that it begins with".to_owned())
         }
         m if m.starts_with("string values must be quoted") && found.trim().is_empty() => {
             ("found no value, expected one behind the =".to_owned(), "give a value, or remove the line".to_owned())
@@ -69,14 +69,14 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
         ),
         m if m.starts_with("string values must be quoted") => (
             format!("found {found} without quotes, expected a value"),
-            format!("write \"{found}\" if a text is meant; numbers, true and false stand without quotes"),
+            format!("write \"{found}\" if a string is meant; numbers, true and false stand without quotes"),
         ),
         m if m.starts_with("missing value") || m.starts_with("invalid value") => {
-            (format!("found `{found}`, expected a value"), "texts stand in quotes, lists in brackets".to_owned())
+            (format!("found `{found}`, expected a value"), "strings stand in quotes, arrays in brackets".to_owned())
         }
         m if m.starts_with("missing escaped value") || m.contains("unicode") => (
             "found a backslash that begins no escape".to_owned(),
-            "write two of them, or put the text into single quotes, which keep backslashes".to_owned(),
+            "write two of them, or put the string into single quotes, which keep backslashes".to_owned(),
         ),
         m if m.starts_with("invalid boolean") => {
             (format!("found {found}, expected true or false"), "write it in lower case".to_owned())
@@ -85,8 +85,8 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
             ("found a key without a value".to_owned(), "write KEY = VALUE, with an equals sign between".to_owned())
         }
         m if m.contains("array elements") || m.starts_with("unclosed array") && !m.contains("table") => (
-            "the list is not closed, or a comma is missing in it".to_owned(),
-            "separate the values by commas and end the list with ]".to_owned(),
+            "the array is not closed, or a comma is missing in it".to_owned(),
+            "separate the values by commas and end the array with ]".to_owned(),
         ),
         m if m.contains("key-value pairs") || m.contains("inline table") => (
             "the table in braces is not closed, or a comma is missing in it".to_owned(),
@@ -101,9 +101,7 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
         m if m.starts_with("cannot extend") => {
             ("the key is already there with a value of another kind".to_owned(), "keep one of the two".to_owned())
         }
-        m if m.contains("recurs") => {
-            ("lists or tables lie too deep in one another".to_owned(), "flatten them".to_owned())
-        }
+        m if m.contains("recurs") => ("arrays or tables are nested too deeply".to_owned(), "flatten them".to_owned()),
         m => (
             format!("this is not TOML: {}", m.trim_end_matches(", expected nothing")),
             "check quotes, brackets, commas and equals signs here".to_owned(),

@@ -32,7 +32,7 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
     let warmup = "give the requests before anything is measured, such as 10, or 0 for none";
     let warmup = errors.keep(read("warmup", WARMUP, warmup));
     let blocks = errors.keep(read("blocks", BLOCKS, "give the blocks over which a case is spread, such as 10"));
-    let seed = errors.keep(read("seed", SEED, "any whole number from 0 is a seed, such as 7"));
+    let seed = errors.keep(read("seed", SEED, "any integer from 0 is a seed, such as 7"));
     let times = times(document, table, errors);
     let arrival: Option<Option<Arrival>> = errors.keep(one_of(document, table.text("arrival")));
     if let (None, Some(arrival)) = (table.value("rate"), table.value("arrival")) {

@@ -141,7 +141,7 @@ fn source(document: &Document<'_>, table: &Table<'_>, datatype: Datatype, shape:
     }
     match data.table("random").whole("seed") {
         Some(seed) => {
-            let seed = whole(document, &seed, SEED, "any whole number from 0 is a seed, such as 7")?;
+            let seed = whole(document, &seed, SEED, "any integer from 0 is a seed, such as 7")?;
             Ok(Source::Random { seed: seed.unsigned_abs() })
         }
         None => Ok(Source::Zeros),
@@ -261,9 +261,9 @@ fn whole(document: &Document<'_>, value: &Spanned<i64>, range: RangeInclusive<i6
         return Ok(*value.get_ref());
     }
     let expected = if *range.end() == i64::MAX {
-        format!("a whole number from {}", range.start())
+        format!("an integer from {}", range.start())
     } else {
-        format!("a whole number from {} to {}", range.start(), range.end())
+        format!("an integer from {} to {}", range.start(), range.end())
     };
     Err(document.unexpected(value, &expected, help))
 }
@@ -291,7 +291,7 @@ fn name(document: &Document<'_>, table: &Table<'_>, key: &str) -> Checked<String
 fn text(document: &Document<'_>, value: &Spanned<String>) -> Checked<String> {
     let text = value.get_ref();
     if text.trim().is_empty() {
-        return Err(document.unexpected(value, "a text that is not empty", "write something between the quotes"));
+        return Err(document.unexpected(value, "a string that is not empty", "write something between the quotes"));
     }
     if text.chars().any(char::is_control) {
         return Err(document.unexpected(value, "one line of text", "remove line breaks and other control characters"));
