@@ -330,7 +330,8 @@ impl TryFrom<RunArguments> for Options {
             calibrate: arguments.calibrate,
             awake: arguments.awake,
             strict: arguments.strict,
-            embedded: embedded.then_some(arguments.model_repository),
+            embedded,
+            model_repository: arguments.model_repository,
             mode: match (arguments.list, arguments.verify) {
                 (true, _) => Mode::List,
                 (_, true) => Mode::Verify,

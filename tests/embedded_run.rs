@@ -354,3 +354,73 @@ fn others_that_ask_the_model_are_seen_and_may_be_a_failure() {
     }
     assert!(text(&output).contains("others asked the model meanwhile"), "{}", text(&output));
 }
+
+/// The tags of a run's cases, and the model and version that each asked.
+fn asked(run: &Path) -> Vec<(String, String)> {
+    let records: Vec<Record> = read(&run.join(RECORDS)).unwrap();
+    assert!(records.iter().all(|record| record.status == Status::Ok && record.errors == 0), "{records:?}");
+    records.into_iter().map(|record| (record.case.tag(), record.model)).collect()
+}
+
+#[test]
+fn models_are_compared_and_each_is_counted_by_itself() {
+    let case = Case::new("", SCENARIO);
+    for twin in ["twin", "third"] {
+        fs::create_dir_all(case.path("models").join(twin)).unwrap();
+        fs::copy(case.path("models/echo/config.pbtxt"), case.path("models").join(twin).join("config.pbtxt")).unwrap();
+    }
+    let options = ["--set", "models=echo,twin,third", "--batch-sizes", "4", "--processes", "1"];
+    let output = case.command(&options).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let run = case.newest().unwrap();
+    let expected = ["echo-http", "twin-http", "third-http", "echo-grpc", "twin-grpc", "third-grpc"];
+    let expected = expected.map(|tag| (format!("{tag}-b4-p1-c1"), tag.split('-').next().unwrap().to_owned()));
+    assert_eq!(asked(&run), expected);
+    let manifest = read_manifest(&run).unwrap();
+    assert_eq!(manifest.compare.as_deref(), Some("model_key"));
+    // three models, each over two protocols: 50 requests and 4 to prepare, of 4 items
+    let counts = manifest.counts.unwrap();
+    assert!(counts.agrees() && counts.measured == 3 * 2 * 50 * 4, "{counts:?}");
+    assert!(run.join("model_config-third.json").is_file());
+    let compared = fs::read_to_string(run.join("comparisons.csv")).unwrap();
+    assert_eq!(compared.lines().filter(|line| line.contains(",mean_ms,")).count(), 6, "{compared}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("| Batch Size | Protocol | Model |"), "{printed}");
+    assert!(printed.contains("Compared: models; the baseline is echo."), "{printed}");
+}
+
+#[test]
+fn servers_are_compared_and_the_program_s_own_may_be_one() {
+    let scenario = SCENARIO.replace("[load]", "servers = [\"embedded\", \"other\"]\n[load]");
+    let case = Case::new("", &scenario);
+    let mut other = Command::new(env!("CARGO_BIN_EXE_runner"))
+        .args(["serve", "--until-input-ends", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--model-repository"])
+        .arg(case.path("models"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(other.stdout.as_mut().unwrap()), &mut line).unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let table = format!("[server.other]\nhttp = {}\ngrpc = {}\n", ready["http"], ready["grpc"]);
+    fs::write(case.path("echo.toml"), scenario.replace("[model]", &format!("{table}[model]"))).unwrap();
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+    command.arg(case.path("echo.toml")).arg("--model-repository").arg(case.path("models"));
+    command.arg("--results").arg(case.path("results")).args(["--batch-sizes", "1", "--processes", "1"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    drop(other.stdin.take());
+    assert!(other.wait().unwrap().success() && output.status.success(), "{}", text(&output));
+    let tags: Vec<String> = asked(&case.newest().unwrap()).into_iter().map(|(tag, _)| tag).collect();
+    let expected = ["embedded-http", "other-http", "embedded-grpc", "other-grpc"];
+    assert_eq!(tags, expected.map(|tag| format!("{tag}-b1-p1-c1")));
+    let manifest = read_manifest(&case.newest().unwrap()).unwrap();
+    assert_eq!(
+        (manifest.compare.as_deref(), manifest.counts.map(|counts| counts.agrees())),
+        (Some("server_key"), Some(true))
+    );
+    // what a run asks instead must be one of them
+    let refused = case.command(&[]).output().unwrap();
+    assert!(text(&refused).contains("names its servers: choose some of them by --set servers"), "{}", text(&refused));
+}

@@ -400,3 +400,46 @@ fn every_key_is_in_the_handbook() {
         assert!(spelled.iter().any(|spelling| handbook.contains(spelling)), "{key}");
     }
 }
+
+#[test]
+fn servers_and_models_are_what_their_tables_say() {
+    let text = "title = \"Two\"\n[server.old]\nhttp = \"old:1\"\n[model]\nversion = \"7\"\n[model.large]\nname = \"m.large\"\nbatching = false\n\
+                [[model.large.input]]\nname = \"z\"\ndatatype = \"INT8\"\nshape = [2]\n[[input]]\nname = \"x\"\ndatatype = \"FP32\"\n\
+                shape = [4]\n[[output]]\nname = \"y\"\n[matrix]\nservers = [\"embedded\", \"old\"]\nmodels = [\"small\", \"large\"]\n\
+                compare = \"models\"\nbaseline = \"large\"\n";
+    let scenario = parse(text).unwrap();
+    let seen: Vec<_> = scenario
+        .matrix
+        .points()
+        .map(|point| {
+            let target = scenario.target(&point);
+            let (name, batching) = (target.model.name.clone(), target.model.batching);
+            (
+                point.tag(),
+                target.server.http.clone(),
+                name,
+                target.model.version.clone(),
+                batching,
+                target.request_bytes(1),
+            )
+        })
+        .collect();
+    assert_eq!(seen.len(), 8);
+    let embedded = "the embedded server";
+    let version = || Some("7".to_owned());
+    let row = |tag: &str, http: &str, name: &str, batching, bytes| {
+        (tag.to_owned(), http.to_owned(), name.to_owned(), version(), batching, bytes)
+    };
+    assert_eq!(seen[0], row("embedded-large-http-b1-p1-c1", embedded, "m.large", false, 2));
+    assert_eq!(seen[1], row("embedded-small-http-b1-p1-c1", embedded, "small", true, 16));
+    assert_eq!(seen[7], row("old-small-grpc-b1-p1-c1", "old:1", "small", true, 16));
+    assert_eq!(scenario.matrix.groups().len(), 4);
+    // models without tables, on the command line
+    let models = Overrides { axes: vec![axis(AxisId::Model, &["a", "b"])], ..Overrides::default() };
+    let two = parse(MINIMAL).unwrap().overridden_by(&models).unwrap();
+    assert_eq!(two.asked_models().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(two.overridden, ["--set models=a,b"]);
+    let servers = Overrides { axes: vec![axis(AxisId::Server, &["new"])], ..Overrides::default() };
+    let unknown = parse(MINIMAL).unwrap().overridden_by(&servers).unwrap_err();
+    assert!(unknown.contains("--set servers=new: the scenario has no [server.new]"), "{unknown}");
+}

@@ -2,7 +2,7 @@
 //! keys of a scenario file and their errors, `exclude`, the options of the command line, the points and their order, the tags
 //! of cases, the columns of results and the words of reports. What a point *means* stands in `run/job.rs`.
 
-use super::value::{AxisValue, Limit, Value};
+use super::value::{AxisValue, Limit, Name, Value};
 use super::variants::{Arm, Encode, Protocol};
 use super::{Matrix, phrases};
 use crate::spelling::Words;
@@ -122,6 +122,34 @@ macro_rules! axes {
 }
 
 axes! {
+    Server server: Option<Name> = None => Axis {
+        column: "server_key",
+        key: "servers",
+        limit: Limit::Names,
+        is_variant: true,
+        example: "servers = [\"old\", \"new\"]",
+        exclude_example: "servers = [\"old\"]",
+        heading: "Server",
+        parameter: "Servers",
+        tag: |point| point.server.as_ref().map_or(String::new(), |name| format!("{name}-")),
+        phrase: |point| point.server.as_deref().unwrap_or_default().to_owned(),
+        meaning: "The name of the server's table in the scenario; empty without `servers`.",
+        ..PLAIN
+    };
+    Model model: Option<Name> = None => Axis {
+        column: "model_key",
+        key: "models",
+        limit: Limit::Names,
+        is_variant: true,
+        example: "models = [\"fp32\", \"fp16\"]",
+        exclude_example: "models = [\"fp32\"]",
+        heading: "Model",
+        parameter: "Models",
+        tag: |point| point.model.as_ref().map_or(String::new(), |name| format!("{name}-")),
+        phrase: |point| point.model.as_deref().unwrap_or_default().to_owned(),
+        meaning: "The name of the model, or of its table in the scenario; empty without `models`.",
+        ..PLAIN
+    };
     Protocol protocol: Protocol = Protocol::Http => Axis {
         column: "protocol",
         key: "protocols",

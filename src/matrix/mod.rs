@@ -10,7 +10,7 @@ mod variants;
 pub use axes::{Axis, AxisId, Home, Point};
 pub use phrases::{load, protocol};
 pub use point::Impossible;
-pub use value::{Limit, Refusal, Value};
+pub use value::{Limit, Name, Refusal, Value};
 pub use variants::{Arm, Arrival, Encode, Protocol};
 
 /// Most cases of a matrix, before any is left out: more are a mistake, and would not be read by anybody.

@@ -1,6 +1,7 @@
 //! A value on an axis, in one type for all axes, and the limits of an axis's values.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::spelling::{Spelled, Words};
 
@@ -13,7 +14,12 @@ pub enum Value {
     Number(f64),
     /// One of a short list.
     Word(&'static str),
+    /// A name that the scenario gives.
+    Name(Name),
 }
+
+/// A name that the scenario gives to one of its tables.
+pub type Name = Arc<str>;
 
 impl fmt::Display for Value {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,9 +27,13 @@ impl fmt::Display for Value {
             Value::Whole(count) => write!(formatter, "{count}"),
             Value::Number(number) => write!(formatter, "{number}"),
             Value::Word(word) => formatter.write_str(word),
+            Value::Name(name) => formatter.write_str(name),
         }
     }
 }
+
+/// Longest name, in bytes.
+const NAME_MAX: usize = 64;
 
 /// Which values an axis may have.
 #[derive(Clone, Copy)]
@@ -34,6 +44,8 @@ pub enum Limit {
     Whole(u32, u32),
     /// From the first to the second.
     Number(f64, f64),
+    /// Names: they stand in the tags of cases, and so in files' names.
+    Names,
 }
 
 /// Why a value is not one of an axis's: what was expected, and the remedy.
@@ -46,6 +58,7 @@ impl Limit {
     /// It is none of these.
     pub fn read(self, text: &str, remedy: &str) -> Result<Value, Refusal> {
         match self {
+            Limit::Names => self.name(text),
             Limit::Words(words) => self.word(words, text),
             Limit::Whole(..) => match text.parse::<i64>() {
                 Ok(number) => self.whole(number, remedy),
@@ -56,6 +69,16 @@ impl Limit {
                 Err(_) => Err((self.expected(), remedy.to_owned())),
             },
         }
+    }
+
+    fn name(self, text: &str) -> Result<Value, Refusal> {
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-');
+        if (1..=NAME_MAX).contains(&text.len()) && text.chars().all(is_plain) {
+            return Ok(Value::Name(text.into()));
+        }
+        let help = "use ASCII letters, digits, _, . and - alone, as it stands in the tags of cases; a table of that name may say \
+                    what the server calls it";
+        Err((self.expected(), help.to_owned()))
     }
 
     fn word(self, words: &Words, text: &str) -> Result<Value, Refusal> {
@@ -96,6 +119,7 @@ impl Limit {
 
     fn expected(self) -> String {
         match self {
+            Limit::Names => format!("a name of at most {NAME_MAX} plain characters"),
             Limit::Words(words) => words.expected.to_owned(),
             Limit::Whole(least, most) => format!("an integer from {least} to {most}"),
             Limit::Number(least, most) => format!("a number from {least} to {most}"),
@@ -119,6 +143,18 @@ impl AxisValue for u32 {
     fn assign(&mut self, value: &Value) {
         if let Value::Whole(count) = value {
             *self = *count;
+        }
+    }
+}
+
+impl AxisValue for Option<Name> {
+    fn value(&self) -> Option<Value> {
+        self.clone().map(Value::Name)
+    }
+
+    fn assign(&mut self, value: &Value) {
+        if let Value::Name(name) = value {
+            *self = Some(name.clone());
         }
     }
 }

@@ -57,14 +57,19 @@ pub fn notes(run: &Run, cells: &[Cell<'_>]) -> String {
 /// What was asked of which server, and how.
 fn measured(out: &mut String, run: &Run) {
     let manifest = &run.manifest;
-    let _ = writeln!(
-        out,
-        "- {} {}, model {}; weights: {}.",
-        escaped(&manifest.server),
-        escaped(&manifest.server_version),
-        code(&manifest.model),
-        escaped(weights_words(&manifest.weights)),
-    );
+    let told = |record: &Record| {
+        let Record { server, server_version, model, weights, .. } = record;
+        [server, server_version, model, weights].map(String::clone)
+    };
+    let whole = || [&manifest.server, &manifest.server_version, &manifest.model, &manifest.weights].map(String::clone);
+    let mut asked = distinct(&run.records, told);
+    if asked.len() < 2 {
+        asked = vec![whole()];
+    }
+    for [server, version, model, weights] in &asked {
+        let (server, version, weights) = (escaped(server), escaped(version), escaped(weights_words(weights)));
+        let _ = writeln!(out, "- {server} {version}, model {}; weights: {weights}.", code(model));
+    }
     let protocols = distinct(&run.records, |record| record.case.protocol).into_iter().map(matrix::protocol);
     let protocols = protocols.collect::<Vec<_>>().join(" and ");
     let compared = manifest.compared(&run.records);

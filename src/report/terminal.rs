@@ -72,7 +72,8 @@ fn is_terminal_gone(_: &std::io::Error) -> bool {
 pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
     let load = &scenario.load;
     let mut out = String::new();
-    let _ = writeln!(out, "{} ({}), model {}", scenario.title, scenario.file.display(), scenario.model.name);
+    let models: Vec<&str> = scenario.asked_models().collect();
+    let _ = writeln!(out, "{} ({}), model {}", scenario.title, scenario.file.display(), models.join(", "));
     let _ = writeln!(
         out,
         "{} cases in {} groups; {} in {}{} blocks, {} before them to warm up; timeout {} s, seed {}",
@@ -88,7 +89,8 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
     let compared = scenario.matrix.compared();
     for (index, group) in plan.groups.iter().enumerate() {
         let first = &group.cases[0];
-        let sizes: Vec<u64> = group.cases.iter().map(|case| scenario.request_bytes(case.batch_size)).collect();
+        let bytes = |case: &Point| scenario.target(case).request_bytes(case.batch_size);
+        let sizes: Vec<u64> = group.cases.iter().map(bytes).collect();
         let [smallest, largest] = [sizes.iter().min(), sizes.iter().max()].map(|bytes| size(*bytes.unwrap_or(&0)));
         let bytes = if smallest == largest { smallest } else { format!("{smallest} to {largest}") };
         let load = first.load_but(Some(compared));
@@ -99,7 +101,8 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
                 0 => "requests".to_owned(),
                 requests => format!("{requests} requests"),
             };
-            let address = scenario.server.address(case.protocol);
+            let target = scenario.target(case);
+            let address = target.server.address(case.protocol);
             let _ = writeln!(out, "  {:4}  {requests} to {address}", spelled(case, compared));
         }
         let orders = group.rounds.iter().map(|round| {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::embedded_server::EmbeddedServer;
 use super::job;
+use super::targets::{Target, Targets};
 use crate::matrix::Point;
 use crate::plan::Plan;
 use crate::preflight::Outputs;
@@ -46,34 +47,38 @@ fn closed(case: &Point) -> Point {
 ///
 /// # Errors
 /// The server cannot be started, or a case cannot be measured against it.
-pub async fn calibrate(
-    scenario: &Scenario,
-    plan: &Plan,
-    outputs: &Outputs,
-    stop: &watch::Receiver<bool>,
-) -> Result<Option<Ceilings>> {
-    let repository = tempfile::tempdir().context("cannot make a folder for the null model")?;
-    write_null(scenario, outputs, repository.path())?;
-    let server = EmbeddedServer::start(repository.path(), &[NULL.to_owned()]).await?;
-    let mut null = scenario.clone();
-    server.serves(&mut null);
-    NULL.clone_into(&mut null.model.name);
-    null.model.version = None;
-    // its answers have shapes of its own
-    let any_shape = Outputs { tensors: outputs.tensors.iter().map(any).collect(), batched: false };
-    let measured = ceilings(&null, plan, &any_shape, stop).await;
-    server.stop().await;
-    measured
+pub async fn calibrate(targets: &Targets, plan: &Plan, stop: &watch::Receiver<bool>) -> Result<Option<Ceilings>> {
+    let mut ceilings = Ceilings::default();
+    for target in targets.iter() {
+        let Target { scenario, reached, .. } = target;
+        let repository = tempfile::tempdir().context("cannot make a folder for the null model")?;
+        write_null(scenario, &reached.outputs, repository.path())?;
+        let server = EmbeddedServer::start(repository.path(), &[NULL.to_owned()]).await?;
+        let mut null = scenario.clone();
+        server.serves(&mut null);
+        NULL.clone_into(&mut null.model.name);
+        null.model.version = None;
+        // its answers have shapes of its own
+        let any_shape = Outputs { tensors: reached.outputs.tensors.iter().map(any).collect(), batched: false };
+        let cases = plan.cases().filter(|case| target.is_of(case)).map(closed);
+        let measured = self::ceilings(&null, cases, &any_shape, &mut ceilings, stop).await;
+        server.stop().await;
+        if measured?.is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(ceilings))
 }
 
+/// Adds those of one server and model. `None` when the user stopped it.
 async fn ceilings(
     null: &Scenario,
-    plan: &Plan,
+    cases: impl Iterator<Item = Point>,
     outputs: &Outputs,
+    ceilings: &mut Ceilings,
     stop: &watch::Receiver<bool>,
-) -> Result<Option<Ceilings>> {
-    let mut ceilings = Ceilings::default();
-    for case in plan.cases().map(closed) {
+) -> Result<Option<()>> {
+    for case in cases {
         if ceilings.of(&case).is_some() {
             continue;
         }
@@ -86,7 +91,7 @@ async fn ceilings(
             Err(PoolError::Failed(fault)) => return Err(anyhow!("the client's ceiling cannot be measured: {fault}")),
         }
     }
-    Ok(Some(ceilings))
+    Ok(Some(()))
 }
 
 async fn ceiling(

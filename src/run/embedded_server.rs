@@ -30,32 +30,44 @@ pub struct EmbeddedServer {
 }
 
 impl EmbeddedServer {
-    /// Starts the server with the scenarios' models, and points the scenarios to it.
+    /// Starts the server with the models of those scenarios that ask it, and points them to it. `None` where none does.
     ///
     /// # Errors
     /// A model is missing and cannot be synthesised, or the server cannot load one.
     pub async fn for_scenarios<'a>(
         scenarios: impl Iterator<Item = &'a mut Scenario>,
         repository: &Path,
-    ) -> Result<EmbeddedServer> {
-        let scenarios: Vec<_> = scenarios.collect();
+    ) -> Result<Option<EmbeddedServer>> {
+        let asks = |scenario: &mut &'a mut Scenario| scenario.asked_servers().any(|server| server.is_embedded());
+        let mut scenarios: Vec<_> = scenarios.collect();
+        scenarios.retain_mut(asks);
+        if scenarios.is_empty() {
+            return Ok(None);
+        }
         let mut names: Vec<String> = Vec::new();
         for scenario in &scenarios {
-            if !names.contains(&scenario.model.name) {
-                synthesise(scenario, repository)?;
-                let (name, folder) = (&scenario.model.name, repository.join(&scenario.model.name));
+            for name in scenario.asked_models() {
+                if names.iter().any(|known| known == name) {
+                    continue;
+                }
+                if name == scenario.model.name {
+                    synthesise(scenario, repository)?;
+                }
+                let folder = repository.join(name);
                 ensure!(
                     folder.is_dir(),
                     "the embedded server has no model \"{name}\": make the folder {} with config.pbtxt and 1/model.onnx, or \
                      name the folder of your models with --model-repository",
                     folder.display()
                 );
-                names.push(scenario.model.name.clone());
+                names.push(name.to_owned());
             }
         }
         let server = Self::start(repository, &names).await?;
-        scenarios.into_iter().for_each(|scenario| server.serves(scenario));
-        Ok(server)
+        for scenario in scenarios {
+            scenario.asked_servers().filter(|it| it.is_embedded()).for_each(|it| it.clone_from(&server.addresses));
+        }
+        Ok(Some(server))
     }
 
     /// Starts the server with some models of a repository.

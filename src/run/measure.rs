@@ -14,12 +14,11 @@ use super::folder::Folder;
 use super::interrupt::STOPPED;
 use super::job::{asked_for, block, order, planned, within};
 use super::observer::Observer;
-use super::probe::HttpTensors;
 use super::rows::{Totals, block_row, status};
-use super::sampler::Sampler;
+use super::samplers::Samplers;
+use super::targets::{Observers, Targets};
 use crate::matrix::Point;
 use crate::plan::{Group, Round};
-use crate::preflight::Outputs;
 use crate::protocol::statistics::Statistics;
 use crate::record::{Manifest, Record, Status, utc};
 use crate::scenario::Scenario;
@@ -54,16 +53,14 @@ pub trait Listener {
 pub struct Context<'a> {
     /// The scenario.
     pub scenario: &'a Scenario,
-    /// The outputs as the model describes them.
-    pub outputs: &'a Outputs,
+    /// The servers and models that are asked.
+    pub targets: &'a Targets,
     /// The run's manifest, whose fields are repeated in rows.
     pub manifest: &'a Manifest,
-    /// How tensors travel over HTTP.
-    pub http: &'a HttpTensors,
     /// What the client reaches.
     pub ceilings: &'a Ceilings,
-    /// Samples the server's metrics.
-    pub sampler: &'a Sampler,
+    /// Sample the servers' metrics.
+    pub samplers: &'a Samplers,
     /// Where results go.
     pub folder: &'a Folder,
     /// Becomes true when the user asks to stop.
@@ -91,28 +88,35 @@ struct Running {
     example: Option<String>,
 }
 
-/// Measures a group. Its rows are returned, not yet written, with the items answered while preparing.
+/// Measures a group. Its rows are returned, not yet written.
 ///
 /// # Errors
 /// Results cannot be written. A fault of the server or a worker is no error but a row.
 pub async fn group(
     context: &Context<'_>,
     group: &Group,
-    observer: &mut Observer<'_>,
+    observers: &mut Observers<'_>,
     listener: &mut dyn Listener,
-) -> Result<(Vec<Record>, u64)> {
+) -> Result<Vec<Record>> {
     let mut running: Vec<Running> = group.cases.iter().map(Running::new).collect();
     let mut budget = Budget::begin(context.scenario.load.stop.most, group.cases.len(), group.rounds.len());
     for case in &group.cases {
         listener.begins(case, None);
     }
-    let protocol = group.cases[0].protocol;
-    let before = observer.read(protocol).await;
+    let mut before = Vec::new();
+    for first in first_of_targets(context, &group.cases) {
+        before.push((first, observers.of(first).read(first.protocol).await));
+    }
     join_all(running.iter_mut().map(|running| running.prepare(context))).await;
     budget.prepared(running.iter().map(Running::in_a_row).min().unwrap_or(1));
     // the first block must not count what warmed up
-    let prepared = running.iter().map(|running| running.prepared).sum();
-    observer.gained(protocol, before.as_ref(), prepared).await;
+    for (first, before) in before {
+        let target = context.targets.of(first);
+        let of_target = running.iter().filter(|running| target.is_of(&running.case));
+        let prepared = of_target.map(|running| running.prepared).sum();
+        observers.of(first).gained(first.protocol, before.as_ref(), prepared).await;
+    }
+
     for (index, round) in group.rounds.iter().enumerate() {
         // after a whole round, so that all cases of the group have as many blocks
         let Some(share) = budget.next() else {
@@ -125,6 +129,7 @@ pub async fn group(
             let running = &mut running[*case];
             listener.begins(&running.case, Some(Place { index, rounds: share.rounds, round }));
             if running.ended_early.is_none() {
+                let observer = observers.of(&running.case);
                 running.block(context, &within, (index, position), observer, listener).await?;
                 running.capped_within(context, round, &within);
             }
@@ -132,8 +137,21 @@ pub async fn group(
         }
     }
     join_all(running.iter_mut().filter_map(|running| running.pool.take()).map(Pool::stop)).await;
-    let prepared = running.iter().map(|running| running.prepared * u64::from(running.case.batch_size)).sum();
-    Ok((running.into_iter().map(|running| running.into_record(context, group)).collect(), prepared))
+    for running in &running {
+        observers.count(&running.case, 0, running.prepared * u64::from(running.case.batch_size));
+    }
+    Ok(running.into_iter().map(|running| running.into_record(context, group)).collect())
+}
+
+/// The first case of each server and model that a group asks.
+fn first_of_targets<'a>(context: &Context<'_>, cases: &'a [Point]) -> Vec<&'a Point> {
+    let mut first: Vec<&Point> = Vec::new();
+    for case in cases {
+        if !first.iter().any(|known| context.targets.of(known).is_of(case)) {
+            first.push(case);
+        }
+    }
+    first
 }
 
 impl Running {
@@ -163,14 +181,16 @@ impl Running {
     }
 
     async fn prepare(&mut self, context: &Context<'_>) {
-        let order = order(context.scenario, context.outputs, &self.case, context.http.of(&self.case));
+        let target = context.targets.of(&self.case);
+        let http = &target.reached.http;
+        let order = order(&target.scenario, &target.reached.outputs, &self.case, http.of(&self.case));
         match Pool::start(&order, self.case.processes, context.stop).await {
             Ok(pool) => {
                 self.prepared += pool.prepared_requests;
                 self.failed_preparing += pool.prepared_errors;
                 self.pool = Some(pool);
             }
-            Err(PoolError::Failed(fault)) => self.end(PoolError::Failed(context.http.explained(&self.case, fault))),
+            Err(PoolError::Failed(fault)) => self.end(PoolError::Failed(http.explained(&self.case, fault))),
             Err(error) => self.end(error),
         }
     }
@@ -220,9 +240,9 @@ impl Running {
         let before = observer.read(self.case.protocol).await;
         let mut progress = |done| listener.progress(done);
         let block = block(context.scenario, &self.case, round, place.0 as u32);
-        context.sampler.during(Some(self.case.tag()));
+        context.samplers.during(&self.case, true);
         let outcome = pool.block(block, context.stop, &mut progress).await;
-        context.sampler.during(None);
+        context.samplers.during(&self.case, false);
         self.ended = Timestamp::now();
         match outcome {
             Ok(outcome) => {
@@ -302,17 +322,17 @@ pub fn not_run(context: &Context<'_>, group: &Group, case: &Point, reason: &str)
 }
 
 fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {
-    let manifest = context.manifest;
+    let (manifest, target) = (context.manifest, context.targets.of(case));
     let now = utc(Timestamp::now());
     Record {
         scenario: manifest.scenario.clone(),
-        model: manifest.model.clone(),
-        server: manifest.server.clone(),
-        server_version: manifest.server_version.clone(),
-        weights: manifest.weights.clone(),
+        model: target.scenario.model.name.clone(),
+        server: target.reached.server.name.clone(),
+        server_version: target.reached.server.version.clone(),
+        weights: target.reached.weights(),
         case: case.clone(),
         arrival: case.rate.map(|_| context.scenario.load.arrival),
-        tensors: Some(context.http.of(case)),
+        tensors: Some(target.reached.http.of(case)),
         status,
         warmup: manifest.warmup,
         quick: manifest.quick,

@@ -15,12 +15,14 @@ mod probe;
 mod reach;
 mod rows;
 mod sampler;
+mod samplers;
 pub mod serve;
+mod targets;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -32,16 +34,15 @@ use crate::process;
 use crate::record::{Manifest, Record, State, Status, utc};
 use crate::report;
 use crate::report::terminal::{Progress, ReaderGone, say};
-use crate::scenario::{Overrides, Scenario};
+use crate::scenario::{Overrides, Scenario, Server};
 use crate::worker::pool::{Pool, PoolError};
 use awake::Awake;
 use calibrate::Ceilings;
 use embedded_server::EmbeddedServer;
 use folder::Folder;
 use interrupt::stop_on_ctrl_c;
-use observer::Observer;
-use reach::{Reached, reach, unreachable};
-use sampler::Sampler;
+use samplers::Samplers;
+use targets::{Observers, Target, Targets};
 
 /// What `runner SCENARIO...` is asked to do.
 pub struct Options {
@@ -51,8 +52,10 @@ pub struct Options {
     pub overrides: Overrides,
     /// Folder under which each run makes its own.
     pub results: PathBuf,
-    /// The folder of the models, if the embedded server serves them.
-    pub embedded: Option<PathBuf>,
+    /// Whether the embedded server is asked, whatever the scenarios say.
+    pub embedded: bool,
+    /// The folder of the embedded server's models.
+    pub model_repository: PathBuf,
     /// Whether to measure first what the client reaches in each case.
     pub calibrate: bool,
     /// Whether this machine's processors are kept from sleeping.
@@ -93,11 +96,14 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     let mut scenarios = Vec::new();
     for path in &options.scenarios {
         let mut scenario = Scenario::load(path)?.overridden_by(&options.overrides).map_err(anyhow::Error::msg)?;
-        if options.embedded.is_some() {
+        if options.embedded {
+            ensure!(
+                scenario.servers.is_empty(),
+                "--server embedded: {} names its servers: choose some of them by --set servers=NAME,..",
+                path.display()
+            );
             scenario.overridden.push("--server embedded".to_owned());
-            // until it is started and tells its own
-            scenario.server.http = "the embedded server".to_owned();
-            scenario.server.grpc = "the embedded server".to_owned();
+            scenario.server = Server::embedded();
         }
         if options.awake {
             scenario.overridden.push("--awake".to_owned());
@@ -110,13 +116,8 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     }
     let _awake = options.awake.then(Awake::keep).transpose()?;
     let stop = stop_on_ctrl_c();
-    let server = match &options.embedded {
-        Some(repository) => {
-            let scenarios = scenarios.iter_mut().map(|(_, scenario)| scenario);
-            Some(EmbeddedServer::for_scenarios(scenarios, repository).await?)
-        }
-        None => None,
-    };
+    let asking = scenarios.iter_mut().map(|(_, scenario)| scenario);
+    let server = EmbeddedServer::for_scenarios(asking, &options.model_repository).await?;
     let mut worst = Outcome::Complete;
     let mut runs = Vec::new();
     for (plan, scenario) in &mut scenarios {
@@ -124,7 +125,6 @@ pub async fn run(options: &Options) -> Result<Outcome> {
             worst = worst.max(Outcome::Interrupted);
             break;
         }
-        connect::find(scenario, &stop).await;
         let done = match options.mode {
             Mode::Verify => verify(scenario, plan, &stop).await.map(|outcome| (outcome, None)),
             _ => measure(scenario, plan, options, &stop).await,
@@ -157,9 +157,10 @@ pub async fn run(options: &Options) -> Result<Outcome> {
 }
 
 async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) -> Result<Outcome> {
-    let Some(reached) = reach(scenario, plan, stop).await? else { return Ok(Outcome::Interrupted) };
+    let Some(targets) = Targets::reach(scenario, plan, stop).await? else { return Ok(Outcome::Interrupted) };
     let mut outcome = Outcome::Complete;
     for case in plan.cases() {
+        let Target { scenario, reached, .. } = targets.of(case);
         let mut order = job::order(scenario, &reached.outputs, case, reached.http.of(case));
         order.warmup = 0;
         let words = match Pool::start(&order, case.processes, stop).await {
@@ -184,65 +185,62 @@ async fn measure(
     options: &Options,
     stop: &watch::Receiver<bool>,
 ) -> Result<(Outcome, Option<PathBuf>)> {
-    let Some(reached) = reach(scenario, plan, stop).await? else { return Ok((Outcome::Interrupted, None)) };
+    let Some(targets) = Targets::reach(scenario, plan, stop).await? else { return Ok((Outcome::Interrupted, None)) };
     let ceilings = match options.calibrate {
-        true => calibrate::calibrate(scenario, plan, &reached.outputs, stop).await?,
+        true => calibrate::calibrate(&targets, plan, stop).await?,
         false => Some(Ceilings::default()),
     };
     let Some(ceilings) = ceilings else { return Ok((Outcome::Interrupted, None)) };
+
     let started = Timestamp::now();
     let folder = Folder::create(&options.results, &scenario.name, started)?;
-    let port = is_loopback(&scenario.server.http).then(|| port(&scenario.server.http)).flatten();
+    let http = &targets.first().scenario.server.http;
+    let port = is_loopback(http).then(|| port(http)).flatten();
     let client = spawn_blocking(move || Environment::read(&process::output, port)).await.unwrap_or_default();
-    let mut manifest = manifest(scenario, plan, &reached, client, started);
+    let mut manifest = manifest(scenario, plan, targets.first(), client, started);
     folder.scenario(&scenario.text)?;
-    folder.json("server", &reached.server)?;
-    folder.json("model_metadata", &reached.metadata)?;
-    if let Some(config) = &reached.config {
-        folder.json("model_config", &config.json)?;
+    for target in targets.iter() {
+        let (tag, reached) = (target.tag(), &target.reached);
+        folder.json(&format!("server{tag}"), &reached.server)?;
+        folder.json(&format!("model_metadata{tag}"), &reached.metadata)?;
+        if let Some(config) = &reached.config {
+            folder.json(&format!("model_config{tag}"), &config.json)?;
+        }
     }
     folder.manifest(&manifest)?;
 
-    let mut observer = Observer::new(scenario, stop);
-    let first = scenario.matrix.protocols()[0];
-    let before = observer.read(first).await;
-    if let Some(silence) = observer.silence() {
+    let mut observers = Observers::begin(&targets, stop).await;
+    if let Some(silence) = observers.silence() {
         say(&format!("{}: no statistics of the server's own ({silence})", scenario.name));
     }
-    let sampler = Sampler::start(scenario.server.metrics.as_deref(), folder.metrics(), stop).await;
+    let samplers = Samplers::start(&targets, &folder, stop).await;
     let mut progress = Progress::new(scenario, plan, &manifest);
     let (mut states, mut flagged) = (Vec::new(), false);
-    let (mut measured, mut prepared) = (0, 0);
     for group in &plan.groups {
         let context = measure::Context {
             scenario,
-            outputs: &reached.outputs,
+            targets: &targets,
             manifest: &manifest,
-            http: &reached.http,
             ceilings: &ceilings,
-            sampler: &sampler,
+            samplers: &samplers,
             folder: &folder,
             stop,
         };
-        let records = match unreachable(scenario, &reached, stop).await {
+        let records = match targets.unreachable(&group.cases, stop).await {
             Some(reason) => group.cases.iter().map(|case| measure::not_run(&context, group, case, &reason)).collect(),
-            None => {
-                let (records, items) = measure::group(&context, group, &mut observer, &mut progress).await?;
-                prepared += items;
-                records
-            }
+            None => measure::group(&context, group, &mut observers, &mut progress).await?,
         };
         for record in &records {
             folder.record(record)?;
             progress.case_done(record);
             flagged |= !record.flags.is_empty();
-            measured += record.requests * u64::from(record.case.batch_size);
+            observers.count(&record.case, record.requests * u64::from(record.case.batch_size), 0);
         }
         progress.group_done(group);
         states.extend(records.iter().map(|record: &Record| record.status));
     }
     progress.finish();
-    manifest.metrics = sampler.finish();
+    manifest.metrics = samplers.finish();
 
     let complete = states.iter().all(|status| *status == Status::Ok);
     let interrupted = *stop.borrow();
@@ -252,10 +250,10 @@ async fn measure(
         (false, false) => State::Incomplete,
     };
     manifest.ended = Some(utc(Timestamp::now()));
-    if let (Some(before), true) = (before, complete) {
-        manifest.counts = observer.count_check(first, &before, measured, prepared).await;
+    if complete {
+        manifest.counts = observers.check().await;
     }
-    manifest.statistics = observer.silence().unwrap_or_default();
+    manifest.statistics = observers.silence().unwrap_or_default();
     folder.manifest(&manifest)?;
     report::comparisons::write(folder.path())?;
     let outcome = match manifest.state {
@@ -267,8 +265,9 @@ async fn measure(
     Ok((outcome, Some(folder.path().to_owned())))
 }
 
-fn manifest(scenario: &Scenario, plan: &Plan, reached: &Reached, client: Environment, started: Timestamp) -> Manifest {
-    let weights = reached.config.as_ref().and_then(|config| config.weights.clone()).unwrap_or_default();
+/// What holds for a whole run; of several servers and models the first's, as rows have their own.
+fn manifest(scenario: &Scenario, plan: &Plan, target: &Target, client: Environment, started: Timestamp) -> Manifest {
+    let Target { scenario: Scenario { server, model, .. }, reached, .. } = target;
     Manifest {
         scenario: scenario.name.clone(),
         title: scenario.title.clone(),
@@ -282,10 +281,10 @@ fn manifest(scenario: &Scenario, plan: &Plan, reached: &Reached, client: Environ
         quick: scenario.load.quick,
         server: reached.server.name.clone(),
         server_version: reached.server.version.clone(),
-        http: scenario.server.http.clone(),
-        grpc: scenario.server.grpc.clone(),
-        model: scenario.model.name.clone(),
-        weights,
+        http: server.http.clone(),
+        grpc: server.grpc.clone(),
+        model: model.name.clone(),
+        weights: reached.weights(),
         iterations: scenario.load.stop.requests,
         duration_s: scenario.load.stop.least.map(|least| least.as_secs_f64()),
         warmup: scenario.load.warmup,
@@ -297,7 +296,7 @@ fn manifest(scenario: &Scenario, plan: &Plan, reached: &Reached, client: Environ
         counts: None,
         metrics: String::new(),
         statistics: String::new(),
-        one_machine: is_loopback(scenario.server.address(scenario.matrix.protocols()[0])),
+        one_machine: is_loopback(server.address(scenario.matrix.protocols()[0])),
         client,
     }
 }

@@ -4,7 +4,6 @@ use tokio::sync::watch;
 
 use super::job;
 use crate::matrix::{Point, Protocol};
-use crate::plan::Plan;
 use crate::preflight::Outputs;
 use crate::protocol::description::ServerMetadata;
 use crate::protocol::{Fault, FaultKind};
@@ -46,13 +45,13 @@ impl HttpTensors {
 /// Asks a server that does not announce binary tensors for one answer, with them and then in JSON.
 pub async fn http_tensors(
     scenario: &Scenario,
-    plan: &Plan,
+    cases: &[Point],
     server: &ServerMetadata,
     outputs: &Outputs,
     stop: &watch::Receiver<bool>,
 ) -> HttpTensors {
     let announced = server.extensions.iter().any(|extension| extension == BINARY_TENSORS);
-    let cases = plan.cases().filter(|case| case.protocol == Protocol::Http);
+    let cases = cases.iter().filter(|case| case.protocol == Protocol::Http);
     let Some(case) = cases.min_by_key(|case| case.batch_size).filter(|_| !announced) else {
         return HttpTensors::default();
     };

@@ -12,7 +12,6 @@ use super::interrupt::{STOPPED, stopped};
 use super::job;
 use super::probe::{self, HttpTensors};
 use crate::matrix::{Point, Protocol};
-use crate::plan::Plan;
 use crate::preflight::{self, Outputs};
 use crate::protocol::control::Control;
 use crate::protocol::description::{ModelConfig, ModelMetadata, ServerMetadata};
@@ -50,6 +49,13 @@ pub struct Reached {
     ready: Vec<Protocol>,
 }
 
+impl Reached {
+    /// What the server says of the model's weights; empty when it says nothing.
+    pub fn weights(&self) -> String {
+        self.config.as_ref().and_then(|config| config.weights.clone()).unwrap_or_default()
+    }
+}
+
 /// What was learned, and what was not.
 #[derive(Default)]
 struct Learned {
@@ -65,7 +71,7 @@ struct Learned {
 ///
 /// # Errors
 /// The server cannot be reached, or it does not take what the scenario asks for.
-pub async fn reach(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) -> Result<Option<Reached>> {
+pub async fn reach(scenario: &Scenario, cases: &[Point], stop: &watch::Receiver<bool>) -> Result<Option<Reached>> {
     let learned = tokio::select! {
         learned = learn(scenario) => learned?,
         () = stopped(stop) => return Ok(None),
@@ -79,11 +85,11 @@ pub async fn reach(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool
             bail!("the scenario does not fit the model \"{model}\" of {name} {version}:{list}")
         }
     };
-    let http = probe::http_tensors(scenario, plan, &learned.server, &outputs, stop).await;
+    let http = probe::http_tensors(scenario, cases, &learned.server, &outputs, stop).await;
     let undescribed = preflight::undescribed(scenario, &learned.metadata);
     for protocol in scenario.matrix.protocols() {
         let doubtful = undescribed.is_some() || !learned.ready.contains(&protocol);
-        let case = plan.cases().find(|case| case.protocol == protocol).filter(|_| doubtful);
+        let case = cases.iter().find(|case| case.protocol == protocol).filter(|_| doubtful);
         let Some(case) = case else { continue };
         match try_out(scenario, &outputs, case, &http, stop).await {
             Ok(()) => {}

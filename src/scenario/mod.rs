@@ -21,7 +21,7 @@ pub use error::ScenarioError;
 pub use overrides::Overrides;
 pub use schema::keys;
 
-use crate::matrix::{Arrival, Matrix, Protocol};
+use crate::matrix::{Arrival, Matrix, Name, Point, Protocol};
 use crate::spelling::spelled;
 use crate::tensor::{Datatype, Source};
 
@@ -47,6 +47,10 @@ pub struct Scenario {
     pub inputs: Vec<Input>,
     /// Names of the requested output tensors, at least one.
     pub outputs: Vec<String>,
+    /// The servers that the matrix names.
+    pub servers: Vec<(Name, Server)>,
+    /// The models that the matrix names.
+    pub models: Vec<(Name, ModelTarget)>,
     /// The axes of the run matrix.
     pub matrix: Matrix,
     /// How much is asked in a case.
@@ -69,7 +73,20 @@ pub struct Server {
     pub peers: [Option<SocketAddr>; 2],
 }
 
+/// Stands for the addresses of the embedded server until it is started and tells its own.
+const NOT_STARTED: &str = "the embedded server";
+
 impl Server {
+    /// The embedded server, before it is started.
+    pub fn embedded() -> Self {
+        Server { http: NOT_STARTED.to_owned(), grpc: NOT_STARTED.to_owned(), metrics: None, peers: [None; 2] }
+    }
+
+    /// Whether it is the embedded one, which has not been started.
+    pub fn is_embedded(&self) -> bool {
+        self.http == NOT_STARTED
+    }
+
     /// Which of the addresses behind the name to connect to; `None` leaves it to the system.
     pub fn peer(&self, protocol: Protocol) -> Option<SocketAddr> {
         self.peers[usize::from(protocol == Protocol::Grpc)]
@@ -94,6 +111,18 @@ pub struct Model {
     /// Whether tensors have a leading batch dimension.
     pub batching: bool,
 }
+
+/// A model that the matrix names, and what is asked of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ModelTarget {
+    pub model: Model,
+    pub inputs: Vec<Input>,
+    pub outputs: Vec<String>,
+}
+
+/// What `servers` and `--server` call the program's own server.
+pub const EMBEDDED: &str = "embedded";
 
 /// An input tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,6 +272,33 @@ impl Scenario {
                 Err(document.error(at..at + '\u{FFFD}'.len_utf8(), problem, "save the file as UTF-8"))
             }
         }
+    }
+
+    /// The scenario as one point of its matrix sees it: with the server, the model and the tensors that it means.
+    pub fn target(&self, point: &Point) -> Scenario {
+        let mut target = self.clone();
+        let is = |name: &Name, wanted: &Option<Name>| wanted.as_ref() == Some(name);
+        if let Some((_, server)) = self.servers.iter().find(|(name, _)| is(name, &point.server)) {
+            target.server.clone_from(server);
+        }
+        if let Some((_, named)) = self.models.iter().find(|(name, _)| is(name, &point.model)) {
+            let ModelTarget { model, inputs, outputs } = named.clone();
+            (target.model, target.inputs, target.outputs) = (model, inputs, outputs);
+        }
+        target
+    }
+
+    /// The servers that are asked.
+    pub fn asked_servers(&mut self) -> impl Iterator<Item = &mut Server> {
+        let named = !self.servers.is_empty();
+        let alone = Some(&mut self.server).filter(|_| !named);
+        alone.into_iter().chain(self.servers.iter_mut().map(|(_, server)| server))
+    }
+
+    /// The names by which servers know the models that are asked.
+    pub fn asked_models(&self) -> impl Iterator<Item = &str> {
+        let alone = Some(self.model.name.as_str()).filter(|_| self.models.is_empty());
+        alone.into_iter().chain(self.models.iter().map(|(_, target)| target.model.name.as_str()))
     }
 
     /// Bytes of the input tensors of one request.

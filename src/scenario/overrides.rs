@@ -4,9 +4,9 @@ use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Scenario;
 use super::error::without_secrets;
 use super::validate::{DURATION_S, ITERATIONS, REQUEST_BYTES_MAX, WARMUP, check_address, unsupported};
+use super::{EMBEDDED, Model, ModelTarget, Scenario, Server};
 use crate::matrix::{Arm, AxisId, CASES_MAX, Value};
 
 /// `--quick`: the longest time of a case, its preparation included.
@@ -111,9 +111,12 @@ impl Scenario {
                 values.push(value);
             }
             let setting = id.setting(&texts.join(","));
-            if *id == AxisId::BatchSize && !self.model.batching && values != [Value::Whole(1)] {
+            let unbatched =
+                self.models.iter().map(|(_, target)| &target.model).chain([&self.model]).any(|it| !it.batching);
+            if *id == AxisId::BatchSize && unbatched && values != [Value::Whole(1)] {
                 return Err(format!("{setting}: the scenario says `batching = false`: leave the option out"));
             }
+            self.knows(*id, &values).map_err(|help| format!("{setting}: {help}"))?;
             self.matrix.set(*id, values);
             self.overridden.push(setting);
         }
@@ -130,6 +133,32 @@ impl Scenario {
             }
             self.matrix.compare(Some(id));
             self.overridden.push(format!("--compare {name}"));
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the servers and models of an option are known; a model without a table has the scenario's tensors.
+    ///
+    /// # Errors
+    /// What is not known, and the remedy.
+    fn knows(&mut self, id: AxisId, values: &[Value]) -> Result<(), String> {
+        for name in values.iter().filter_map(|value| if let Value::Name(name) = value { Some(name) } else { None }) {
+            let known = match id {
+                AxisId::Server => self.servers.iter().any(|(known, _)| known == name),
+                _ => self.models.iter().any(|(known, _)| known == name),
+            };
+            match id {
+                _ if known => {}
+                AxisId::Server if &**name == EMBEDDED => self.servers.push((name.clone(), Server::embedded())),
+                AxisId::Server => {
+                    return Err(format!("the scenario has no [server.{name}]: add that table, or name \"{EMBEDDED}\""));
+                }
+                _ => {
+                    let model = Model { name: name.to_string(), version: None, ..self.model.clone() };
+                    let target = ModelTarget { model, inputs: self.inputs.clone(), outputs: self.outputs.clone() };
+                    self.models.push((name.clone(), target));
+                }
+            }
         }
         Ok(())
     }
@@ -157,6 +186,13 @@ impl Scenario {
     }
 
     fn override_addresses(&mut self, overrides: &Overrides) -> Result<(), String> {
+        let options = [("--server", &overrides.server), ("--http", &overrides.http), ("--grpc", &overrides.grpc)];
+        let given = options.iter().find(|(_, value)| value.is_some());
+        if let (Some((option, _)), false) = (given, self.matrix.given(AxisId::Server).is_empty()) {
+            return Err(format!(
+                "{option}: the scenario names its servers: choose some of them by --set servers=NAME,.."
+            ));
+        }
         let both = |port| {
             overrides.server.as_ref().map(|host| match host.parse::<Ipv6Addr>() {
                 Ok(host) => format!("[{host}]:{port}"),

@@ -23,6 +23,7 @@ enum Kind {
     Flag,
     /// A text or a number.
     Value,
+    Texts,
     Words(&'static Words),
     WordOrWords(&'static Words),
     Wholes,
@@ -31,6 +32,8 @@ enum Kind {
     Data,
     /// A `[table]`.
     Table(Keys),
+    /// A `[table]` which holds tables with names of one's own, `[table.NAME]`, beside its keys.
+    Named(Keys, Keys),
     /// `[[tables]]`.
     Tables(Keys),
     /// A table whose keys are names and whose values are text.
@@ -59,8 +62,8 @@ const fn optional(name: &'static str, kind: Kind, example: &'static str) -> Key 
 
 const FORMAT: &[Key] = &[
     required("title", Kind::Text, "title = \"SCRFD Model\""),
-    optional("server", Kind::Table(|| SERVER), "[server]"),
-    required("model", Kind::Table(|| MODEL), "[model]"),
+    optional("server", Kind::Named(|| SERVER, || SERVER), "[server]"),
+    required("model", Kind::Named(|| MODEL, || NAMED_MODEL), "[model]"),
     required("input", Kind::Tables(|| INPUT), "[[input]]"),
     required("output", Kind::Tables(|| OUTPUT), "[[output]]"),
     required("matrix", Kind::Table(|| &MATRIX), "[matrix]"),
@@ -78,6 +81,14 @@ const MODEL: &[Key] = &[
     required("name", Kind::Text, "name = \"scrfd\""),
     optional("version", Kind::Text, "version = \"1\""),
     optional("batching", Kind::Flag, "batching = false"),
+];
+
+const NAMED_MODEL: &[Key] = &[
+    optional("name", Kind::Text, "name = \"scrfd_fp16\""),
+    optional("version", Kind::Text, "version = \"1\""),
+    optional("batching", Kind::Flag, "batching = false"),
+    optional("input", Kind::Tables(|| INPUT), "[[model.NAME.input]]"),
+    optional("output", Kind::Tables(|| OUTPUT), "[[model.NAME.output]]"),
 ];
 
 const INPUT: &[Key] = &[
@@ -132,6 +143,7 @@ fn axis(id: AxisId) -> Key {
     let kind = match axis.limit {
         Limit::Words(words) if axis.takes_one => Kind::WordOrWords(words),
         Limit::Words(words) => Kind::Words(words),
+        Limit::Names => Kind::Texts,
         Limit::Whole(..) => Kind::Wholes,
         Limit::Number(..) => Kind::Numbers,
     };
@@ -155,6 +167,10 @@ pub fn keys() -> Vec<&'static str> {
             all.push(key.name);
             match key.kind {
                 Kind::Table(inner) | Kind::Tables(inner) => collect(inner(), all),
+                Kind::Named(inner, named) => {
+                    collect(inner(), all);
+                    collect(named(), all);
+                }
                 Kind::Data => collect(DATA, all),
                 _ => {}
             }
@@ -180,8 +196,19 @@ const ALIASES: &[(&str, &str)] = &[
 /// All that is wrong.
 pub fn check(document: &Document<'_>, file: &Spanned<DeTable<'_>>) -> Result<(), ScenarioError> {
     let end = document.text.trim_end().len();
-    let mut walk = Walk { document, errors: Errors::default(), told: Vec::new() };
-    walk.table(file.get_ref(), FORMAT, "", end..end);
+    // what every model may say for itself need not be said for all of them
+    let model = file.get_ref().get("model").map(|model| model.get_ref());
+    let of_own = |key: &&'static str| match model {
+        Some(DeValue::Table(model)) => {
+            model.iter().any(|(_, own)| matches!(own.get_ref(), DeValue::Table(own) if own.contains_key(*key)))
+        }
+        _ => false,
+    };
+    let matrix = file.get_ref().get("matrix").map(|matrix| matrix.get_ref());
+    let names_models = matches!(matrix, Some(DeValue::Table(matrix)) if matrix.contains_key(AxisId::Model.axis().key));
+    let told = ["input", "output"].into_iter().filter(of_own).chain(names_models.then_some("model")).collect();
+    let mut walk = Walk { document, errors: Errors::default(), told, names_models };
+    walk.table(file.get_ref(), FORMAT, None, "", end..end);
     walk.errors.or(())
 }
 
@@ -190,20 +217,30 @@ struct Walk<'a> {
     errors: Errors,
     /// Keys that an error spoke of already: that they are missing elsewhere follows from it.
     told: Vec<&'static str>,
+    /// Whether the matrix names the models: then `[model]` need not.
+    names_models: bool,
 }
 
 impl Walk<'_> {
     /// `place` is where a missing key is told: the table's header, or the end of the file.
-    fn table(&mut self, table: &DeTable<'_>, keys: &[Key], path: &str, place: Range<usize>) {
+    fn table(&mut self, table: &DeTable<'_>, keys: &[Key], named: Option<&[Key]>, path: &str, place: Range<usize>) {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in entries {
             match keys.iter().find(|key| key.name == name.get_ref().as_ref()) {
                 Some(key) => self.value(value, key, &dotted(path, key.name)),
-                None => self.unknown(name.get_ref(), name.span(), keys, path),
+                None => match (named, value.get_ref()) {
+                    (Some(named), DeValue::Table(inner)) => {
+                        self.table(inner, named, None, &dotted(path, name.get_ref()), value.span());
+                    }
+                    _ => self.unknown(name.get_ref(), name.span(), keys, path),
+                },
             }
         }
-        for key in keys.iter().filter(|key| key.required && !table.contains_key(key.name)) {
+        // what tables of one's own names say need not be said for all of them
+        let has_tables = || table.iter().any(|(_, value)| matches!(value.get_ref(), DeValue::Table(_)));
+        let is_named = named.is_some_and(|_| self.names_models || has_tables());
+        for key in keys.iter().filter(|key| key.required && !is_named && !table.contains_key(key.name)) {
             if !self.told.contains(&key.name) {
                 self.missing(key, path, place.clone());
             }
@@ -211,9 +248,9 @@ impl Walk<'_> {
     }
 
     fn missing(&mut self, key: &Key, path: &str, place: Range<usize>) {
-        let what = if matches!(key.kind, Kind::Table(_) | Kind::Tables(_)) { "table" } else { "key" };
+        let what = if matches!(key.kind, Kind::Table(_) | Kind::Named(..) | Kind::Tables(_)) { "table" } else { "key" };
         let help = match key.kind {
-            Kind::Table(_) | Kind::Tables(_) => format!("add {}", header(key)),
+            Kind::Table(_) | Kind::Named(..) | Kind::Tables(_) => format!("add {}", header(key)),
             _ if path.is_empty() => format!("begin the file with it, such as {}", key.example),
             _ => format!("add it, such as {}", key.example),
         };
@@ -245,10 +282,14 @@ impl Walk<'_> {
             (Kind::Words(words) | Kind::WordOrWords(words), DeValue::Array(items)) => {
                 self.items(items.iter(), Kind::Word(words), key, path);
             }
+            (Kind::Texts, DeValue::Array(items)) => self.items(items.iter(), Kind::Text, key, path),
             (Kind::Wholes, DeValue::Array(items)) => self.items(items.iter(), Kind::Whole, key, path),
             (Kind::Numbers, DeValue::Array(items)) => self.items(items.iter(), Kind::Number, key, path),
             (Kind::Tables(_), DeValue::Array(items)) => self.items(items.iter(), key.kind, key, path),
-            (Kind::Table(keys), DeValue::Table(table)) => self.table(table, keys(), path, value.span()),
+            (Kind::Table(keys), DeValue::Table(table)) => self.table(table, keys(), None, path, value.span()),
+            (Kind::Named(keys, named), DeValue::Table(table)) => {
+                self.table(table, keys(), Some(named()), path, value.span());
+            }
             (Kind::Names, DeValue::Table(table)) => {
                 let item = optional("", Kind::Text, "448 = \"score_8\"");
                 table.iter().for_each(|(name, value)| self.value(value, &item, &dotted(path, name.get_ref())));
@@ -259,7 +300,9 @@ impl Walk<'_> {
             {
                 self.wrong(value, key, path);
             }
-            (Kind::Data, DeValue::Table(table)) if !table.is_empty() => self.table(table, DATA, path, value.span()),
+            (Kind::Data, DeValue::Table(table)) if !table.is_empty() => {
+                self.table(table, DATA, None, path, value.span())
+            }
             _ => self.wrong(value, key, path),
         }
     }
@@ -268,7 +311,7 @@ impl Walk<'_> {
         for (index, item) in items.enumerate() {
             let path = format!("{path}[{index}]");
             match (kind, item.get_ref()) {
-                (Kind::Tables(keys), DeValue::Table(table)) => self.table(table, keys(), &path, item.span()),
+                (Kind::Tables(keys), DeValue::Table(table)) => self.table(table, keys(), None, &path, item.span()),
                 (Kind::Tables(_), _) => {
                     let problem = format!("found {}, expected a table", self.found(item));
                     let help = format!("write it as {}", key.example);
@@ -283,9 +326,13 @@ impl Walk<'_> {
         let header = self.document.text[value.span()].starts_with('[') && matches!(value.get_ref(), DeValue::Table(_));
         let help = match (key.kind, value.get_ref()) {
             (Kind::Tables(_), DeValue::Table(_)) if header => format!("write {} with two brackets", key.example),
-            (Kind::Table(_), DeValue::Array(_)) => format!("there is one {0}: write {0} with one bracket", key.example),
-            (Kind::Table(_), _) if !key.example.starts_with('[') => format!("write {}", key.example),
-            (Kind::Table(_), _) => format!("write {} on a line of its own and its keys below it", key.example),
+            (Kind::Table(_) | Kind::Named(..), DeValue::Array(_)) => {
+                format!("there is one {0}: write {0} with one bracket", key.example)
+            }
+            (Kind::Table(_) | Kind::Named(..), _) if !key.example.starts_with('[') => format!("write {}", key.example),
+            (Kind::Table(_) | Kind::Named(..), _) => {
+                format!("write {} on a line of its own and its keys below it", key.example)
+            }
             (Kind::Data, DeValue::String(word)) => match nearest(word, &["zeros", "random", "file"]) {
                 Some("random") => format!("write {}", DATA[0].example),
                 Some("file") => format!("write {}", DATA[1].example),
@@ -320,7 +367,9 @@ impl Walk<'_> {
         let names: Vec<&'static str> = keys.iter().map(|key| key.name).collect();
         let alias = ALIASES.iter().find(|(name, _)| *name == found).map(|(_, known)| *known);
         let near = alias.filter(|known| names.contains(known)).or_else(|| nearest(found, &names));
-        let table = FORMAT.iter().find(|key| key.name == found && matches!(key.kind, Kind::Table(_) | Kind::Tables(_)));
+        let table = FORMAT
+            .iter()
+            .find(|key| key.name == found && matches!(key.kind, Kind::Table(_) | Kind::Named(..) | Kind::Tables(_)));
         let help = match (elsewhere(found, FORMAT, ""), near) {
             _ if table.is_some() => format!("write {}", table.map_or(String::new(), header)),
             (_, Some(near)) => format!("did you mean `{near}`?"),
@@ -339,8 +388,11 @@ impl Walk<'_> {
 
 /// A table's header and its first key, as they are written.
 fn header(key: &Key) -> String {
-    let (Kind::Table(inner) | Kind::Tables(inner)) = key.kind else { return key.example.to_owned() };
-    let first = inner().iter().find(|key| key.required).or(inner().get(1));
+    let (Kind::Table(inner) | Kind::Named(inner, _) | Kind::Tables(inner)) = key.kind else {
+        return key.example.to_owned();
+    };
+    let is_first = |key: &&Key| key.required || key.name == AxisId::BatchSize.axis().key;
+    let first = inner().iter().find(is_first).or(inner().get(1));
     format!("{} and below it its keys, such as {}", key.example, first.map_or("", |key| key.example))
 }
 
@@ -354,7 +406,7 @@ fn elsewhere(name: &str, keys: &[Key], path: &str) -> Option<String> {
         return Some(path.to_owned());
     }
     let inner = |key: &Key| match key.kind {
-        Kind::Table(inner) | Kind::Tables(inner) => Some((inner(), dotted(path, key.name))),
+        Kind::Table(inner) | Kind::Named(inner, _) | Kind::Tables(inner) => Some((inner(), dotted(path, key.name))),
         _ => None,
     };
     let direct = keys.iter().filter_map(inner).find(|(inner, _)| inner.iter().any(|key| key.name == name));
@@ -370,12 +422,12 @@ fn expected(kind: Kind, name: &str) -> String {
         Kind::Whole => "an integer".to_owned(),
         Kind::Number => "a number".to_owned(),
         Kind::Flag => "true or false".to_owned(),
-        Kind::Words(_) => "an array of strings in brackets".to_owned(),
+        Kind::Texts | Kind::Words(_) => "an array of strings in brackets".to_owned(),
         Kind::WordOrWords(_) => "a string in quotes, or an array of them in brackets".to_owned(),
         Kind::Wholes => "an array of integers in brackets".to_owned(),
         Kind::Numbers => "an array of numbers in brackets".to_owned(),
         Kind::Data => "\"zeros\", a random seed or a file".to_owned(),
-        Kind::Table(_) => format!("a table [{name}]"),
+        Kind::Table(_) | Kind::Named(..) => format!("a table [{name}]"),
         Kind::Tables(_) if name == "exclude" => "an array of tables".to_owned(),
         Kind::Tables(_) => format!("[[{name}]] tables"),
         Kind::Names => "a table of names".to_owned(),

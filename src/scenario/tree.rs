@@ -57,6 +57,16 @@ impl<'a> Table<'a> {
         self.value(key).map_or(Table { table: None, span: self.span() }, inner)
     }
 
+    /// The tables within this one that are no lists, with their names and places, in the order of the file.
+    pub fn inner(&self) -> Vec<(String, Range<usize>)> {
+        let entries = self.table.into_iter().flat_map(|table| table.iter());
+        let is_table = |(_, value): &(_, &Spanned<DeValue<'_>>)| matches!(value.get_ref(), DeValue::Table(_));
+        let mut inner: Vec<_> =
+            entries.filter(is_table).map(|(name, value)| (name.get_ref().to_string(), value.span())).collect();
+        inner.sort_by_key(|(_, span)| span.start);
+        inner
+    }
+
     /// The tables of a list.
     pub fn tables(&self, key: &str) -> Vec<Table<'a>> {
         self.items(key).iter().map(|item| inner(item)).collect()

@@ -148,7 +148,7 @@ fn values(document: &Document<'_>, table: &Table<'_>, id: AxisId) -> Checked<Vec
 
 fn value(document: &Document<'_>, item: &Spanned<DeValue<'_>>, limit: Limit, remedy: &str) -> Checked<Value> {
     let read = match limit {
-        Limit::Words(_) => tree::text(item).map(|word| limit.read(word.get_ref(), remedy)),
+        Limit::Words(_) | Limit::Names => tree::text(item).map(|word| limit.read(word.get_ref(), remedy)),
         Limit::Whole(..) => tree::whole(item).map(|number| limit.whole(*number.get_ref(), remedy)),
         Limit::Number(..) => tree::number(item).map(|number| limit.number(*number.get_ref(), remedy)),
     };

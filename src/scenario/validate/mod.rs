@@ -4,6 +4,7 @@
 mod address;
 mod load;
 mod matrix;
+mod targets;
 
 use std::net::Ipv6Addr;
 use std::ops::{Range, RangeInclusive};
@@ -17,7 +18,7 @@ pub(super) use address::unsupported;
 use super::error::{Document, Errors, ScenarioError};
 use super::tree::{self, Table};
 use super::words::known;
-use super::{Artifact, Input, Model, Scenario, Server, schema, syntax};
+use super::{Artifact, Input, Model, ModelTarget, Scenario, Server, schema, syntax};
 use crate::matrix::Matrix;
 use crate::tensor::{Datatype, Source, element_count};
 
@@ -42,14 +43,32 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let (model_table, matrix_table, load_table) = (file.table("model"), file.table("matrix"), file.table("load"));
     let mut errors = Errors::default();
     let title = errors.keep(name(document, &file, "title"));
-    let model = errors.keep(model(document, &model_table));
-    let inputs = inputs(document, &file, &mut errors);
-    let outputs = errors.keep(outputs(document, &file));
     let matrix = matrix::matrix(document, &matrix_table, &load_table, &mut errors);
+    let names = matrix.clone().unwrap_or_default();
+    let servers = targets::servers(document, &file, &names, &mut errors);
+    let models = targets::models(document, &file, &names, &mut errors);
+    // where the matrix names models, the first of them stands for all that asks for one
+    let first = models.as_ref().and_then(|models| models.first()).map(|(_, target)| target.clone());
+    let (model, inputs, outputs) = match first {
+        Some(ModelTarget { model, inputs, outputs }) => (Some(model), Some(inputs), Some(outputs)),
+        None if matrix_table.value("models").is_some() => (None, None, None),
+        None => (
+            errors.keep(model(document, &model_table)),
+            inputs(document, &file, &mut errors),
+            errors.keep(outputs(document, &file)),
+        ),
+    };
     if let (Some(inputs), Some(matrix)) = (&inputs, &matrix) {
         errors.keep(request_fits(document, &file, inputs, matrix));
+        for (name, target) in models.iter().flatten() {
+            let own = model_table.table(name);
+            let table = if own.value("input").is_some() { &own } else { &file };
+            errors.keep(request_fits(document, table, &target.inputs, matrix));
+        }
     }
-    if model_table.flag("batching") == Some(false) {
+    let unbatched = |model: &Model| !model.batching;
+    let of_models = models.iter().flatten().map(|(_, target)| &target.model);
+    if of_models.chain(&model).any(unbatched) {
         errors.keep(batches_fit(document, &matrix_table));
     }
     let server = file.table("server");
@@ -75,6 +94,8 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
             model: model?,
             inputs: inputs?,
             outputs: outputs?,
+            servers: servers?,
+            models: models?,
             matrix: matrix?,
         })
     };

@@ -1,0 +1,173 @@
+//! The servers and models of a run: each pair that its cases ask is reached, checked and counted by itself. Must not know how
+//! cases are measured.
+
+use anyhow::{Context, Result};
+use tokio::sync::watch;
+
+use super::connect;
+use super::observer::Observer;
+use super::reach::{Reached, reach, unreachable};
+use crate::matrix::{Name, Point};
+use crate::plan::Plan;
+use crate::protocol::statistics::Statistics;
+use crate::record::CountCheck;
+use crate::scenario::Scenario;
+
+/// A server and a model of it.
+pub struct Target {
+    /// The names that the scenario gives them.
+    pub server: Option<Name>,
+    model: Option<Name>,
+    /// The scenario as the cases of this target see it.
+    pub scenario: Scenario,
+    /// What the server tells, and what was found out.
+    pub reached: Reached,
+}
+
+/// All that a run asks, in the order of its cases; at least one.
+pub struct Targets(Vec<Target>);
+
+impl Targets {
+    /// Reaches every server, and checks that each agrees with the scenario. `None` when the user stopped it.
+    ///
+    /// # Errors
+    /// A server cannot be reached, or does not take what the scenario asks for.
+    pub async fn reach(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) -> Result<Option<Self>> {
+        let mut targets: Vec<Target> = Vec::new();
+        for case in plan.cases() {
+            if targets.iter().any(|target| target.is_of(case)) {
+                continue;
+            }
+            let (server, model) = (case.server.clone(), case.model.clone());
+            let of_target = |other: &&Point| (&other.server, &other.model) == (&server, &model);
+            let cases: Vec<Point> = plan.cases().filter(of_target).cloned().collect();
+            let mut scenario = scenario.target(case);
+            connect::find(&mut scenario, stop).await;
+            let reached = reach(&scenario, &cases, stop).await;
+            let reached = match case.server.as_ref().or(case.model.as_ref()) {
+                // which of several it is
+                Some(_) => reached.with_context(|| targets_words(case))?,
+                None => reached?,
+            };
+            let Some(reached) = reached else { return Ok(None) };
+            targets.push(Target { server, model, scenario, reached });
+        }
+        Ok(Some(Targets(targets)))
+    }
+
+    /// The target of a case.
+    pub fn of(&self, case: &Point) -> &Target {
+        &self.0[self.place(case)]
+    }
+
+    /// The first, which stands for the run where it has one alone.
+    pub fn first(&self) -> &Target {
+        &self.0[0]
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Target> {
+        self.0.iter()
+    }
+
+    fn place(&self, case: &Point) -> usize {
+        self.0.iter().position(|target| target.is_of(case)).unwrap_or(0)
+    }
+
+    /// Why the servers of some cases cannot be used now; one that restarts is waited for.
+    pub async fn unreachable(&self, cases: &[Point], stop: &watch::Receiver<bool>) -> Option<String> {
+        for target in self.0.iter().filter(|target| cases.iter().any(|case| target.is_of(case))) {
+            if let Some(reason) = unreachable(&target.scenario, &target.reached, stop).await {
+                return Some(reason);
+            }
+        }
+        None
+    }
+}
+
+impl Target {
+    /// Whether a case asks it.
+    pub fn is_of(&self, case: &Point) -> bool {
+        (&self.server, &self.model) == (&case.server, &case.model)
+    }
+
+    /// Its names in the scenario, as part of a file's name; empty where it is the only one.
+    pub fn tag(&self) -> String {
+        let names = [&self.server, &self.model].into_iter().flatten();
+        names.map(|name| format!("-{name}")).collect()
+    }
+}
+
+fn targets_words(case: &Point) -> String {
+    let named = |what: &str, name: &Option<Name>| name.as_ref().map(|name| format!("{what} \"{name}\""));
+    let words = [named("server", &case.server), named("model", &case.model)];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What the servers' own statistics say of each target.
+pub struct Observers<'a> {
+    targets: &'a Targets,
+    of: Vec<Counted<'a>>,
+}
+
+struct Counted<'a> {
+    observer: Observer<'a>,
+    /// At the run's begin.
+    before: Option<Statistics>,
+    /// Items in answered requests of the rows, and while preparing.
+    measured: u64,
+    prepared: u64,
+}
+
+impl<'a> Observers<'a> {
+    /// Reads the statistics from which a run counts.
+    pub async fn begin(targets: &'a Targets, stop: &'a watch::Receiver<bool>) -> Self {
+        let mut of = Vec::new();
+        for target in &targets.0 {
+            let mut observer = Observer::new(&target.scenario, stop);
+            let before = observer.read(target.scenario.matrix.protocols()[0]).await;
+            of.push(Counted { observer, before, measured: 0, prepared: 0 });
+        }
+        Observers { targets, of }
+    }
+
+    /// The observer of a case's target.
+    pub fn of(&mut self, case: &Point) -> &mut Observer<'a> {
+        let place = self.targets.place(case);
+        &mut self.of[place].observer
+    }
+
+    /// Notes items in answered requests of a case's row, and those while it was prepared.
+    pub fn count(&mut self, case: &Point, measured: u64, prepared: u64) {
+        let counted = &mut self.of[self.targets.place(case)];
+        counted.measured += measured;
+        counted.prepared += prepared;
+    }
+
+    /// Why there are no statistics, or no more.
+    pub fn silence(&self) -> Option<String> {
+        let mut reasons: Vec<String> = self.of.iter().filter_map(|counted| counted.observer.silence()).collect();
+        reasons.dedup();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// The servers' counts against the client's: those of the first target that differ, or of all together. `None` where a
+    /// server does not tell.
+    pub async fn check(&mut self) -> Option<CountCheck> {
+        let mut all = CountCheck { server: 0, measured: 0, prepared: 0 };
+        for (counted, target) in self.of.iter_mut().zip(&self.targets.0) {
+            let protocol = target.scenario.matrix.protocols()[0];
+            let before = counted.before.as_ref()?;
+            let check = counted.observer.count_check(protocol, before, counted.measured, counted.prepared).await?;
+            if !check.agrees() {
+                return Some(check);
+            }
+            all = CountCheck {
+                server: all.server + check.server,
+                measured: all.measured + check.measured,
+                prepared: all.prepared + check.prepared,
+            };
+        }
+        Some(all)
+    }
+}
