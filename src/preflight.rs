@@ -1,6 +1,7 @@
 //! Whether a scenario and a server's model agree, before anything is measured. Pure: gets what was read, asks nobody.
 //! What a server does not describe cannot disagree.
 
+use crate::matrix::{AxisId, Point, Value};
 use crate::protocol::description::{ModelConfig, ModelMetadata, TensorMetadata};
 use crate::protocol::verify::{Expected, shapes_agree};
 use crate::scenario::Scenario;
@@ -44,9 +45,21 @@ pub fn agree(
         return Err(vec![reason.to_owned()]);
     }
     let mut wrong = Vec::new();
-    if !metadata.inputs.is_empty() {
-        inputs_agree(scenario, metadata, config, &mut wrong);
+    let shapes = scenario.matrix.values(AxisId::Shapes);
+    let with = |shapes: &Value| {
+        let mut point = Point::default();
+        point.set(AxisId::Shapes, shapes);
+        scenario.target(&point)
+    };
+    let shaped: Vec<Scenario> = shapes.iter().map(with).collect();
+    for scenario in if shaped.is_empty() { std::slice::from_ref(scenario) } else { &shaped[..] } {
+        if !metadata.inputs.is_empty() {
+            inputs_agree(scenario, metadata, config, &mut wrong);
+        }
     }
+    // what is wrong with each shape is said once
+    let mut said = std::collections::BTreeSet::new();
+    wrong.retain(|line| said.insert(line.clone()));
     let mut tensors = Vec::new();
     for name in &scenario.outputs {
         match metadata.outputs.iter().find(|offered| offered.name == *name) {

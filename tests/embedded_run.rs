@@ -424,3 +424,24 @@ fn servers_are_compared_and_the_program_s_own_may_be_one() {
     let refused = case.command(&[]).output().unwrap();
     assert!(text(&refused).contains("names its servers: choose some of them by --set servers"), "{}", text(&refused));
 }
+
+#[test]
+fn a_model_with_free_dimensions_is_asked_with_every_shape() {
+    let scenario = SCENARIO.replace("shape = [3]\n", "").replace("[load]", "shapes = [[2], [2, 3, 4]]\n[load]");
+    let case = Case::new("", &scenario);
+    let config = CONFIG.replace("dims: [ 3 ]", "dims: [ -1 ]");
+    fs::write(case.path("models/echo/config.pbtxt"), config).unwrap();
+    let options = ["--batch-sizes", "4", "--processes", "1", "--set", "shapes=2,9"];
+    let output = case.command(&options).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let tags: Vec<String> = asked(&case.newest().unwrap()).into_iter().map(|(tag, _)| tag).collect();
+    assert_eq!(tags, ["http-b4-s2-p1-c1", "grpc-b4-s2-p1-c1", "http-b4-s9-p1-c1", "grpc-b4-s9-p1-c1"]);
+    let records: Vec<Record> = read(&case.newest().unwrap().join(RECORDS)).unwrap();
+    // 7 floats more an item, 50 requests of 4
+    assert!(records[2].bytes_sent >= records[0].bytes_sent + 50 * 4 * 4 * 7, "{records:?}");
+    assert!(text(&output).contains("| Batch Size | Shape | Protocol |"), "{}", text(&output));
+    // its rank is the model's
+    let wrong = case.command(&["--batch-sizes", "4", "--processes", "1"]).output().unwrap();
+    let words = "input \"x\": shape is [2, 3, 4] after the batch dimension, the model takes [-1, -1] with it";
+    assert!(wrong.status.code() == Some(1) && text(&wrong).contains(words), "{}", text(&wrong));
+}

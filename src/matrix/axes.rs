@@ -2,6 +2,7 @@
 //! keys of a scenario file and their errors, `exclude`, the options of the command line, the points and their order, the tags
 //! of cases, the columns of results and the words of reports. What a point *means* stands in `run/job.rs`.
 
+use super::shapes::Shapes;
 use super::value::{AxisValue, Limit, Name, Value};
 use super::variants::{Arm, Encode, Protocol};
 use super::{Matrix, phrases};
@@ -218,6 +219,20 @@ axes! {
         phrase: |point| format!("batch {}", point.batch_size),
         meaning: "Items a request.",
         is_always_written: true,
+        ..PLAIN
+    };
+    Shapes shapes: Option<Shapes> = None => Axis {
+        column: "shapes",
+        key: "shapes",
+        limit: Limit::Shapes,
+        example: "shapes = [[3, 320, 320], [3, 640, 640]]",
+        exclude_example: "shapes = [[3, 640, 640]]",
+        remedy: "give the sizes of each dimension but the batch's, such as 3x640x640; of several inputs a=3x640x640;b=10",
+        heading: "Shape",
+        parameter: "Input Shapes",
+        tag: |point| point.shapes.as_ref().map_or(String::new(), |shapes| format!("-s{}", shapes.tag())),
+        phrase: |point| point.shapes.as_ref().map_or(String::new(), Shapes::to_string),
+        meaning: "The shapes of the inputs, without the batch dimension, such as `3x640x640`; empty without `shapes`.",
         ..PLAIN
     };
     Processes processes: u32 = 1 => Axis {

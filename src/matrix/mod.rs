@@ -4,12 +4,14 @@
 mod axes;
 mod phrases;
 mod point;
+mod shapes;
 mod value;
 mod variants;
 
 pub use axes::{Axis, AxisId, Home, Point};
 pub use phrases::{load, protocol};
 pub use point::Impossible;
+pub use shapes::Shapes;
 pub use value::{Limit, Name, Refusal, Value};
 pub use variants::{Arm, Arrival, Encode, Protocol};
 

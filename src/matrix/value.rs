@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::shapes::Shapes;
 use crate::spelling::{Spelled, Words};
 
 /// A value on an axis. Displayed as files spell it.
@@ -16,6 +17,8 @@ pub enum Value {
     Word(&'static str),
     /// A name that the scenario gives.
     Name(Name),
+    /// Shapes of inputs.
+    Shapes(Shapes),
 }
 
 /// A name that the scenario gives to one of its tables.
@@ -28,6 +31,7 @@ impl fmt::Display for Value {
             Value::Number(number) => write!(formatter, "{number}"),
             Value::Word(word) => formatter.write_str(word),
             Value::Name(name) => formatter.write_str(name),
+            Value::Shapes(shapes) => write!(formatter, "{shapes}"),
         }
     }
 }
@@ -44,6 +48,8 @@ pub enum Limit {
     Whole(u32, u32),
     /// From the first to the second.
     Number(f64, f64),
+    /// Shapes of inputs.
+    Shapes,
     /// Names: they stand in the tags of cases, and so in files' names.
     Names,
 }
@@ -59,6 +65,10 @@ impl Limit {
     pub fn read(self, text: &str, remedy: &str) -> Result<Value, Refusal> {
         match self {
             Limit::Names => self.name(text),
+            Limit::Shapes => {
+                let refusal = || (self.expected(), remedy.to_owned());
+                Shapes::parse(text).map(Value::Shapes).ok_or_else(refusal)
+            }
             Limit::Words(words) => self.word(words, text),
             Limit::Whole(..) => match text.parse::<i64>() {
                 Ok(number) => self.whole(number, remedy),
@@ -119,6 +129,7 @@ impl Limit {
 
     fn expected(self) -> String {
         match self {
+            Limit::Shapes => "sizes from 1, such as 3x640x640".to_owned(),
             Limit::Names => format!("a name of at most {NAME_MAX} plain characters"),
             Limit::Words(words) => words.expected.to_owned(),
             Limit::Whole(least, most) => format!("an integer from {least} to {most}"),
@@ -155,6 +166,18 @@ impl AxisValue for Option<Name> {
     fn assign(&mut self, value: &Value) {
         if let Value::Name(name) = value {
             *self = Some(name.clone());
+        }
+    }
+}
+
+impl AxisValue for Option<Shapes> {
+    fn value(&self) -> Option<Value> {
+        self.clone().map(Value::Shapes)
+    }
+
+    fn assign(&mut self, value: &Value) {
+        if let Value::Shapes(shapes) = value {
+            *self = Some(shapes.clone());
         }
     }
 }

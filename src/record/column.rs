@@ -171,7 +171,7 @@ impl Field for Point {
             let axis = id.axis();
             let kind = match axis.limit {
                 Limit::Words(_) => "word",
-                Limit::Names => String::KIND,
+                Limit::Names | Limit::Shapes => String::KIND,
                 Limit::Whole(..) => u32::KIND,
                 Limit::Number(..) => f64::KIND,
             };

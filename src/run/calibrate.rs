@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::embedded_server::EmbeddedServer;
 use super::job;
 use super::targets::{Target, Targets};
-use crate::matrix::Point;
+use crate::matrix::{AxisId, Point};
 use crate::plan::Plan;
 use crate::preflight::Outputs;
 use crate::protocol::verify::Expected;
@@ -123,10 +123,12 @@ fn write_null(scenario: &Scenario, outputs: &Outputs, repository: &Path) -> Resu
         let batch = scenario.matrix.batch_sizes().into_iter().max().unwrap_or(1);
         text.push_str(&format!("max_batch_size: {batch}\n"));
     }
+    let any_size = !scenario.matrix.values(AxisId::Shapes).is_empty();
     for input in &scenario.inputs {
         // without batching by the server the batch is a dimension like any other
         let batch = (scenario.model.batching && !batched).then_some(-1);
-        let dims: Vec<i64> = batch.into_iter().chain(input.shape.iter().map(|size| *size as i64)).collect();
+        let size = |size: &usize| if any_size { -1 } else { *size as i64 };
+        let dims: Vec<i64> = batch.into_iter().chain(input.shape.iter().map(size)).collect();
         text.push_str(&tensor("input", &input.name, input.datatype.name(), &dims)?);
     }
     for (name, datatype, shape) in outputs {

@@ -16,7 +16,7 @@ pub fn order(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tens
         protocol: case.protocol,
         address: connect::address(scenario, case.protocol),
         model: scenario.model.clone(),
-        inputs: scenario.inputs.clone(),
+        inputs: scenario.inputs_of(case),
         outputs: outputs.of_batch(case.batch_size),
         batch_size: case.batch_size,
         concurrency: case.concurrency,

@@ -4,6 +4,7 @@
 mod error;
 mod overrides;
 mod schema;
+mod shapes;
 mod syntax;
 mod tree;
 mod validate;
@@ -285,7 +286,13 @@ impl Scenario {
             let ModelTarget { model, inputs, outputs } = named.clone();
             (target.model, target.inputs, target.outputs) = (model, inputs, outputs);
         }
+        target.inputs = target.inputs_of(point);
         target
+    }
+
+    /// The inputs with the shapes of a point.
+    pub fn inputs_of(&self, point: &Point) -> Vec<Input> {
+        shapes::shaped(&self.inputs, point.shapes.as_ref())
     }
 
     /// The servers that are asked.

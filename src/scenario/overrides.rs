@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::without_secrets;
 use super::validate::{DURATION_S, ITERATIONS, REQUEST_BYTES_MAX, WARMUP, check_address, unsupported};
-use super::{EMBEDDED, Model, ModelTarget, Scenario, Server};
+use super::{EMBEDDED, Model, ModelTarget, Scenario, Server, shapes};
 use crate::matrix::{Arm, AxisId, CASES_MAX, Value};
 
 /// `--quick`: the longest time of a case, its preparation included.
@@ -142,7 +142,16 @@ impl Scenario {
     /// # Errors
     /// What is not known, and the remedy.
     fn knows(&mut self, id: AxisId, values: &[Value]) -> Result<(), String> {
-        for name in values.iter().filter_map(|value| if let Value::Name(name) = value { Some(name) } else { None }) {
+        for value in values {
+            if let Value::Shapes(shapes) = value {
+                let batch = self.matrix.batch_sizes().into_iter().max().unwrap_or(1);
+                let of_models = self.models.iter().map(|(_, target)| &target.inputs);
+                for inputs in of_models.chain([&self.inputs]) {
+                    let fits = shapes::check(inputs, shapes, batch, &[]);
+                    fits.map_err(|(problem, help)| format!("{shapes}: {problem}: {help}"))?;
+                }
+            }
+            let Value::Name(name) = value else { continue };
             let known = match id {
                 AxisId::Server => self.servers.iter().any(|(known, _)| known == name),
                 _ => self.models.iter().any(|(known, _)| known == name),

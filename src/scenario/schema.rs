@@ -24,6 +24,9 @@ enum Kind {
     /// A text or a number.
     Value,
     Texts,
+    /// Shapes: of the only input, or of several by their names.
+    Shapes,
+    Shape,
     Words(&'static Words),
     WordOrWords(&'static Words),
     Wholes,
@@ -144,6 +147,7 @@ fn axis(id: AxisId) -> Key {
         Limit::Words(words) if axis.takes_one => Kind::WordOrWords(words),
         Limit::Words(words) => Kind::Words(words),
         Limit::Names => Kind::Texts,
+        Limit::Shapes => Kind::Shapes,
         Limit::Whole(..) => Kind::Wholes,
         Limit::Number(..) => Kind::Numbers,
     };
@@ -205,8 +209,10 @@ pub fn check(document: &Document<'_>, file: &Spanned<DeTable<'_>>) -> Result<(),
         _ => false,
     };
     let matrix = file.get_ref().get("matrix").map(|matrix| matrix.get_ref());
-    let names_models = matches!(matrix, Some(DeValue::Table(matrix)) if matrix.contains_key(AxisId::Model.axis().key));
-    let told = ["input", "output"].into_iter().filter(of_own).chain(names_models.then_some("model")).collect();
+    let has = |id: AxisId| matches!(matrix, Some(DeValue::Table(matrix)) if matrix.contains_key(id.axis().key));
+    let names_models = has(AxisId::Model);
+    let elsewhere = [names_models.then_some("model"), has(AxisId::Shapes).then_some("shape")].into_iter().flatten();
+    let told = ["input", "output"].into_iter().filter(of_own).chain(elsewhere).collect();
     let mut walk = Walk { document, errors: Errors::default(), told, names_models };
     walk.table(file.get_ref(), FORMAT, None, "", end..end);
     walk.errors.or(())
@@ -281,6 +287,12 @@ impl Walk<'_> {
             }
             (Kind::Words(words) | Kind::WordOrWords(words), DeValue::Array(items)) => {
                 self.items(items.iter(), Kind::Word(words), key, path);
+            }
+            (Kind::Shapes, DeValue::Array(items)) => self.items(items.iter(), Kind::Shape, key, path),
+            (Kind::Shape, DeValue::Array(items)) => self.items(items.iter(), Kind::Whole, key, path),
+            (Kind::Shape, DeValue::Table(table)) if !table.is_empty() => {
+                let sizes = Key { kind: Kind::Wholes, ..*key };
+                table.iter().for_each(|(name, value)| self.value(value, &sizes, &dotted(path, name.get_ref())));
             }
             (Kind::Texts, DeValue::Array(items)) => self.items(items.iter(), Kind::Text, key, path),
             (Kind::Wholes, DeValue::Array(items)) => self.items(items.iter(), Kind::Whole, key, path),
@@ -422,6 +434,8 @@ fn expected(kind: Kind, name: &str) -> String {
         Kind::Whole => "an integer".to_owned(),
         Kind::Number => "a number".to_owned(),
         Kind::Flag => "true or false".to_owned(),
+        Kind::Shapes => "an array of shapes in brackets".to_owned(),
+        Kind::Shape => "an array of integers, or a table of them by input".to_owned(),
         Kind::Texts | Kind::Words(_) => "an array of strings in brackets".to_owned(),
         Kind::WordOrWords(_) => "a string in quotes, or an array of them in brackets".to_owned(),
         Kind::Wholes => "an array of integers in brackets".to_owned(),

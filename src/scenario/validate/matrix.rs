@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::super::error::{Document, Errors};
 use super::super::tree::{self, Table};
 use super::Checked;
-use crate::matrix::{AxisId, CASES_MAX, Exclude, Home, Limit, Matrix, Value};
+use crate::matrix::{AxisId, CASES_MAX, Exclude, Home, Limit, Matrix, Shapes, Value};
 use crate::spelling::nearest;
 
 /// `load` has the rates, which are an axis too. `None` once there is an error; those of all axes are kept.
@@ -148,10 +148,35 @@ fn values(document: &Document<'_>, table: &Table<'_>, id: AxisId) -> Checked<Vec
 
 fn value(document: &Document<'_>, item: &Spanned<DeValue<'_>>, limit: Limit, remedy: &str) -> Checked<Value> {
     let read = match limit {
+        Limit::Shapes => return shapes(document, item).map(Value::Shapes),
         Limit::Words(_) | Limit::Names => tree::text(item).map(|word| limit.read(word.get_ref(), remedy)),
         Limit::Whole(..) => tree::whole(item).map(|number| limit.whole(*number.get_ref(), remedy)),
         Limit::Number(..) => tree::number(item).map(|number| limit.number(*number.get_ref(), remedy)),
     };
     let read = read.unwrap_or_else(|| limit.read("", remedy));
     read.map_err(|(expected, help)| document.unexpected(item, &expected, help))
+}
+
+/// Shapes of the only input, or of several by their names.
+fn shapes(document: &Document<'_>, item: &Spanned<DeValue<'_>>) -> Checked<Shapes> {
+    let sizes = |value: &Spanned<DeValue<'_>>| -> Checked<Vec<usize>> {
+        let items = match value.get_ref() {
+            DeValue::Array(items) => &items[..],
+            _ => &[],
+        };
+        items.iter().filter_map(tree::whole).map(|size| super::size(document, &size)).collect()
+    };
+    match item.get_ref() {
+        DeValue::Table(table) => {
+            let mut entries: Vec<_> = table.iter().collect();
+            entries.sort_by_key(|(name, _)| name.span().start);
+            let shape = |(name, value): &(&Spanned<_>, &Spanned<DeValue<'_>>)| Ok((name_of(name), sizes(value)?));
+            entries.iter().map(shape).collect::<Checked<_>>().map(Shapes::new)
+        }
+        _ => Ok(Shapes::new(vec![(String::new(), sizes(item)?)])),
+    }
+}
+
+fn name_of(name: &Spanned<impl std::fmt::Display>) -> String {
+    name.get_ref().to_string()
 }

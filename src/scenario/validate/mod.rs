@@ -18,8 +18,8 @@ pub(super) use address::unsupported;
 use super::error::{Document, Errors, ScenarioError};
 use super::tree::{self, Table};
 use super::words::known;
-use super::{Artifact, Input, Model, ModelTarget, Scenario, Server, schema, syntax};
-use crate::matrix::Matrix;
+use super::{Artifact, Input, Model, ModelTarget, Scenario, Server, schema, shapes, syntax};
+use crate::matrix::{AxisId, Matrix, Value};
 use crate::tensor::{Datatype, Source, element_count};
 
 type Checked<T> = Result<T, ScenarioError>;
@@ -46,10 +46,10 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let matrix = matrix::matrix(document, &matrix_table, &load_table, &mut errors);
     let names = matrix.clone().unwrap_or_default();
     let servers = targets::servers(document, &file, &names, &mut errors);
-    let models = targets::models(document, &file, &names, &mut errors);
+    let mut models = targets::models(document, &file, &names, &mut errors);
     // where the matrix names models, the first of them stands for all that asks for one
     let first = models.as_ref().and_then(|models| models.first()).map(|(_, target)| target.clone());
-    let (model, inputs, outputs) = match first {
+    let (model, mut inputs, outputs) = match first {
         Some(ModelTarget { model, inputs, outputs }) => (Some(model), Some(inputs), Some(outputs)),
         None if matrix_table.value("models").is_some() => (None, None, None),
         None => (
@@ -64,6 +64,16 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
             let own = model_table.table(name);
             let table = if own.value("input").is_some() { &own } else { &file };
             errors.keep(request_fits(document, table, &target.inputs, matrix));
+        }
+    }
+    if let (Some(inputs), Some(matrix)) = (&mut inputs, &matrix) {
+        errors.keep(shapes_fit(document, &matrix_table, &file, inputs, matrix));
+    }
+    if let (Some(models), Some(matrix)) = (&mut models, &matrix) {
+        for (name, target) in models {
+            let own = model_table.table(name);
+            let table = if own.value("input").is_some() { &own } else { &file };
+            errors.keep(shapes_fit(document, &matrix_table, table, &mut target.inputs, matrix));
         }
     }
     let unbatched = |model: &Model| !model.batching;
@@ -134,24 +144,56 @@ fn inputs(document: &Document<'_>, file: &Table<'_>, errors: &mut Errors) -> Opt
 
 fn input(document: &Document<'_>, table: &Table<'_>) -> Checked<Input> {
     let datatype: Datatype = known(document, &needed(document, table, "datatype")?)?;
-    let mut shape = Vec::new();
-    for item in table.items("shape") {
-        let help = "give the size to send; the batch dimension is added by the runner and not written here";
-        let Some(dimension) = tree::whole(item) else { continue };
-        let size = whole(document, &dimension, DIMENSION, help)?;
-        shape.push(usize::try_from(size).map_err(|_| document.unexpected(item, "a size that fits memory", help))?);
-    }
-    let fits = element_count(&shape).and_then(|count| count.checked_mul(datatype.generated_size()));
-    if fits.is_none_or(|bytes| bytes as u64 > REQUEST_BYTES_MAX) {
-        let problem = |span: Range<usize>| {
-            format!("found {}, expected an item of at most {REQUEST_BYTES_MAX} bytes", document.shown(span))
-        };
-        let help = "lower the shape: a request is one protobuf message, which holds no more";
-        let span = table.value("shape").map_or(table.span(), Spanned::span);
-        return Err(document.error(span.clone(), problem(span), help));
-    }
+    let sizes = table.items("shape").iter().filter_map(tree::whole);
+    let shape: Vec<usize> = sizes.map(|dimension| size(document, &dimension)).collect::<Checked<_>>()?;
+    let span = table.value("shape").map_or(table.span(), Spanned::span);
+    item_fits(document, datatype, &shape, span)?;
     let data = source(document, table, datatype, &shape)?;
     Ok(Input { name: name(document, table, "name")?, datatype, shape, data })
+}
+
+/// Checks every value of the axis of shapes, whose first the inputs then have.
+fn shapes_fit(
+    document: &Document<'_>,
+    axes: &Table<'_>,
+    table: &Table<'_>,
+    inputs: &mut Vec<Input>,
+    matrix: &Matrix,
+) -> Checked<()> {
+    let tables = table.tables("input");
+    let shapeless: Vec<String> = tables
+        .iter()
+        .filter(|input| input.value("shape").is_none())
+        .filter_map(|input| Some(input.text("name")?.into_inner()))
+        .collect();
+    let shapeless: Vec<&str> = shapeless.iter().map(String::as_str).collect();
+    let batch = matrix.batch_sizes().into_iter().max().unwrap_or(1);
+    let mut first = None;
+    for (value, item) in matrix.given(AxisId::Shapes).iter().zip(axes.items(AxisId::Shapes.axis().key)) {
+        let Value::Shapes(shapes) = value else { continue };
+        let fits = shapes::check(inputs, shapes, batch, &shapeless);
+        fits.map_err(|(problem, help)| document.error(item.span(), problem, help))?;
+        first = first.or_else(|| Some(shapes::shaped(inputs, Some(shapes))));
+    }
+    *inputs = first.unwrap_or_else(|| inputs.clone());
+    Ok(())
+}
+
+/// A dimension of a shape.
+fn size(document: &Document<'_>, dimension: &Spanned<i64>) -> Checked<usize> {
+    let help = "give the size to send; the batch dimension is added by the runner and not written here";
+    let size = whole(document, dimension, DIMENSION, help)?;
+    usize::try_from(size).map_err(|_| document.unexpected(dimension, "a size that fits memory", help))
+}
+
+fn item_fits(document: &Document<'_>, datatype: Datatype, shape: &[usize], span: Range<usize>) -> Checked<()> {
+    let fits = element_count(shape).and_then(|count| count.checked_mul(datatype.generated_size()));
+    if fits.is_some_and(|bytes| bytes as u64 <= REQUEST_BYTES_MAX) {
+        return Ok(());
+    }
+    let found = document.shown(span.clone());
+    let problem = format!("found {found}, expected an item of at most {REQUEST_BYTES_MAX} bytes");
+    Err(document.error(span, problem, "lower the shape: a request is one protobuf message, which holds no more"))
 }
 
 /// What fills an input.

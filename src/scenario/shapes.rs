@@ -1,0 +1,54 @@
+//! Inputs with the shapes of a point of the matrix, and whether they can have them.
+
+use super::Input;
+use super::validate::REQUEST_BYTES_MAX;
+use crate::matrix::Shapes;
+use crate::tensor::{self, Source, element_count};
+
+/// The inputs, of which those that `shapes` tells of have those.
+pub fn shaped(inputs: &[Input], shapes: Option<&Shapes>) -> Vec<Input> {
+    let shape = |input: &Input| shapes.and_then(|shapes| shapes.of(&input.name)).unwrap_or(&input.shape).to_vec();
+    inputs.iter().map(|input| Input { shape: shape(input), ..input.clone() }).collect()
+}
+
+/// Whether inputs can have some shapes, in requests of `batch` items. `shapeless` are those that have no shape else.
+///
+/// # Errors
+/// The problem, and the remedy.
+pub fn check(inputs: &[Input], shapes: &Shapes, batch: u32, shapeless: &[&str]) -> Result<(), (String, String)> {
+    let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+    let list = names.join(", ");
+    for name in shapes.names() {
+        if name.is_empty() && inputs.len() != 1 {
+            let example = format!("{{{} = [..]}}", names.first().unwrap_or(&"x"));
+            let problem = format!("one shape for {} inputs", inputs.len());
+            return Err((problem, format!("name them in a table, such as {example}: the inputs are {list}")));
+        }
+        if !name.is_empty() && !names.contains(&name) {
+            return Err((format!("\"{name}\" is no input of the model"), format!("the inputs are {list}")));
+        }
+    }
+    if let Some(name) = shapeless.iter().find(|name| shapes.of(name).is_none()) {
+        let problem = format!("the input \"{name}\" has no shape, neither of its own nor here");
+        return Err((problem, "add its shape here, or `shape` to its [[input]]".to_owned()));
+    }
+
+    let mut total = 0_u64;
+    for input in &shaped(inputs, Some(shapes)) {
+        let elements = element_count(&input.shape).unwrap_or(usize::MAX);
+        let bytes = (elements as u64).saturating_mul(input.datatype.generated_size() as u64);
+        total = total.saturating_add(bytes.saturating_mul(batch.into()));
+        if total > REQUEST_BYTES_MAX {
+            let problem = format!("a request of batch size {batch} would hold more than {REQUEST_BYTES_MAX} bytes");
+            let help = "lower the largest of batch_sizes, or the shape: a protobuf message holds no more";
+            return Err((problem, help.to_owned()));
+        }
+        if let Source::File(_) = &input.data
+            && let Err(cause) = tensor::bytes_of(input.datatype, &input.shape, 1, &input.data)
+        {
+            let problem = format!("the data of the input \"{}\" does not have this shape: {cause:#}", input.name);
+            return Err((problem, "leave this shape out, or generate the data".to_owned()));
+        }
+    }
+    Ok(())
+}
