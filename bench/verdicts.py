@@ -1,10 +1,13 @@
 """How often the tables call equal things different, and whether they see a difference that is there.
 
-Run it as bench/verdicts, which starts a real Triton with the model `null`. It has two parts.
+Run it as bench/verdicts, which starts a real Triton with the model `null`. It has three parts.
 
 A/A: a scenario is measured many times with --aa, each case beside itself, over both protocols, several batch sizes and
 numbers of processes. Every cell that is called faster or slower is wrong. Beside it stands what most tables do: they print
 the lower mean in bold.
+
+Models: three copies of the null model, of which nothing may be called different either; and three models of the real Triton
+that take 10.0, 10.3 and 9.7 ms, of which the last one has to be the best over both protocols.
 
 A/B: two embedded servers, whose model takes about 5 ms, on the one some percent longer; HTTP asks the one and gRPC the
 other. A difference of 3 % has to be told, over the default number of blocks; one of 0.2 % must not be called one.
@@ -38,13 +41,15 @@ processes = %s
 iterations = %d
 seed = %d
 """
+EQUAL_MODELS = ["null", "null_2", "null_3"]
+DIFFERENT_MODELS = {"ten": "10", "longer": "10.3", "shorter": "9.7"}
 SERVICE_MS = (4.5, 5.5)  # uniform
 LONGER = {"3 %": 1.03, "0.2 %": 1.002}
 
 
 def main():
     options = arguments()
-    parts = {"aa": aa, "ab": ab}
+    parts = {"aa": aa, "models": models, "ab": ab}
     sys.exit(0 if all([parts[part](options) for part in options.parts]) else 1)
 
 
@@ -52,7 +57,7 @@ def arguments():
     parser = argparse.ArgumentParser(
         prog="bench/verdicts", description=__doc__.split("\n\n")[0], epilog="Exit code 1: a table says what is not so."
     )
-    parser.add_argument("--parts", nargs="+", choices=["aa", "ab"], default=["aa", "ab"])
+    parser.add_argument("--parts", nargs="+", choices=["aa", "models", "ab"], default=["aa", "models", "ab"])
     parser.add_argument("--runs", type=int, default=20, help="of A/A [%(default)s]")
     parser.add_argument("--iterations", type=int, default=1000, help="requests of a process in a case [%(default)s]")
     add_runner(parser)
@@ -90,6 +95,43 @@ def aa(options):
     print("| cannot be told | %d | |\n" % unclear)
     words = "A/A: %d of %d compared numbers are called different, at most 1 in %d" % (sums["faster"], compared, 1 / WRONG_AT_MOST)
     return verdict(compared > 0 and sums["faster"] <= WRONG_AT_MOST * compared, words)
+
+
+def models(options):
+    """Three equal models, and three that differ by 3 %, on the real Triton."""
+    hosts = {"http": os.environ["TRITON_HTTP"], "grpc": os.environ["TRITON_GRPC"]}
+    wrong = compared = 0
+    for number in range(options.runs):
+        text = SCENARIO % ("Equal models", MODEL, INPUT, [3, 112, 112], OUTPUT, [1, 4], [1, 3], options.iterations, number + 1)
+        words = compared_words(text, hosts, options, "--set", "models=" + ",".join(EQUAL_MODELS))
+        compared += len(words)
+        wrong += sum(row["verdict"] in ("faster", "slower") for row in words)
+        print("equal models, run %d/%d: %d of %d are called different" % (number + 1, options.runs, wrong, compared), file=sys.stderr)
+    told = "three equal models: %d of %d compared numbers are called different, at most 1 in %d" % (wrong, compared, 1 / WRONG_AT_MOST)
+    equal = verdict(compared > 0 and wrong <= WRONG_AT_MOST * compared, told)
+
+    text = SCENARIO % ("Models", "ten", "value", [16], "echo", [1], [1], options.iterations, 1)
+    words = compared_words(text, hosts, options, "--set", "models=" + ",".join(DIFFERENT_MODELS))
+    means = {(row["baseline"], row["other"]): row for row in words if row["metric"] == "mean_ms"}
+    passed = [equal]
+    for protocol in hosts:
+        tag = "%%s-%s-b1-p1-c1" % protocol
+        rows = [means[tag % base, tag % other] for base, other in [("ten", "longer"), ("ten", "shorter"), ("longer", "shorter")]]
+        said = [row["verdict"] for row in rows]
+        ratios = ", ".join("%s (%s to %s) %s" % (row["ratio"], row["ratio_low"], row["ratio_high"], row["verdict"]) for row in rows)
+        passed.append(verdict(said == ["slower", "faster", "faster"], "models of 10, 10.3 and 9.7 ms over %s: %s" % (protocol, ratios)))
+    return all(passed)
+
+
+def compared_words(scenario, hosts, options, *more):
+    """The rows of comparisons.csv on which there is a verdict."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "verdicts.toml")
+        with open(path, "w") as file:
+            file.write(scenario)
+        run = run_into(os.path.join(directory, "results"), options.runner, path, hosts, *more)
+        with open(os.path.join(run, "comparisons.csv"), newline="") as file:
+            return [row for row in csv.DictReader(file) if row["verdict"]]
 
 
 def ab(options):

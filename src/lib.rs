@@ -10,7 +10,7 @@
 //! | [`scenario`] | the TOML format, its limits and its errors | lookalike, matrix, spelling, tensor |
 //! | [`matrix`] | the axes, the points that they make, and how those are said; pure | spelling |
 //! | [`plan`] | which cases, in which order; pure | matrix, scenario |
-//! | [`preflight`] | whether a scenario fits a model; pure | matrix, protocol, scenario |
+//! | [`preflight`] | whether a scenario fits a model; pure | matrix, protocol, scenario, tensor |
 //! | [`protocol`] | HTTP and gRPC: the prepared request, the control plane, the check of an answer | proto, tensor, text |
 //! | [`worker`] | the timed loop, and messages to the processes that run it | matrix, process, protocol, recorder, scenario, tensor |
 //! | [`process`] | processes of this same program | text |

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use runner::matrix::Encode;
+use runner::matrix::{Describer, Encode};
 use runner::record::{Flag, Manifest, RECORDS, Record, State, Status, read, read_manifest};
 
 const CONFIG: &str = r#"
@@ -444,4 +444,14 @@ fn a_model_with_free_dimensions_is_asked_with_every_shape() {
     let wrong = case.command(&["--batch-sizes", "4", "--processes", "1"]).output().unwrap();
     let words = "input \"x\": shape is [2, 3, 4] after the batch dimension, the model takes [-1, -1] with it";
     assert!(wrong.status.code() == Some(1) && text(&wrong).contains(words), "{}", text(&wrong));
+}
+
+#[test]
+fn a_scenario_may_leave_to_the_server_what_there_is_to_send() {
+    let case = Case::new("", "title = \"Mine\"\n[model]\nname = \"echo\"\n[matrix]\nbatch_sizes = [4]\n[load]\niterations = 20\n");
+    let output = case.command(&[]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let records: Vec<Record> = read(&case.newest().unwrap().join(RECORDS)).unwrap();
+    assert!(records.iter().all(|record| record.described_by == Describer::Server && record.requests == 20), "{records:?}");
+    assert!(text(&output).contains("are those of the server's metadata; inputs are zeros"), "{}", text(&output));
 }

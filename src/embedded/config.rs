@@ -115,14 +115,19 @@ fn reshaped(shape: Vec<usize>, batched: bool, from: &[i64], to: &[i64]) -> Vec<u
     sides.map_or(shape.clone(), |sides| [&shape[..batch], &sides].concat())
 }
 
+/// Name of the configuration in `configs/` for this server alone.
+const OWN: &str = "embedded";
+
 impl Config {
-    /// Reads the configuration of the model in `folder`: that called `variant` in `configs/`, where there is one.
+    /// Reads the configuration of the model in `folder`: that called `variant` in `configs/`, where there is one; else that of
+    /// models which Triton executes in another way, `configs/embedded.pbtxt`; else `config.pbtxt`.
     ///
     /// # Errors
     /// No such file, not valid, or something that this server cannot do; the message names the file and the field.
     pub fn read(folder: &Path, name: &str, variant: Option<&str>) -> Result<Self> {
-        let own = variant.map(|variant| folder.join("configs").join(format!("{variant}.pbtxt")));
-        let path = own.filter(|path| path.is_file()).unwrap_or_else(|| folder.join("config.pbtxt"));
+        let preferred = variant.into_iter().chain([OWN]).map(|variant| format!("configs/{variant}.pbtxt"));
+        let found = preferred.map(|file| folder.join(file)).find(|path| path.is_file());
+        let path = found.unwrap_or_else(|| folder.join("config.pbtxt"));
         let shown = || shown(&path, folder, name);
         let mut text = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut text));

@@ -13,7 +13,7 @@ pub use phrases::{load, protocol};
 pub use point::Impossible;
 pub use shapes::Shapes;
 pub use value::{Limit, Name, Refusal, Value};
-pub use variants::{Arm, Arrival, Encode, Protocol};
+pub use variants::{Arm, Arrival, Describer, Encode, Protocol};
 
 /// Most cases of a matrix, before any is left out: more are a mistake, and would not be read by anybody.
 pub const CASES_MAX: usize = 10_000;

@@ -47,3 +47,15 @@ spelled! {
         B = "b",
     }
 }
+
+spelled! {
+    /// Who describes the inputs and outputs of a request.
+    #[derive(Default)]
+    pub enum Describer {
+        /// The scenario.
+        #[default]
+        Scenario = "scenario",
+        /// The server's metadata; inputs are zeros.
+        Server = "server",
+    }
+}

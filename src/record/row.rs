@@ -3,7 +3,7 @@
 
 use super::column::columns;
 use super::flag::Flags;
-use crate::matrix::{Arrival, Point};
+use crate::matrix::{Arrival, Describer, Point};
 use crate::spelling::spelled;
 use crate::tensor::Tensors;
 
@@ -41,6 +41,8 @@ columns! {
         /// it says nothing.
         pub weights: String,
         pub case: Point,
+        /// Who describes inputs and outputs: the scenario, or the server's metadata, whose inputs are zeros.
+        pub described_by: Describer = Describer::Scenario,
         /// How requests were to arrive, `constant` or `poisson`; empty in a closed loop.
         pub arrival: Option<Arrival>,
         /// `ok`; `errors`: some requests failed; `failed`: a worker could not go on; `interrupted`: stopped by Ctrl-C;

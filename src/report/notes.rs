@@ -8,7 +8,7 @@ use super::run::Run;
 use super::words::{
     blocks_words, code, distinct, escaped, length_words, loop_words, range_words, status_words, weights_words,
 };
-use crate::matrix::{self, AxisId, Encode};
+use crate::matrix::{self, AxisId, Describer, Encode};
 use crate::record::{Flag, Record, Status};
 use crate::statistics::{ALPHA, DELTA, Verdict};
 use crate::tensor::Tensors;
@@ -91,6 +91,9 @@ fn measured(out: &mut String, run: &Run) {
     if !matches!(compared, AxisId::Protocol | AxisId::Arm) && values.len() > 1 {
         let _ =
             writeln!(out, "- Compared: {}; the baseline is {}.", compared.axis().parameter.to_lowercase(), values[0]);
+    }
+    if run.records.iter().any(|record| record.described_by == Describer::Server) {
+        let _ = writeln!(out, "- Inputs and outputs are those of the server's metadata; inputs are zeros.");
     }
     if run.records.iter().any(|record| record.tensors == Some(Tensors::Json)) {
         let _ = writeln!(

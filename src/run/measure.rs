@@ -332,6 +332,7 @@ fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {
         weights: target.reached.weights(),
         case: case.clone(),
         arrival: case.rate.map(|_| context.scenario.load.arrival),
+        described_by: target.reached.described_by,
         tensors: Some(target.reached.http.of(case)),
         status,
         warmup: manifest.warmup,

@@ -11,7 +11,7 @@ use super::connect::{LOOK, control};
 use super::interrupt::{STOPPED, stopped};
 use super::job;
 use super::probe::{self, HttpTensors};
-use crate::matrix::{Point, Protocol};
+use crate::matrix::{Describer, Point, Protocol};
 use crate::preflight::{self, Outputs};
 use crate::protocol::control::Control;
 use crate::protocol::description::{ModelConfig, ModelMetadata, ServerMetadata};
@@ -43,6 +43,8 @@ pub struct Reached {
     pub config: Option<ModelConfig>,
     /// The outputs to ask for.
     pub outputs: Outputs,
+    /// Who describes them, and the inputs.
+    pub described_by: Describer,
     /// How tensors travel over HTTP.
     pub http: HttpTensors,
     /// Protocols over which it says that it and the model are ready.
@@ -71,20 +73,24 @@ struct Learned {
 ///
 /// # Errors
 /// The server cannot be reached, or it does not take what the scenario asks for.
-pub async fn reach(scenario: &Scenario, cases: &[Point], stop: &watch::Receiver<bool>) -> Result<Option<Reached>> {
+pub async fn reach(scenario: &mut Scenario, cases: &[Point], stop: &watch::Receiver<bool>) -> Result<Option<Reached>> {
     let learned = tokio::select! {
         learned = learn(scenario) => learned?,
         () = stopped(stop) => return Ok(None),
     };
-    let model = &scenario.model.name;
-    let outputs = match preflight::agree(scenario, &learned.metadata, learned.config.as_ref()) {
-        Ok(outputs) => outputs,
+    let described_by = preflight::complete(scenario, &learned.metadata, learned.config.as_ref());
+    let agreed = described_by.and_then(|described_by| {
+        Ok((described_by, preflight::agree(scenario, &learned.metadata, learned.config.as_ref())?))
+    });
+    let (described_by, outputs) = match agreed {
+        Ok(agreed) => agreed,
         Err(wrong) => {
             let list: String = wrong.iter().map(|line| format!("\n  {}", text::message(line))).collect();
             let ServerMetadata { name, version, .. } = &learned.server;
-            bail!("the scenario does not fit the model \"{model}\" of {name} {version}:{list}")
+            bail!("the scenario does not fit the model \"{}\" of {name} {version}:{list}", scenario.model.name)
         }
     };
+    let scenario = &*scenario;
     let http = probe::http_tensors(scenario, cases, &learned.server, &outputs, stop).await;
     let undescribed = preflight::undescribed(scenario, &learned.metadata);
     for protocol in scenario.matrix.protocols() {
@@ -106,7 +112,7 @@ pub async fn reach(scenario: &Scenario, cases: &[Point], stop: &watch::Receiver<
         say(&format!("{}: the server does not tell: {list}. Measured is what the scenario says.", scenario.name));
     }
     let Learned { server, metadata, config, ready, .. } = learned;
-    Ok(Some(Reached { server, metadata, config, outputs, http, ready }))
+    Ok(Some(Reached { server, metadata, config, outputs, described_by, http, ready }))
 }
 
 /// Asks for everything. The first answers may take as long as an answer of the scenario, what a run can do without may not.

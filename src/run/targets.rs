@@ -43,7 +43,7 @@ impl Targets {
             let cases: Vec<Point> = plan.cases().filter(of_target).cloned().collect();
             let mut scenario = scenario.target(case);
             connect::find(&mut scenario, stop).await;
-            let reached = reach(&scenario, &cases, stop).await;
+            let reached = reach(&mut scenario, &cases, stop).await;
             let reached = match case.server.as_ref().or(case.model.as_ref()) {
                 // which of several it is
                 Some(_) => reached.with_context(|| targets_words(case))?,

@@ -22,9 +22,10 @@ pub use error::ScenarioError;
 pub use overrides::Overrides;
 pub use schema::keys;
 
-use crate::matrix::{Arrival, Matrix, Name, Point, Protocol};
+use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Protocol, Value};
 use crate::spelling::spelled;
 use crate::tensor::{Datatype, Source};
+use validate::REQUEST_BYTES_MAX;
 
 /// Largest scenario file, in bytes: what is larger is something else.
 const SIZE_MAX: u64 = 1 << 20;
@@ -44,9 +45,9 @@ pub struct Scenario {
     pub server: Server,
     /// The model to ask.
     pub model: Model,
-    /// Input tensors, at least one.
+    /// Input tensors; none where the server is asked which there are.
     pub inputs: Vec<Input>,
-    /// Names of the requested output tensors, at least one.
+    /// Names of the requested output tensors; none where the server is asked which there are.
     pub outputs: Vec<String>,
     /// The servers that the matrix names.
     pub servers: Vec<(Name, Server)>,
@@ -288,6 +289,23 @@ impl Scenario {
         }
         target.inputs = target.inputs_of(point);
         target
+    }
+
+    /// Whether inputs have the shapes of the matrix, and requests of them are not too large.
+    ///
+    /// # Errors
+    /// What is wrong, and the remedy.
+    pub fn check_requests(&self) -> Result<(), String> {
+        let batch = self.matrix.batch_sizes().into_iter().max().unwrap_or(1);
+        for value in self.matrix.given(AxisId::Shapes) {
+            let Value::Shapes(shapes) = value else { continue };
+            let fits = shapes::check(&self.inputs, shapes, batch, &[]);
+            fits.map_err(|(problem, help)| format!("shapes {shapes}: {problem}: {help}"))?;
+        }
+        if self.request_bytes(batch) > REQUEST_BYTES_MAX {
+            return Err(format!("batch_sizes {batch}: a request would be larger than 2 GiB: choose a smaller batch"));
+        }
+        Ok(())
     }
 
     /// The inputs with the shapes of a point.

@@ -146,7 +146,7 @@ impl Scenario {
             if let Value::Shapes(shapes) = value {
                 let batch = self.matrix.batch_sizes().into_iter().max().unwrap_or(1);
                 let of_models = self.models.iter().map(|(_, target)| &target.inputs);
-                for inputs in of_models.chain([&self.inputs]) {
+                for inputs in of_models.chain([&self.inputs]).filter(|inputs| !inputs.is_empty()) {
                     let fits = shapes::check(inputs, shapes, batch, &[]);
                     fits.map_err(|(problem, help)| format!("{shapes}: {problem}: {help}"))?;
                 }

@@ -67,8 +67,8 @@ const FORMAT: &[Key] = &[
     required("title", Kind::Text, "title = \"SCRFD Model\""),
     optional("server", Kind::Named(|| SERVER, || SERVER), "[server]"),
     required("model", Kind::Named(|| MODEL, || NAMED_MODEL), "[model]"),
-    required("input", Kind::Tables(|| INPUT), "[[input]]"),
-    required("output", Kind::Tables(|| OUTPUT), "[[output]]"),
+    optional("input", Kind::Tables(|| INPUT), "[[input]]"),
+    optional("output", Kind::Tables(|| OUTPUT), "[[output]]"),
     required("matrix", Kind::Table(|| &MATRIX), "[matrix]"),
     optional("load", Kind::Table(|| &LOAD), "[load]"),
     optional("artifact", Kind::Table(|| ARTIFACT), "[artifact]"),
@@ -200,19 +200,11 @@ const ALIASES: &[(&str, &str)] = &[
 /// All that is wrong.
 pub fn check(document: &Document<'_>, file: &Spanned<DeTable<'_>>) -> Result<(), ScenarioError> {
     let end = document.text.trim_end().len();
-    // what every model may say for itself need not be said for all of them
-    let model = file.get_ref().get("model").map(|model| model.get_ref());
-    let of_own = |key: &&'static str| match model {
-        Some(DeValue::Table(model)) => {
-            model.iter().any(|(_, own)| matches!(own.get_ref(), DeValue::Table(own) if own.contains_key(*key)))
-        }
-        _ => false,
-    };
     let matrix = file.get_ref().get("matrix").map(|matrix| matrix.get_ref());
     let has = |id: AxisId| matches!(matrix, Some(DeValue::Table(matrix)) if matrix.contains_key(id.axis().key));
     let names_models = has(AxisId::Model);
     let elsewhere = [names_models.then_some("model"), has(AxisId::Shapes).then_some("shape")].into_iter().flatten();
-    let told = ["input", "output"].into_iter().filter(of_own).chain(elsewhere).collect();
+    let told = elsewhere.collect();
     let mut walk = Walk { document, errors: Errors::default(), told, names_models };
     walk.table(file.get_ref(), FORMAT, None, "", end..end);
     walk.errors.or(())

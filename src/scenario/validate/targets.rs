@@ -58,7 +58,7 @@ pub(super) fn models(
 ) -> Option<Vec<(Name, ModelTarget)>> {
     let tables = file.table("model");
     let mut models = Vec::new();
-    for (name, place) in named(file, AxisId::Model, matrix) {
+    for (name, _) in named(file, AxisId::Model, matrix) {
         let table = tables.table(&name);
         let own = |key| table.value(key).is_some();
         let inputs = match own("input") {
@@ -72,13 +72,6 @@ pub(super) fn models(
         };
         let strings = errors.keep(string("name")).zip(errors.keep(string("version")));
         let (Some(inputs), Some(outputs), Some((called, version))) = (inputs, outputs, strings) else { continue };
-        if inputs.is_empty() || outputs.is_empty() {
-            let what = if inputs.is_empty() { "input" } else { "output" };
-            let help = format!("add [[model.{name}.{what}]], or an [[{what}]] for all models");
-            let span = if tables.value(&name).is_some() { table.span() } else { place.span() };
-            errors.push(document.error(span, format!("the model \"{name}\" has no {what}"), help));
-            continue;
-        }
         let batching = table.flag("batching").or_else(|| tables.flag("batching")).unwrap_or(true);
         let model = Model { name: called.unwrap_or_else(|| name.to_string()), version, batching };
         models.push((name, ModelTarget { model, inputs, outputs }));
