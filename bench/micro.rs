@@ -9,11 +9,11 @@ use divan::{Bencher, black_box};
 use runner::matrix::Arrival;
 use runner::protocol::grpc::Grpc;
 use runner::protocol::http::Http;
-use runner::protocol::{Driver, InputTensor, Request};
-use runner::recorder::{Parts, Recorder, Split};
+use runner::protocol::{InferClient, InputTensor, Request};
+use runner::recorder::{RequestTiming, Recorder, Phases};
 use runner::tensor::{Datatype, Tensors};
 use runner::worker::message::Arrivals;
-use runner::worker::pace::{Pacer, Schedule};
+use runner::worker::pace::{PreciseTimer, Schedule};
 
 /// Bytes of ArcFace's input, SCRFD's, and SCRFD's at batch 8.
 const PAYLOADS: [usize; 3] = [150_528, 4_915_200, 39_321_600];
@@ -22,9 +22,9 @@ fn main() {
     divan::main();
 }
 
-fn parts(latency: u64) -> Parts {
-    let split = Split { send: latency / 4, wait: latency / 2, receive: latency / 4 };
-    Parts { latency, service: Some(latency), split: Some(split) }
+fn parts(latency: u64) -> RequestTiming {
+    let split = Phases { send: latency / 4, wait: latency / 2, receive: latency / 4 };
+    RequestTiming { latency, service: Some(latency), split: Some(split) }
 }
 
 fn recorded(count: u64) -> Recorder {
@@ -74,7 +74,7 @@ fn request(bytes: usize) -> Request {
 
 /// What `encode = "each-request"` adds to every request.
 #[divan::bench(types = [Http, Grpc], args = PAYLOADS)]
-fn encode<D: Driver>(bencher: Bencher, bytes: usize) {
+fn encode<D: InferClient>(bencher: Bencher, bytes: usize) {
     let request = request(bytes);
     bencher
         .counter(BytesCount::new(bytes))
@@ -96,6 +96,6 @@ fn draw_an_arrival(bencher: Bencher, name: &str) {
 fn wait_for_an_instant(bencher: Bencher, us: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
-    let mut pacer = Pacer::new();
+    let mut pacer = PreciseTimer::new();
     bencher.bench_local(|| runtime.block_on(pacer.until(Instant::now() + Duration::from_micros(us))));
 }

@@ -46,7 +46,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         }
         Some(Command::Worker) => worker::child::run().map(|()| Outcome::Complete),
         Some(Command::Serve(arguments)) => {
-            process::settle_memory();
+            process::cap_mmap_threshold();
             let until_input_ends = arguments.until_input_ends;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(run::serve::serve(arguments.into(), until_input_ends))?;

@@ -25,7 +25,7 @@ pub struct Process {
     pub input: ChildStdin,
     /// Its standard output.
     pub output: BufReader<ChildStdout>,
-    last_words: Option<JoinHandle<String>>,
+    stderr_tail: Option<JoinHandle<String>>,
 }
 
 impl Process {
@@ -42,7 +42,7 @@ impl Process {
         command.process_group(0);
         let mut child = command.spawn().context("a process of this program cannot be started")?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
-        let last_words = child.stderr.take().map(|mut stderr| {
+        let stderr_tail = child.stderr.take().map(|mut stderr| {
             tokio::spawn(async move {
                 let mut words = Vec::new();
                 let _ = (&mut stderr).take(LAST_WORDS_MAX).read_to_end(&mut words).await;
@@ -55,7 +55,7 @@ impl Process {
             child,
             input: input.context("the process has no input")?,
             output: BufReader::new(output.context("the process has no output")?),
-            last_words,
+            stderr_tail,
         })
     }
 
@@ -74,7 +74,7 @@ impl Process {
     }
 
     /// How a process that fell silent ended, and its last words, fit to be shown.
-    pub async fn how_it_died(&mut self) -> String {
+    pub async fn exit_description(&mut self) -> String {
         let status = match timeout(ENDING, self.child.wait()).await {
             Ok(Ok(status)) => status.to_string(),
             _ => {
@@ -82,7 +82,7 @@ impl Process {
                 "closed its output".to_owned()
             }
         };
-        let words = match self.last_words.take() {
+        let words = match self.stderr_tail.take() {
             Some(task) => task.await.unwrap_or_default(),
             None => String::new(),
         };
@@ -131,7 +131,7 @@ pub fn output(command: &[&str]) -> Option<String> {
 ///
 /// Memory above the threshold goes back to the system as soon as it is free. Left alone, glibc raises the threshold to the
 /// size of a model's largest activations, whose holes then stay with each thread that executes.
-pub fn settle_memory() {
+pub fn cap_mmap_threshold() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         use std::env;

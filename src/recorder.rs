@@ -106,19 +106,19 @@ impl Distribution {
 
 /// How long an answered request and its parts took, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Parts {
+pub struct RequestTiming {
     /// To the answer's last byte: in a closed loop from the request's start, in an open one from the instant at which it
     /// was due.
     pub latency: u64,
     /// In an open loop, the same from the request's start.
     pub service: Option<u64>,
     /// The parts of the time from the request's start; `None` where several requests share a connection.
-    pub split: Option<Split>,
+    pub split: Option<Phases>,
 }
 
 /// The parts of a request, which add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Split {
+pub struct Phases {
     /// What the client took until its last byte was handed to the system.
     pub send: u64,
     /// Beside that until the answer's head is there: for a server to take more of the request, and for its answer.
@@ -209,17 +209,17 @@ impl Level {
 /// Latencies and their parts, and errors by kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorder {
-    /// See [`Parts::latency`].
+    /// See [`RequestTiming::latency`].
     pub latency: Distribution,
-    /// See [`Parts::service`]; empty in a closed loop.
+    /// See [`RequestTiming::service`]; empty in a closed loop.
     pub service: Distribution,
     /// How late requests of an open loop were sent, answered or not; empty in a closed loop.
     pub lateness: Distribution,
-    /// See [`Split::send`].
+    /// See [`Phases::send`].
     pub send: Distribution,
-    /// See [`Split::wait`].
+    /// See [`Phases::wait`].
     pub wait: Distribution,
-    /// See [`Split::receive`].
+    /// See [`Phases::receive`].
     pub receive: Distribution,
     /// The latencies one after the other.
     pub sequence: Sequence,
@@ -235,7 +235,7 @@ impl Recorder {
     }
 
     /// Counts one answered request.
-    pub fn record(&mut self, parts: Parts) {
+    pub fn record(&mut self, parts: RequestTiming) {
         self.latency.record(parts.latency);
         self.sequence.record(parts.latency);
         if let Some(service) = parts.service {
@@ -374,8 +374,8 @@ mod tests {
         let mut recorder = Recorder::default();
         for latency in latencies {
             let (send, wait) = (latency / 7, latency / 2);
-            let split = Split { send, wait, receive: latency - send - wait };
-            recorder.record(Parts { latency: *latency, service: Some(*latency), split: Some(split) });
+            let split = Phases { send, wait, receive: latency - send - wait };
+            recorder.record(RequestTiming { latency: *latency, service: Some(*latency), split: Some(split) });
             recorder.lateness.record(send);
         }
         recorder

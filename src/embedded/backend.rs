@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::config::{Config, Description};
 use super::error::Error;
-use super::infer::{Admitted, Answer, Tensor};
+use super::infer::{ValidatedRequest, Answer, Tensor};
 use super::statistics::Execution;
 
 /// Executes a model.
@@ -15,7 +15,7 @@ pub trait Backend: Send + Sync {
     /// Executes the requests as one batch. Their inputs agree in everything but the batch dimension.
     ///
     /// One result a request, in their order. `clock` is told where one part ends and the next begins.
-    fn execute(&self, requests: &[Admitted], clock: &mut Clock) -> Vec<Result<Answer, Error>>;
+    fn execute(&self, requests: &[ValidatedRequest], clock: &mut Clock) -> Vec<Result<Answer, Error>>;
 }
 
 /// Times the parts of one execution.
@@ -57,7 +57,7 @@ impl Clock {
 
 /// Gives each request its share of a batch's output: `data` has `item_shape` an item and `item_bytes` bytes of each.
 pub fn scatter(
-    requests: &[Admitted],
+    requests: &[ValidatedRequest],
     config: &Config,
     output: usize,
     item_shape: &[usize],

@@ -27,10 +27,10 @@ use tower_service::Service;
 
 use super::infer::Delivery;
 use super::lock;
-use super::request_log::{Journey, Outbox};
+use super::request_log::{RequestTrace, PendingEntries};
 
 /// A client that does not finish its headers in this time is let go.
-const HEADERS_PATIENCE: Duration = Duration::from_secs(30);
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// When no more connections can be had, the next try.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// Bytes that a client may send ahead on one HTTP/2 connection, and in one frame. Large, so that a large request does
@@ -83,11 +83,11 @@ where
 {
     let _ = stream.set_nodelay(true);
     let reset = Arc::new(AtomicBool::new(false));
-    let (read, outbox) = (Arc::new(Mutex::new(Instant::now())), Arc::new(Outbox::default()));
-    let io = TokioIo::new(Socket { stream, reset: reset.clone(), read: read.clone(), outbox: outbox.clone() });
+    let (read, pending) = (Arc::new(Mutex::new(Instant::now())), Arc::new(PendingEntries::default()));
+    let io = TokioIo::new(Socket { stream, reset: reset.clone(), read: read.clone(), pending: pending.clone() });
     let answer = service_fn(move |mut request: Request<Incoming>| {
-        let (arrived, outbox) = (*lock(&read), outbox.clone());
-        request.extensions_mut().insert(Journey { arrived, outbox });
+        let (arrived, pending) = (*lock(&read), pending.clone());
+        request.extensions_mut().insert(RequestTrace { arrived, pending });
         let (mut service, reset) = (service.clone(), reset.clone());
         async move {
             let Ok(response) = service.call(request).await;
@@ -97,7 +97,7 @@ where
     match wire {
         Wire::Http1 => {
             let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(HEADERS_PATIENCE);
+            http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
             http.serve_connection(io, answer).await
         }
         Wire::Http2 => {
@@ -178,7 +178,7 @@ struct Socket {
     reset: Arc<AtomicBool>,
     /// When bytes were read last.
     read: Arc<Mutex<Instant>>,
-    outbox: Arc<Outbox>,
+    pending: Arc<PendingEntries>,
 }
 
 impl Socket {
@@ -207,7 +207,7 @@ impl AsyncWrite for Socket {
         self.alive()?;
         let socket = self.get_mut();
         let written = ready!(Pin::new(&mut socket.stream).poll_write(context, bytes))?;
-        socket.outbox.sent();
+        socket.pending.sent();
         Poll::Ready(Ok(written))
     }
 
@@ -219,7 +219,7 @@ impl AsyncWrite for Socket {
         self.alive()?;
         let socket = self.get_mut();
         let written = ready!(Pin::new(&mut socket.stream).poll_write_vectored(context, slices))?;
-        socket.outbox.sent();
+        socket.pending.sent();
         Poll::Ready(Ok(written))
     }
 

@@ -10,7 +10,7 @@ use rten_tensor::prelude::*;
 use super::backend::{Backend, Clock, scatter};
 use super::config::{Config, Description};
 use super::error::Error;
-use super::infer::{Admitted, Answer, Delivery};
+use super::infer::{ValidatedRequest, Answer, Delivery};
 use super::lock;
 use super::onnx::{self, Element, GUARD_LIMIT, Loaded, Port};
 use super::values::{self, Place};
@@ -86,7 +86,7 @@ impl Engine {
         Ok(Engine { config, model, inputs, outputs, guards, threads, notices })
     }
 
-    fn run(&self, requests: &[Admitted], clock: &mut Clock) -> Result<Vec<Answer>, Error> {
+    fn run(&self, requests: &[ValidatedRequest], clock: &mut Clock) -> Result<Vec<Answer>, Error> {
         let mut inputs: Vec<(NodeId, ValueOrView)> = Vec::with_capacity(self.inputs.len());
         for (place, tensor) in self.inputs.iter().zip(&self.config.inputs) {
             if let Some(value) = values::input(requests, tensor, place.number)? {
@@ -123,7 +123,7 @@ impl Engine {
 }
 
 impl Backend for Engine {
-    fn execute(&self, requests: &[Admitted], clock: &mut Clock) -> Vec<Result<Answer, Error>> {
+    fn execute(&self, requests: &[ValidatedRequest], clock: &mut Clock) -> Vec<Result<Answer, Error>> {
         match self.run(requests, clock) {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),

@@ -15,7 +15,7 @@ use super::infer::{self, Delivery, Tensor, no_sequences, offered};
 use super::memory::Grant;
 use super::message::Message;
 use super::repository::Repository;
-use super::request_log::Journey;
+use super::request_log::RequestTrace;
 use super::{REQUEST_BYTES_MAX, server_metadata};
 use crate::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use crate::proto::infer_parameter::ParameterChoice;
@@ -140,7 +140,7 @@ impl GrpcInferenceService for Service {
     }
 
     async fn model_infer(&self, mut request: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
-        let journey = Journey::of(request.extensions());
+        let trace = RequestTrace::of(request.extensions());
         let mut held = Grant::default();
         let request = match request.extensions_mut().remove() {
             Some(Message(message)) => {
@@ -149,7 +149,7 @@ impl GrpcInferenceService for Service {
             }
             None => request.into_inner(),
         };
-        let (message, delivery) = infer(&self.models, request, &journey).await?;
+        let (message, delivery) = infer(&self.models, request, &trace).await?;
         drop(held);
         let mut response = Response::new(message);
         response.extensions_mut().insert(delivery);
@@ -161,17 +161,17 @@ impl GrpcInferenceService for Service {
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Answered<Self::ModelStreamInferStream> {
         let models = self.models.clone();
-        let journey = Journey::of(request.extensions());
+        let trace = RequestTrace::of(request.extensions());
         let answers = request.into_inner().map(move |request| {
             let models = models.clone();
-            let journey = Journey { arrived: Instant::now(), ..journey.clone() };
+            let trace = RequestTrace { arrived: Instant::now(), ..trace.clone() };
             async move {
                 let request = request?;
                 let id = request.id.clone();
                 // the message was counted while it came; what is read from it is until it is answered
                 let held = Grant::of(request.encoded_len());
                 let answer = match &held {
-                    Ok(_) => infer(&models, request, &journey).await,
+                    Ok(_) => infer(&models, request, &trace).await,
                     Err(error) => Err(error.clone()),
                 };
                 Ok(match answer {
@@ -222,11 +222,11 @@ fn one_repository(name: &str) -> Result<(), Error> {
 async fn infer(
     models: &Repository,
     message: ModelInferRequest,
-    journey: &Journey,
+    trace: &RequestTrace,
 ) -> Result<(ModelInferResponse, Delivery), Error> {
     let model = models.find(&message.model_name, &message.model_version)?;
     let id = message.id.clone();
-    let answer = model.infer(request(message)?, journey).await?;
+    let answer = model.infer(request(message)?, trace).await?;
     let mut response = ModelInferResponse {
         model_name: model.config.name.clone(),
         model_version: model.version.to_string(),

@@ -19,7 +19,7 @@ use super::buffers::{Buffer, counted};
 use super::error::{Code, Error};
 use super::memory::Grant;
 use super::repository::{Model, Repository};
-use super::request_log::Journey;
+use super::request_log::RequestTrace;
 use super::{REQUEST_BYTES_MAX, server_metadata};
 use super::{json, json_answer};
 use crate::proto;
@@ -184,7 +184,7 @@ async fn infer(State(models): Shared, target: Target, request: Request) -> Resul
     drop(values);
     drop(body);
     let id = request.id.clone();
-    let answer = model.infer(request, &Journey::of(&head.extensions)).await?;
+    let answer = model.infer(request, &RequestTrace::of(&head.extensions)).await?;
     let delivery = answer.delivery;
     let body = json_answer::body(&model.config.name, model.version, &id, answer, &binary)?;
     let mut response = Response::new(Body::from(body.bytes));

@@ -60,7 +60,7 @@ pub enum Delivery {
 
 /// A request that was found to fit its model.
 #[derive(Clone, Debug)]
-pub struct Admitted {
+pub struct ValidatedRequest {
     /// Inputs in the model's order and shapes; an optional one may be missing.
     pub inputs: Vec<Tensor>,
     /// The outputs that are wanted, as indices of the model's outputs, without repetitions.
@@ -74,7 +74,7 @@ impl Request {
     ///
     /// # Errors
     /// What does not fit, in the words of Triton.
-    pub fn admit(self, config: &Config) -> Result<Admitted, Error> {
+    pub fn admit(self, config: &Config) -> Result<ValidatedRequest, Error> {
         let (model, named) = (&config.name, named(&self.id));
         let refuse = |words: String| Error::invalid(format!("{named}{words}"));
         let mut outputs = Vec::new();
@@ -139,7 +139,7 @@ impl Request {
         }
         match batch {
             Some(0) => Err(refuse(format!("inference request batch-size must be >= 1 for '{model}'"))),
-            _ => Ok(Admitted { inputs, outputs, batch: batch.unwrap_or(1) }),
+            _ => Ok(ValidatedRequest { inputs, outputs, batch: batch.unwrap_or(1) }),
         }
     }
 }

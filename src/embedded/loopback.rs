@@ -15,7 +15,7 @@ use super::REQUEST_BYTES_MAX;
 use super::backend::{Backend, Clock, scatter};
 use super::config::{Config, Description};
 use super::error::Error;
-use super::infer::{Admitted, Answer, Delivery, Tensor};
+use super::infer::{ValidatedRequest, Answer, Delivery, Tensor};
 use super::lock;
 use crate::tensor::element_count;
 
@@ -138,7 +138,7 @@ impl Loopback {
         })
     }
 
-    fn answer(&self, requests: &[Admitted], faults: &[Option<Fault>]) -> Vec<Result<Answer, Error>> {
+    fn answer(&self, requests: &[ValidatedRequest], faults: &[Option<Fault>]) -> Vec<Result<Answer, Error>> {
         let mut answers: Vec<_> = faults
             .iter()
             .map(|fault| match fault {
@@ -172,7 +172,7 @@ impl Loopback {
 
     /// Each request's own input as its output; `None` where the input is left out. Not through a batch, whose items
     /// need not have as many bytes as each other where they are BYTES.
-    fn repeated(&self, requests: &[Admitted], output: usize, name: &str) -> Option<Vec<Option<Tensor>>> {
+    fn repeated(&self, requests: &[ValidatedRequest], output: usize, name: &str) -> Option<Vec<Option<Tensor>>> {
         let copies = requests.iter().map(|request| {
             let input = request.inputs.iter().find(|input| input.name == name)?;
             let copy = || Tensor { name: self.config.outputs[output].name.clone(), ..input.clone() };
@@ -189,7 +189,7 @@ impl Loopback {
 }
 
 impl Backend for Loopback {
-    fn execute(&self, requests: &[Admitted], clock: &mut Clock) -> Vec<Result<Answer, Error>> {
+    fn execute(&self, requests: &[ValidatedRequest], clock: &mut Clock) -> Vec<Result<Answer, Error>> {
         clock.input_done();
         let first = *self.first.get_or_init(|| clock.started());
         let (service_time, faults) = {

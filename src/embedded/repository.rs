@@ -16,7 +16,7 @@ use super::infer::{Answer, Request, unknown_model};
 use super::lock;
 use super::loopback::Loopback;
 use super::onnx;
-use super::request_log::{Journey, RequestLog};
+use super::request_log::{RequestTrace, RequestLog};
 use super::scheduler::Scheduler;
 use crate::proto::repository_index_response::ModelIndex;
 use crate::proto::{self, ModelConfig, ModelStatistics};
@@ -59,8 +59,8 @@ impl Model {
     ///
     /// # Errors
     /// The request does not fit the model, or what the model says.
-    pub async fn infer(&self, request: Request, journey: &Journey) -> Result<Answer, Error> {
-        let mut answer = self.scheduler.infer(request.admit(&self.config)?, journey).await?;
+    pub async fn infer(&self, request: Request, trace: &RequestTrace) -> Result<Answer, Error> {
+        let mut answer = self.scheduler.infer(request.admit(&self.config)?, trace).await?;
         for output in &mut answer.outputs {
             if let Some(known) = self.config.outputs.iter().find(|known| known.name == output.name) {
                 output.shape = known.to_client(std::mem::take(&mut output.shape), self.config.max_batch_size > 0);

@@ -48,7 +48,7 @@ enum Message {
 /// Entries are written together, so often.
 const PERIOD: Duration = Duration::from_secs(2);
 /// How long the end of the server waits for the log.
-const FINISH_PATIENCE: Duration = Duration::from_secs(10);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl RequestLog {
     /// Begins a new file.
@@ -88,38 +88,38 @@ impl RequestLog {
     pub fn finish(&self) {
         let (finished, written) = sync_channel(1);
         if self.messages.send(Message::Finish(finished)).is_ok() {
-            let _ = written.recv_timeout(FINISH_PATIENCE);
+            let _ = written.recv_timeout(FINISH_TIMEOUT);
         }
     }
 }
 
 /// The arrival of a request, and where its entry waits for the answer to be on its way.
 #[derive(Clone)]
-pub struct Journey {
+pub struct RequestTrace {
     /// When the request's head was read.
     pub arrived: Instant,
     /// The entries of its connection.
-    pub outbox: Arc<Outbox>,
+    pub pending: Arc<PendingEntries>,
 }
 
 /// The entries of a connection whose answers have not been handed to the system yet.
 #[derive(Default)]
-pub struct Outbox(Mutex<Vec<(RequestLog, Box<Entry>, Instant)>>);
+pub struct PendingEntries(Mutex<Vec<(RequestLog, Box<Entry>, Instant)>>);
 
-impl Journey {
+impl RequestTrace {
     /// That of the request with these extensions.
     pub fn of(extensions: &http::Extensions) -> Self {
-        let journey = extensions.get::<Journey>().cloned();
-        journey.unwrap_or_else(|| Journey { arrived: Instant::now(), outbox: Arc::default() })
+        let trace = extensions.get::<RequestTrace>().cloned();
+        trace.unwrap_or_else(|| RequestTrace { arrived: Instant::now(), pending: Arc::default() })
     }
 
     /// Adds an entry to the log, once its answer is on its way.
     pub fn log(&self, log: &RequestLog, entry: Entry) {
-        self.outbox.waiting().push((log.clone(), Box::new(entry), self.arrived));
+        self.pending.waiting().push((log.clone(), Box::new(entry), self.arrived));
     }
 }
 
-impl Outbox {
+impl PendingEntries {
     /// What was answered has been handed to the system.
     pub fn sent(&self) {
         let mut waiting = self.waiting();
@@ -134,7 +134,7 @@ impl Outbox {
     }
 }
 
-impl Drop for Outbox {
+impl Drop for PendingEntries {
     fn drop(&mut self) {
         // answers that never went
         self.sent();

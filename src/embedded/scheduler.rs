@@ -13,9 +13,9 @@ use super::backend::{Backend, Clock};
 use super::batching::Batching;
 use super::config::Config;
 use super::error::{Code, Error};
-use super::infer::{Admitted, Answer};
+use super::infer::{ValidatedRequest, Answer};
 use super::lock;
-use super::request_log::{Entry, Journey, RequestLog};
+use super::request_log::{Entry, RequestTrace, RequestLog};
 use super::statistics::{Execution, Statistics};
 use crate::proto::ModelStatistics;
 
@@ -43,7 +43,7 @@ struct Queue {
 }
 
 struct Pending {
-    request: Admitted,
+    request: ValidatedRequest,
     admitted: Instant,
     answer: oneshot::Sender<Executed>,
 }
@@ -96,7 +96,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// What the model says, or that it is being unloaded.
-    pub async fn infer(&self, request: Admitted, journey: &Journey) -> Result<Answer, Error> {
+    pub async fn infer(&self, request: ValidatedRequest, trace: &RequestTrace) -> Result<Answer, Error> {
         let (answer, answered) = oneshot::channel();
         let (items, admitted) = (request.batch, Instant::now());
         {
@@ -111,7 +111,7 @@ impl Scheduler {
         let Executed { answer, queue, execution, total } = executed;
         if let Some(log) = &self.log {
             let (model, ok) = (self.shared.config.name.clone(), answer.is_ok());
-            journey.log(log, Entry { model, items, admitted, queue, execution, total, ok });
+            trace.log(log, Entry { model, items, admitted, queue, execution, total, ok });
         }
         answer
     }
@@ -237,7 +237,7 @@ fn decide(config: &Config, waiting: &VecDeque<Pending>, now: Instant) -> Decisio
 }
 
 /// Whether two requests can be one batch: the same inputs, of the same shapes but for the batch dimension.
-fn alike(one: &Admitted, other: &Admitted) -> bool {
+fn alike(one: &ValidatedRequest, other: &ValidatedRequest) -> bool {
     one.inputs.len() == other.inputs.len()
         && one.inputs.iter().zip(&other.inputs).all(|(a, b)| a.name == b.name && a.shape[1..] == b.shape[1..])
 }
@@ -268,7 +268,7 @@ mod tests {
             data: Bytes::from(vec![0; batch * side]),
         };
         let inputs = side.map(input).into_iter().collect();
-        Pending { request: Admitted { inputs, outputs: vec![0], batch }, admitted, answer: oneshot::channel().0 }
+        Pending { request: ValidatedRequest { inputs, outputs: vec![0], batch }, admitted, answer: oneshot::channel().0 }
     }
 
     #[test]
@@ -333,10 +333,10 @@ mod tests {
         let scheduler = Scheduler::start(config, 1, backend, None).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let request = || pending(1, Some(1), Instant::now()).request;
-        let journey = Journey { arrived: Instant::now(), outbox: Arc::default() };
+        let trace = RequestTrace { arrived: Instant::now(), pending: Arc::default() };
         let (waiting, ()) =
-            runtime.block_on(async { tokio::join!(scheduler.infer(request(), &journey), async { scheduler.close() }) });
+            runtime.block_on(async { tokio::join!(scheduler.infer(request(), &trace), async { scheduler.close() }) });
         assert_eq!(waiting.unwrap_err().code, Code::Unavailable);
-        assert_eq!(runtime.block_on(scheduler.infer(request(), &journey)).unwrap_err().code, Code::Unavailable);
+        assert_eq!(runtime.block_on(scheduler.infer(request(), &trace)).unwrap_err().code, Code::Unavailable);
     }
 }

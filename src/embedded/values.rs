@@ -7,7 +7,7 @@ use rten_tensor::prelude::*;
 
 use super::config::Description;
 use super::error::Error;
-use super::infer::{Admitted, bracketed};
+use super::infer::{ValidatedRequest, bracketed};
 use crate::tensor::Datatype;
 
 /// Where a tensor of the configuration is in the model.
@@ -23,7 +23,7 @@ pub struct Place {
 
 /// The batch's input as rten takes it; `None` where it is left out. `number` says that it is a single one, whose shape
 /// outside is `[1]`.
-pub fn input(requests: &[Admitted], tensor: &Description, number: bool) -> Result<Option<Value>, Error> {
+pub fn input(requests: &[ValidatedRequest], tensor: &Description, number: bool) -> Result<Option<Value>, Error> {
     let mut parts = Vec::with_capacity(requests.len());
     for request in requests {
         match request.inputs.iter().find(|input| input.name == tensor.name) {

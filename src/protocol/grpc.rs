@@ -16,8 +16,8 @@ use tokio::sync::Mutex;
 use tonic::{Code, Status};
 
 use super::message::{self, FRAME_PREFIX, Pattern};
-use super::wire::{Probe, Wire};
-use super::{ANSWER_BYTES_MAX, Address, Answer, Driver, Fault, FaultKind, Reply, Request, too_long, words};
+use super::wire::{IoObserver, Wire};
+use super::{ANSWER_BYTES_MAX, Address, Answer, InferClient, Fault, FaultKind, Reply, Request, too_long, words};
 use crate::proto::ModelInferRequest;
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 
@@ -35,7 +35,7 @@ pub struct Grpc {
     connection: Rc<Connection>,
     head: http::Request<()>,
     framed: Bytes,
-    probe: Rc<dyn Probe>,
+    probe: Rc<dyn IoObserver>,
     pattern: Option<Rc<Pattern>>,
     /// The connection of the last request, by its number.
     used: u64,
@@ -44,7 +44,7 @@ pub struct Grpc {
 /// A connection to one address, with as many streams as there are requests in flight.
 pub struct Connection {
     address: Address,
-    probe: Rc<dyn Probe>,
+    probe: Rc<dyn IoObserver>,
     /// While there is one. Locked while it is made, so that those who share it wait for it.
     sender: Mutex<Option<SendRequest<Bytes>>>,
     /// How many were made.
@@ -56,7 +56,7 @@ pub struct Connection {
     broken: Rc<RefCell<Option<Fault>>>,
 }
 
-impl Driver for Grpc {
+impl InferClient for Grpc {
     type Encoded = Bytes;
     type Connection = Rc<Connection>;
     type Unread = Vec<Bytes>;
@@ -99,7 +99,7 @@ impl Driver for Grpc {
         Ok(framed.freeze())
     }
 
-    fn connection(address: &Address, probe: Rc<dyn Probe>) -> Rc<Connection> {
+    fn connection(address: &Address, probe: Rc<dyn IoObserver>) -> Rc<Connection> {
         Rc::new(Connection {
             address: address.clone(),
             probe,
@@ -110,7 +110,7 @@ impl Driver for Grpc {
         })
     }
 
-    fn new(connection: Rc<Connection>, framed: Bytes, probe: Rc<dyn Probe>) -> Self {
+    fn new(connection: Rc<Connection>, framed: Bytes, probe: Rc<dyn IoObserver>) -> Self {
         let authority = &connection.address.authority;
         // an address that cannot stand in a URI was refused with the scenario
         let head = request_head(authority, &format!("{SERVICE}ModelInfer")).unwrap_or_default();

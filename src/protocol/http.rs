@@ -11,8 +11,8 @@ use reqwest::{Client, Url};
 use serde_json::json;
 
 use super::http1::{self, Connection, Keep, Memory};
-use super::wire::Probe;
-use super::{Address, Answer, Driver, Fault, FaultKind, InputTensor, OutputTensor, Payload, Reply, Request, json};
+use super::wire::IoObserver;
+use super::{Address, Answer, InferClient, Fault, FaultKind, InputTensor, OutputTensor, Payload, Reply, Request, json};
 use crate::tensor::Tensors;
 use crate::text;
 
@@ -60,7 +60,7 @@ pub struct Http {
     connection: Rc<Connection>,
     head: Bytes,
     body: Bytes,
-    probe: Rc<dyn Probe>,
+    probe: Rc<dyn IoObserver>,
     memory: Memory,
     pattern: Option<Rc<Pattern>>,
 }
@@ -91,7 +91,7 @@ pub struct Encoded {
     body: Bytes,
 }
 
-impl Driver for Http {
+impl InferClient for Http {
     type Encoded = Encoded;
     type Connection = Rc<Connection>;
     type Unread = Unread;
@@ -117,11 +117,11 @@ impl Driver for Http {
         Ok(Encoded { url, json_length: Some(json.len()), body: body.freeze() })
     }
 
-    fn connection(address: &Address, probe: Rc<dyn Probe>) -> Rc<Connection> {
+    fn connection(address: &Address, probe: Rc<dyn IoObserver>) -> Rc<Connection> {
         Rc::new(Connection::new(address, probe))
     }
 
-    fn new(connection: Rc<Connection>, encoded: Encoded, probe: Rc<dyn Probe>) -> Self {
+    fn new(connection: Rc<Connection>, encoded: Encoded, probe: Rc<dyn IoObserver>) -> Self {
         let head = encoded.head(&connection.address.authority);
         Http { connection, head, body: encoded.body, probe, memory: Memory::default(), pattern: None }
     }

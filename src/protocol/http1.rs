@@ -12,7 +12,7 @@ use std::task::Poll;
 use tokio::io::AsyncWrite;
 
 use super::http1_answer::{BUFFER_BYTES, BodyError, Cut, Encoding, Head, Reader};
-use super::wire::{Probe, Wire};
+use super::wire::{IoObserver, Wire};
 use super::{ANSWER_BYTES_MAX, Address, Fault, too_long};
 
 /// An error's text is cut here: a proxy may answer with a page.
@@ -21,7 +21,7 @@ pub(super) const ERROR_BYTES_MAX: usize = 64 * 1024;
 /// A connection to `host:port`, made when it is first used and again when it broke.
 pub struct Connection {
     pub(super) address: Address,
-    probe: Rc<dyn Probe>,
+    probe: Rc<dyn IoObserver>,
     /// While there is one and no request is under way.
     idle: RefCell<Option<Wire>>,
 }
@@ -61,7 +61,7 @@ pub(super) struct Response {
 
 impl Connection {
     /// Nothing is connected yet.
-    pub(super) fn new(address: &Address, probe: Rc<dyn Probe>) -> Self {
+    pub(super) fn new(address: &Address, probe: Rc<dyn IoObserver>) -> Self {
         Connection { address: address.clone(), probe, idle: RefCell::default() }
     }
 
@@ -78,7 +78,7 @@ impl Connection {
         head: &[u8],
         body: &[u8],
         memory: &mut Memory,
-        answered: &dyn Probe,
+        answered: &dyn IoObserver,
         keep: Keep,
     ) -> Result<Response, Fault> {
         let mut wire = self.open().await?;
@@ -158,9 +158,9 @@ mod tests {
     use super::*;
     use crate::protocol::FaultKind;
 
-    struct Deaf;
+    struct NullObserver;
 
-    impl Probe for Deaf {
+    impl IoObserver for NullObserver {
         fn connected(&self) {}
         fn wrote(&self, _: usize) {}
         fn read(&self, _: usize) {}
@@ -199,11 +199,11 @@ mod tests {
                 }
             };
             let client = async {
-                let connection = Connection::new(&Address::from(address.as_str()), Rc::new(Deaf));
+                let connection = Connection::new(&Address::from(address.as_str()), Rc::new(NullObserver));
                 let (body, mut memory) = (vec![0; body], Memory::default());
                 let mut found = Vec::new();
                 for _ in 0..2 {
-                    let answer = connection.exchange(b"POST", &body, &mut memory, &Deaf, Keep::Whole).await;
+                    let answer = connection.exchange(b"POST", &body, &mut memory, &NullObserver, Keep::Whole).await;
                     found.push(answer.map(|answer| (answer, memory.kept.clone())));
                 }
                 found

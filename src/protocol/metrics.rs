@@ -10,7 +10,7 @@ use super::{Address, Fault};
 use crate::text;
 
 /// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Beginnings of the names that are kept: processors, memory, power, and requests that wait.
 const KEPT: &[&str] = &["nv_gpu_", "nv_energy_", "nv_cpu_", "nv_inference_pending_request_count"];
@@ -38,7 +38,7 @@ impl Metrics {
     /// # Errors
     /// The client cannot be built.
     pub fn new(address: &str) -> Result<Self, Fault> {
-        Ok(Metrics { client: client(&Address::from(address), PATIENCE)?, url: format!("http://{address}/metrics") })
+        Ok(Metrics { client: client(&Address::from(address), TIMEOUT)?, url: format!("http://{address}/metrics") })
     }
 
     /// The values now.
@@ -50,7 +50,7 @@ impl Metrics {
             let response = self.client.get(&self.url).send().await.and_then(reqwest::Response::error_for_status);
             whole(response.map_err(|error| Fault::of_transport(&error))?, "GET /metrics").await
         };
-        let text = timeout(PATIENCE, exchange).await.map_err(|_| too_late(PATIENCE))??;
+        let text = timeout(TIMEOUT, exchange).await.map_err(|_| too_late(TIMEOUT))??;
         Ok(parse(&String::from_utf8_lossy(&text)))
     }
 }

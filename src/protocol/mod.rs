@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::tensor::{Datatype, Tensors};
 use crate::text;
-use wire::Probe;
+use wire::IoObserver;
 
 /// How long a connection may take to be made; the same for both protocols.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ impl From<&str> for Address {
 pub const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// One request in flight after the other, over a connection.
-pub trait Driver: Sized {
+pub trait InferClient: Sized {
     /// The request as it goes over the wire; cloning clones handles, not bytes.
     type Encoded: Clone;
     /// A handle to a connection, which is made when it is first used and again when it broke.
@@ -71,10 +71,10 @@ pub trait Driver: Sized {
     fn encode(address: &str, request: &Request) -> Result<Self::Encoded, Fault>;
 
     /// A new connection; `probe` hears what goes over it.
-    fn connection(address: &Address, probe: Rc<dyn Probe>) -> Self::Connection;
+    fn connection(address: &Address, probe: Rc<dyn IoObserver>) -> Self::Connection;
 
     /// Requests over a connection, which others share where the protocol has streams; `probe` hears of its answers.
-    fn new(connection: Self::Connection, encoded: Self::Encoded, probe: Rc<dyn Probe>) -> Self;
+    fn new(connection: Self::Connection, encoded: Self::Encoded, probe: Rc<dyn IoObserver>) -> Self;
 
     /// Takes another request in the place of the present one.
     fn replace(&mut self, encoded: Self::Encoded);

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::bounded::{TOLD_BYTES_MAX, too_large, too_late};
 use super::grpc::{SERVICE, end_outcome, head_outcome, request_head};
 use super::message::{FRAME_PREFIX, unframed};
-use super::wire::{Probe, Wire};
+use super::wire::{IoObserver, Wire};
 use super::{Address, Fault, FaultKind};
 
 /// Largest fields of an answer's head or trailers.
@@ -33,9 +33,9 @@ struct Open {
 }
 
 /// Nobody times the control plane.
-struct Unheard;
+struct NullObserver;
 
-impl Probe for Unheard {
+impl IoObserver for NullObserver {
     fn connected(&self) {}
     fn wrote(&self, _: usize) {}
     fn read(&self, _: usize) {}
@@ -103,7 +103,7 @@ impl Unary {
 }
 
 async fn connect(address: &Address) -> Result<Open, Fault> {
-    let wire = Wire::connect(address, Rc::new(Unheard)).await?;
+    let wire = Wire::connect(address, Rc::new(NullObserver)).await?;
     let handshake =
         h2::client::Builder::new().enable_push(false).max_header_list_size(FIELDS_BYTES_MAX).handshake(wire);
     let (sender, connection) = handshake.await.map_err(|error| Fault::of_transport(&error))?;

@@ -24,7 +24,7 @@ const HEAD_START: Duration = Duration::from_millis(250);
 const UNSENT_BYTES: u32 = 64 * 1024;
 
 /// Hears of bytes on one connection, and of the answer to a request.
-pub trait Probe {
+pub trait IoObserver {
     /// A connection was made.
     fn connected(&self);
     /// So many bytes were handed to the system.
@@ -38,12 +38,12 @@ pub trait Probe {
 /// A connection under a probe.
 pub(super) struct Wire {
     stream: TcpStream,
-    probe: Rc<dyn Probe>,
+    probe: Rc<dyn IoObserver>,
 }
 
 impl Wire {
     /// Connects without Nagle's delay and, on this machine, without a long queue.
-    pub(super) async fn connect(to: &Address, probe: Rc<dyn Probe>) -> Result<Wire, Fault> {
+    pub(super) async fn connect(to: &Address, probe: Rc<dyn IoObserver>) -> Result<Wire, Fault> {
         let address = &to.authority;
         let connecting = async {
             match to.peer {

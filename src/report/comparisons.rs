@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::judge::{self, Cell};
+use super::verdicts::{self, Compared};
 use super::layout;
 use super::run::Run;
 use crate::file;
@@ -47,11 +47,11 @@ columns! {
 
 /// All rows of a run, table by table.
 pub fn rows(run: &Run) -> Vec<Comparison> {
-    let of_table = |rows: &Vec<&Record>| judge::cells(run, rows).iter().map(row).collect::<Vec<_>>();
+    let of_table = |rows: &Vec<&Record>| verdicts::cells(run, rows).iter().map(row).collect::<Vec<_>>();
     layout::tables(run).iter().flat_map(of_table).collect()
 }
 
-fn row(cell: &Cell<'_>) -> Comparison {
+fn row(cell: &Compared<'_>) -> Comparison {
     let interval = cell.ratio.map(|ratio| ratio.interval);
     Comparison {
         baseline: cell.pair.base.case.tag(),

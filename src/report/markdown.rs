@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::run::Run;
 use super::tables::{Rows, Style};
 use super::words::escaped;
-use super::{judge, layout, notes};
+use super::{verdicts, layout, notes};
 
 /// A run's section: heading, tables, how it was measured, and what is wrong with it.
 pub fn section(run: &Run, style: Style) -> String {
@@ -16,7 +16,7 @@ pub fn section(run: &Run, style: Style) -> String {
     let tables = layout::tables(run);
     let mut judged = Vec::new();
     for rows in &tables {
-        let cells = judge::cells(run, rows);
+        let cells = verdicts::cells(run, rows);
         let is_open = rows.iter().any(|record| record.case.rate.is_some());
         if tables.len() > 1 || is_open {
             let _ = writeln!(out, "{}:\n", layout::heading(run, rows));

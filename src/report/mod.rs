@@ -4,7 +4,7 @@ mod blocks;
 mod choose;
 pub mod comparisons;
 pub mod document;
-mod judge;
+mod verdicts;
 mod layout;
 pub mod markdown;
 mod metric;

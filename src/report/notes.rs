@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::judge::{Cell, is_trusted, least_delta};
+use super::verdicts::{Compared, is_trusted, least_delta};
 use super::metric::Metric;
 use super::run::Run;
 use super::words::{
@@ -14,7 +14,7 @@ use crate::statistics::{ALPHA, DELTA, Verdict};
 use crate::tensor::Tensors;
 
 /// All notes of a run, a line each.
-pub fn notes(run: &Run, cells: &[Cell<'_>]) -> String {
+pub fn notes(run: &Run, cells: &[Compared<'_>]) -> String {
     let manifest = &run.manifest;
     let mut out = String::new();
     measured(&mut out, run);
@@ -115,7 +115,7 @@ fn measured(out: &mut String, run: &Run) {
 }
 
 /// What the marks of the tables mean.
-fn marks(out: &mut String, run: &Run, cells: &[Cell<'_>]) {
+fn marks(out: &mut String, run: &Run, cells: &[Compared<'_>]) {
     let few = |q| move |record: &&Record| !is_trusted(record, q);
     if run.records.iter().filter(|record| record.p95_ms.is_some()).any(|record| few(0.95)(&record)) {
         let _ = writeln!(
@@ -147,7 +147,7 @@ fn marks(out: &mut String, run: &Run, cells: &[Cell<'_>]) {
     }
     if run.records.iter().any(|record| record.case.arm.is_some()) {
         let known = cells.iter().filter(|cell| cell.ratio.is_some() && cell.verdict.is_some());
-        let is_wrong = |cell: &&Cell<'_>| matches!(cell.verdict, Some(Verdict::Faster | Verdict::Slower));
+        let is_wrong = |cell: &&Compared<'_>| matches!(cell.verdict, Some(Verdict::Faster | Verdict::Slower));
         let wrong = known.clone().filter(is_wrong).count();
         let _ = writeln!(
             out,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::judge::{Cell as Compared, is_trusted};
+use super::verdicts::{Compared, is_trusted};
 use super::layout::Layout;
 use super::metric::Metric;
 use super::run::Run;

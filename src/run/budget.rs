@@ -22,7 +22,7 @@ pub struct Budget {
     rounds: usize,
     done: usize,
     /// What the round under way may take, and when it began.
-    current: Option<(Share, Instant)>,
+    current: Option<(RoundBudget, Instant)>,
     /// What the rounds so far took beyond their blocks' time, in all: new processes, the server's counts, requests that were
     /// under way at the end of a block.
     beyond: Duration,
@@ -32,7 +32,7 @@ pub struct Budget {
 
 /// What the next round may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct RoundBudget {
     /// Rounds that there will be in all, if they take as long as is thought now.
     pub rounds: usize,
     /// Longest time of a block; `None` where there is no limit.
@@ -54,7 +54,7 @@ impl Budget {
     }
 
     /// What the next round may take; `None` once all are done or there is no time for another. The first is always measured.
-    pub fn next(&mut self) -> Option<Share> {
+    pub fn next(&mut self) -> Option<RoundBudget> {
         let now = Instant::now();
         let mut told = 1;
         if let Some((share, begun)) = self.current.take() {
@@ -63,7 +63,7 @@ impl Budget {
             self.beyond += (now - begun).saturating_sub(share.block.unwrap_or_default() * self.cases);
         }
         let share = match self.cap {
-            None => (self.done < self.rounds).then_some(Share { rounds: self.rounds, block: None }),
+            None => (self.done < self.rounds).then_some(RoundBudget { rounds: self.rounds, block: None }),
             Some(cap) => {
                 let left = (cap * self.cases).saturating_sub(now - self.begin);
                 let mean = u32::try_from(self.done).ok().and_then(|done| self.beyond.checked_div(done));
@@ -82,7 +82,7 @@ fn share(
     cases: u32,
     (done, told, rounds): (usize, usize, usize),
     beyond: Option<Duration>,
-) -> Option<Share> {
+) -> Option<RoundBudget> {
     let planned = rounds.checked_sub(done).filter(|planned| *planned > 0)?;
     let (fitting, beyond) = match beyond {
         None => (planned, Duration::ZERO),
@@ -97,7 +97,7 @@ fn share(
     let even = left / rounds;
     // a round that took long by chance, or because a server had to catch up, must not leave nothing for the next
     let block = even.saturating_sub(beyond).max(even / 2) / cases;
-    Some(Share { rounds: done + fitting, block: Some(block.max(SHORTEST)) })
+    Some(RoundBudget { rounds: done + fitting, block: Some(block.max(SHORTEST)) })
 }
 
 #[cfg(test)]
@@ -114,7 +114,7 @@ mod tests {
         let (total, mut elapsed) = (ms(2 * cap_ms), ms(prepared_ms));
         let (mut done, mut beyond, mut sum) = (0, Some(2 * ms(request_ms)), Duration::ZERO);
         let (mut told, mut promised) = (Vec::new(), 1);
-        while let Some(Share { rounds, block }) =
+        while let Some(RoundBudget { rounds, block }) =
             share(total.saturating_sub(elapsed), 2, (done, promised, rounds), beyond)
         {
             let block = block.unwrap();
@@ -153,21 +153,21 @@ mod tests {
 
     #[test]
     fn without_time_to_spare_the_blocks_are_short_and_not_none() {
-        assert_eq!(share(Duration::ZERO, 2, (0, 1, 10), None), Some(Share { rounds: 10, block: Some(SHORTEST) }));
+        assert_eq!(share(Duration::ZERO, 2, (0, 1, 10), None), Some(RoundBudget { rounds: 10, block: Some(SHORTEST) }));
         assert_eq!(share(Duration::ZERO, 2, (1, 1, 10), Some(ms(5))), None);
         assert_eq!(share(ms(6000), 2, (10, 10, 10), Some(ms(5))), None);
-        assert_eq!(share(ms(6000), 2, (0, 1, 10), None), Some(Share { rounds: 10, block: Some(ms(300)) }));
-        assert_eq!(share(ms(900), 1, (7, 7, 10), Some(ms(400))), Some(Share { rounds: 9, block: Some(ms(225)) }));
+        assert_eq!(share(ms(6000), 2, (0, 1, 10), None), Some(RoundBudget { rounds: 10, block: Some(ms(300)) }));
+        assert_eq!(share(ms(900), 1, (7, 7, 10), Some(ms(400))), Some(RoundBudget { rounds: 9, block: Some(ms(225)) }));
         assert_eq!(
             share(ms(900), 1, (7, 7, 10), Some(Duration::ZERO)),
-            Some(Share { rounds: 10, block: Some(ms(300)) })
+            Some(RoundBudget { rounds: 10, block: Some(ms(300)) })
         );
     }
 
     #[test]
     fn without_a_longest_time_all_rounds_are_measured() {
         let mut budget = Budget::begin(None, 2, 3);
-        let all: Vec<Share> = std::iter::from_fn(|| budget.next()).collect();
-        assert_eq!(all, [Share { rounds: 3, block: None }; 3]);
+        let all: Vec<RoundBudget> = std::iter::from_fn(|| budget.next()).collect();
+        assert_eq!(all, [RoundBudget { rounds: 3, block: None }; 3]);
     }
 }

@@ -100,8 +100,8 @@ async fn ceiling(
     case: &Point,
     stop: &watch::Receiver<bool>,
 ) -> Result<f64, PoolError> {
-    let order = job::order(null, outputs, case, Tensors::Binary);
-    let mut pool = Pool::start(&order, case.processes, stop).await?;
+    let job = job::job(null, outputs, case, Tensors::Binary);
+    let mut pool = Pool::start(&job, case.processes, stop).await?;
     let block =
         Block { stop: StopRule { requests: 1, least: Some(LENGTH), most: None }, arrivals: None, start_unix_ns: 0 };
     let outcome = pool.block(block, stop, &mut |_| {}).await?;

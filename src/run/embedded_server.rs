@@ -86,7 +86,7 @@ impl EmbeddedServer {
         let mut line = String::new();
         match timeout(LOADING, process.output.read_line(&mut line)).await {
             Ok(Ok(length)) if length > 0 => {}
-            Ok(_) => bail!("the embedded server ended {}", process.how_it_died().await),
+            Ok(_) => bail!("the embedded server ended {}", process.exit_description().await),
             Err(_) => bail!("the embedded server was not ready within {} s", LOADING.as_secs()),
         }
         let ready: Ready = serde_json::from_str(&line).context("the embedded server said something unexpected")?;

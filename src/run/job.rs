@@ -8,11 +8,11 @@ use crate::plan::{Group, Round};
 use crate::preflight::Outputs;
 use crate::scenario::{Load, Scenario, StopRule};
 use crate::tensor::Tensors;
-use crate::worker::message::{Arrivals, Block, Order};
+use crate::worker::message::{Arrivals, Block, Job};
 
 /// What the workers of a case are told.
-pub fn order(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensors) -> Order {
-    Order {
+pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensors) -> Job {
+    Job {
         protocol: case.protocol,
         address: connect::address(scenario, case.protocol),
         model: scenario.model.clone(),

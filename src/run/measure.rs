@@ -12,9 +12,9 @@ use super::budget::Budget;
 use super::calibrate::Ceilings;
 use super::folder::Folder;
 use super::interrupt::STOPPED;
-use super::job::{asked_for, block, order, planned, within};
+use super::job::{asked_for, block, job, planned, within};
 use super::observer::Observer;
-use super::rows::{Totals, block_row, status};
+use super::rows::{CaseTotals, block_row, status};
 use super::samplers::Samplers;
 use super::targets::{Observers, Targets};
 use crate::matrix::Point;
@@ -23,7 +23,7 @@ use crate::protocol::statistics::Statistics;
 use crate::record::{Manifest, Record, Status, utc};
 use crate::scenario::Scenario;
 use crate::worker::pool::{BlockOutcome, Pool, PoolError};
-use crate::worker::share::FAILURES_IN_A_ROW;
+use crate::worker::block_run::FAILURES_IN_A_ROW;
 
 /// New processes for a block cost so small a part of it, at most, or there are none.
 const RENEWAL_COST: f64 = 0.2;
@@ -68,15 +68,15 @@ pub struct Context<'a> {
 }
 
 /// A case under measurement.
-struct Running {
+struct CaseRun {
     case: Point,
     pool: Option<Pool>,
-    totals: Totals,
+    totals: CaseTotals,
     prepared: u64,
     /// Requests that failed while preparing.
     failed_preparing: u64,
     /// Whether the block before was given up.
-    gave_up: bool,
+    aborted: bool,
     /// Requests of the block before.
     last_block: u64,
     /// Requests of it that were answered or failed, unless it was given up.
@@ -98,7 +98,7 @@ pub async fn group(
     observers: &mut Observers<'_>,
     listener: &mut dyn Listener,
 ) -> Result<Vec<Record>> {
-    let mut running: Vec<Running> = group.cases.iter().map(Running::new).collect();
+    let mut running: Vec<CaseRun> = group.cases.iter().map(CaseRun::new).collect();
     let mut budget = Budget::begin(context.scenario.load.stop.most, group.cases.len(), group.rounds.len());
     for case in &group.cases {
         listener.begins(case, None);
@@ -108,7 +108,7 @@ pub async fn group(
         before.push((first, observers.of(first).read(first.protocol).await));
     }
     join_all(running.iter_mut().map(|running| running.prepare(context))).await;
-    budget.prepared(running.iter().map(Running::in_a_row).min().unwrap_or(1));
+    budget.prepared(running.iter().map(CaseRun::in_a_row).min().unwrap_or(1));
     // the first block must not count what warmed up
     for (first, before) in before {
         let target = context.targets.of(first);
@@ -154,16 +154,16 @@ fn first_of_targets<'a>(context: &Context<'_>, cases: &'a [Point]) -> Vec<&'a Po
     first
 }
 
-impl Running {
+impl CaseRun {
     fn new(case: &Point) -> Self {
         let now = Timestamp::now();
-        Running {
+        CaseRun {
             case: case.clone(),
             pool: None,
-            totals: Totals::default(),
+            totals: CaseTotals::default(),
             prepared: 0,
             failed_preparing: 0,
-            gave_up: false,
+            aborted: false,
             last_block: 0,
             settled: None,
             started: now,
@@ -183,8 +183,8 @@ impl Running {
     async fn prepare(&mut self, context: &Context<'_>) {
         let target = context.targets.of(&self.case);
         let http = &target.reached.http;
-        let order = order(&target.scenario, &target.reached.outputs, &self.case, http.of(&self.case));
-        match Pool::start(&order, self.case.processes, context.stop).await {
+        let job = job(&target.scenario, &target.reached.outputs, &self.case, http.of(&self.case));
+        match Pool::start(&job, self.case.processes, context.stop).await {
             Ok(pool) => {
                 self.prepared += pool.prepared_requests;
                 self.failed_preparing += pool.prepared_errors;
@@ -248,7 +248,7 @@ impl Running {
             Ok(outcome) => {
                 let answered = outcome.recorder.count();
                 self.last_block = answered;
-                self.settled = (!outcome.gave_up).then(|| answered + outcome.recorder.error_count());
+                self.settled = (!outcome.aborted).then(|| answered + outcome.recorder.error_count());
                 let served = observer.gained(self.case.protocol, before.as_ref(), answered).await;
                 self.totals.unserved |= served.is_none() && observer.tells(self.case.protocol);
                 self.keep(context, outcome, served, place)
@@ -272,16 +272,16 @@ impl Running {
         context.folder.block(&row, &self.case.tag(), &outcome.recorder, start, length)?;
         self.totals.add(&outcome, served);
         let words = outcome.example.map(|fault| fault.message);
-        if outcome.gave_up || outcome.recorder.count() == 0 {
+        if outcome.aborted || outcome.recorder.count() == 0 {
             // other processes begin the next block, which waits for the server
             self.pool = None;
         }
-        if outcome.gave_up && (self.gave_up || self.totals.recorder.count() == 0) {
+        if outcome.aborted && (self.aborted || self.totals.recorder.count() == 0) {
             let last = words.clone().unwrap_or_default();
             let reason = format!("given up after at least {FAILURES_IN_A_ROW} failures in a row: {last}");
             self.ended_early = Some((Status::Failed, reason));
         }
-        self.gave_up = outcome.gave_up;
+        self.aborted = outcome.aborted;
         self.example = self.example.take().or(words);
         Ok(())
     }

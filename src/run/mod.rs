@@ -1,9 +1,9 @@
 //! The composition root of a run: load, plan, check, measure, write, report.
 
-mod awake;
 mod budget;
 mod calibrate;
 mod connect;
+mod cpu_latency;
 mod embedded_server;
 mod folder;
 pub mod install;
@@ -36,8 +36,8 @@ use crate::report;
 use crate::report::terminal::{Progress, ReaderGone, say};
 use crate::scenario::{Overrides, Scenario, Server};
 use crate::worker::pool::{Pool, PoolError};
-use awake::Awake;
 use calibrate::Ceilings;
+use cpu_latency::CpuLatencyLimit;
 use embedded_server::EmbeddedServer;
 use folder::Folder;
 use interrupt::stop_on_ctrl_c;
@@ -114,7 +114,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         scenarios.iter().try_for_each(|(plan, scenario)| report::terminal::plan(scenario, plan))?;
         return Ok(Outcome::Complete);
     }
-    let _awake = options.awake.then(Awake::keep).transpose()?;
+    let _limit = options.awake.then(CpuLatencyLimit::hold).transpose()?;
     let stop = stop_on_ctrl_c();
     let asking = scenarios.iter_mut().map(|(_, scenario)| scenario);
     let server = EmbeddedServer::for_scenarios(asking, &options.model_repository).await?;
@@ -161,9 +161,9 @@ async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) 
     let mut outcome = Outcome::Complete;
     for case in plan.cases() {
         let Target { scenario, reached, .. } = targets.of(case);
-        let mut order = job::order(scenario, &reached.outputs, case, reached.http.of(case));
-        order.warmup = 0;
-        let words = match Pool::start(&order, case.processes, stop).await {
+        let mut job = job::job(scenario, &reached.outputs, case, reached.http.of(case));
+        job.warmup = 0;
+        let words = match Pool::start(&job, case.processes, stop).await {
             Ok(pool) => {
                 pool.stop().await;
                 "ok".to_owned()

@@ -10,7 +10,7 @@ use crate::protocol::{Fault, FaultKind};
 use crate::report::terminal::say;
 use crate::scenario::Scenario;
 use crate::tensor::Tensors;
-use crate::worker::message::Order;
+use crate::worker::message::Job;
 use crate::worker::pool::{Pool, PoolError};
 
 /// The extension's name in the server's metadata.
@@ -56,13 +56,13 @@ pub async fn http_tensors(
         return HttpTensors::default();
     };
     let case = Point { concurrency: 1, connections: 1, ..case.clone() };
-    let order = |tensors| Order { warmup: 0, ..job::order(scenario, outputs, &case, tensors) };
-    let Some(binary) = asked(&order(Tensors::Binary), stop).await else { return HttpTensors::default() };
+    let job = |tensors| Job { warmup: 0, ..job::job(scenario, outputs, &case, tensors) };
+    let Some(binary) = asked(&job(Tensors::Binary), stop).await else { return HttpTensors::default() };
     // what is wrong with the address or the answer is no matter of how tensors travel
     if matches!(binary.kind, FaultKind::Connect | FaultKind::Timeout | FaultKind::Answer) {
         return HttpTensors::default();
     }
-    match asked(&order(Tensors::Json), stop).await {
+    match asked(&job(Tensors::Json), stop).await {
         None => {
             say("HTTP: the server takes no binary tensors, so they are sent as JSON; over gRPC they are raw bytes");
             HttpTensors { tensors: Tensors::Json, hint: None }
@@ -78,8 +78,8 @@ pub async fn http_tensors(
 }
 
 /// What is wrong with the answer to one request; `None` if nothing is, or the user stopped it.
-async fn asked(order: &Order, stop: &watch::Receiver<bool>) -> Option<Fault> {
-    match Pool::start(order, 1, stop).await {
+async fn asked(job: &Job, stop: &watch::Receiver<bool>) -> Option<Fault> {
+    match Pool::start(job, 1, stop).await {
         Ok(pool) => {
             pool.stop().await;
             None

@@ -26,7 +26,7 @@ const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// After this long one is told what is waited for.
 const WORDLESS: Duration = Duration::from_secs(5);
 /// How long a server that does not answer is waited for before a group is given up.
-const SERVER_PATIENCE: Duration = Duration::from_secs(5);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks at a server that is waited for.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -214,9 +214,9 @@ async fn try_out(
     http: &HttpTensors,
     stop: &watch::Receiver<bool>,
 ) -> Result<(), PoolError> {
-    let mut order = job::order(scenario, outputs, case, http.of(case));
-    (order.warmup, order.concurrency, order.connections) = (0, 1, 1);
-    Pool::start(&order, 1, stop).await?.stop().await;
+    let mut job = job::job(scenario, outputs, case, http.of(case));
+    (job.warmup, job.concurrency, job.connections) = (0, 1, 1);
+    Pool::start(&job, 1, stop).await?.stop().await;
     Ok(())
 }
 
@@ -279,10 +279,10 @@ pub async fn unreachable(scenario: &Scenario, reached: &Reached, stop: &watch::R
         }
     };
     tokio::select! {
-        done = timeout(SERVER_PATIENCE, attempts) => match done {
+        done = timeout(SERVER_TIMEOUT, attempts) => match done {
             Ok(()) => None,
             Err(_) => Some(last.unwrap_or_else(|| {
-                format!("the server cannot be used: no answer within {} s", SERVER_PATIENCE.as_secs())
+                format!("the server cannot be used: no answer within {} s", SERVER_TIMEOUT.as_secs())
             })),
         },
         () = stopped(stop) => Some(STOPPED.to_owned()),
@@ -292,7 +292,7 @@ pub async fn unreachable(scenario: &Scenario, reached: &Reached, stop: &watch::R
 async fn unready(scenario: &Scenario, reached: &Reached) -> Option<String> {
     let (name, version) = (scenario.model.name.as_str(), scenario.model.version.as_deref());
     for protocol in scenario.matrix.protocols() {
-        let refused = match control(scenario, protocol, SERVER_PATIENCE) {
+        let refused = match control(scenario, protocol, SERVER_TIMEOUT) {
             Ok(mut control) => is_ready(&mut control, name, version).await,
             Err(fault) => Err(fault),
         };

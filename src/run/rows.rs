@@ -26,7 +26,7 @@ const RECONNECTS_SHARE: f64 = 0.01;
 const IN_FLIGHT_OFF: f64 = 0.05;
 
 /// What the blocks of a case come to.
-pub struct Totals {
+pub struct CaseTotals {
     /// Latencies and their parts.
     pub recorder: Recorder,
     /// From first send to last answer, summed over the blocks.
@@ -53,9 +53,9 @@ pub struct Totals {
     served: Option<Statistics>,
 }
 
-impl Default for Totals {
+impl Default for CaseTotals {
     fn default() -> Self {
-        Totals {
+        CaseTotals {
             recorder: Recorder::default(),
             window_ns: 0,
             usage: Usage::default(),
@@ -72,7 +72,7 @@ impl Default for Totals {
     }
 }
 
-impl Totals {
+impl CaseTotals {
     /// Adds a block, and what the server counted over it.
     pub fn add(&mut self, outcome: &BlockOutcome, served: Option<Statistics>) {
         self.recorder.merge(&outcome.recorder);
@@ -268,7 +268,7 @@ pub fn status(recorder: &Recorder) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::{Parts, Split};
+    use crate::recorder::{RequestTiming, Phases};
 
     const MS: u64 = 1_000_000;
 
@@ -279,9 +279,9 @@ mod tests {
     /// A block of so many requests of 10 ms, one after the other.
     fn block(requests: u64) -> BlockOutcome {
         let mut outcome = BlockOutcome { first_unix_ns: 5 * MS, ..BlockOutcome::default() };
-        let split = Some(Split { send: MS, wait: 8 * MS, receive: MS });
+        let split = Some(Phases { send: MS, wait: 8 * MS, receive: MS });
         for _ in 0..requests {
-            outcome.recorder.record(Parts { latency: 10 * MS, service: None, split });
+            outcome.recorder.record(RequestTiming { latency: 10 * MS, service: None, split });
         }
         outcome.last_unix_ns = outcome.first_unix_ns + requests * 10 * MS;
         outcome
@@ -301,8 +301,8 @@ mod tests {
         }
     }
 
-    fn totals(blocks: u64, counted: impl Fn(u64) -> Statistics) -> Totals {
-        let mut totals = Totals::default();
+    fn totals(blocks: u64, counted: impl Fn(u64) -> Statistics) -> CaseTotals {
+        let mut totals = CaseTotals::default();
         (0..blocks).for_each(|_| totals.add(&block(100), Some(counted(100))));
         totals
     }
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(row.send_mean_ms, Some(1.0));
     }
 
-    fn flagged(totals: &Totals, ceiling: Option<f64>) -> String {
+    fn flagged(totals: &CaseTotals, ceiling: Option<f64>) -> String {
         totals.fill(&case(None), ceiling, Record::default()).flags.to_string()
     }
 
@@ -382,11 +382,11 @@ mod tests {
     #[test]
     fn requests_of_short_blocks_that_depend_on_each_other_are_few() {
         let of = |latency: fn(u64, u64) -> u64| {
-            let mut totals = Totals::default();
+            let mut totals = CaseTotals::default();
             for number in 0..10 {
                 let mut block = BlockOutcome { last_unix_ns: 250 * MS, ..BlockOutcome::default() };
                 for request in 0..25 {
-                    block.recorder.record(Parts { latency: latency(number, request), ..Parts::default() });
+                    block.recorder.record(RequestTiming { latency: latency(number, request), ..RequestTiming::default() });
                 }
                 totals.add(&block, None);
             }

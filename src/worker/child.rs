@@ -10,17 +10,17 @@ use anyhow::{Context, Result, bail};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::crew::{Crew, Slot, SlotRules, too_late};
-use super::message::{Block, BlockDone, FromWorker, Offered, Order, ToWorker, Usage};
-use super::pace::{Pacer, Schedule};
-use super::patience::Watch;
-use super::share::{SERVER_WAIT, Share, pause_after};
+use super::generator::{LoadGenerator, ClientContext, RequestSpec, too_late};
+use super::message::{Block, BlockDone, FromWorker, Offered, Job, ToWorker, Usage};
+use super::pace::{PreciseTimer, Schedule};
+use super::deadline::DeadlineTimer;
+use super::block_run::{SERVER_WAIT, BlockRun, pause_after};
 use super::timeline::{self, Timeline};
 use crate::matrix::{Encode, Protocol};
 use crate::protocol::grpc::Grpc;
 use crate::protocol::http::Http;
 use crate::protocol::verify::{has_fixed_sizes, verify};
-use crate::protocol::{Driver, Fault, FaultKind, Reply};
+use crate::protocol::{InferClient, Fault, FaultKind, Reply};
 use crate::scenario::StopRule;
 
 /// Tries of a request that the server answers with an error or not as it should: it may fail now and then.
@@ -49,32 +49,32 @@ pub fn run() -> Result<()> {
     });
     runtime.block_on(async {
         let first = messages.recv().await.context("the parent said nothing")?;
-        let ToWorker::Order(order) = serde_json::from_str(&first)? else { bail!("expected an order first") };
-        match order.protocol {
-            Protocol::Http => obey::<Http>(order, &mut messages).await,
-            Protocol::Grpc => obey::<Grpc>(order, &mut messages).await,
+        let ToWorker::Job(job) = serde_json::from_str(&first)? else { bail!("expected an job first") };
+        match job.protocol {
+            Protocol::Http => run_job::<Http>(job, &mut messages).await,
+            Protocol::Grpc => run_job::<Grpc>(job, &mut messages).await,
         }
     })
 }
 
-async fn obey<D: Driver + 'static>(order: Order, messages: &mut mpsc::UnboundedReceiver<String>) -> Result<()> {
-    let mut crew = match prepare::<D>(&order).await {
-        Ok(Prepared { crew, requests, errors }) => {
-            say(&FromWorker::Ready { requests, errors })?;
-            crew
+async fn run_job<D: InferClient + 'static>(job: Job, messages: &mut mpsc::UnboundedReceiver<String>) -> Result<()> {
+    let mut generator = match prepare::<D>(&job).await {
+        Ok(Prepared { generator, requests, errors }) => {
+            send(&FromWorker::Ready { requests, errors })?;
+            generator
         }
-        Err(fault) => return say(&FromWorker::Failed(fault)),
+        Err(fault) => return send(&FromWorker::Failed(fault)),
     };
     while let Some(line) = messages.recv().await {
         let ToWorker::Block(block) = serde_json::from_str(&line)? else { bail!("expected a block") };
-        say(&FromWorker::Done(measure(&mut crew, block).await?))?;
+        send(&FromWorker::Done(measure(&mut generator, block).await?))?;
     }
     Ok(())
 }
 
-/// A crew that is connected, has verified an answer and is warm; and what that took.
-struct Prepared<D: Driver> {
-    crew: Crew<D>,
+/// A load generator that is connected, has verified an answer and is warm; and what that took.
+struct Prepared<D: InferClient> {
+    generator: LoadGenerator<D>,
     /// Requests answered.
     requests: u64,
     /// Requests that failed.
@@ -82,54 +82,54 @@ struct Prepared<D: Driver> {
 }
 
 /// Connects, verifies an answer and warms up.
-async fn prepare<D: Driver + 'static>(order: &Order) -> Result<Prepared<D>, Fault> {
+async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fault> {
     let begin = Instant::now();
-    let request = order.request().map_err(|error| Fault::new(FaultKind::Answer, format!("{error:#}")))?;
-    let encoded = D::encode(&order.address.authority, &request)?;
-    let limit = Duration::from_millis(order.timeout_ms);
-    let anew = (order.encode == Encode::EachRequest).then(|| (order.address.authority.clone(), request));
+    let request = job.request().map_err(|error| Fault::new(FaultKind::Answer, format!("{error:#}")))?;
+    let encoded = D::encode(&job.address.authority, &request)?;
+    let limit = Duration::from_millis(job.timeout_ms);
+    let anew = (job.encode == Encode::EachRequest).then(|| (job.address.authority.clone(), request));
     let beat = tokio::task::spawn_local(heartbeat(|| 0.0, Rc::default()));
-    let alone = order.connections == order.concurrency;
-    let wires: Vec<_> = (0..order.connections).map(|_| Rc::new(Timeline::new(alone))).collect();
-    let connections: Vec<_> = wires.iter().map(|wire| D::connection(&order.address, wire.clone())).collect();
-    let places = wires.iter().zip(&connections).cycle().take(order.concurrency as usize);
-    let mut drivers: Vec<_> = places
+    let alone = job.connections == job.concurrency;
+    let wires: Vec<_> = (0..job.connections).map(|_| Rc::new(Timeline::new(alone))).collect();
+    let connections: Vec<_> = wires.iter().map(|wire| D::connection(&job.address, wire.clone())).collect();
+    let places = wires.iter().zip(&connections).cycle().take(job.concurrency as usize);
+    let mut clients: Vec<_> = places
         .map(|(wire, connection)| {
             let timeline = if alone { wire.clone() } else { Rc::new(Timeline::new(alone)) };
             (D::new(connection.clone(), encoded.clone(), timeline.clone()), timeline)
         })
         .collect();
-    // what the order asks for is in the drivers
+    // what the job asks for is in the clients
     drop((encoded, connections));
     let mut tries = Tries::default();
-    let pattern = tries.until_good(&mut drivers[0].0, async |driver| verified(driver, order, limit).await).await?;
-    for (driver, _) in &mut drivers {
-        tries.until_good(driver, async |driver| in_time(limit, driver.connect()).await).await?;
+    let pattern = tries.until_good(&mut clients[0].0, async |client| verified(client, job, limit).await).await?;
+    for (client, _) in &mut clients {
+        tries.until_good(client, async |client| in_time(limit, client.connect()).await).await?;
         if let Some(pattern) = &pattern {
-            driver.follow(pattern.clone());
+            client.follow(pattern.clone());
         }
     }
-    let rules = Rc::new(SlotRules { expected: order.outputs.clone(), anew });
-    let mut watch = Watch::new(limit);
-    let slot = |(driver, timeline)| Slot { driver, timeline, patience: watch.patience(), rules: rules.clone() };
-    let slots = drivers.into_iter().map(slot).collect();
-    tokio::task::spawn_local(watch.keep());
-    let mut crew = Crew { slots, wires, pacer: Pacer::new(), recorder: Rc::default() };
+    let rules = Rc::new(RequestSpec { expected: job.outputs.clone(), anew });
+    let mut deadlines = DeadlineTimer::new(limit);
+    let context = |(client, timeline)| ClientContext { client, timeline, deadline: deadlines.deadline(), rules: rules.clone() };
+    let contexts = clients.into_iter().map(context).collect();
+    tokio::task::spawn_local(deadlines.keep());
+    let mut generator = LoadGenerator { contexts, wires, timer: PreciseTimer::new(), recorder: Rc::default() };
     // an answer that took all of that time to verify has warmed up enough
-    let cap = order.warmup_cap_ms.map(|cap| Duration::from_millis(cap).saturating_sub(begin.elapsed()));
-    let iterations = if cap == Some(Duration::ZERO) { 0 } else { order.warmup };
+    let cap = job.warmup_cap_ms.map(|cap| Duration::from_millis(cap).saturating_sub(begin.elapsed()));
+    let iterations = if cap == Some(Duration::ZERO) { 0 } else { job.warmup };
     let stop = StopRule { requests: iterations, least: None, most: cap };
-    let share = Rc::new(Share::new(stop, crew.recorder.clone()));
+    let block_run = Rc::new(BlockRun::new(stop, generator.recorder.clone()));
     // where requests come whether or not earlier ones were answered, those to warm up must not pile up
-    let at_once = if order.open_loop { 1 } else { crew.slots.len() };
-    crew.closed(&share, at_once, Instant::now()).await;
+    let at_once = if job.open_loop { 1 } else { generator.contexts.len() };
+    generator.closed(&block_run, at_once, Instant::now()).await;
     beat.abort();
-    if let (true, Some(fault)) = (share.gave_up.get(), share.example.take()) {
+    if let (true, Some(fault)) = (block_run.aborted.get(), block_run.example.take()) {
         return Err(Fault { message: format!("the warmup failed: {}", fault.message), ..fault });
     }
-    let requests = share.recorder().count() + 1;
-    let errors = share.recorder().error_count() + u64::from(tries.failed);
-    Ok(Prepared { crew, requests, errors })
+    let requests = block_run.recorder().count() + 1;
+    let errors = block_run.recorder().error_count() + u64::from(tries.failed);
+    Ok(Prepared { generator, requests, errors })
 }
 
 /// Tries of a worker that prepares. What may pass is waited for, as in a block.
@@ -142,13 +142,13 @@ impl Tries {
     /// What comes of the first good try; or the fault that tells most, when there is none.
     async fn until_good<D, T>(
         &mut self,
-        driver: &mut D,
+        client: &mut D,
         mut attempt: impl AsyncFnMut(&mut D) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let begin = Instant::now();
         let (mut failed, mut told) = (0, None::<Fault>);
         loop {
-            let fault = match attempt(driver).await {
+            let fault = match attempt(client).await {
                 Ok(good) => return Ok(good),
                 Err(fault) => fault,
             };
@@ -174,18 +174,18 @@ impl Tries {
 }
 
 /// Sends one request and verifies its answer, whose pattern is returned unless its size varies with the values.
-async fn verified<D: Driver>(driver: &mut D, order: &Order, limit: Duration) -> Result<Option<Rc<D::Pattern>>, Fault> {
-    match in_time(limit, driver.infer()).await {
+async fn verified<D: InferClient>(client: &mut D, job: &Job, limit: Duration) -> Result<Option<Rc<D::Pattern>>, Fault> {
+    match in_time(limit, client.infer()).await {
         Ok(Reply::Unread(unread)) => {
             let pattern = D::pattern(&unread);
             let answer = D::read(unread)?;
-            verify(&answer, &order.outputs)?;
+            verify(&answer, &job.outputs)?;
             Ok(pattern.filter(|_| has_fixed_sizes(&answer)).map(Rc::new))
         }
         Ok(Reply::Same) => Ok(None),
         Err(fault) => {
             if fault.kind == FaultKind::Timeout {
-                driver.timed_out();
+                client.timed_out();
             }
             Err(fault)
         }
@@ -196,51 +196,51 @@ async fn in_time<T>(limit: Duration, attempt: impl Future<Output = Result<T, Fau
     timeout(limit, attempt).await.unwrap_or_else(|_| Err(too_late(limit)))
 }
 
-async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Result<BlockDone> {
+async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, block: Block) -> Result<BlockDone> {
     let scheduled = block.arrivals.map(|arrivals| block.scheduled(&arrivals));
     let stop = match scheduled {
         Some(requests) => StopRule { requests, least: None, ..block.stop },
         None => block.stop,
     };
-    let share = Rc::new(Share::new(stop, crew.recorder.clone()));
+    let block_run = Rc::new(BlockRun::new(stop, generator.recorder.clone()));
     let schedule = block.arrivals.zip(scheduled).map(|(arrivals, count)| Schedule::new(arrivals, count));
     let length = block.arrivals.zip(scheduled).map(|(arrivals, count)| arrivals.length_ns(count) as u64);
-    crew.pacer.until(Instant::now() + Duration::from_nanos(block.start_unix_ns.saturating_sub(unix_ns()))).await;
+    generator.timer.until(Instant::now() + Duration::from_nanos(block.start_unix_ns.saturating_sub(unix_ns()))).await;
     // what went over the connections before belongs to no block
-    crew.traffic();
+    generator.traffic();
     let before = usage();
     // wall clock once, so that processes share a time line; everything after it is monotonic
     let (wall, begin) = (unix_ns(), Instant::now());
-    share.early_until.set(length.map(|length| begin + Duration::from_nanos(length / 2)));
-    let progress = share.clone();
+    block_run.early_until.set(length.map(|length| begin + Duration::from_nanos(length / 2)));
+    let progress = block_run.clone();
     let stall = Rc::new(Cell::new(Duration::ZERO));
     let beat = tokio::task::spawn_local(heartbeat(move || progress.done(begin.elapsed()), stall.clone()));
     match schedule {
-        Some(schedule) => crew.open(&share, schedule, begin).await,
-        None => crew.closed(&share, crew.slots.len(), begin).await,
+        Some(schedule) => generator.open(&block_run, schedule, begin).await,
+        None => generator.closed(&block_run, generator.contexts.len(), begin).await,
     }
     beat.abort();
     // before the histograms are packed, which is none of the requests' cost
     let usage = usage().since(&before);
     let at = |instant: Instant| wall + (instant - begin).as_nanos() as u64;
-    let window = share.window.get().map(|(first, last)| (at(first), at(last)));
+    let window = block_run.window.get().map(|(first, last)| (at(first), at(last)));
     let (first_unix_ns, last_unix_ns) = window.unwrap_or((wall, wall));
     Ok(BlockDone {
-        recorder: share.recorder().to_wire()?,
+        recorder: block_run.recorder().to_wire()?,
         first_unix_ns,
         last_unix_ns,
         usage,
-        traffic: crew.traffic(),
-        example: share.example.take(),
+        traffic: generator.traffic(),
+        example: block_run.example.take(),
         offered: scheduled.zip(length).map(|(requests, length_ns)| Offered {
             requests,
             begin_unix_ns: wall,
             length_ns,
-            slowest_early_ns: share.slowest_early_ns.get(),
+            slowest_early_ns: block_run.slowest_early_ns.get(),
         }),
-        held_back: share.held_back.get(),
-        gave_up: share.gave_up.get(),
-        checks: share.checks.get(),
+        held_back: block_run.held_back.get(),
+        aborted: block_run.aborted.get(),
+        checks: block_run.checks.get(),
         stall_ns: stall.get().as_nanos() as u64,
     })
 }
@@ -248,20 +248,20 @@ async fn measure<D: Driver + 'static>(crew: &mut Crew<D>, block: Block) -> Resul
 /// Says that the worker is alive, and notes in `stall` how late its timer was at worst: a worker that does not run must not
 /// be taken for a server that is slow.
 async fn heartbeat(done: impl Fn() -> f64, stall: Rc<Cell<Duration>>) {
-    let mut pacer = Pacer::new();
+    let mut timer = PreciseTimer::new();
     loop {
         for _ in 0..TICKS {
             let due = Instant::now() + TICK;
-            pacer.sleep(TICK).await;
+            timer.sleep(TICK).await;
             stall.set(stall.get().max(due.elapsed()));
         }
-        if say(&FromWorker::Progress { done: done() }).is_err() {
+        if send(&FromWorker::Progress { done: done() }).is_err() {
             return;
         }
     }
 }
 
-fn say(message: &FromWorker) -> Result<()> {
+fn send(message: &FromWorker) -> Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     let mut out = std::io::stdout().lock();

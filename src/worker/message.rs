@@ -18,7 +18,7 @@ use crate::tensor::{Tensors, bytes_of};
 #[allow(clippy::large_enum_variant)]
 pub enum ToWorker {
     /// Connect, verify an answer, warm up, say `Ready`.
-    Order(Order),
+    Job(Job),
     /// Measure one block, say `Done`.
     Block(Block),
 }
@@ -26,7 +26,7 @@ pub enum ToWorker {
 /// What a worker is to do in one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
-pub struct Order {
+pub struct Job {
     pub protocol: Protocol,
     /// The server's.
     pub address: Address,
@@ -51,7 +51,7 @@ pub struct Order {
     pub timeout_ms: u64,
 }
 
-impl Order {
+impl Job {
     /// The request with its tensors' bytes.
     ///
     /// # Errors
@@ -252,8 +252,8 @@ impl Offered {
         let taken = last_unix_ns.saturating_sub(self.begin_unix_ns);
         let behind = taken.saturating_sub(self.length_ns);
         // a single request cannot tell
-        let patience = if self.requests > 1 { self.slowest_early_ns.max(fastest_ns) } else { 0 };
-        match settled >= self.requests && behind <= patience {
+        let deadline = if self.requests > 1 { self.slowest_early_ns.max(fastest_ns) } else { 0 };
+        match settled >= self.requests && behind <= deadline {
             true => self.length_ns,
             false => taken,
         }
@@ -280,7 +280,7 @@ pub struct BlockDone {
     /// Of these, requests that were sent late because as many were in flight as may be.
     pub held_back: u64,
     /// Whether the worker stopped early because requests kept failing.
-    pub gave_up: bool,
+    pub aborted: bool,
     /// How good answers were checked.
     pub checks: Checks,
     /// How late the worker's timer was at worst, in nanoseconds: so long it did not run, whatever the server did.

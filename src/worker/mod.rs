@@ -1,10 +1,10 @@
 //! Worker processes: the parent's side, the child's side, and the messages between them.
 
 pub mod child;
-mod crew;
+mod generator;
 pub mod message;
 pub mod pace;
-mod patience;
+mod deadline;
 pub mod pool;
-pub mod share;
+pub mod block_run;
 mod timeline;

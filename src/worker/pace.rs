@@ -13,7 +13,7 @@ use crate::matrix::Arrival;
 /// The last of a wait is spent awake: what a sleeping core takes to wake up would be late.
 const AWAKE: Duration = Duration::from_micros(120);
 
-/// Instants at which requests are due, in nanoseconds from a block's start, in order. What it takes to draw them does
+/// Instants at which requests are due, in nanoseconds from a block's start, in job. What it takes to draw them does
 /// not grow with their number.
 pub struct Schedule {
     arrivals: Arrivals,
@@ -77,21 +77,21 @@ fn exponential(generator: &mut ChaCha8Rng) -> f64 {
 }
 
 /// Waits for instants.
-pub struct Pacer {
+pub struct PreciseTimer {
     #[cfg(target_os = "linux")]
     timer: Option<linux::Timer>,
 }
 
-impl Default for Pacer {
+impl Default for PreciseTimer {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Pacer {
+impl PreciseTimer {
     /// Within a runtime. Without a timer of the system's it waits with the runtime's.
     pub fn new() -> Self {
-        Pacer {
+        PreciseTimer {
             #[cfg(target_os = "linux")]
             timer: linux::Timer::new().ok(),
         }
@@ -193,8 +193,8 @@ mod tests {
         gaps.sort_by(f64::total_cmp);
         let count = gaps.len() as f64;
         let distance = |(index, gap): (usize, &f64)| {
-            let share = 1.0 - (-gap / mean_ns).exp();
-            (share - index as f64 / count).abs().max((share - (index + 1) as f64 / count).abs())
+            let block_run = 1.0 - (-gap / mean_ns).exp();
+            (block_run - index as f64 / count).abs().max((block_run - (index + 1) as f64 / count).abs())
         };
         gaps.iter().enumerate().map(distance).fold(0.0, f64::max)
     }
@@ -258,14 +258,14 @@ mod tests {
     fn the_pacer_is_never_early() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut pacer = Pacer::new();
+            let mut timer = PreciseTimer::new();
             for us in [0, 10, 200, 1500] {
                 let due = Instant::now() + Duration::from_micros(us);
-                pacer.until(due).await;
+                timer.until(due).await;
                 assert!(Instant::now() >= due);
             }
             let passed = Instant::now();
-            pacer.until(passed - Duration::from_millis(1)).await;
+            timer.until(passed - Duration::from_millis(1)).await;
         });
     }
 }

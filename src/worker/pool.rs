@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::message::{Arrivals, Block, Checks, FromWorker, Offered, Order, ToWorker, Traffic, Usage};
+use super::message::{Arrivals, Block, Checks, FromWorker, Offered, Job, ToWorker, Traffic, Usage};
 use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
 use crate::recorder::Recorder;
@@ -51,7 +51,7 @@ pub struct BlockOutcome {
     /// One of the errors, in words.
     pub example: Option<Fault>,
     /// Whether a worker stopped early because requests kept failing.
-    pub gave_up: bool,
+    pub aborted: bool,
     /// How good answers were checked.
     pub checks: Checks,
     /// How long a worker did not run at worst, in nanoseconds.
@@ -96,16 +96,16 @@ impl Pool {
     ///
     /// # Errors
     /// A worker could not be started or prepared, or the user asked to stop; the others are stopped.
-    pub async fn start(order: &Order, processes: u32, stop: &watch::Receiver<bool>) -> Result<Self, PoolError> {
+    pub async fn start(job: &Job, processes: u32, stop: &watch::Receiver<bool>) -> Result<Self, PoolError> {
         let mut workers = Vec::new();
         for _ in 0..processes {
             let mut worker = Worker::start()?;
-            worker.say(&ToWorker::Order(order.clone())).await?;
+            worker.send(&ToWorker::Job(job.clone())).await?;
             workers.push(worker);
         }
         let ready = workers.iter_mut().enumerate().map(async |(index, worker)| {
             loop {
-                match worker.hear(SILENCE_PREPARING, stop).await.map_err(|error| named(error, index, processes))? {
+                match worker.receive(SILENCE_PREPARING, stop).await.map_err(|error| named(error, index, processes))? {
                     FromWorker::Ready { requests, errors } => return Ok((requests, errors)),
                     FromWorker::Progress { .. } => {}
                     other => return Err(named(unexpected(other), index, processes)),
@@ -134,13 +134,13 @@ impl Pool {
         let processes = self.workers.len() as u32;
         for (worker, process) in self.workers.iter_mut().zip(0..) {
             let arrivals = block.arrivals.map(|arrivals| Arrivals { process, processes, ..arrivals });
-            worker.say(&ToWorker::Block(Block { start_unix_ns, arrivals, ..block })).await?;
+            worker.send(&ToWorker::Block(Block { start_unix_ns, arrivals, ..block })).await?;
         }
         let parts = RefCell::new((vec![0.0; self.workers.len()], progress));
         // all are heard at once: a worker whose words nobody reads would stand still when the pipe is full
         let done = self.workers.iter_mut().enumerate().map(async |(index, worker)| {
             loop {
-                match worker.hear(SILENCE, stop).await.map_err(|error| named(error, index, processes))? {
+                match worker.receive(SILENCE, stop).await.map_err(|error| named(error, index, processes))? {
                     FromWorker::Progress { done } => {
                         let (parts, progress) = &mut *parts.borrow_mut();
                         parts[index] = done;
@@ -160,7 +160,7 @@ impl Pool {
             outcome.traffic += done.traffic;
             outcome.offered = outcome.offered.zip(done.offered).map(|(all, one)| all.with(one)).or(done.offered);
             outcome.held_back += done.held_back;
-            outcome.gave_up |= done.gave_up;
+            outcome.aborted |= done.aborted;
             outcome.checks += done.checks;
             outcome.stall_ns = outcome.stall_ns.max(done.stall_ns);
             outcome.example = outcome.example.or(done.example);
@@ -168,7 +168,7 @@ impl Pool {
         Ok(outcome)
     }
 
-    /// Lets the workers end in order, and waits for them; one that does not is killed.
+    /// Lets the workers end in job, and waits for them; one that does not is killed.
     pub async fn stop(self) {
         join_all(self.workers.into_iter().map(|worker| worker.process.stop())).await;
     }
@@ -179,7 +179,7 @@ impl Worker {
         Ok(Worker { process: Process::start(&[OsStr::new("worker")])? })
     }
 
-    async fn say(&mut self, message: &ToWorker) -> Result<()> {
+    async fn send(&mut self, message: &ToWorker) -> Result<()> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
         // a worker that died is told by its next silence, with the reason
@@ -187,7 +187,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn hear(&mut self, silence: Duration, stop: &watch::Receiver<bool>) -> Result<FromWorker, PoolError> {
+    async fn receive(&mut self, silence: Duration, stop: &watch::Receiver<bool>) -> Result<FromWorker, PoolError> {
         let mut stop = stop.clone();
         let mut line = String::new();
         let read = tokio::select! {
@@ -200,7 +200,7 @@ impl Worker {
                 Ok(message)
             }
             Ok(_) => {
-                let words = format!("a worker process died {}", self.process.how_it_died().await);
+                let words = format!("a worker process died {}", self.process.exit_description().await);
                 Err(PoolError::Failed(Fault::new(FaultKind::Transport, words)))
             }
             Err(_) => {

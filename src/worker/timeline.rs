@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalRuntime};
 
 use super::message::Traffic;
-use crate::protocol::wire::Probe;
-use crate::recorder::Split;
+use crate::protocol::wire::IoObserver;
+use crate::recorder::Phases;
 
 thread_local! {
     /// How long this thread had nothing to do so far.
@@ -78,12 +78,12 @@ impl Timeline {
     }
 
     /// It ends now: the instant, and how long its parts took.
-    pub fn end(&self) -> (Instant, Option<Split>) {
+    pub fn end(&self) -> (Instant, Option<Phases>) {
         let done = Instant::now();
         (done, self.split(done))
     }
 
-    fn split(&self, done: Instant) -> Option<Split> {
+    fn split(&self, done: Instant) -> Option<Phases> {
         let started = self.started.get();
         let answered = self.answered.get().unwrap_or(done);
         let (sent, idle) = self.sent.get().unwrap_or((started, Duration::ZERO));
@@ -91,7 +91,7 @@ impl Timeline {
         // the server may answer, and refuse, before it has the whole request
         let send = (sent - started).saturating_sub(idle).min(to_answer);
         let ns = |duration: Duration| duration.as_nanos() as u64;
-        self.alone.then(|| Split { send: ns(send), wait: ns(to_answer - send), receive: ns(done - answered) })
+        self.alone.then(|| Phases { send: ns(send), wait: ns(to_answer - send), receive: ns(done - answered) })
     }
 
     /// Bytes so far; the next count begins at zero.
@@ -100,7 +100,7 @@ impl Timeline {
     }
 }
 
-impl Probe for Timeline {
+impl IoObserver for Timeline {
     fn connected(&self) {
         let mut traffic = self.traffic.get();
         traffic.connections += 1;
@@ -138,7 +138,7 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_millis(3);
 
-    fn sum(split: Split) -> u64 {
+    fn sum(split: Phases) -> u64 {
         split.send + split.wait + split.receive
     }
 

@@ -8,8 +8,8 @@ use rand::SeedableRng;
 use runner::protocol::grpc::Grpc;
 use runner::protocol::http::Http;
 use runner::protocol::verify::{Expected, verify};
-use runner::protocol::wire::Probe;
-use runner::protocol::{Address, Answer, Driver, FaultKind, InputTensor, Reply, Request};
+use runner::protocol::wire::IoObserver;
+use runner::protocol::{Address, Answer, InferClient, FaultKind, InputTensor, Reply, Request};
 use runner::tensor::{Datatype, Tensors};
 use tokio::runtime::LocalRuntime;
 use tokio::time::timeout;
@@ -17,9 +17,9 @@ use tokio::time::timeout;
 use super::mutate::{self, Drawn};
 use super::server::{self, Act, Server, good};
 
-struct Deaf;
+struct NullObserver;
 
-impl Probe for Deaf {
+impl IoObserver for NullObserver {
     fn connected(&self) {}
     fn wrote(&self, _: usize) {}
     fn read(&self, _: usize) {}
@@ -38,13 +38,13 @@ fn request() -> Request {
 }
 
 /// What becomes of damaged answers: good ones, and faults.
-fn outcomes<D: Driver>(address: &str) -> (u64, u64) {
+fn outcomes<D: InferClient>(address: &str) -> (u64, u64) {
     let expected = [Expected { name: "y".to_owned(), datatype: Some("FP32".to_owned()), shape: Some(vec![1, 3]) }];
     let whole = |answer: Result<Answer, _>| answer.and_then(|answer| verify(&answer, &expected));
     let (mut good, mut faults) = (0, 0);
     LocalRuntime::new().unwrap().block_on(async {
         let encoded = D::encode(address, &request()).unwrap();
-        let mut driver = D::new(D::connection(&Address::from(address), Rc::new(Deaf)), encoded, Rc::new(Deaf));
+        let mut driver = D::new(D::connection(&Address::from(address), Rc::new(NullObserver)), encoded, Rc::new(NullObserver));
         // the first answer is not damaged
         let Ok(Reply::Unread(unread)) = driver.infer().await else { panic!("the first answer is bad") };
         driver.follow(Rc::new(D::pattern(&unread).unwrap()));

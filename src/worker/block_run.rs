@@ -1,4 +1,4 @@
-//! A worker's share of a block: when it ends, and what comes of its requests. Must not know how requests are sent.
+//! A worker's run of a block: when it ends, and what comes of its requests. Must not know how requests are sent.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::message::Checks;
 use crate::protocol::Fault;
-use crate::recorder::{Parts, Recorder};
+use crate::recorder::{RequestTiming, Recorder};
 use crate::scenario::StopRule;
 
 /// A server that fails this often in a row, and for at least [`SERVER_WAIT`], is not asked again in the same block.
@@ -22,15 +22,15 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// which the next request empties.
 const RECORDED_AT_ONCE: usize = 16;
 
-/// What the requests of a worker share while it works through a block.
+/// What the requests of a worker share while it runs a block.
 #[derive(Default)]
-pub struct Share {
+pub struct BlockRun {
     stop: StopRule,
     taken: Cell<u64>,
     finished: Cell<u64>,
     recorder: Rc<RefCell<Recorder>>,
     /// Answers that are not in the recorder yet.
-    answered: RefCell<Vec<Parts>>,
+    answered: RefCell<Vec<RequestTiming>>,
     /// The first start and the last end of a request.
     pub window: Cell<Option<(Instant, Instant)>>,
     /// Until when requests of an open loop are due early.
@@ -43,25 +43,25 @@ pub struct Share {
     /// When the first of them began.
     failing_since: Cell<Option<Instant>>,
     /// Whether requests kept failing.
-    pub gave_up: Cell<bool>,
+    pub aborted: Cell<bool>,
     /// One of the errors.
     pub example: RefCell<Option<Fault>>,
     /// How good answers were checked.
     pub checks: Cell<Checks>,
 }
 
-impl Share {
+impl BlockRun {
     /// Nothing is done yet; what `recorder` held is forgotten.
     pub fn new(stop: StopRule, recorder: Rc<RefCell<Recorder>>) -> Self {
         recorder.borrow_mut().clear();
-        Share { stop, recorder, ..Share::default() }
+        BlockRun { stop, recorder, ..BlockRun::default() }
     }
 
     /// Whether there is a request left to send, which is then taken. `elapsed` is the time since the block's start.
-    pub fn take(&self, elapsed: impl Fn() -> Duration) -> bool {
+    pub fn start(&self, elapsed: impl Fn() -> Duration) -> bool {
         let taken = self.taken.get();
         let enough = || taken >= self.stop.requests && self.stop.least.is_none_or(|least| elapsed() >= least);
-        if self.gave_up.get() || self.over_at(&elapsed) || enough() {
+        if self.aborted.get() || self.over_at(&elapsed) || enough() {
             return false;
         }
         self.taken.set(taken + 1);
@@ -103,7 +103,7 @@ impl Share {
     }
 
     /// A request has ended.
-    pub fn settle(&self, started: Instant, done: Instant, outcome: Result<Parts, Fault>) {
+    pub fn complete(&self, started: Instant, done: Instant, outcome: Result<RequestTiming, Fault>) {
         let (first, last) = self.window.get().unwrap_or((started, done));
         self.window.set(Some((first.min(started), last.max(done))));
         self.finished.set(self.finished.get() + 1);
@@ -130,7 +130,7 @@ impl Share {
         let failing = self.failing_since.get().map(|since| done.saturating_duration_since(since));
         let waited = !fault.kind.may_pass() || failing >= Some(SERVER_WAIT);
         if failures >= FAILURES_IN_A_ROW && waited {
-            self.gave_up.set(true);
+            self.aborted.set(true);
         }
         self.recorder.borrow_mut().record_error(fault.kind.name());
         self.example.replace(Some(fault));
@@ -157,8 +157,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn taken(stop: StopRule, elapsed: Duration) -> u64 {
-        let share = Share::new(stop, Rc::default());
-        (0..100).take_while(|_| share.take(|| elapsed)).count() as u64
+        let block_run = BlockRun::new(stop, Rc::default());
+        (0..100).take_while(|_| block_run.start(|| elapsed)).count() as u64
     }
 
     #[test]
@@ -176,40 +176,40 @@ mod tests {
 
     #[test]
     fn what_is_done_follows_the_rule_that_takes_longest_and_the_cap() {
-        let share =
-            Share::new(StopRule { requests: 4, least: Some(10 * SECOND), most: Some(20 * SECOND) }, Rc::default());
+        let block_run =
+            BlockRun::new(StopRule { requests: 4, least: Some(10 * SECOND), most: Some(20 * SECOND) }, Rc::default());
         let now = Instant::now();
-        share.settle(now, now, Ok(Parts::default()));
-        assert_eq!(share.done(SECOND), 0.1);
-        assert_eq!(share.done(4 * SECOND), 0.25);
-        assert_eq!(share.done(15 * SECOND), 0.75);
-        assert_eq!(share.done(40 * SECOND), 1.0);
+        block_run.complete(now, now, Ok(RequestTiming::default()));
+        assert_eq!(block_run.done(SECOND), 0.1);
+        assert_eq!(block_run.done(4 * SECOND), 0.25);
+        assert_eq!(block_run.done(15 * SECOND), 0.75);
+        assert_eq!(block_run.done(40 * SECOND), 1.0);
     }
 
-    fn failed(share: &Share, kind: FaultKind, at: Duration) {
-        let began = share.failing_since.get().unwrap_or_else(Instant::now);
-        share.settle(began, began + at, Err(Fault::new(kind, "scripted")));
+    fn failed(block_run: &BlockRun, kind: FaultKind, at: Duration) {
+        let began = block_run.failing_since.get().unwrap_or_else(Instant::now);
+        block_run.complete(began, began + at, Err(Fault::new(kind, "scripted")));
     }
 
     #[test]
     fn a_server_that_is_away_is_given_up_after_a_time_and_one_that_answers_wrongly_after_a_count() {
-        let share = Share::default();
+        let block_run = BlockRun::default();
         for _ in 0..100 {
-            failed(&share, FaultKind::Connect, SERVER_WAIT - SECOND);
+            failed(&block_run, FaultKind::Connect, SERVER_WAIT - SECOND);
         }
-        assert!(!share.gave_up.get());
-        failed(&share, FaultKind::Connect, SERVER_WAIT);
-        assert!(share.gave_up.get());
+        assert!(!block_run.aborted.get());
+        failed(&block_run, FaultKind::Connect, SERVER_WAIT);
+        assert!(block_run.aborted.get());
         // one good answer, and the time begins again
-        let share = Share::default();
-        failed(&share, FaultKind::Connect, SERVER_WAIT);
+        let block_run = BlockRun::default();
+        failed(&block_run, FaultKind::Connect, SERVER_WAIT);
         let now = Instant::now();
-        share.settle(now, now, Ok(Parts::default()));
-        (0..FAILURES_IN_A_ROW).for_each(|_| failed(&share, FaultKind::Server, SECOND));
-        assert!(!share.gave_up.get());
-        let share = Share::default();
-        (0..FAILURES_IN_A_ROW).for_each(|_| failed(&share, FaultKind::Answer, Duration::ZERO));
-        assert!(share.gave_up.get());
+        block_run.complete(now, now, Ok(RequestTiming::default()));
+        (0..FAILURES_IN_A_ROW).for_each(|_| failed(&block_run, FaultKind::Server, SECOND));
+        assert!(!block_run.aborted.get());
+        let block_run = BlockRun::default();
+        (0..FAILURES_IN_A_ROW).for_each(|_| failed(&block_run, FaultKind::Answer, Duration::ZERO));
+        assert!(block_run.aborted.get());
     }
 
     #[test]

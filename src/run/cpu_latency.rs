@@ -11,16 +11,16 @@ use anyhow::{Context, Result};
 const LATENCY_LIMIT: &str = "/dev/cpu_dma_latency";
 
 /// While there is one, no processor sleeps.
-pub(super) struct Awake {
+pub(super) struct CpuLatencyLimit {
     _limit: File,
 }
 
-impl Awake {
+impl CpuLatencyLimit {
     /// Asks the system for it.
     ///
     /// # Errors
     /// The system has no such file, or it may not be written.
-    pub(super) fn keep() -> Result<Self> {
+    pub(super) fn hold() -> Result<Self> {
         Self::by(Path::new(LATENCY_LIMIT))
     }
 
@@ -32,7 +32,7 @@ impl Awake {
         let mut limit = OpenOptions::new().write(true).open(path).with_context(words)?;
         // microseconds, as the machine stores a 32-bit number
         limit.write_all(&0_i32.to_ne_bytes()).with_context(words)?;
-        Ok(Awake { _limit: limit })
+        Ok(CpuLatencyLimit { _limit: limit })
     }
 }
 
@@ -44,11 +44,11 @@ mod tests {
     fn a_limit_of_zero_is_written_and_what_is_not_there_is_told_with_a_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let limit = folder.path().join("limit");
-        let error = format!("{:#}", Awake::by(&limit).err().unwrap());
+        let error = format!("{:#}", CpuLatencyLimit::by(&limit).err().unwrap());
         assert!(error.contains("--awake: ") && error.contains("leave --awake out"), "{error}");
         assert!(error.contains(&limit.display().to_string()), "{error}");
         std::fs::write(&limit, "").unwrap();
-        Awake::by(&limit).unwrap();
+        CpuLatencyLimit::by(&limit).unwrap();
         assert_eq!(std::fs::read(&limit).unwrap(), [0; 4]);
     }
 }

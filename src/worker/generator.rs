@@ -10,27 +10,27 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
 use super::message::Traffic;
-use super::pace::{Pacer, Schedule};
-use super::patience::Patience;
-use super::share::Share;
+use super::pace::{PreciseTimer, Schedule};
+use super::deadline::Deadline;
+use super::block_run::BlockRun;
 use super::timeline::Timeline;
 use crate::protocol::verify::{Expected, verify};
-use crate::protocol::{Driver, Fault, FaultKind, Reply, Request};
-use crate::recorder::{Parts, Recorder};
+use crate::protocol::{InferClient, Fault, FaultKind, Reply, Request};
+use crate::recorder::{RequestTiming, Recorder};
 
 /// What a worker sends requests with.
-pub(super) struct Crew<D: Driver> {
+pub(super) struct LoadGenerator<D: InferClient> {
     /// A place for each request in flight.
-    pub(super) slots: Vec<Slot<D>>,
+    pub(super) contexts: Vec<ClientContext<D>>,
     /// What counts the bytes of each connection.
     pub(super) wires: Vec<Rc<Timeline>>,
-    pub(super) pacer: Pacer,
+    pub(super) timer: PreciseTimer,
     /// For one block after the other.
     pub(super) recorder: Rc<RefCell<Recorder>>,
 }
 
 /// What holds for all requests of a worker.
-pub(super) struct SlotRules {
+pub(super) struct RequestSpec {
     /// What an answer must be.
     pub(super) expected: Vec<Expected>,
     /// The address and the request, where it is encoded anew each time.
@@ -38,14 +38,14 @@ pub(super) struct SlotRules {
 }
 
 /// A place for a request in flight.
-pub(super) struct Slot<D: Driver> {
-    pub(super) driver: D,
+pub(super) struct ClientContext<D: InferClient> {
+    pub(super) client: D,
     pub(super) timeline: Rc<Timeline>,
-    pub(super) patience: Patience,
-    pub(super) rules: Rc<SlotRules>,
+    pub(super) deadline: Deadline,
+    pub(super) rules: Rc<RequestSpec>,
 }
 
-impl<D: Driver> Crew<D> {
+impl<D: InferClient> LoadGenerator<D> {
     /// Bytes on all connections since this was last asked.
     pub(super) fn traffic(&self) -> Traffic {
         let mut sum = Traffic::default();
@@ -54,90 +54,90 @@ impl<D: Driver> Crew<D> {
     }
 }
 
-impl<D: Driver + 'static> Crew<D> {
-    /// Works through a share with so many requests in flight at once, each sent when the one before it is answered.
-    pub(super) async fn closed(&mut self, share: &Rc<Share>, at_once: usize, begin: Instant) {
+impl<D: InferClient + 'static> LoadGenerator<D> {
+    /// Runs a block with so many requests in flight, each sent when the one before it is answered.
+    pub(super) async fn closed(&mut self, block_run: &Rc<BlockRun>, at_once: usize, begin: Instant) {
         let mut tasks = JoinSet::new();
-        for mut slot in self.slots.drain(..at_once) {
-            let share = share.clone();
+        for mut context in self.contexts.drain(..at_once) {
+            let block_run = block_run.clone();
             tasks.spawn_local(async move {
-                while share.take(|| begin.elapsed()) {
-                    slot.request(&share, None).await;
-                    if let Some(pause) = share.pause() {
+                while block_run.start(|| begin.elapsed()) {
+                    context.request(&block_run, None).await;
+                    if let Some(pause) = block_run.pause() {
                         sleep(pause).await;
                     }
                 }
-                slot
+                context
             });
         }
-        self.slots.extend(tasks.join_all().await);
+        self.contexts.extend(tasks.join_all().await);
     }
 
-    /// Works through a share with requests sent when they are due, whether or not earlier ones are answered; at most as
-    /// many are in flight as there are slots, and those beyond wait for one.
-    pub(super) async fn open(&mut self, share: &Rc<Share>, schedule: Schedule, begin: Instant) {
+    /// Runs a block with requests sent when they are due, whether or not earlier ones are answered; at most as
+    /// many are in flight as there are contexts, and those beyond wait for one.
+    pub(super) async fn open(&mut self, block_run: &Rc<BlockRun>, schedule: Schedule, begin: Instant) {
         let mut flying = JoinSet::new();
         for offset in schedule.map(Duration::from_nanos) {
-            if share.over_at(|| offset) {
+            if block_run.over_at(|| offset) {
                 break;
             }
             let due = begin + offset;
-            self.pacer.until(due).await;
+            self.timer.until(due).await;
             while let Some(landed) = flying.try_join_next() {
-                self.slots.extend(landed);
+                self.contexts.extend(landed);
             }
-            let held_back = self.slots.is_empty();
+            let held_back = self.contexts.is_empty();
             if held_back {
-                self.slots.extend(flying.join_next().await.and_then(Result::ok));
+                self.contexts.extend(flying.join_next().await.and_then(Result::ok));
             }
-            if !share.take(|| begin.elapsed()) {
+            if !block_run.start(|| begin.elapsed()) {
                 break;
             }
-            share.held_back.set(share.held_back.get() + u64::from(held_back));
+            block_run.held_back.set(block_run.held_back.get() + u64::from(held_back));
             // the one that was used last: its connection is warm
-            let Some(mut slot) = self.slots.pop() else { break };
-            let share = share.clone();
+            let Some(mut context) = self.contexts.pop() else { break };
+            let block_run = block_run.clone();
             flying.spawn_local(async move {
-                slot.request(&share, Some(due)).await;
-                slot
+                context.request(&block_run, Some(due)).await;
+                context
             });
             // it leaves now: setting the timer for the next one would come first otherwise
             yield_now().await;
         }
-        self.slots.extend(flying.join_all().await);
+        self.contexts.extend(flying.join_all().await);
     }
 }
 
-impl<D: Driver> Slot<D> {
+impl<D: InferClient> ClientContext<D> {
     /// Sends one request, `due` at an instant in an open loop, and records what came of it.
-    async fn request(&mut self, share: &Share, due: Option<Instant>) {
+    async fn request(&mut self, block_run: &BlockRun, due: Option<Instant>) {
         let started = self.timeline.start();
         if let Some(due) = due {
-            share.begin(nanoseconds(due, started));
+            block_run.begin(nanoseconds(due, started));
         }
         let outcome = {
-            let exchange = pin!(exchange(&mut self.driver, &self.timeline, &self.rules));
-            self.patience.with(started, exchange).await
+            let exchange = pin!(exchange(&mut self.client, &self.timeline, &self.rules));
+            self.deadline.with(started, exchange).await
         };
         let (done, split) = self.timeline.end();
-        let limit = self.patience.limit;
+        let limit = self.deadline.limit;
         // an answer after its time is none, however late the timer was that should have said so
         let in_time = outcome.filter(|_| done.saturating_duration_since(started) <= limit);
         if in_time.is_none() {
-            self.driver.timed_out();
+            self.client.timed_out();
         }
         let reply = in_time.unwrap_or_else(|| Err(too_late(limit)));
-        let parts = reply.and_then(|reply| self.check(reply, share)).map(|()| Parts {
+        let parts = reply.and_then(|reply| self.check(reply, block_run)).map(|()| RequestTiming {
             latency: nanoseconds(due.unwrap_or(started), done),
             service: due.map(|_| nanoseconds(started, done)),
             split,
         });
-        share.settle(started, done, parts);
+        block_run.complete(started, done, parts);
     }
 
     /// Whether an answer is what it must be. The clock has stopped.
-    fn check(&self, reply: Reply<D::Unread>, share: &Share) -> Result<(), Fault> {
-        let mut checks = share.checks.get();
+    fn check(&self, reply: Reply<D::Unread>, block_run: &BlockRun) -> Result<(), Fault> {
+        let mut checks = block_run.checks.get();
         match reply {
             Reply::Same => checks.compared += 1,
             Reply::Unread(unread) => {
@@ -145,21 +145,21 @@ impl<D: Driver> Slot<D> {
                 checks.read += 1;
             }
         }
-        share.checks.set(checks);
+        block_run.checks.set(checks);
         Ok(())
     }
 }
 
-async fn exchange<D: Driver>(
-    driver: &mut D,
+async fn exchange<D: InferClient>(
+    client: &mut D,
     timeline: &Timeline,
-    rules: &SlotRules,
+    rules: &RequestSpec,
 ) -> Result<Reply<D::Unread>, Fault> {
     if let Some((address, request)) = &rules.anew {
-        driver.replace(D::encode(address, request)?);
+        client.replace(D::encode(address, request)?);
     }
-    timeline.body(driver.body_bytes());
-    driver.infer().await
+    timeline.body(client.body_bytes());
+    client.infer().await
 }
 
 fn nanoseconds(from: Instant, to: Instant) -> u64 {
@@ -176,14 +176,14 @@ mod tests {
 
     use super::*;
     use crate::matrix::Arrival;
-    use crate::protocol::wire::Probe;
+    use crate::protocol::wire::IoObserver;
     use crate::protocol::{Address, Answer, OutputTensor, Payload};
     use crate::scenario::StopRule;
     use crate::worker::message::{Arrivals, Checks};
-    use crate::worker::patience::Watch;
-    use crate::worker::share::FAILURES_IN_A_ROW;
+    use crate::worker::deadline::DeadlineTimer;
+    use crate::worker::block_run::FAILURES_IN_A_ROW;
 
-    /// What a scripted driver answers.
+    /// What a scripted client answers.
     #[derive(Clone, Copy, PartialEq)]
     enum Step {
         /// As the verified answer.
@@ -195,10 +195,10 @@ mod tests {
     }
     use Step::{Elements, Reset, Same};
 
-    /// A driver that answers in a script's order, from its end; after it wrongly.
+    /// A client that answers in a script's job, from its end; after it wrongly.
     struct Scripted(Rc<RefCell<Vec<Step>>>);
 
-    impl Driver for Scripted {
+    impl InferClient for Scripted {
         type Encoded = ();
         type Connection = Rc<RefCell<Vec<Step>>>;
         type Unread = usize;
@@ -208,11 +208,11 @@ mod tests {
             Ok(())
         }
 
-        fn connection(_: &Address, _: Rc<dyn Probe>) -> Self::Connection {
+        fn connection(_: &Address, _: Rc<dyn IoObserver>) -> Self::Connection {
             Rc::default()
         }
 
-        fn new(script: Self::Connection, (): (), _: Rc<dyn Probe>) -> Self {
+        fn new(script: Self::Connection, (): (), _: Rc<dyn IoObserver>) -> Self {
             Scripted(script)
         }
 
@@ -257,41 +257,41 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(5);
 
     /// What comes of so many requests, in a closed loop or in an open one that would send all at once.
-    fn drive(script: Vec<Step>, slots: usize, requests: u64, limit: Duration, open: bool) -> Rc<Share> {
+    fn drive(script: Vec<Step>, contexts: usize, requests: u64, limit: Duration, open: bool) -> Rc<BlockRun> {
         let script = Rc::new(RefCell::new(script));
         let expected = Expected { name: "y".into(), datatype: Some("FP32".into()), shape: Some(vec![3]) };
-        let rules = Rc::new(SlotRules { expected: vec![expected], anew: None });
-        let share = Rc::new(Share::new(StopRule { requests, ..StopRule::default() }, Rc::default()));
+        let rules = Rc::new(RequestSpec { expected: vec![expected], anew: None });
+        let block_run = Rc::new(BlockRun::new(StopRule { requests, ..StopRule::default() }, Rc::default()));
         LocalRuntime::new().unwrap().block_on(async {
-            let slot = |_| Slot {
-                driver: Scripted(script.clone()),
+            let context = |_| ClientContext {
+                client: Scripted(script.clone()),
                 timeline: Rc::new(Timeline::new(true)),
-                patience: Watch::new(limit).patience(),
+                deadline: DeadlineTimer::new(limit).deadline(),
                 rules: rules.clone(),
             };
-            let mut crew = Crew {
-                slots: (0..slots).map(slot).collect(),
+            let mut generator = LoadGenerator {
+                contexts: (0..contexts).map(context).collect(),
                 wires: Vec::new(),
-                pacer: Pacer::new(),
+                timer: PreciseTimer::new(),
                 recorder: Rc::default(),
             };
             let arrival = Arrival::Poisson;
             let arrivals = Arrivals { rate: 1e9, arrival, seed: 1, block: 0, process: 0, processes: 1 };
             match open {
-                true => crew.open(&share, Schedule::new(arrivals, requests), Instant::now()).await,
-                false => crew.closed(&share, slots, Instant::now()).await,
+                true => generator.open(&block_run, Schedule::new(arrivals, requests), Instant::now()).await,
+                false => generator.closed(&block_run, contexts, Instant::now()).await,
             }
-            assert_eq!(crew.slots.len(), slots);
+            assert_eq!(generator.contexts.len(), contexts);
         });
-        share
+        block_run
     }
 
     #[test]
     fn every_request_is_counted_once_however_many_are_in_flight() {
         for open in [false, true] {
-            for slots in [1, 3, 16] {
-                let share = drive(vec![Same; 100], slots, 100, LIMIT, open);
-                let recorder = share.recorder();
+            for contexts in [1, 3, 16] {
+                let block_run = drive(vec![Same; 100], contexts, 100, LIMIT, open);
+                let recorder = block_run.recorder();
                 assert_eq!((recorder.count(), recorder.error_count()), (100, 0));
                 let of_open_loops = if open { 100 } else { 0 };
                 assert_eq!((recorder.lateness.count(), recorder.service.count()), (of_open_loops, of_open_loops));
@@ -301,40 +301,40 @@ mod tests {
 
     #[test]
     fn what_exceeds_the_bound_is_held_back_and_sent_all_the_same() {
-        let share = drive(vec![Same; 100], 2, 100, LIMIT, true);
-        assert!(share.held_back.get() > 0, "{}", share.held_back.get());
+        let block_run = drive(vec![Same; 100], 2, 100, LIMIT, true);
+        assert!(block_run.held_back.get() > 0, "{}", block_run.held_back.get());
         assert_eq!(drive(vec![Same; 100], 100, 100, LIMIT, true).held_back.get(), 0);
     }
 
     #[test]
     fn failed_requests_are_counted_and_the_block_goes_on() {
         for open in [false, true] {
-            let share = drive([vec![Same; 10], vec![Reset; 12], vec![Same; 10]].concat(), 1, 32, LIMIT, open);
-            assert_eq!((share.recorder().count(), share.recorder().error_count()), (20, 12));
-            assert!(!share.gave_up.get());
+            let block_run = drive([vec![Same; 10], vec![Reset; 12], vec![Same; 10]].concat(), 1, 32, LIMIT, open);
+            assert_eq!((block_run.recorder().count(), block_run.recorder().error_count()), (20, 12));
+            assert!(!block_run.aborted.get());
         }
     }
 
     #[test]
     fn a_server_that_only_answers_wrongly_is_given_up() {
         for open in [false, true] {
-            let share = drive(Vec::new(), 1, 1000, LIMIT, open);
-            assert_eq!(share.recorder().error_count(), u64::from(FAILURES_IN_A_ROW));
-            assert!(share.gave_up.get());
+            let block_run = drive(Vec::new(), 1, 1000, LIMIT, open);
+            assert_eq!(block_run.recorder().error_count(), u64::from(FAILURES_IN_A_ROW));
+            assert!(block_run.aborted.get());
         }
     }
 
     #[test]
     fn answers_that_differ_are_read_and_counted() {
-        let share = drive(vec![Same, Elements(2), Elements(3), Same], 1, 4, LIMIT, false);
-        assert_eq!(share.checks.get(), Checks { compared: 2, read: 1 });
-        assert_eq!(share.recorder().errors()["answer"], 1);
-        assert!(share.example.borrow().as_ref().is_some_and(|fault| fault.message.contains("shape [2]")));
+        let block_run = drive(vec![Same, Elements(2), Elements(3), Same], 1, 4, LIMIT, false);
+        assert_eq!(block_run.checks.get(), Checks { compared: 2, read: 1 });
+        assert_eq!(block_run.recorder().errors()["answer"], 1);
+        assert!(block_run.example.borrow().as_ref().is_some_and(|fault| fault.message.contains("shape [2]")));
     }
 
     #[test]
     fn an_answer_after_its_time_is_a_timeout() {
-        let share = drive(vec![Same; 3], 1, 3, Duration::ZERO, false);
-        assert_eq!((share.recorder().count(), share.recorder().errors()["timeout"]), (0, 3));
+        let block_run = drive(vec![Same; 3], 1, 3, Duration::ZERO, false);
+        assert_eq!((block_run.recorder().count(), block_run.recorder().errors()["timeout"]), (0, 3));
     }
 }

@@ -10,7 +10,7 @@ use crate::statistics::{self, DELTA, Ratio, Verdict};
 
 /// A compared number: its ratio to that of the base, and what follows.
 #[derive(Clone, Copy, Debug)]
-pub struct Cell<'a> {
+pub struct Compared<'a> {
     /// Of which cases.
     pub pair: Pair<'a>,
     /// The axis in which they differ.
@@ -28,7 +28,7 @@ pub struct Cell<'a> {
     pub verdict: Option<Verdict>,
 }
 
-impl Cell<'_> {
+impl Compared<'_> {
     /// What the data say of one of the two cases' number.
     pub fn verdict_of(&self, record: &Record) -> Option<Verdict> {
         if std::ptr::eq(record, self.pair.base) { self.verdict.map(Verdict::reversed) } else { self.verdict }
@@ -47,14 +47,14 @@ pub fn pairs<'a>(compared: AxisId, rows: &[&'a Record]) -> Vec<Pair<'a>> {
 }
 
 /// The compared numbers of one table, pair by pair; verdicts on mean and 95th percentile are corrected together.
-pub fn cells<'a>(run: &Run, rows: &[&'a Record]) -> Vec<Cell<'a>> {
+pub fn cells<'a>(run: &Run, rows: &[&'a Record]) -> Vec<Compared<'a>> {
     let compared = run.manifest.compared(&run.records);
-    let mut cells: Vec<Cell<'a>> = pairs(compared, rows)
+    let mut cells: Vec<Compared<'a>> = pairs(compared, rows)
         .into_iter()
         .flat_map(|pair| Metric::ALL.map(|metric| compare(run, compared, pair, metric)))
         .collect();
-    let is_judged = |cell: &&mut Cell<'a>| cell.metric.is_judged() && is_comparable(&cell.pair, cell.metric);
-    let mut judged: Vec<&mut Cell<'a>> = cells.iter_mut().filter(is_judged).collect();
+    let is_judged = |cell: &&mut Compared<'a>| cell.metric.is_judged() && is_comparable(&cell.pair, cell.metric);
+    let mut judged: Vec<&mut Compared<'a>> = cells.iter_mut().filter(is_judged).collect();
     let ratios: Vec<Option<Ratio>> = judged.iter().map(|cell| cell.ratio).collect();
     for (cell, (corrected, verdict)) in judged.iter_mut().zip(statistics::verdicts(&ratios, DELTA)) {
         (cell.corrected, cell.verdict) = (corrected, Some(verdict));
@@ -70,8 +70,8 @@ fn is_comparable(pair: &Pair<'_>, metric: Metric) -> bool {
 }
 
 /// The other's number over the base's, by their blocks.
-fn compare<'a>(run: &Run, compared: AxisId, pair: Pair<'a>, metric: Metric) -> Cell<'a> {
-    let told = |ratio, pooled| Cell { pair, compared, metric, ratio, pooled, corrected: None, verdict: None };
+fn compare<'a>(run: &Run, compared: AxisId, pair: Pair<'a>, metric: Metric) -> Compared<'a> {
+    let told = |ratio, pooled| Compared { pair, compared, metric, ratio, pooled, corrected: None, verdict: None };
     if !is_comparable(&pair, metric) {
         return told(None, false);
     }
@@ -95,7 +95,7 @@ pub fn is_trusted(record: &Record, q: f64) -> bool {
 }
 
 /// The least delta at which none of the cells would be called different.
-pub fn least_delta(cells: &[Cell<'_>]) -> f64 {
+pub fn least_delta(cells: &[Compared<'_>]) -> f64 {
     let off = |ratio: Ratio| (1.0 - ratio.interval.high).max(ratio.interval.low - 1.0).max(0.0);
     cells.iter().filter(|cell| cell.verdict.is_some()).filter_map(|cell| cell.ratio.map(off)).fold(0.0, f64::max)
 }

@@ -1,4 +1,4 @@
-//! How long requests may take. One watch looks after all requests of a worker, and sleeps until the one that has been under
+//! How long requests may take. One timer watches over all requests of a worker, and sleeps until the one that has been under
 //! way longest would have taken too long: a timer for each request would cost as much as all the rest of the loop, and the
 //! runtime asks for the time around every wait as long as any timer of its own is set.
 //! Must not know what requests are.
@@ -10,16 +10,16 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::pace::Pacer;
+use super::pace::PreciseTimer;
 
 /// Looks after requests that may take so long.
-pub struct Watch {
+pub struct DeadlineTimer {
     limit: Duration,
     waits: Vec<Rc<Wait>>,
 }
 
 /// For one request after the other.
-pub struct Patience {
+pub struct Deadline {
     /// Longest wait.
     pub limit: Duration,
     wait: Rc<Wait>,
@@ -33,22 +33,22 @@ struct Wait {
     waker: RefCell<Option<Waker>>,
 }
 
-impl Watch {
+impl DeadlineTimer {
     /// Over nothing yet.
     pub fn new(limit: Duration) -> Self {
-        Watch { limit, waits: Vec::new() }
+        DeadlineTimer { limit, waits: Vec::new() }
     }
 
-    /// For requests that this watch looks after while it is kept.
-    pub fn patience(&mut self) -> Patience {
+    /// For requests that this timer watches over while it is kept.
+    pub fn deadline(&mut self) -> Deadline {
         let wait = Rc::<Wait>::default();
         self.waits.push(wait.clone());
-        Patience { limit: self.limit, wait }
+        Deadline { limit: self.limit, wait }
     }
 
     /// Does not end.
     pub async fn keep(self) {
-        let mut pacer = Pacer::new();
+        let mut timer = PreciseTimer::new();
         loop {
             let now = Instant::now();
             // a request that begins meanwhile may take longer than this
@@ -60,7 +60,7 @@ impl Watch {
                     None => {}
                 }
             }
-            pacer.sleep(next - now).await;
+            timer.sleep(next - now).await;
         }
     }
 }
@@ -74,7 +74,7 @@ impl Wait {
     }
 }
 
-impl Patience {
+impl Deadline {
     /// What comes of a request that started at an instant; `None` if it takes too long.
     pub async fn with<T>(&mut self, started: Instant, mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         let wait = &*self.wait;
@@ -107,9 +107,9 @@ mod tests {
     fn each_request_has_all_of_its_time_and_no_more() {
         LocalRuntime::new().unwrap().block_on(async {
             let limit = Duration::from_millis(20);
-            let mut watch = Watch::new(limit);
-            let (mut one, mut other) = (watch.patience(), watch.patience());
-            spawn_local(watch.keep());
+            let mut deadlines = DeadlineTimer::new(limit);
+            let (mut one, mut other) = (deadlines.deadline(), deadlines.deadline());
+            spawn_local(deadlines.keep());
             for _ in 0..2 {
                 let started = Instant::now();
                 let (first, second) = (pin!(pending::<()>()), pin!(pending::<()>()));
