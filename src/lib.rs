@@ -5,7 +5,7 @@
 //!
 //! | module | owns | may use |
 //! |---|---|---|
-//! | [`cli`] | commands and their help; only `main` uses it | embedded, matrix, report, run, scenario, spelling |
+//! | [`cmd`] | commands and their help, a file each; only `main` uses it | embedded, matrix, models, process, report, run, scenario, spelling, worker |
 //! | [`run`] | the composition root: load, plan, check, measure, write, report | embedded, environment, file, matrix, models, plan, preflight, process, protocol, record, recorder, report, scenario, statistics, tensor, text, worker |
 //! | [`scenario`] | the TOML format, its limits and its errors | lookalike, matrix, spelling, tensor |
 //! | [`matrix`] | the axes, the points that they make, and how those are said; pure | spelling |
@@ -30,7 +30,7 @@
 //!
 //! `tests/walls.rs` reads this table and keeps these walls.
 
-pub mod cli;
+pub mod cmd;
 pub mod embedded;
 pub mod environment;
 pub mod file;

@@ -82,7 +82,7 @@ fn rounds(load: &Load, blocks: u64, cases: usize, generator: &mut ChaCha8Rng) ->
 }
 
 /// The orders of rounds by Williams' designs: over a whole design each case is as often in each place, and follows each other
-/// one equally often. Which case is which in a design is drawn anew for each. Source: E. J. Williams, Experimental designs
+/// one equally often. Which case is which in a design is drawn for each. Source: E. J. Williams, Experimental designs
 /// balanced for the estimation of residual effects of treatments, 1949.
 struct Orders {
     /// The case of each number of the design.

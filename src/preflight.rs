@@ -2,7 +2,7 @@
 //! What a server does not describe cannot disagree.
 
 use crate::matrix::{AxisId, Describer, Point, Value};
-use crate::protocol::description::{ModelConfig, ModelMetadata, TensorMetadata};
+use crate::protocol::control::description::{ModelConfig, ModelMetadata, TensorMetadata};
 use crate::protocol::verify::{Expected, shapes_agree};
 use crate::scenario::{Input, Scenario};
 use crate::tensor::Source;
@@ -356,7 +356,10 @@ mod tests {
         let batched = config(json!({"max_batch_size": 8, "input": [{"name": "o", "optional": true}]}));
         let mut scenario = without_tensors("batch_sizes = [1, 8]");
         assert_eq!(complete(&mut scenario, &described, Some(&batched)), Ok(Describer::Server));
-        assert_eq!((scenario.inputs.len(), &scenario.inputs[0].shape[..], &scenario.outputs[..]), (1, &[4][..], &["y", "z"].map(str::to_owned)[..]));
+        assert_eq!(
+            (scenario.inputs.len(), &scenario.inputs[0].shape[..], &scenario.outputs[..]),
+            (1, &[4][..], &["y", "z"].map(str::to_owned)[..])
+        );
         assert!(agree(&scenario, &described, Some(&batched)).is_ok());
         // a scenario's own tensors stay
         assert_eq!(complete(&mut self::scenario(true), &described, None), Ok(Describer::Scenario));
@@ -368,10 +371,17 @@ mod tests {
             let config = config(json!({"max_batch_size": max_batch_size}));
             complete(&mut without_tensors(rest), &metadata(described), Some(&config)).unwrap_err().join("; ")
         };
-        let free = json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3, -1]}], "outputs": [{"name": "y"}]});
-        assert!(wrong("", free.clone(), 8).contains("input \"x\": its shape [3, -1] has free dimensions: give them in [matrix]"));
+        let free =
+            json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3, -1]}], "outputs": [{"name": "y"}]});
+        assert!(
+            wrong("", free.clone(), 8)
+                .contains("input \"x\": its shape [3, -1] has free dimensions: give them in [matrix]")
+        );
         assert!(wrong("shapes = [{z = [3]}]", free.clone(), 8).contains("free dimensions"));
-        assert!(wrong("shapes = [[3, 7], [3, 65536]]\nbatch_sizes = [65536]", free, 65536).contains("shapes 3x65536: a request"));
+        assert!(
+            wrong("shapes = [[3, 7], [3, 65536]]\nbatch_sizes = [65536]", free, 65536)
+                .contains("shapes 3x65536: a request")
+        );
         let unknown = json!({"inputs": [{"name": "x"}], "outputs": []});
         let words = wrong("", unknown, 8);
         assert!(words.contains("does not tell its type and shape") && words.contains("no [[output]]"), "{words}");

@@ -126,7 +126,7 @@ pub fn output(command: &[&str]) -> Option<String> {
     None
 }
 
-/// Begins the program anew, as the same process, with glibc's allocator settled for a server of models. Returns where that
+/// Restarts the program as the same process, with a cap on the mmap threshold of glibc's allocator. Returns where that
 /// is done or cannot be: then the server needs more memory, and is the same otherwise.
 ///
 /// Memory above the threshold goes back to the system as soon as it is free. Left alone, glibc raises the threshold to the

@@ -448,10 +448,16 @@ fn a_model_with_free_dimensions_is_asked_with_every_shape() {
 
 #[test]
 fn a_scenario_may_leave_to_the_server_what_there_is_to_send() {
-    let case = Case::new("", "title = \"Mine\"\n[model]\nname = \"echo\"\n[matrix]\nbatch_sizes = [4]\n[load]\niterations = 20\n");
+    let case = Case::new(
+        "",
+        "title = \"Mine\"\n[model]\nname = \"echo\"\n[matrix]\nbatch_sizes = [4]\n[load]\niterations = 20\n",
+    );
     let output = case.command(&[]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     let records: Vec<Record> = read(&case.newest().unwrap().join(RECORDS)).unwrap();
-    assert!(records.iter().all(|record| record.described_by == Describer::Server && record.requests == 20), "{records:?}");
+    assert!(
+        records.iter().all(|record| record.described_by == Describer::Server && record.requests == 20),
+        "{records:?}"
+    );
     assert!(text(&output).contains("are those of the server's metadata; inputs are zeros"), "{}", text(&output));
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use proptest::prelude::*;
-use runner::recorder::{RequestTiming, Recorder};
+use runner::recorder::{Recorder, RequestTiming};
 use runner::statistics::*;
 use serde_json::Value;
 
@@ -53,7 +53,9 @@ fn holms_correction_is_statsmodels() {
 /// As a run has it: batches are made while latencies are recorded.
 fn effective(latencies: &[u64]) -> f64 {
     let mut recorder = Recorder::default();
-    latencies.iter().for_each(|latency| recorder.record(RequestTiming { latency: *latency, ..RequestTiming::default() }));
+    latencies
+        .iter()
+        .for_each(|latency| recorder.record(RequestTiming { latency: *latency, ..RequestTiming::default() }));
     let batches = recorder.sequence.batches().map(|(length, count, variance)| Batches { length, count, variance });
     effective_samples(recorder.count(), &batches.collect::<Vec<_>>())
 }

@@ -345,3 +345,32 @@ fn the_server_s_metrics_are_sampled_while_a_case_is_measured() {
     assert!(rows.starts_with("time,case,metric,labels,value\n") && rows.contains(",grpc-b1-p1-c1,nv_"), "{rows}");
     assert!(case.manifest().metrics.contains("samples from"), "{}", case.manifest().metrics);
 }
+
+#[test]
+fn the_real_triton_and_the_embedded_server_are_compared_by_twins_of_a_model() {
+    let server = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test"));
+    let transport = fs::read_to_string("scenarios/transport.toml").unwrap();
+    let table = format!("[server.triton]\nhttp = {:?}\ngrpc = {:?}\n", server("TRITON_HTTP"), server("TRITON_GRPC"));
+    let scenario = transport.replace("[matrix]\n", &format!("{table}[matrix]\nservers = [\"triton\", \"embedded\"]\n"));
+    let case = Case::new(&scenario);
+    let output = Command::new(env!("CARGO_BIN_EXE_runner"))
+        .arg(case.folder.path().join("case.toml"))
+        .arg("--results")
+        .arg(case.results())
+        .args(["--iterations", "20", "--set", "shapes=2500,37500"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let records = case.records();
+    let tags: Vec<String> = records.iter().map(|record| record.case.tag()).collect();
+    let expected = ["triton-http-b1-s2500-p1-c1", "embedded-http-b1-s2500-p1-c1"];
+    assert!(tags.len() == 8 && tags[..2] == expected, "{tags:?}");
+    assert!(records.iter().all(|record| record.status == Status::Ok && record.requests == 20), "{records:?}");
+    let names: Vec<&str> = records.iter().map(|record| record.server.as_str()).collect();
+    assert!(names[0] == "triton" && names[1].starts_with("embedded ("), "{names:?}");
+    let manifest = case.manifest();
+    let counts = manifest.counts.unwrap();
+    assert!(counts.agrees() && counts.measured == 8 * 20, "{counts:?}");
+    assert_eq!(manifest.compare.as_deref(), Some("server_key"));
+}

@@ -4,27 +4,11 @@
 //! A request goes one way: `connection` -> `http` or `grpc` -> `repository` -> `infer` (does it fit?) -> `scheduler`
 //! (queue, batch) -> `backend` (`engine` or `loopback`), and its answer back.
 
-mod backend;
-mod batching;
-mod buffers;
-mod config;
-mod connection;
-mod engine;
 mod error;
-mod grpc;
-mod http;
-mod infer;
-mod json;
-mod json_answer;
-mod loopback;
-mod memory;
-mod message;
-mod onnx;
-mod repository;
-mod request_log;
-mod scheduler;
-mod statistics;
-mod values;
+mod execute;
+mod front;
+mod model;
+mod observe;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,11 +19,11 @@ use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::task::JoinSet;
 
 use crate::proto;
-use connection::Wire;
 use error::Error;
-use message::Messages;
-use repository::Repository;
-use request_log::RequestLog;
+use front::connection::Wire;
+use front::message::Messages;
+use model::repository::Repository;
+use observe::request_log::RequestLog;
 
 /// Largest request, in bytes; the protocol's messages end at 2 GiB.
 const REQUEST_BYTES_MAX: usize = i32::MAX as usize;
@@ -90,7 +74,7 @@ impl Server {
     /// No such repository, a port that is not to be had, a request log that cannot be written. A model that cannot be
     /// loaded is no error: it is listed as unavailable.
     pub async fn start(options: Options) -> Result<Self> {
-        memory::set_limit(options.request_memory);
+        front::memory::set_limit(options.request_memory);
         let log = options.request_log.as_deref().map(RequestLog::create).transpose()?;
         let variant = options.model_config_name.as_deref();
         let repository = Arc::new(Repository::open(&options.model_repository, variant, log.clone())?);
@@ -125,11 +109,11 @@ impl Server {
     /// Serves until `stop` is there.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (mut http, mut grpc) = (JoinSet::new(), JoinSet::new());
-        let router = http::router(self.repository.clone());
-        let service = Messages(grpc::service(self.repository));
+        let router = front::http::router(self.repository.clone());
+        let service = Messages(front::grpc::service(self.repository));
         tokio::select! {
-            () = connection::serve(self.http, Wire::Http1, router, &mut http) => {}
-            () = connection::serve(self.grpc, Wire::Http2, service, &mut grpc) => {}
+            () = front::connection::serve(self.http, Wire::Http1, router, &mut http) => {}
+            () = front::connection::serve(self.grpc, Wire::Http2, service, &mut grpc) => {}
             () = stop => {}
         }
         // a client may know its answer before the connection that sent it has told the log

@@ -259,13 +259,13 @@ axes! {
         default: |matrix| vec![Value::Whole(if matrix.given(AxisId::Rate).is_empty() { 1 } else { 64 })],
         example: "concurrency = [1, 8]",
         exclude_example: "concurrency = [8]",
-        help: "Requests in flight in one process, such as 1,8; with a rate at most so many",
+        help: "Requests in flight in one process, such as 1,8; with a rate, at most this many",
         heading: "In Flight",
         parameter: "Requests in Flight a Process",
         tag: |point| format!("-c{}", point.concurrency),
         phrase: |point| format!("{} in flight", point.concurrency),
         in_sentence: Some(|point| phrases::load(point.rate, point.concurrency, point.connections)),
-        meaning: "Requests in flight in one process; with a rate, at most so many.",
+        meaning: "Requests in flight in one process; with a rate, at most this many.",
         is_always_written: true,
         ..PLAIN
     };

@@ -64,7 +64,7 @@ pub fn weights_label(path: &Path) -> Result<Option<String>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let length = file.metadata().with_context(|| format!("cannot read {}", path.display()))?.len();
     find_label(&mut BufReader::new(file), length)
-        .with_context(|| format!("{} is not a readable ONNX model; write it anew", path.display()))
+        .with_context(|| format!("{} is not a readable ONNX model; write it again", path.display()))
 }
 
 /// Walks the fields of a ModelProto of `length` bytes.

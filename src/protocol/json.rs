@@ -8,19 +8,19 @@ use half::{bf16, f16};
 use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Fault, FaultKind, InputTensor};
+use crate::protocol::{Fault, FaultKind, InputTensor};
 use crate::tensor::Datatype;
 
 /// The JSON part of an answer. What is optional in the protocol may be missing or `null`.
 #[derive(Deserialize)]
-pub(super) struct Answer {
+pub(in crate::protocol) struct Answer {
     pub outputs: Vec<Output>,
 }
 
 /// A tensor in it.
 #[derive(Deserialize)]
 #[allow(missing_docs)]
-pub(super) struct Output {
+pub(in crate::protocol) struct Output {
     pub name: String,
     pub datatype: String,
     pub shape: Vec<i64>,
@@ -33,20 +33,20 @@ pub(super) struct Output {
 /// What is read of a tensor's parameters.
 #[derive(Deserialize)]
 #[allow(missing_docs)]
-pub(super) struct Parameters {
+pub(in crate::protocol) struct Parameters {
     #[serde(default)]
     pub binary_data_size: Option<usize>,
 }
 
 /// How many elements a tensor's `data` has, flat or nested.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Elements(pub usize);
+pub(in crate::protocol) struct Elements(pub usize);
 
 /// Reads the JSON of an answer.
 ///
 /// # Errors
 /// It is none, of kind `Answer`.
-pub(super) fn read(bytes: &[u8]) -> Result<Answer, Fault> {
+pub(in crate::protocol) fn read(bytes: &[u8]) -> Result<Answer, Fault> {
     let read = serde_json::from_slice(bytes).or_else(|error| match without_special_floats(bytes) {
         Cow::Owned(replaced) => serde_json::from_slice(&replaced),
         Cow::Borrowed(_) => Err(error),
@@ -55,7 +55,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Answer, Fault> {
 }
 
 /// `NaN` and `Infinity`, which Python's JSON has and JSON has not, as numbers of the same length.
-pub(super) fn without_special_floats(bytes: &[u8]) -> Cow<'_, [u8]> {
+pub(in crate::protocol) fn without_special_floats(bytes: &[u8]) -> Cow<'_, [u8]> {
     let mut replaced = Cow::Borrowed(bytes);
     let (mut at, mut in_string) = (0, false);
     while at < bytes.len() {
@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for Elements {
 ///
 /// # Errors
 /// An element that JSON cannot express.
-pub(super) fn array(input: &InputTensor) -> Result<serde_json::Value, Fault> {
+pub(in crate::protocol) fn array(input: &InputTensor) -> Result<serde_json::Value, Fault> {
     let bytes = &input.bytes[..];
     let floats = |values: Vec<f64>| {
         let numbers = values.into_iter().map(|value| {

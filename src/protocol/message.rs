@@ -4,11 +4,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint, skip_field};
 
-use super::{Answer, Fault, FaultKind, OutputTensor, Payload};
 use crate::proto::{InferTensorContents, ModelInferResponse};
+use crate::protocol::{Answer, Fault, FaultKind, OutputTensor, Payload};
 
 /// Compression flag and length in front of a message.
-pub(super) const FRAME_PREFIX: usize = 5;
+pub(in crate::protocol) const FRAME_PREFIX: usize = 5;
 
 /// Number of the field `raw_output_contents`.
 const RAW_CONTENTS: u32 = 6;
@@ -23,7 +23,7 @@ pub struct Pattern {
 }
 
 /// One answer beside a pattern, chunk by chunk.
-pub(super) struct Comparison<'a> {
+pub(in crate::protocol) struct Comparison<'a> {
     pattern: &'a Pattern,
     /// Bytes that were compared.
     at: usize,
@@ -34,7 +34,7 @@ pub(super) struct Comparison<'a> {
 
 impl Pattern {
     /// That of a framed answer; `None` if it is none.
-    pub(super) fn of(framed: &Bytes) -> Option<Self> {
+    pub(in crate::protocol) fn of(framed: &Bytes) -> Option<Self> {
         let mut rest = framed.clone();
         rest.try_get_u8().ok()?;
         rest.try_get_u32().ok()?;
@@ -58,7 +58,7 @@ impl Pattern {
         Some(Pattern { length: framed.len(), fixed })
     }
 
-    pub(super) fn compare(&self) -> Comparison<'_> {
+    pub(in crate::protocol) fn compare(&self) -> Comparison<'_> {
         Comparison { pattern: self, at: 0, next: 0, alike: true }
     }
 }
@@ -76,7 +76,7 @@ impl TryAdvance for Bytes {
 
 impl Comparison<'_> {
     /// Compares the next bytes of the answer.
-    pub(super) fn feed(&mut self, data: &[u8]) {
+    pub(in crate::protocol) fn feed(&mut self, data: &[u8]) {
         let end = self.at + data.len();
         while self.alike
             && let Some((begin, bytes)) = self.pattern.fixed.get(self.next)
@@ -94,23 +94,23 @@ impl Comparison<'_> {
     }
 
     /// Whether the description, which comes first, was compared and is the same: then what follows need not be kept.
-    pub(super) fn described_alike(&self) -> bool {
+    pub(in crate::protocol) fn described_alike(&self) -> bool {
         self.alike && self.next > 0
     }
 
     /// Whether the answer's description was the same, and something after it is not.
-    pub(super) fn sizes_differ(&self) -> bool {
+    pub(in crate::protocol) fn sizes_differ(&self) -> bool {
         self.next > 0 && !self.is_same()
     }
 
     /// Whether all of the answer was the same.
-    pub(super) fn is_same(&self) -> bool {
+    pub(in crate::protocol) fn is_same(&self) -> bool {
         self.alike && self.at == self.pattern.length
     }
 }
 
 /// What is wrong with an answer that begins like the verified one, and goes on with other sizes.
-pub(super) fn other_sizes() -> Fault {
+pub(in crate::protocol) fn other_sizes() -> Fault {
     bad("the answer's contents have other sizes than its shapes ask for".to_owned())
 }
 
@@ -118,7 +118,7 @@ pub(super) fn other_sizes() -> Fault {
 ///
 /// # Errors
 /// It is compressed, cut short or no answer.
-pub(super) fn read(framed: Bytes) -> Result<Answer, Fault> {
+pub(in crate::protocol) fn read(framed: Bytes) -> Result<Answer, Fault> {
     let message = ModelInferResponse::decode(unframed(framed)?)
         .map_err(|error| bad(format!("the answer's message cannot be read: {error}")))?;
     if message.raw_output_contents.len() > message.outputs.len() {
@@ -144,7 +144,7 @@ pub(super) fn read(framed: Bytes) -> Result<Answer, Fault> {
 ///
 /// # Errors
 /// It is compressed or cut short.
-pub(super) fn unframed(mut framed: Bytes) -> Result<Bytes, Fault> {
+pub(in crate::protocol) fn unframed(mut framed: Bytes) -> Result<Bytes, Fault> {
     if framed.len() < FRAME_PREFIX {
         return Err(bad("the answer holds no message".to_owned()));
     }
@@ -161,7 +161,7 @@ pub(super) fn unframed(mut framed: Bytes) -> Result<Bytes, Fault> {
 }
 
 /// The chunks of an answer as one.
-pub(super) fn joined(chunks: Vec<Bytes>) -> Bytes {
+pub(in crate::protocol) fn joined(chunks: Vec<Bytes>) -> Bytes {
     match <[Bytes; 1]>::try_from(chunks) {
         Ok([whole]) => whole,
         Err(chunks) => {

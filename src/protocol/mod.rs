@@ -1,18 +1,10 @@
 //! How one inference request travels: the seam between the timed loop and the wire. Knows tensors and protobuf
 //! messages; must not know recorders, records, reports or workers, and never reads the clock.
 
-mod bounded;
 pub mod control;
-pub mod description;
-pub mod grpc;
-pub mod http;
-pub mod http1;
-mod http1_answer;
+pub mod infer;
 mod json;
 mod message;
-pub mod metrics;
-pub mod statistics;
-mod unary;
 pub mod verify;
 pub mod wire;
 mod words;

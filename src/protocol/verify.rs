@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Fault, FaultKind, OutputTensor, Payload};
+use crate::protocol::{Answer, Fault, FaultKind, OutputTensor, Payload};
 use crate::tensor::Datatype;
 
 /// What an output of an answer must be; what nobody described is not checked.

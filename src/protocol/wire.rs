@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
-use super::{Address, CONNECT_TIMEOUT, Fault, FaultKind};
+use crate::protocol::{Address, CONNECT_TIMEOUT, Fault, FaultKind};
 
 /// Between the attempts to reach a name's addresses (RFC 8305).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -36,14 +36,14 @@ pub trait IoObserver {
 }
 
 /// A connection under a probe.
-pub(super) struct Wire {
+pub(in crate::protocol) struct Wire {
     stream: TcpStream,
     probe: Rc<dyn IoObserver>,
 }
 
 impl Wire {
     /// Connects without Nagle's delay and, on this machine, without a long queue.
-    pub(super) async fn connect(to: &Address, probe: Rc<dyn IoObserver>) -> Result<Wire, Fault> {
+    pub(in crate::protocol) async fn connect(to: &Address, probe: Rc<dyn IoObserver>) -> Result<Wire, Fault> {
         let address = &to.authority;
         let connecting = async {
             match to.peer {
@@ -63,8 +63,8 @@ impl Wire {
         Ok(Wire { stream, probe })
     }
 
-    /// Whether it is open and nothing came over it that nobody waits for.
-    pub(super) fn is_quiet(&self) -> bool {
+    /// Whether the connection is open with no unsolicited bytes.
+    pub(in crate::protocol) fn is_quiet(&self) -> bool {
         self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }

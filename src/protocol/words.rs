@@ -5,7 +5,7 @@ use std::error::Error;
 use http::StatusCode;
 
 /// What an error says, if the library's own words do not.
-pub(super) fn of(error: &(dyn Error + 'static)) -> Option<String> {
+pub(in crate::protocol) fn of(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<h2::Error>() {
         return of_http2(error);
     }
@@ -30,7 +30,7 @@ fn of_http2(error: &h2::Error) -> Option<String> {
 }
 
 /// What to say of bytes that do not begin an HTTP/1.1 answer.
-pub(super) fn of_no_http(bytes: &[u8], cause: &str) -> String {
+pub(in crate::protocol) fn of_no_http(bytes: &[u8], cause: &str) -> String {
     // a SETTINGS frame on stream 0 is what an HTTP/2 server says first
     let settings = matches!(bytes, [0, _, _, 4, _, 0, 0, 0, 0, ..]);
     let hint = if settings { format!(", it is HTTP/2: {OTHER_PORT_HTTP}") } else { String::new() };
@@ -38,7 +38,7 @@ pub(super) fn of_no_http(bytes: &[u8], cause: &str) -> String {
 }
 
 /// What to say of an answer over HTTP/2 that is not gRPC's, such as a proxy's page.
-pub(super) fn of_page(status: StatusCode, content_type: Option<&str>) -> String {
+pub(in crate::protocol) fn of_page(status: StatusCode, content_type: Option<&str>) -> String {
     let kind = content_type.unwrap_or("no content type");
     let status = status.as_u16();
     format!("HTTP {status} with {kind} instead of an answer of gRPC: a proxy or another service answered")

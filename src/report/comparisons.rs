@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::verdicts::{self, Compared};
 use super::layout;
 use super::run::Run;
+use super::verdicts::{self, Compared};
 use crate::file;
 use crate::record::column::columns;
 use crate::record::{COMPARISONS, Record, lines, rounded};

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::run::Run;
 use super::tables::{Rows, Style};
 use super::words::escaped;
-use super::{verdicts, layout, notes};
+use super::{layout, notes, verdicts};
 
 /// A run's section: heading, tables, how it was measured, and what is wrong with it.
 pub fn section(run: &Run, style: Style) -> String {

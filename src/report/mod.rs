@@ -4,7 +4,6 @@ mod blocks;
 mod choose;
 pub mod comparisons;
 pub mod document;
-mod verdicts;
 mod layout;
 pub mod markdown;
 mod metric;
@@ -16,6 +15,7 @@ pub mod splice;
 mod table;
 mod tables;
 pub mod terminal;
+mod verdicts;
 mod words;
 
 use std::path::Path;

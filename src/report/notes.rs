@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::verdicts::{Compared, is_trusted, least_delta};
 use super::metric::Metric;
 use super::run::Run;
+use super::verdicts::{Compared, is_trusted, least_delta};
 use super::words::{
     blocks_words, code, distinct, escaped, length_words, loop_words, range_words, status_words, weights_words,
 };
@@ -151,8 +151,8 @@ fn marks(out: &mut String, run: &Run, cells: &[Compared<'_>]) {
         let wrong = known.clone().filter(is_wrong).count();
         let _ = writeln!(
             out,
-            "- A and B are the same: of {} compared numbers {wrong} are called different, which is wrong; none would be from a \
-             delta of {:.2} % on.",
+            "- A and B are the same: of {} compared numbers {wrong} are called different, which is wrong; with a \
+             threshold of {:.2} % none would have been.",
             known.count(),
             100.0 * least_delta(cells),
         );
@@ -220,8 +220,8 @@ fn of_row(out: &mut String, record: &Record) {
     if let (true, Some(ceiling)) = (record.flags.has(Flag::ClientCeiling), record.client_ceiling_per_s) {
         let _ = writeln!(
             out,
-            "- {}: {:.1} requests/s, and the client reaches {ceiling:.1} where a server answers at once: what limits may be \
-             the client.",
+            "- {}: {:.1} requests/s, and the client reaches {ceiling:.1} where a server answers at once: the client may be \
+             the bottleneck.",
             record.case.phrase(),
             record.requests_per_s.unwrap_or_default(),
         );

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::verdicts::{Compared, is_trusted};
 use super::layout::Layout;
 use super::metric::Metric;
 use super::run::Run;
 use super::table::{Cell, Table};
+use super::verdicts::{Compared, is_trusted};
 use super::words::{distinct, format_ms, status_words};
 use crate::record::{Record, Status};
 use crate::statistics::{Interval, Ratio, Verdict};

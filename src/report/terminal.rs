@@ -94,7 +94,11 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
         let [smallest, largest] = [sizes.iter().min(), sizes.iter().max()].map(|bytes| size(*bytes.unwrap_or(&0)));
         let bytes = if smallest == largest { smallest } else { format!("{smallest} to {largest}") };
         let load = first.load_but(Some(compared));
-        let bytes = if scenario.target(first).inputs.is_empty() { "the described inputs".to_owned() } else { bytes + " of input" };
+        let bytes = if scenario.target(first).inputs.is_empty() {
+            "the described inputs".to_owned()
+        } else {
+            bytes + " of input"
+        };
         let _ = writeln!(out, "group {}: {load}, {bytes} a request", index + 1);
 
         for case in &group.cases {

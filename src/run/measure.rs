@@ -19,11 +19,11 @@ use super::samplers::Samplers;
 use super::targets::{Observers, Targets};
 use crate::matrix::Point;
 use crate::plan::{Group, Round};
-use crate::protocol::statistics::Statistics;
+use crate::protocol::control::statistics::Statistics;
 use crate::record::{Manifest, Record, Status, utc};
 use crate::scenario::Scenario;
-use crate::worker::pool::{BlockOutcome, Pool, PoolError};
 use crate::worker::block_run::FAILURES_IN_A_ROW;
+use crate::worker::pool::{BlockOutcome, Pool, PoolError};
 
 /// New processes for a block cost so small a part of it, at most, or there are none.
 const RENEWAL_COST: f64 = 0.2;
@@ -195,9 +195,8 @@ impl CaseRun {
         }
     }
 
-    /// Starts other processes for the next block, if what they need to warm up is little against it. A process has its luck
-    /// for life: where its memory lies, which of the server's threads has its connection. With the same ones in all blocks
-    /// one could not tell that luck from the protocol.
+    /// Starts other processes for the next block, if what they need to warm up is little against it. A process keeps
+    /// its memory layout and its server thread for life; reusing it would confound both with what is compared.
     async fn renew(&mut self, context: &Context<'_>, observer: &mut Observer<'_>) {
         let slots = u64::from(self.case.processes) * u64::from(self.case.concurrency);
         let preparing = (context.scenario.load.warmup + 1) * slots;

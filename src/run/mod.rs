@@ -6,7 +6,6 @@ mod connect;
 mod cpu_latency;
 mod embedded_server;
 mod folder;
-pub mod install;
 mod interrupt;
 mod job;
 mod measure;

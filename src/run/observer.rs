@@ -11,7 +11,7 @@ use super::interrupt::stopped;
 use crate::matrix::Protocol;
 use crate::protocol::FaultKind;
 use crate::protocol::control::Control;
-use crate::protocol::statistics::Statistics;
+use crate::protocol::control::statistics::Statistics;
 use crate::record::CountCheck;
 use crate::scenario::Scenario;
 

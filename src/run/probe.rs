@@ -5,7 +5,7 @@ use tokio::sync::watch;
 use super::job;
 use crate::matrix::{Point, Protocol};
 use crate::preflight::Outputs;
-use crate::protocol::description::ServerMetadata;
+use crate::protocol::control::description::ServerMetadata;
 use crate::protocol::{Fault, FaultKind};
 use crate::report::terminal::say;
 use crate::scenario::Scenario;

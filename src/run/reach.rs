@@ -14,7 +14,7 @@ use super::probe::{self, HttpTensors};
 use crate::matrix::{Describer, Point, Protocol};
 use crate::preflight::{self, Outputs};
 use crate::protocol::control::Control;
-use crate::protocol::description::{ModelConfig, ModelMetadata, ServerMetadata};
+use crate::protocol::control::description::{ModelConfig, ModelMetadata, ServerMetadata};
 use crate::protocol::{Fault, FaultKind};
 use crate::report::terminal::say;
 use crate::scenario::Scenario;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::matrix::Point;
-use crate::protocol::statistics::{Statistics, Sum};
+use crate::protocol::control::statistics::{Statistics, Sum};
 use crate::record::{
     BlockRecord, Columns, Flag, Flags, Record, Status, cpu_a_request, error_kinds, milliseconds, rate, rounded, utc,
 };
@@ -268,7 +268,7 @@ pub fn status(recorder: &Recorder) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::{RequestTiming, Phases};
+    use crate::recorder::{Phases, RequestTiming};
 
     const MS: u64 = 1_000_000;
 
@@ -386,7 +386,9 @@ mod tests {
             for number in 0..10 {
                 let mut block = BlockOutcome { last_unix_ns: 250 * MS, ..BlockOutcome::default() };
                 for request in 0..25 {
-                    block.recorder.record(RequestTiming { latency: latency(number, request), ..RequestTiming::default() });
+                    block
+                        .recorder
+                        .record(RequestTiming { latency: latency(number, request), ..RequestTiming::default() });
                 }
                 totals.add(&block, None);
             }

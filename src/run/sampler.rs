@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::interrupt::stopped;
 use crate::protocol::FaultKind;
-use crate::protocol::metrics::{Metrics, Sample};
+use crate::protocol::control::metrics::{Metrics, Sample};
 use crate::record::{self, MetricRow, utc};
 use crate::report::terminal::say;
 

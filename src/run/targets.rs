@@ -9,7 +9,7 @@ use super::observer::Observer;
 use super::reach::{Reached, reach, unreachable};
 use crate::matrix::{Name, Point};
 use crate::plan::Plan;
-use crate::protocol::statistics::Statistics;
+use crate::protocol::control::statistics::Statistics;
 use crate::record::CountCheck;
 use crate::scenario::Scenario;
 

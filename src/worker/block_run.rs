@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::message::Checks;
 use crate::protocol::Fault;
-use crate::recorder::{RequestTiming, Recorder};
+use crate::recorder::{Recorder, RequestTiming};
 use crate::scenario::StopRule;
 
 /// A server that fails this often in a row, and for at least [`SERVER_WAIT`], is not asked again in the same block.
@@ -18,8 +18,8 @@ pub const SERVER_WAIT: Duration = Duration::from_secs(5);
 /// The longest pause between two tries of a request that keeps failing.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
-/// So many answers are recorded at once: what a recorder needs of the program and of its histograms is then in the caches,
-/// which the next request empties.
+/// Answers recorded at once: recording in batches keeps the histogram code and buckets hot in the caches, from which a
+/// request evicts them.
 const RECORDED_AT_ONCE: usize = 16;
 
 /// What the requests of a worker share while it runs a block.

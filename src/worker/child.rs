@@ -10,17 +10,17 @@ use anyhow::{Context, Result, bail};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::generator::{LoadGenerator, ClientContext, RequestSpec, too_late};
-use super::message::{Block, BlockDone, FromWorker, Offered, Job, ToWorker, Usage};
-use super::pace::{PreciseTimer, Schedule};
+use super::block_run::{BlockRun, SERVER_WAIT, pause_after};
 use super::deadline::DeadlineTimer;
-use super::block_run::{SERVER_WAIT, BlockRun, pause_after};
+use super::generator::{ClientContext, LoadGenerator, RequestSpec, too_late};
+use super::message::{Block, BlockDone, FromWorker, Job, Offered, ToWorker, Usage};
+use super::pace::{PreciseTimer, Schedule};
 use super::timeline::{self, Timeline};
 use crate::matrix::{Encode, Protocol};
-use crate::protocol::grpc::Grpc;
-use crate::protocol::http::Http;
+use crate::protocol::infer::grpc::Grpc;
+use crate::protocol::infer::http::Http;
 use crate::protocol::verify::{has_fixed_sizes, verify};
-use crate::protocol::{InferClient, Fault, FaultKind, Reply};
+use crate::protocol::{Fault, FaultKind, InferClient, Reply};
 use crate::scenario::StopRule;
 
 /// Tries of a request that the server answers with an error or not as it should: it may fail now and then.
@@ -87,7 +87,7 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     let request = job.request().map_err(|error| Fault::new(FaultKind::Answer, format!("{error:#}")))?;
     let encoded = D::encode(&job.address.authority, &request)?;
     let limit = Duration::from_millis(job.timeout_ms);
-    let anew = (job.encode == Encode::EachRequest).then(|| (job.address.authority.clone(), request));
+    let encoded_each = (job.encode == Encode::EachRequest).then(|| (job.address.authority.clone(), request));
     let beat = tokio::task::spawn_local(heartbeat(|| 0.0, Rc::default()));
     let alone = job.connections == job.concurrency;
     let wires: Vec<_> = (0..job.connections).map(|_| Rc::new(Timeline::new(alone))).collect();
@@ -109,9 +109,10 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
             client.follow(pattern.clone());
         }
     }
-    let rules = Rc::new(RequestSpec { expected: job.outputs.clone(), anew });
+    let rules = Rc::new(RequestSpec { expected: job.outputs.clone(), encoded_each });
     let mut deadlines = DeadlineTimer::new(limit);
-    let context = |(client, timeline)| ClientContext { client, timeline, deadline: deadlines.deadline(), rules: rules.clone() };
+    let context =
+        |(client, timeline)| ClientContext { client, timeline, deadline: deadlines.deadline(), rules: rules.clone() };
     let contexts = clients.into_iter().map(context).collect();
     tokio::task::spawn_local(deadlines.keep());
     let mut generator = LoadGenerator { contexts, wires, timer: PreciseTimer::new(), recorder: Rc::default() };

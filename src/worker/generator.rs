@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
+use super::block_run::BlockRun;
+use super::deadline::Deadline;
 use super::message::Traffic;
 use super::pace::{PreciseTimer, Schedule};
-use super::deadline::Deadline;
-use super::block_run::BlockRun;
 use super::timeline::Timeline;
 use crate::protocol::verify::{Expected, verify};
-use crate::protocol::{InferClient, Fault, FaultKind, Reply, Request};
-use crate::recorder::{RequestTiming, Recorder};
+use crate::protocol::{Fault, FaultKind, InferClient, Reply, Request};
+use crate::recorder::{Recorder, RequestTiming};
 
 /// What a worker sends requests with.
 pub(super) struct LoadGenerator<D: InferClient> {
@@ -33,8 +33,8 @@ pub(super) struct LoadGenerator<D: InferClient> {
 pub(super) struct RequestSpec {
     /// What an answer must be.
     pub(super) expected: Vec<Expected>,
-    /// The address and the request, where it is encoded anew each time.
-    pub(super) anew: Option<(String, Request)>,
+    /// The address and the request, where it is encoded each time.
+    pub(super) encoded_each: Option<(String, Request)>,
 }
 
 /// A place for a request in flight.
@@ -155,7 +155,7 @@ async fn exchange<D: InferClient>(
     timeline: &Timeline,
     rules: &RequestSpec,
 ) -> Result<Reply<D::Unread>, Fault> {
-    if let Some((address, request)) = &rules.anew {
+    if let Some((address, request)) = &rules.encoded_each {
         client.replace(D::encode(address, request)?);
     }
     timeline.body(client.body_bytes());
@@ -179,9 +179,9 @@ mod tests {
     use crate::protocol::wire::IoObserver;
     use crate::protocol::{Address, Answer, OutputTensor, Payload};
     use crate::scenario::StopRule;
-    use crate::worker::message::{Arrivals, Checks};
-    use crate::worker::deadline::DeadlineTimer;
     use crate::worker::block_run::FAILURES_IN_A_ROW;
+    use crate::worker::deadline::DeadlineTimer;
+    use crate::worker::message::{Arrivals, Checks};
 
     /// What a scripted client answers.
     #[derive(Clone, Copy, PartialEq)]
@@ -260,7 +260,7 @@ mod tests {
     fn drive(script: Vec<Step>, contexts: usize, requests: u64, limit: Duration, open: bool) -> Rc<BlockRun> {
         let script = Rc::new(RefCell::new(script));
         let expected = Expected { name: "y".into(), datatype: Some("FP32".into()), shape: Some(vec![3]) };
-        let rules = Rc::new(RequestSpec { expected: vec![expected], anew: None });
+        let rules = Rc::new(RequestSpec { expected: vec![expected], encoded_each: None });
         let block_run = Rc::new(BlockRun::new(StopRule { requests, ..StopRule::default() }, Rc::default()));
         LocalRuntime::new().unwrap().block_on(async {
             let context = |_| ClientContext {

@@ -1,10 +1,10 @@
 //! Worker processes: the parent's side, the child's side, and the messages between them.
 
+pub mod block_run;
 pub mod child;
+mod deadline;
 mod generator;
 pub mod message;
 pub mod pace;
-mod deadline;
 pub mod pool;
-pub mod block_run;
 mod timeline;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::message::{Arrivals, Block, Checks, FromWorker, Offered, Job, ToWorker, Traffic, Usage};
+use super::message::{Arrivals, Block, Checks, FromWorker, Job, Offered, ToWorker, Traffic, Usage};
 use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
 use crate::recorder::Recorder;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::SeedableRng;
-use runner::protocol::grpc::Grpc;
-use runner::protocol::http::Http;
+use runner::protocol::infer::grpc::Grpc;
+use runner::protocol::infer::http::Http;
 use runner::protocol::verify::{Expected, verify};
 use runner::protocol::wire::IoObserver;
-use runner::protocol::{Address, Answer, InferClient, FaultKind, InputTensor, Reply, Request};
+use runner::protocol::{Address, Answer, FaultKind, InferClient, InputTensor, Reply, Request};
 use runner::tensor::{Datatype, Tensors};
 use tokio::runtime::LocalRuntime;
 use tokio::time::timeout;
@@ -44,7 +44,8 @@ fn outcomes<D: InferClient>(address: &str) -> (u64, u64) {
     let (mut good, mut faults) = (0, 0);
     LocalRuntime::new().unwrap().block_on(async {
         let encoded = D::encode(address, &request()).unwrap();
-        let mut driver = D::new(D::connection(&Address::from(address), Rc::new(NullObserver)), encoded, Rc::new(NullObserver));
+        let mut driver =
+            D::new(D::connection(&Address::from(address), Rc::new(NullObserver)), encoded, Rc::new(NullObserver));
         // the first answer is not damaged
         let Ok(Reply::Unread(unread)) = driver.infer().await else { panic!("the first answer is bad") };
         driver.follow(Rc::new(D::pattern(&unread).unwrap()));

@@ -3,8 +3,8 @@
 use prost::Message;
 use rand::{RngExt, SeedableRng};
 use runner::proto;
-use runner::protocol::description::{ModelConfig, ModelMetadata, ServerMetadata, read};
-use runner::protocol::statistics::{AllStatistics, Statistics};
+use runner::protocol::control::description::{ModelConfig, ModelMetadata, ServerMetadata, read};
+use runner::protocol::control::statistics::{AllStatistics, Statistics};
 use serde_json::{Value, json};
 
 use super::mutate::{self, Drawn};

@@ -1,0 +1,115 @@
+//! Commands and their help, a file each. Only `main` uses this.
+#![allow(missing_docs)]
+
+mod axes;
+mod models;
+mod report;
+mod run;
+mod serve;
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::run::Outcome;
+use crate::scenario::Scenario;
+use crate::worker;
+
+/// Benchmarks models of KServe v2 inference servers, NVIDIA Triton first: HTTP against gRPC, on equal terms.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    override_usage = "runner [OPTIONS] <SCENARIO>...\n       runner <COMMAND>",
+    after_help = "Examples:\n  runner scenarios/scrfd.toml                      the whole matrix, against the server on localhost\n  \
+                  runner scenarios/*.toml --server gpu-box --quick  another server, a few seconds a case\n  \
+                  runner scenarios/scrfd.toml --server embedded    no server needed: the program's own\n  \
+                  runner scenarios/scrfd.toml --list               the plan; nothing is sent\n  \
+                  runner report --splice README.md                 regenerate the tables of a document"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub run: run::Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the tables of runs, or put them into a document
+    Report(report::Arguments),
+    /// Get the model files of a scenario
+    #[command(subcommand)]
+    Models(models::Command),
+    /// The embedded server: serves a model repository over HTTP and gRPC, without Triton
+    Serve(serve::Arguments),
+    /// A worker process, as a run starts it
+    #[command(hide = true)]
+    Worker,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn execute(self) -> Result<Outcome> {
+        match self.command {
+            None => {
+                ensure!(!self.run.scenarios.is_empty(), "name a scenario, such as scenarios/scrfd.toml");
+                runtime()?.block_on(crate::run::run(&self.run.try_into()?))
+            }
+            Some(Command::Worker) => worker::child::run().map(|()| Outcome::Complete),
+            Some(Command::Serve(arguments)) => serve::serve(arguments),
+            Some(Command::Report(arguments)) => report::report(arguments),
+            Some(Command::Models(command)) => models::models(command),
+        }
+    }
+}
+
+/// One thread: the parent must not compete with its workers.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// What is wrong with a first argument that is a word, but neither a command nor a scenario; `None` for any other.
+pub fn mistyped(first: Option<&OsStr>) -> Option<String> {
+    let word = first?.to_str().filter(|word| !word.is_empty() && !word.starts_with('-'))?;
+    let command = Cli::command();
+    let commands: Vec<&str> =
+        command.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| command.get_name()).collect();
+    let known = |word| word == "help" || word == "worker" || commands.contains(&word);
+    if word.contains(['.', '/', '\\']) || known(word) || Scenario::is_there(Path::new(word)) {
+        return None;
+    }
+    let near = commands.iter().find(|command| strsim::jaro_winkler(word, command) > 0.8);
+    let help = match near {
+        Some(near) => format!("did you mean `runner {near}`?"),
+        None => format!("the commands are {}; a scenario is named as scenarios/scrfd.toml is", commands.join(", ")),
+    };
+    Some(format!("\"{}\" is neither a command nor a scenario file: {help}", word.escape_debug()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_command_is_no_missing_scenario() {
+        for (word, help) in [
+            ("reprot", "did you mean `runner report`?"),
+            ("serv", "did you mean `runner serve`?"),
+            ("model", "did you mean `runner models`?"),
+            ("benchmark", "the commands are report, models, serve; a scenario is named as"),
+        ] {
+            let words = mistyped(Some(OsStr::new(word))).unwrap();
+            assert!(words.starts_with(&format!("\"{word}\" is neither")) && words.contains(help), "{words}");
+        }
+        for other in ["report", "help", "worker", "scrfd", "x.toml", "scenarios/x", "--list", ""] {
+            assert_eq!(mistyped(Some(OsStr::new(other))), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `runner report`: its options.
+#![allow(missing_docs)]
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::report::{self, Section, Style, Wanted};
+use crate::run::Outcome;
+use crate::spelling::Spelled;
+
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Runs' folders, or names of scenarios, which stand for their newest full runs [default: all scenarios]
+    #[arg(value_name = "RUN")]
+    pub runs: Vec<String>,
+    /// What to tell of each run; a marker says that itself
+    #[arg(long, value_name = "NAME", default_value = "results", value_parser = section)]
+    pub section: Section,
+    /// Show means and 95th percentiles with their 95 % intervals
+    #[arg(long)]
+    pub intervals: bool,
+    /// Regenerate the tables between this document's markers; a marker carries the runs it shows, and a lesser run takes
+    /// the place of one that is shown only if its folder is named
+    #[arg(long, value_name = "FILE")]
+    pub splice: Option<PathBuf>,
+    /// Folder of the runs
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+/// Prints tables, or puts them into a document.
+///
+/// # Errors
+/// There is nothing to show, or it cannot be printed or written.
+pub fn report(arguments: Arguments) -> Result<Outcome> {
+    let (document, results) = (arguments.splice.clone(), arguments.results.clone());
+    let wanted = arguments.into();
+    let all = match document {
+        Some(document) => report::document::splice(&wanted, &document, &results)?,
+        None => report::print(&wanted, &results)?,
+    };
+    Ok(if all { Outcome::Complete } else { Outcome::Incomplete })
+}
+
+fn section(name: &str) -> Result<Section, String> {
+    Section::spelled(name).ok_or_else(|| format!("there are {}", Section::WORDS.join(", ")))
+}
+
+impl From<Arguments> for Wanted {
+    fn from(arguments: Arguments) -> Self {
+        let Arguments { runs, section, intervals, .. } = arguments;
+        Wanted { runs, section, style: Style { intervals } }
+    }
+}

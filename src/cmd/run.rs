@@ -1,0 +1,118 @@
+//! `runner SCENARIO..`: its options, and what they ask of a run.
+#![allow(missing_docs)]
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::Args;
+
+use super::axes::AxisArguments;
+use crate::run::{Mode, Options};
+use crate::scenario::{EMBEDDED, Overrides};
+
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Scenario files, or names: scrfd and arcface are built in. Every key is explained in scenarios/README.md
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<PathBuf>,
+    /// Print the plan; nothing is sent
+    #[arg(long, conflicts_with = "verify")]
+    pub list: bool,
+    /// Send one request a case and process and check its answer; nothing is timed
+    #[arg(long)]
+    pub verify: bool,
+    /// Three seconds a case, its preparation included as far as possible; the results say so
+    #[arg(long)]
+    pub quick: bool,
+    /// Measure each case twice, interleaved, and compare it with itself: every difference is chance
+    #[arg(long)]
+    pub aa: bool,
+    /// First measure the client's own maximum throughput against a no-op server; cases that come close to it are flagged
+    #[arg(long, conflicts_with_all = ["list", "verify"])]
+    pub calibrate: bool,
+    /// Keep this machine's processors from sleeping between requests: what they take to wake up is in every latency (Linux, root)
+    #[arg(long, conflicts_with_all = ["list", "verify"])]
+    pub awake: bool,
+    /// A case whose row is flagged is a failure: exit code 1
+    #[arg(long, conflicts_with_all = ["list", "verify"])]
+    pub strict: bool,
+    /// Host of the server, on the default ports 8000 (HTTP) and 8001 (gRPC), or `embedded`: the program's own server
+    #[arg(long, value_name = "HOST")]
+    pub server: Option<String>,
+    /// Folder of the embedded server's models
+    #[arg(long, value_name = "DIR", default_value = "model_repository")]
+    pub model_repository: PathBuf,
+    /// Address of the server's HTTP port
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<String>,
+    /// Address of the server's gRPC port
+    #[arg(long, value_name = "HOST:PORT")]
+    pub grpc: Option<String>,
+    /// Address of the server's metrics [default: port 8002 of --server]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<String>,
+    /// Requests of one process in one case
+    #[arg(long, value_name = "N")]
+    pub iterations: Option<u64>,
+    /// Seconds that a case is measured; with --iterations at least both
+    #[arg(long, value_name = "SECONDS")]
+    pub duration: Option<f64>,
+    /// Longest time of a case in seconds, its preparation included as far as possible
+    #[arg(long, value_name = "SECONDS")]
+    pub max_seconds: Option<f64>,
+    /// Requests of one process before anything is measured
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<u64>,
+    #[command(flatten)]
+    pub axes: AxisArguments,
+    /// The axis of the matrix whose values are compared [default: the first of those that tell variants apart]
+    #[arg(long, value_name = "AXIS")]
+    pub compare: Option<String>,
+    /// Folder in which each run makes its own
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+impl TryFrom<Arguments> for Options {
+    type Error = anyhow::Error;
+
+    fn try_from(arguments: Arguments) -> anyhow::Result<Self> {
+        let embedded = arguments.server.as_deref() == Some(EMBEDDED);
+        for (option, address) in
+            [("--http", &arguments.http), ("--grpc", &arguments.grpc), ("--metrics", &arguments.metrics)]
+        {
+            ensure!(
+                !embedded || address.is_none(),
+                "{option} has no place beside --server embedded, which picks free ports: leave one of the two out"
+            );
+        }
+        Ok(Options {
+            scenarios: arguments.scenarios,
+            overrides: Overrides {
+                iterations: arguments.iterations,
+                duration_s: arguments.duration,
+                axes: arguments.axes.0,
+                compare: arguments.compare,
+                warmup: arguments.warmup,
+                server: arguments.server.filter(|_| !embedded),
+                http: arguments.http,
+                grpc: arguments.grpc,
+                metrics: arguments.metrics,
+                max_seconds: arguments.max_seconds,
+                quick: arguments.quick,
+                aa: arguments.aa,
+            },
+            results: arguments.results,
+            calibrate: arguments.calibrate,
+            awake: arguments.awake,
+            strict: arguments.strict,
+            embedded,
+            model_repository: arguments.model_repository,
+            mode: match (arguments.list, arguments.verify) {
+                (true, _) => Mode::List,
+                (_, true) => Mode::Verify,
+                _ => Mode::Measure,
+            },
+        })
+    }
+}

@@ -1,0 +1,96 @@
+//! A server's metrics, in Prometheus' text format, as far as they tell of the machine and of waiting requests.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::protocol::control::bounded::{too_late, whole};
+use crate::protocol::infer::http::client;
+use crate::protocol::{Address, Fault};
+use crate::text;
+
+/// Longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Beginnings of the names that are kept: processors, memory, power, and requests that wait.
+const KEPT: &[&str] = &["nv_gpu_", "nv_energy_", "nv_cpu_", "nv_inference_pending_request_count"];
+
+/// One value of a metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Name of the metric.
+    pub metric: String,
+    /// `gpu_uuid="GPU-1"`, as the server wrote it, if it is fit to be shown.
+    pub labels: String,
+    /// The value.
+    pub value: f64,
+}
+
+/// The metrics of a server at one address.
+pub struct Metrics {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Metrics {
+    /// At `host:port`.
+    ///
+    /// # Errors
+    /// The client cannot be built.
+    pub fn new(address: &str) -> Result<Self, Fault> {
+        Ok(Metrics { client: client(&Address::from(address), TIMEOUT)?, url: format!("http://{address}/metrics") })
+    }
+
+    /// The values now.
+    ///
+    /// # Errors
+    /// No answer, or not one of metrics.
+    pub async fn read(&self) -> Result<Vec<Sample>, Fault> {
+        let exchange = async {
+            let response = self.client.get(&self.url).send().await.and_then(reqwest::Response::error_for_status);
+            whole(response.map_err(|error| Fault::of_transport(&error))?, "GET /metrics").await
+        };
+        let text = timeout(TIMEOUT, exchange).await.map_err(|_| too_late(TIMEOUT))??;
+        Ok(parse(&String::from_utf8_lossy(&text)))
+    }
+}
+
+/// Those that are kept of the lines `name{labels} value`; what is no number is left out.
+fn parse(answer: &str) -> Vec<Sample> {
+    let sample = |line: &str| {
+        let end = line.find(['{', ' ', '\t'])?;
+        let (metric, rest) = line.split_at(end);
+        let (labels, rest) = match rest.strip_prefix('{') {
+            Some(rest) => rest.rsplit_once('}')?,
+            None => ("", rest),
+        };
+        let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
+        Some(Sample { metric: text::name(metric), labels: text::message(labels), value })
+            .filter(|sample| sample.value.is_finite())
+    };
+    let kept = |sample: &Sample| KEPT.iter().any(|name| sample.metric.starts_with(name));
+    answer.lines().filter(|line| !line.starts_with('#')).filter_map(sample).filter(kept).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_the_machine_are_read() {
+        let text = "# HELP nv_gpu_utilization GPU utilization rate [0.0 - 1.0)\n# TYPE nv_gpu_utilization gauge\n\
+            nv_gpu_utilization{gpu_uuid=\"GPU-1\",note=\"a } b\"} 0.25\nnv_cpu_memory_used_bytes 2.5e9 1700000000\n\
+            nv_inference_count{model=\"m\"} 7\nnv_inference_pending_request_count{model=\"m\",version=\"1\"} 3\n\
+            nv_gpu_power_usage{gpu_uuid=\"GPU-1\"} NaN\nnv_gpu_power_limit\n\nnonsense\n";
+        let sample =
+            |metric: &str, labels: &str, value| Sample { metric: metric.to_owned(), labels: labels.to_owned(), value };
+        assert_eq!(
+            parse(text),
+            [
+                sample("nv_gpu_utilization", "gpu_uuid=\"GPU-1\",note=\"a } b\"", 0.25),
+                sample("nv_cpu_memory_used_bytes", "", 2.5e9),
+                sample("nv_inference_pending_request_count", "model=\"m\",version=\"1\"", 3.0),
+            ]
+        );
+    }
+}

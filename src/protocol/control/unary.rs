@@ -1,0 +1,136 @@
+//! One gRPC call after the other over a connection, for the control plane: bounded in time and size. The connection is
+//! made where the timed path makes its own, and only driven while a call is under way. Must not know which calls there are.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::client::SendRequest;
+use prost::Message;
+use tokio::time::timeout;
+
+use crate::protocol::control::bounded::{TOLD_BYTES_MAX, too_large, too_late};
+use crate::protocol::infer::grpc::{SERVICE, end_outcome, head_outcome, request_head};
+use crate::protocol::message::{FRAME_PREFIX, unframed};
+use crate::protocol::wire::{IoObserver, Wire};
+use crate::protocol::{Address, Fault, FaultKind};
+
+/// Largest fields of an answer's head or trailers.
+const FIELDS_BYTES_MAX: u32 = 64 * 1024;
+
+/// Calls to one address, over a connection that is made when it is needed and again after every fault.
+pub(in crate::protocol) struct Unary {
+    address: Address,
+    open: Option<Open>,
+}
+
+struct Open {
+    sender: SendRequest<Bytes>,
+    /// Drives what goes over it; ends with it.
+    connection: Pin<Box<dyn Future<Output = Result<(), h2::Error>>>>,
+}
+
+/// Nobody times the control plane.
+struct NullObserver;
+
+impl IoObserver for NullObserver {
+    fn connected(&self) {}
+    fn wrote(&self, _: usize) {}
+    fn read(&self, _: usize) {}
+    fn answered(&self) {}
+}
+
+impl Unary {
+    /// To `host:port`; nothing is connected yet.
+    pub(in crate::protocol) fn new(address: &Address) -> Self {
+        Unary { address: address.clone(), open: None }
+    }
+
+    /// The answer to a call of the service.
+    ///
+    /// # Errors
+    /// No answer within the limit, or not a good one; the next call then makes a connection again.
+    pub(in crate::protocol) async fn call<A: Message + Default>(
+        &mut self,
+        method: &str,
+        question: &impl Message,
+        limit: Duration,
+    ) -> Result<A, Fault> {
+        let mut framed = BytesMut::with_capacity(FRAME_PREFIX + question.encoded_len());
+        framed.put_u8(0);
+        framed.put_u32(question.encoded_len() as u32);
+        question.encode(&mut framed).map_err(|error| Fault::new(FaultKind::Server, error.to_string()))?;
+        let framed = framed.freeze();
+        let exchange = async {
+            // a connection that lay still may be closed by now, which is no fault of the server
+            if let Some(open) = self.open.take()
+                && let Ok(answer) = self.over(open, method, framed.clone()).await
+            {
+                return answer;
+            }
+            let open = connect(&self.address).await?;
+            self.over(open, method, framed).await.unwrap_or_else(Err)
+        };
+        let message = timeout(limit, exchange).await.map_err(|_| too_late(limit))??;
+        A::decode(message).map_err(|error| bad(format!("the server's answer cannot be read: {error}")))
+    }
+
+    /// The server's message or refusal, over a connection that is kept if all is well; `Err` where the connection broke.
+    async fn over(&mut self, mut open: Open, method: &str, framed: Bytes) -> Result<Result<Bytes, Fault>, Fault> {
+        let exchange = exchange(open.sender.clone(), &self.address.authority, method, framed);
+        let answer = {
+            tokio::pin!(exchange);
+            tokio::select! {
+                biased;
+                answer = &mut exchange => answer,
+                ended = &mut open.connection => match ended {
+                    Ok(()) => exchange.await,
+                    Err(error) => Err(Fault::of_transport(&error)),
+                },
+            }
+        };
+        match answer {
+            Ok(message) => {
+                self.open = Some(open);
+                Ok(Ok(message))
+            }
+            Err(fault) if fault.kind == FaultKind::Transport => Err(fault),
+            Err(fault) => Ok(Err(fault)),
+        }
+    }
+}
+
+async fn connect(address: &Address) -> Result<Open, Fault> {
+    let wire = Wire::connect(address, Rc::new(NullObserver)).await?;
+    let handshake =
+        h2::client::Builder::new().enable_push(false).max_header_list_size(FIELDS_BYTES_MAX).handshake(wire);
+    let (sender, connection) = handshake.await.map_err(|error| Fault::of_transport(&error))?;
+    Ok(Open { sender, connection: Box::pin(connection) })
+}
+
+/// Sends a framed message and waits for the whole answer.
+async fn exchange(mut sender: SendRequest<Bytes>, address: &str, method: &str, framed: Bytes) -> Result<Bytes, Fault> {
+    let broken = |error: h2::Error| Fault::of_transport(&error);
+    let head = request_head(address, &format!("{SERVICE}{method}"))?;
+    poll_fn(|context| sender.poll_ready(context)).await.map_err(broken)?;
+    let (response, mut stream) = sender.send_request(head, false).map_err(broken)?;
+    stream.send_data(framed, true).map_err(broken)?;
+    let (head, mut body) = response.await.map_err(broken)?.into_parts();
+    head_outcome(head.status, &head.headers)?;
+    let mut received = BytesMut::new();
+    while let Some(data) = body.data().await.transpose().map_err(broken)? {
+        if received.len() + data.len() > FRAME_PREFIX + TOLD_BYTES_MAX {
+            return Err(too_large(method, TOLD_BYTES_MAX));
+        }
+        body.flow_control().release_capacity(data.len()).map_err(broken)?;
+        received.extend_from_slice(&data);
+    }
+    end_outcome(&body.trailers().await.map_err(broken)?.unwrap_or(head.headers))?;
+    unframed(received.freeze())
+}
+
+fn bad(message: String) -> Fault {
+    Fault::new(FaultKind::Answer, message)
+}

@@ -1,0 +1,412 @@
+//! Inference over gRPC with raw tensor contents. The message is framed once and handed to h2 as it is, not through a codec,
+//! whose buffer would copy it for every request, and in one go with its headers, so that a small request is one packet.
+//! Must not know how requests are timed or counted.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::RecvStream;
+use h2::client::SendRequest;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
+use prost::Message;
+use tokio::sync::Mutex;
+use tonic::{Code, Status};
+
+use crate::proto::ModelInferRequest;
+use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use crate::protocol::message::{self, FRAME_PREFIX, Pattern};
+use crate::protocol::wire::{IoObserver, Wire};
+use crate::protocol::{
+    ANSWER_BYTES_MAX, Address, Answer, Fault, FaultKind, InferClient, Reply, Request, too_long, words,
+};
+
+/// The service's part of every path.
+pub(in crate::protocol) const SERVICE: &str = "/inference.GRPCInferenceService/";
+
+/// How often a request that the server did not look at is sent again.
+const SENT_AGAIN_MAX: u32 = 3;
+
+/// Answers up to this size come without a pause for flow control; requests depend on the server's window.
+const ANSWER_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// One request in flight after the other, each a stream of a connection.
+pub struct Grpc {
+    connection: Rc<Connection>,
+    head: http::Request<()>,
+    framed: Bytes,
+    probe: Rc<dyn IoObserver>,
+    pattern: Option<Rc<Pattern>>,
+    /// The connection of the last request, by its number.
+    used: u64,
+}
+
+/// A connection to one address, with as many streams as there are requests in flight.
+pub struct Connection {
+    address: Address,
+    probe: Rc<dyn IoObserver>,
+    /// While there is one. Locked while it is made, so that those who share it wait for it.
+    sender: Mutex<Option<SendRequest<Bytes>>>,
+    /// How many were made.
+    made: Cell<u64>,
+    /// The number of one on which a request took too long: it may be dead, so that the next request begins another.
+    /// Requests under way on it go on.
+    retired: Cell<u64>,
+    /// Why the last one broke: where that is found while writing, h2 tells its streams of a broken pipe only.
+    broken: Rc<RefCell<Option<Fault>>>,
+}
+
+impl InferClient for Grpc {
+    type Encoded = Bytes;
+    type Connection = Rc<Connection>;
+    type Unread = Vec<Bytes>;
+    type Pattern = Pattern;
+
+    fn encode(_address: &str, request: &Request) -> Result<Bytes, Fault> {
+        let message = ModelInferRequest {
+            model_name: request.model.clone(),
+            model_version: request.version.clone().unwrap_or_default(),
+            inputs: request
+                .inputs
+                .iter()
+                .map(|input| InferInputTensor {
+                    name: input.name.clone(),
+                    datatype: input.datatype.name().to_owned(),
+                    shape: input.shape.iter().map(|dimension| *dimension as i64).collect(),
+                    ..Default::default()
+                })
+                .collect(),
+            outputs: request
+                .outputs
+                .iter()
+                .map(|name| InferRequestedOutputTensor { name: name.clone(), ..Default::default() })
+                .collect(),
+            raw_input_contents: request.inputs.iter().map(|input| input.bytes.clone()).collect(),
+            ..Default::default()
+        };
+        let length = message.encoded_len();
+        let framed_length =
+            u32::try_from(length).ok().filter(|length| *length <= i32::MAX as u32).ok_or_else(|| {
+                Fault::new(
+                    FaultKind::Server,
+                    format!("the request holds {length} bytes, more than a protobuf message may"),
+                )
+            })?;
+        let mut framed = BytesMut::with_capacity(FRAME_PREFIX + length);
+        framed.put_u8(0);
+        framed.put_u32(framed_length);
+        message.encode(&mut framed).map_err(|error| Fault::new(FaultKind::Server, error.to_string()))?;
+        Ok(framed.freeze())
+    }
+
+    fn connection(address: &Address, probe: Rc<dyn IoObserver>) -> Rc<Connection> {
+        Rc::new(Connection {
+            address: address.clone(),
+            probe,
+            sender: Mutex::default(),
+            made: Cell::new(0),
+            retired: Cell::new(0),
+            broken: Rc::default(),
+        })
+    }
+
+    fn new(connection: Rc<Connection>, framed: Bytes, probe: Rc<dyn IoObserver>) -> Self {
+        let authority = &connection.address.authority;
+        // an address that cannot stand in a URI was refused with the scenario
+        let head = request_head(authority, &format!("{SERVICE}ModelInfer")).unwrap_or_default();
+        Grpc { connection, head, framed, probe, pattern: None, used: 0 }
+    }
+
+    fn replace(&mut self, framed: Bytes) {
+        self.framed = framed;
+    }
+
+    fn body_bytes(&self) -> u64 {
+        self.framed.len() as u64
+    }
+
+    async fn connect(&mut self) -> Result<(), Fault> {
+        self.connection.sender().await.map(drop)
+    }
+
+    async fn infer(&mut self) -> Result<Reply<Vec<Bytes>>, Fault> {
+        let pattern = self.pattern.clone();
+        let mut comparison = pattern.as_ref().map(|pattern| pattern.compare());
+        let (mut chunks, mut kept) = (Vec::new(), 0);
+        let exchanged = self.exchange(|data| {
+            if let Some(comparison) = &mut comparison {
+                comparison.feed(&data);
+                if comparison.described_alike() {
+                    chunks.clear();
+                    return Ok(());
+                }
+            }
+            kept += data.len();
+            chunks.push(data);
+            if kept > ANSWER_BYTES_MAX { Err(too_long()) } else { Ok(()) }
+        });
+        exchanged.await?;
+        match comparison {
+            Some(comparison) if comparison.is_same() => Ok(Reply::Same),
+            // the beginning of the contents was not kept
+            Some(comparison) if comparison.sizes_differ() => Err(message::other_sizes()),
+            _ => Ok(Reply::Unread(chunks)),
+        }
+    }
+
+    fn follow(&mut self, pattern: Rc<Pattern>) {
+        self.pattern = Some(pattern);
+    }
+
+    fn timed_out(&mut self) {
+        let retired = &self.connection.retired;
+        retired.set(retired.get().max(self.used));
+    }
+
+    fn pattern(unread: &Vec<Bytes>) -> Option<Pattern> {
+        Pattern::of(&message::joined(unread.clone()))
+    }
+
+    fn read(unread: Vec<Bytes>) -> Result<Answer, Fault> {
+        message::read(message::joined(unread))
+    }
+}
+
+/// The headers of a call.
+///
+/// # Errors
+/// The address cannot be part of a URI.
+pub(in crate::protocol) fn request_head(address: &str, path: &str) -> Result<http::Request<()>, Fault> {
+    let mut head = http::Request::new(());
+    *head.method_mut() = http::Method::POST;
+    *head.version_mut() = http::Version::HTTP_2;
+    *head.uri_mut() = format!("http://{address}{path}").parse().map_err(|cause| {
+        Fault::new(FaultKind::Connect, format!("the gRPC address \"{address}\" is not host:port: {cause}"))
+    })?;
+    head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    Ok(head)
+}
+
+impl Grpc {
+    /// Sends the request and hands over the answer's data, piece by piece. What the server says that it did not look at is
+    /// sent again: on a connection that it is about to close, that is a matter of timing alone.
+    async fn exchange(&mut self, mut sink: impl FnMut(Bytes) -> Result<(), Fault>) -> Result<(), Fault> {
+        let mut sent_again = 0;
+        let mut body = loop {
+            match self.send().await {
+                Err(SendError::NotProcessed(_)) if sent_again < SENT_AGAIN_MAX => sent_again += 1,
+                Err(SendError::NotProcessed(fault) | SendError::Fault(fault)) => return Err(self.with_cause(fault)),
+                Ok(body) => break body,
+            }
+        };
+        let answered = async {
+            while let Some(data) = body.data().await? {
+                sink(data)?;
+            }
+            body.finish().await
+        };
+        let outcome: Result<(), Fault> = answered.await;
+        outcome.map_err(|fault| self.with_cause(fault))
+    }
+
+    fn with_cause(&self, fault: Fault) -> Fault {
+        match fault.kind {
+            FaultKind::Transport => self.connection.broken.borrow().clone().unwrap_or(fault),
+            _ => fault,
+        }
+    }
+
+    async fn send(&mut self) -> Result<AnswerBody, SendError> {
+        let mut sender = self.connection.sender().await?;
+        self.used = self.connection.made.get();
+        let sent = sender.send_request(self.head.clone(), false).and_then(|(response, mut stream)| {
+            // before the connection has its turn, so that headers and data leave together
+            stream.send_data(self.framed.clone(), true).map(|()| response)
+        });
+        let response = match sent {
+            Ok(response) => response.await,
+            Err(error) => Err(error),
+        };
+        let response = response.map_err(|error| SendError::of(&error))?;
+        self.probe.answered();
+        let (head, body) = response.into_parts();
+        head_outcome(head.status, &head.headers)?;
+        Ok(AnswerBody { body, headers: head.headers })
+    }
+}
+
+/// Why a request got no answer's head.
+enum SendError {
+    /// The server did not look at it.
+    NotProcessed(Fault),
+    Fault(Fault),
+}
+
+impl From<Fault> for SendError {
+    fn from(fault: Fault) -> Self {
+        SendError::Fault(fault)
+    }
+}
+
+impl SendError {
+    fn of(error: &h2::Error) -> Self {
+        let fault = Fault::of_transport(error);
+        let graceful = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        if error.is_remote() && (graceful || refused) {
+            SendError::NotProcessed(fault)
+        } else {
+            SendError::Fault(fault)
+        }
+    }
+}
+
+impl Connection {
+    /// A handle to what is open, or to a new one, once it may begin a stream.
+    async fn sender(&self) -> Result<SendRequest<Bytes>, Fault> {
+        let mut place = self.sender.lock().await;
+        if self.retired.get() == self.made.get() {
+            *place = None;
+        }
+        if let Some(open) = place.as_ref() {
+            let mut sender = open.clone();
+            if poll_fn(|context| sender.poll_ready(context)).await.is_ok() {
+                return Ok(sender);
+            }
+        }
+        *place = None;
+        let wire = Wire::connect(&self.address, self.probe.clone()).await?;
+        let handshake = h2::client::Builder::new()
+            .enable_push(false)
+            .initial_window_size(ANSWER_WINDOW)
+            .initial_connection_window_size(ANSWER_WINDOW)
+            .handshake(wire);
+        let (mut sender, connection) = handshake.await.map_err(|error| Fault::of_transport(&error))?;
+        self.broken.take();
+        self.made.set(self.made.get() + 1);
+        let broken = self.broken.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                broken.replace(Some(Fault::of_transport(&error)));
+            }
+        });
+        poll_fn(|context| sender.poll_ready(context)).await.map_err(|error| Fault::of_transport(&error))?;
+        *place = Some(sender.clone());
+        Ok(sender)
+    }
+}
+
+/// The data of an answer, then its status.
+struct AnswerBody {
+    body: RecvStream,
+    headers: HeaderMap,
+}
+
+impl AnswerBody {
+    async fn data(&mut self) -> Result<Option<Bytes>, Fault> {
+        let Some(data) = self.body.data().await.transpose().map_err(|error| Fault::of_transport(&error))? else {
+            return Ok(None);
+        };
+        // the window is only opened again by what was taken
+        let released = self.body.flow_control().release_capacity(data.len());
+        released.map_err(|error| Fault::of_transport(&error))?;
+        Ok(Some(data))
+    }
+
+    async fn finish(mut self) -> Result<(), Fault> {
+        let trailers = self.body.trailers().await.map_err(|error| Fault::of_transport(&error))?;
+        end_outcome(trailers.as_ref().unwrap_or(&self.headers))
+    }
+}
+
+/// What the status among some headers or trailers says; `None` if it is not there. That of a good answer is only compared:
+/// to read it whole would copy all fields.
+fn outcome_of(fields: &HeaderMap) -> Option<Result<(), Fault>> {
+    if fields.get("grpc-status")?.as_bytes() == b"0" {
+        return Some(Ok(()));
+    }
+    Status::from_header_map(fields).map(|status| Err(of_status(&status)))
+}
+
+/// A gRPC status that is not OK, in the words of the server.
+fn of_status(status: &Status) -> Fault {
+    let kind = match status.code() {
+        Code::Unimplemented => FaultKind::Unsupported,
+        Code::DeadlineExceeded => FaultKind::Timeout,
+        Code::Unavailable => FaultKind::Unavailable,
+        _ => FaultKind::Server,
+    };
+    let words = if status.message().is_empty() { "the server gives no reason" } else { status.message() };
+    Fault::new(kind, format!("gRPC {:?}: {words}", status.code()))
+}
+
+/// What an answer's head says that is not followed by a message: an error, or that something else than gRPC answers.
+///
+/// # Errors
+/// That.
+pub(in crate::protocol) fn head_outcome(status: StatusCode, fields: &HeaderMap) -> Result<(), Fault> {
+    // an answer without a body carries its status in the headers
+    if let Some(outcome) = outcome_of(fields) {
+        return outcome;
+    }
+    let kind = fields.get(CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or("?"));
+    if status.is_success() && kind.is_some_and(|kind| kind.starts_with("application/grpc")) {
+        return Ok(());
+    }
+    Err(Fault::new(FaultKind::of_status(status.as_u16()), words::of_page(status, kind)))
+}
+
+/// What an answer's trailers say.
+///
+/// # Errors
+/// The status is not OK, or there is none.
+pub(in crate::protocol) fn end_outcome(trailers: &HeaderMap) -> Result<(), Fault> {
+    outcome_of(trailers)
+        .unwrap_or_else(|| Err(Fault::new(FaultKind::Transport, "the answer ended without a gRPC status")))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf;
+
+    use super::*;
+    use crate::protocol::InputTensor;
+    use crate::tensor::{Datatype, Tensors};
+
+    #[test]
+    fn a_request_is_one_frame_with_raw_contents() {
+        let request = Request {
+            model: "m".to_owned(),
+            version: None,
+            inputs: vec![InputTensor {
+                name: "x".to_owned(),
+                datatype: Datatype::Int16,
+                shape: vec![2],
+                bytes: Bytes::from_static(&[1, 0, 2, 0]),
+            }],
+            outputs: vec!["y".to_owned()],
+            tensors: Tensors::Binary,
+        };
+        let mut framed = Grpc::encode("", &request).unwrap();
+        assert_eq!(framed.get_u8(), 0);
+        assert_eq!(framed.get_u32() as usize, framed.len());
+        let message = ModelInferRequest::decode(framed).unwrap();
+        assert_eq!(message.raw_input_contents, [Bytes::from_static(&[1, 0, 2, 0])]);
+        assert_eq!(message.outputs[0].name, "y");
+    }
+
+    #[test]
+    fn a_page_is_no_answer_in_grpc() {
+        let of = |status, kind: &'static str| {
+            head_outcome(status, &HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]))
+        };
+        let page = of(StatusCode::BAD_GATEWAY, "text/html").unwrap_err();
+        assert!(page.kind == FaultKind::Unavailable && page.message.starts_with("HTTP 502 with text/html"), "{page}");
+        assert_eq!(of(StatusCode::NOT_FOUND, "text/html").unwrap_err().kind, FaultKind::Unsupported);
+        assert!(of(StatusCode::OK, "text/html").is_err());
+        assert!(of(StatusCode::OK, "application/grpc+proto").is_ok());
+    }
+}

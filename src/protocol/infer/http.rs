@@ -1,0 +1,370 @@
+//! Inference over HTTP/1.1 with the binary tensor extension: a JSON header and the raw tensors in one body.
+//! Must not know how requests are timed or counted.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::StatusCode;
+use reqwest::{Client, Url};
+use serde_json::json;
+
+use crate::protocol::infer::http1::{self, Connection, Keep, Memory};
+use crate::protocol::wire::IoObserver;
+use crate::protocol::{
+    Address, Answer, Fault, FaultKind, InferClient, InputTensor, OutputTensor, Payload, Reply, Request, json,
+};
+use crate::tensor::Tensors;
+use crate::text;
+
+/// A client that keeps one HTTP/1.1 connection, follows no proxy and asks for no compression.
+pub(in crate::protocol) fn client(address: &Address, connect_timeout: Duration) -> Result<Client, Fault> {
+    let mut builder = Client::builder();
+    if let (Some(peer), Some((host, _))) = (address.peer, address.authority.rsplit_once(':')) {
+        builder = builder.resolve(host, peer);
+    }
+    builder
+        .tls_backend_preconfigured(no_tls()?)
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .tcp_nodelay(true)
+        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(None)
+        .connect_timeout(connect_timeout)
+        .build()
+        .map_err(|error| Fault::of_transport(&error))
+}
+
+/// A TLS set-up that trusts nobody: the client would otherwise read the system's certificates for every connection,
+/// and this protocol is spoken in the clear.
+fn no_tls() -> Result<rustls::ClientConfig, Fault> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Fault::of_transport(&error))?;
+    Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+}
+
+/// `http://ADDRESS/v2/SEGMENT/..`, each segment escaped: names from outside stay one segment.
+pub(in crate::protocol) fn url(address: &str, segments: &[&str]) -> Result<Url, Fault> {
+    let bad = |cause: &dyn std::fmt::Display| {
+        Fault::new(FaultKind::Connect, format!("the HTTP address \"{address}\" is not host:port: {cause}"))
+    };
+    let mut url = Url::parse(&format!("http://{address}/v2")).map_err(|cause| bad(&cause))?;
+    url.path_segments_mut().map_err(|()| bad(&"it cannot hold a path"))?.extend(segments);
+    Ok(url)
+}
+
+/// One request in flight after the other, over a connection that no other shares.
+pub struct Http {
+    connection: Rc<Connection>,
+    head: Bytes,
+    body: Bytes,
+    probe: Rc<dyn IoObserver>,
+    memory: Memory,
+    pattern: Option<Rc<Pattern>>,
+}
+
+/// What is kept of an answer: its JSON at least.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Length of the JSON before the binary tensors, if there are such.
+    json_length: Option<u64>,
+    body_bytes: u64,
+    /// The body or its beginning.
+    kept: Vec<u8>,
+}
+
+/// An answer's JSON, which describes its tensors, and its size. Where tensors are in the JSON, all of the answer.
+pub struct Pattern {
+    json_length: Option<u64>,
+    body_bytes: u64,
+    json: Vec<u8>,
+}
+
+/// A request ready to be sent.
+#[derive(Clone)]
+pub struct Encoded {
+    url: Url,
+    /// Length of the JSON before the binary tensors, if there are such.
+    json_length: Option<usize>,
+    body: Bytes,
+}
+
+impl InferClient for Http {
+    type Encoded = Encoded;
+    type Connection = Rc<Connection>;
+    type Unread = Unread;
+    type Pattern = Pattern;
+
+    fn encode(address: &str, request: &Request) -> Result<Encoded, Fault> {
+        let mut segments = vec!["models", request.model.as_str()];
+        if let Some(version) = &request.version {
+            segments.extend(["versions", version.as_str()]);
+        }
+        segments.push("infer");
+        let url = url(address, &segments)?;
+        let json = json_of(request)?;
+        if request.tensors == Tensors::Json {
+            return Ok(Encoded { url, json_length: None, body: Bytes::from(json) });
+        }
+        let tensors: usize = request.inputs.iter().map(|input| input.bytes.len()).sum();
+        let mut body = BytesMut::with_capacity(json.len() + tensors);
+        body.put_slice(&json);
+        for input in &request.inputs {
+            body.put_slice(&input.bytes);
+        }
+        Ok(Encoded { url, json_length: Some(json.len()), body: body.freeze() })
+    }
+
+    fn connection(address: &Address, probe: Rc<dyn IoObserver>) -> Rc<Connection> {
+        Rc::new(Connection::new(address, probe))
+    }
+
+    fn new(connection: Rc<Connection>, encoded: Encoded, probe: Rc<dyn IoObserver>) -> Self {
+        let head = encoded.head(&connection.address.authority);
+        Http { connection, head, body: encoded.body, probe, memory: Memory::default(), pattern: None }
+    }
+
+    fn replace(&mut self, encoded: Encoded) {
+        self.head = encoded.head(&self.connection.address.authority);
+        self.body = encoded.body;
+    }
+
+    fn body_bytes(&self) -> u64 {
+        self.body.len() as u64
+    }
+
+    async fn connect(&mut self) -> Result<(), Fault> {
+        self.connection.connect().await
+    }
+
+    async fn infer(&mut self) -> Result<Reply<Unread>, Fault> {
+        let http1::Response { json_length, body_bytes, .. } = self.send().await?;
+        let kept = &mut self.memory.kept;
+        match &self.pattern {
+            Some(pattern)
+                if (pattern.body_bytes, pattern.json_length) == (body_bytes, json_length) && pattern.json == *kept =>
+            {
+                Ok(Reply::Same)
+            }
+            _ => Ok(Reply::Unread(Unread { json_length, body_bytes, kept: std::mem::take(kept) })),
+        }
+    }
+
+    fn follow(&mut self, pattern: Rc<Pattern>) {
+        self.pattern = Some(pattern);
+    }
+
+    /// The connection went with the request.
+    fn timed_out(&mut self) {}
+
+    fn pattern(unread: &Unread) -> Option<Pattern> {
+        let Unread { json_length, body_bytes, kept } = unread;
+        let length = json_length.map_or(Some(kept.len()), |length| usize::try_from(length).ok())?;
+        Some(Pattern { json_length: *json_length, body_bytes: *body_bytes, json: kept.get(..length)?.to_vec() })
+    }
+
+    fn read(unread: Unread) -> Result<Answer, Fault> {
+        read(unread)
+    }
+}
+
+impl Encoded {
+    /// Everything before the body; what `Url` accepts as a path and the scenario as an address is one line.
+    fn head(&self, address: &str) -> Bytes {
+        let path = self.url.path();
+        let length = self.body.len();
+        let kind = match self.json_length {
+            Some(json) => format!("application/octet-stream\r\nInference-Header-Content-Length: {json}"),
+            None => "application/json".to_owned(),
+        };
+        Bytes::from(format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+        ))
+    }
+}
+
+impl Http {
+    async fn send(&mut self) -> Result<http1::Response, Fault> {
+        let Http { connection, head, body, probe, memory, pattern } = self;
+        let keep = if pattern.is_some() { Keep::Json } else { Keep::Whole };
+        let response = connection.exchange(head, body, memory, &**probe, keep).await?;
+        let status = StatusCode::from_u16(response.status)
+            .map_err(|_| Fault::new(FaultKind::Transport, format!("the answer's status is {}", response.status)))?;
+        match response.compressed {
+            _ if !status.is_success() => Err(refusal(status, &memory.kept)),
+            Some(encoding) => Err(compressed(encoding.name())),
+            None => Ok(response),
+        }
+    }
+}
+
+/// For the control plane too, which asks for none either.
+pub(in crate::protocol) fn compressed(encoding: &str) -> Fault {
+    let message = format!(
+        "the answer is compressed (Content-Encoding: {encoding}), which was not asked for: is this a setting of a proxy?"
+    );
+    Fault::new(FaultKind::Answer, message)
+}
+
+/// The JSON of a request; with its tensors, where they do not follow it.
+fn json_of(request: &Request) -> Result<Vec<u8>, Fault> {
+    let binary = request.tensors == Tensors::Binary;
+    let input = |input: &InputTensor| {
+        let mut described = json!({"name": input.name, "shape": input.shape, "datatype": input.datatype.name()});
+        if binary {
+            described["parameters"] = json!({"binary_data_size": input.bytes.len()});
+        } else {
+            described["data"] = json::array(input)?;
+        }
+        Ok(described)
+    };
+    let output = |name: &String| match binary {
+        true => json!({"name": name, "parameters": {"binary_data": true}}),
+        false => json!({"name": name}),
+    };
+    let inputs = request.inputs.iter().map(input).collect::<Result<Vec<_>, Fault>>()?;
+    let outputs: Vec<_> = request.outputs.iter().map(output).collect();
+    Ok(json!({"inputs": inputs, "outputs": outputs}).to_string().into_bytes())
+}
+
+/// The server's own words in the body of an answer that is not a success.
+fn refusal(status: StatusCode, body: &[u8]) -> Fault {
+    let kind = FaultKind::of_status(status.as_u16());
+    Fault::new(kind, format!("HTTP {}: {}", status.as_u16(), words_of(status, body)))
+}
+
+/// For the control plane too: what a body says of it.
+pub(in crate::protocol) fn words_of(status: StatusCode, body: &[u8]) -> String {
+    // the protocol's key, TorchServe's and FastAPI's
+    let said = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|body| {
+        let value = ["error", "message", "detail"].into_iter().find_map(|key| body.get(key).cloned())?;
+        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    });
+    let body = body.trim_ascii();
+    let reason = status.canonical_reason().unwrap_or("no reason given");
+    match said {
+        Some(words) if !words.is_empty() => words,
+        _ if body.is_empty() => reason.to_owned(),
+        _ if body.starts_with(b"<") => format!("an HTML page, perhaps a proxy's ({reason})"),
+        _ => text::decoded(body).chars().take(200).collect(),
+    }
+}
+
+/// Takes an answer apart: the JSON, then each binary output in turn, as far as it was kept.
+fn read(unread: Unread) -> Result<Answer, Fault> {
+    let bad = |message: String| Fault::new(FaultKind::Answer, message);
+    let Unread { json_length, body_bytes, kept } = unread;
+    let kept = Bytes::from(kept);
+    let total = usize::try_from(body_bytes).map_err(|_| crate::protocol::too_long())?;
+    let json_length = json_length.map_or(total, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    let json = kept
+        .get(..json_length)
+        .ok_or_else(|| bad(format!("the answer's JSON should hold {json_length} bytes, the answer holds {total}")))?;
+    let mut at = json_length;
+    let mut outputs = Vec::new();
+    for output in json::read(json)?.outputs {
+        let payload = match output.parameters.and_then(|parameters| parameters.binary_data_size) {
+            Some(size) => {
+                let end = at.checked_add(size).filter(|end| *end <= total);
+                let end = end.ok_or_else(|| bad(format!("the output \"{}\" is cut short", output.name)))?;
+                let payload = if end <= kept.len() { Payload::Raw(kept.slice(at..end)) } else { Payload::Size(size) };
+                at = end;
+                payload
+            }
+            None => Payload::Elements(output.data.unwrap_or_default().0),
+        };
+        outputs.push(OutputTensor { name: output.name, datatype: output.datatype, shape: output.shape, payload });
+    }
+    if at != total {
+        return Err(bad(format!("{} bytes follow the last output", total - at)));
+    }
+    Ok(Answer { outputs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Datatype;
+
+    fn request() -> Request {
+        Request {
+            model: "a/../b c".to_owned(),
+            version: Some("3".to_owned()),
+            inputs: vec![InputTensor {
+                name: "x".to_owned(),
+                datatype: Datatype::Uint8,
+                shape: vec![1, 2],
+                bytes: Bytes::from_static(&[7, 9]),
+            }],
+            outputs: vec!["y".to_owned()],
+            tensors: Tensors::Binary,
+        }
+    }
+
+    #[test]
+    fn a_request_is_json_then_tensors_and_names_cannot_leave_their_segment() {
+        let encoded = Http::encode("localhost:8000", &request()).unwrap();
+        assert_eq!(encoded.url.as_str(), "http://localhost:8000/v2/models/a%2F..%2Fb%20c/versions/3/infer");
+        let (header, tensors) = encoded.body.split_at(encoded.json_length.unwrap());
+        let header: serde_json::Value = serde_json::from_slice(header).unwrap();
+        assert_eq!(header["inputs"][0]["parameters"]["binary_data_size"], 2);
+        assert_eq!(header["outputs"][0]["parameters"]["binary_data"], true);
+        assert_eq!(tensors, [7, 9]);
+    }
+
+    #[test]
+    fn a_request_may_be_all_json() {
+        let encoded = Http::encode("localhost:8000", &Request { tensors: Tensors::Json, ..request() }).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&encoded.body).unwrap();
+        assert_eq!(json["inputs"][0]["data"], json!([7, 9]));
+        assert_eq!((&json["inputs"][0]["parameters"], &json["outputs"]), (&json!(null), &json!([{"name": "y"}])));
+        let head = String::from_utf8(encoded.head("a:1").to_vec()).unwrap();
+        assert!(head.contains("application/json") && !head.contains("Inference-Header"), "{head}");
+    }
+
+    const JSON: &str = r#"{"outputs":[{"name":"y","datatype":"FP32","shape":[1,1],"parameters":{"binary_data_size":4}},
+        {"name":"z","datatype":"INT64","shape":[2,2],"data":[[1,2],[3,4]]}]}"#;
+
+    fn unread(kept: &[u8], json_length: usize, body_bytes: usize) -> Unread {
+        Unread { json_length: Some(json_length as u64), body_bytes: body_bytes as u64, kept: kept.to_vec() }
+    }
+
+    #[test]
+    fn an_answer_is_taken_apart_and_damage_is_said() {
+        let body = [JSON.as_bytes(), &[0; 4]].concat();
+        let answer = read(unread(&body, JSON.len(), body.len())).unwrap();
+        assert!(matches!(&answer.outputs[0].payload, Payload::Raw(raw) if raw.len() == 4));
+        assert!(matches!(answer.outputs[1].payload, Payload::Elements(4)));
+        // the tensors themselves need not be kept
+        let answer = read(unread(JSON.as_bytes(), JSON.len(), body.len())).unwrap();
+        assert!(matches!(answer.outputs[0].payload, Payload::Size(4)));
+        for (body, length, words) in [
+            (&body[..body.len() - 1], JSON.len(), "cut short"),
+            (&body[..], JSON.len() + 9, "should hold"),
+            (&[&body[..], &[1]].concat()[..], JSON.len(), "follow the last output"),
+            (&b"{}"[..], 2, "cannot be read"),
+        ] {
+            let fault = read(unread(body, length, body.len())).unwrap_err();
+            assert_eq!(fault.kind, FaultKind::Answer);
+            assert!(fault.message.contains(words), "{}", fault.message);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_in_the_server_s_words() {
+        for (body, words) in [
+            (r#"{"error":"no such model"}"#, "HTTP 422: no such model"),
+            (r#"{"detail":[{"msg":"JSON decode error"}]}"#, r#"HTTP 422: [{"msg":"JSON decode error"}]"#),
+            (r#"{"code":503,"message":"Prediction failed"}"#, "HTTP 422: Prediction failed"),
+            ("<html><h1>502</h1>", "HTTP 422: an HTML page, perhaps a proxy's (Unprocessable Entity)"),
+            ("Internal Server Error\n", "HTTP 422: Internal Server Error"),
+            ("", "HTTP 422: Unprocessable Entity"),
+        ] {
+            assert_eq!(refusal(StatusCode::UNPROCESSABLE_ENTITY, body.as_bytes()).message, words);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! HTTP/1.1 as the timed path needs it: one prepared request out, its answer in, on a connection that is kept. Written for
+//! this, and not taken from a client library, because the hand-overs within one cost more than all the rest of a small
+//! request. Must not know tensors, nor how requests are timed or counted.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use tokio::io::AsyncWrite;
+
+use crate::protocol::infer::http1_answer::{BUFFER_BYTES, BodyError, Cut, Encoding, Head, Reader};
+use crate::protocol::wire::{IoObserver, Wire};
+use crate::protocol::{ANSWER_BYTES_MAX, Address, Fault, too_long};
+
+/// An error's text is cut here: a proxy may answer with a page.
+pub(in crate::protocol) const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// A connection to `host:port`, made when it is first used and again when it broke.
+pub struct Connection {
+    pub(in crate::protocol) address: Address,
+    probe: Rc<dyn IoObserver>,
+    /// While there is one and no request is under way.
+    idle: RefCell<Option<Wire>>,
+}
+
+/// What is used again from one answer to the next.
+#[derive(Default)]
+pub(in crate::protocol) struct Memory {
+    /// What answers are read into.
+    buffer: Vec<u8>,
+    /// The last answer's head, and what it says: a server that is asked the same mostly begins its answer with the same
+    /// bytes, and to compare them is a fraction of reading them.
+    known: Option<(Vec<u8>, Head)>,
+    /// What was kept of the last answer's body: all of it or its beginning.
+    pub kept: Vec<u8>,
+}
+
+/// How much of the body of a good answer is kept. Of one that says what went wrong, it is always the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::protocol) enum Keep {
+    /// The JSON in front of binary tensors; without those, the answer is all JSON and is kept whole.
+    Json,
+    /// All of it.
+    Whole,
+}
+
+/// An answer, or what was kept of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::protocol) struct Response {
+    pub status: u16,
+    /// The field `Inference-Header-Content-Length`.
+    pub json_length: Option<u64>,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+    /// How the body is compressed, which nobody asked for.
+    pub compressed: Option<Encoding>,
+}
+
+impl Connection {
+    /// Nothing is connected yet.
+    pub(in crate::protocol) fn new(address: &Address, probe: Rc<dyn IoObserver>) -> Self {
+        Connection { address: address.clone(), probe, idle: RefCell::default() }
+    }
+
+    /// Makes the connection, if it is not there.
+    pub(in crate::protocol) async fn connect(&self) -> Result<(), Fault> {
+        let wire = self.open().await?;
+        self.idle.replace(Some(wire));
+        Ok(())
+    }
+
+    /// Sends a request and reads its answer, of which `memory` keeps a part; `answered` hears when the answer's head arrived.
+    pub(in crate::protocol) async fn exchange(
+        &self,
+        head: &[u8],
+        body: &[u8],
+        memory: &mut Memory,
+        answered: &dyn IoObserver,
+        keep: Keep,
+    ) -> Result<Response, Fault> {
+        let mut wire = self.open().await?;
+        let Memory { buffer, known, kept } = memory;
+        kept.clear();
+        let mut reader = Reader { buffer, known, start: 0, end: 0 };
+        reader.buffer.resize(reader.buffer.len().max(BUFFER_BYTES), 0);
+        let sent = send(&mut wire, head, body, &mut reader).await;
+        // a server that closes while it is sent to may have said why
+        let Head { status, json_length, compressed, framing, stays } = match (reader.head(&mut wire).await, &sent) {
+            (Ok(head), _) => head,
+            (Err(_), Err(cause)) => return Err(Fault::of_transport(cause)),
+            (Err(fault), Ok(_)) => return Err(fault),
+        };
+        answered.answered();
+        let mut response = Response { status, json_length, body_bytes: 0, compressed };
+        let failed = !(200..300).contains(&status);
+        let room = match (keep, json_length) {
+            _ if failed => ERROR_BYTES_MAX,
+            (Keep::Json, Some(length)) => usize::try_from(length).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX),
+            _ => ANSWER_BYTES_MAX,
+        };
+        // where all is kept, what is longer is given up
+        let whole = failed || keep == Keep::Whole || json_length.is_none();
+        let mut sink = |data: &[u8]| {
+            response.body_bytes += data.len() as u64;
+            let part = data.len().min(room - kept.len());
+            kept.extend_from_slice(&data[..part]);
+            if whole && part < data.len() { Err(Cut) } else { Ok(()) }
+        };
+        match reader.body(&mut wire, framing, &mut sink).await {
+            Ok(()) => {}
+            Err(BodyError::Fault(fault)) => return Err(fault),
+            Err(BodyError::Cut) if failed => return Ok(response),
+            Err(BodyError::Cut) => return Err(too_long()),
+        }
+        // what is left in the buffer was not asked for
+        if stays && matches!(sent, Ok(true)) && reader.start == reader.end {
+            self.idle.replace(Some(wire));
+        }
+        Ok(response)
+    }
+
+    /// What is open and quiet, or a new one.
+    async fn open(&self) -> Result<Wire, Fault> {
+        let idle = self.idle.take();
+        if let Some(wire) = idle.filter(Wire::is_quiet) {
+            return Ok(wire);
+        }
+        Wire::connect(&self.address, self.probe.clone()).await
+    }
+}
+
+/// Hands the request to the system; `false` when an answer came before all of it was gone.
+async fn send(wire: &mut Wire, head: &[u8], body: &[u8], reader: &mut Reader<'_>) -> io::Result<bool> {
+    let mut parts = [IoSlice::new(head), IoSlice::new(body)];
+    let mut unsent = &mut parts[..];
+    poll_fn(|context| {
+        while !unsent.is_empty() {
+            match Pin::new(&mut *wire).poll_write_vectored(context, unsent)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(written) => IoSlice::advance_slices(&mut unsent, written),
+                // a server that refuses may answer at once, and read no more
+                Poll::Pending => return reader.poll_fill(wire, context).map(|filled| filled.map(|_| false)),
+            }
+        }
+        Poll::Ready(Ok(true))
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::protocol::FaultKind;
+
+    struct NullObserver;
+
+    impl IoObserver for NullObserver {
+        fn connected(&self) {}
+        fn wrote(&self, _: usize) {}
+        fn read(&self, _: usize) {}
+        fn answered(&self) {}
+    }
+
+    /// What comes of two requests to a server that reads `reads` bytes of each and gives these answers, in pieces of a
+    /// size, on as many connections as are made; with what was kept of each.
+    fn answers(
+        pieces: usize,
+        reads: usize,
+        body: usize,
+        texts: [&'static str; 2],
+    ) -> Vec<Result<(Response, Vec<u8>), Fault>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let server = async {
+                let mut texts = texts.into_iter().peekable();
+                while texts.peek().is_some() {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    while let Some(text) = texts.peek() {
+                        let mut request = vec![0; reads];
+                        if stream.read_exact(&mut request).await.is_err() {
+                            break;
+                        }
+                        for piece in text.as_bytes().chunks(pieces) {
+                            stream.write_all(piece).await.unwrap();
+                            tokio::task::yield_now().await;
+                        }
+                        if texts.next().is_some_and(|text| !text.contains("200 OK") || text.contains("close")) {
+                            break;
+                        }
+                    }
+                }
+            };
+            let client = async {
+                let connection = Connection::new(&Address::from(address.as_str()), Rc::new(NullObserver));
+                let (body, mut memory) = (vec![0; body], Memory::default());
+                let mut found = Vec::new();
+                for _ in 0..2 {
+                    let answer = connection.exchange(b"POST", &body, &mut memory, &NullObserver, Keep::Whole).await;
+                    found.push(answer.map(|answer| (answer, memory.kept.clone())));
+                }
+                found
+            };
+            let (found, ()) = tokio::join!(client, server);
+            found
+        })
+    }
+
+    fn bodies(pieces: usize, texts: [&'static str; 2]) -> Vec<String> {
+        let text = |answer: Result<(Response, Vec<u8>), Fault>| String::from_utf8(answer.unwrap().1).unwrap();
+        answers(pieces, 4 + 10, 10, texts).into_iter().map(text).collect()
+    }
+
+    const FIVE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nInference-Header-Content-Length: 3\r\n\r\nhello";
+    const CHUNKS: &str =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\nhell\r\n1\r\no\r\n0\r\nA: b\r\n\r\n";
+    const CLOSE: &str = "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\nhello";
+    const AFTER_ANNOUNCEMENT: &str =
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+
+    #[test]
+    fn answers_are_read_however_they_are_framed_and_cut() {
+        for pieces in [1, 3, 7, 1000] {
+            for first in [FIVE, CHUNKS, CLOSE, AFTER_ANNOUNCEMENT] {
+                for second in [FIVE, CHUNKS] {
+                    assert_eq!(bodies(pieces, [first, second]), ["hello", "hello"], "{pieces} {first} {second}");
+                }
+            }
+        }
+        let first = answers(1000, 14, 10, [FIVE, FIVE]).remove(0).unwrap().0;
+        assert_eq!((first.status, first.json_length, first.body_bytes), (200, Some(3), 5));
+    }
+
+    #[test]
+    fn a_refusal_before_the_request_s_end_is_read_and_the_connection_given_up() {
+        const REFUSAL: &str = "HTTP/1.1 400 Bad\r\nContent-Length: 2\r\n\r\nno";
+        let found = answers(1000, 100, 64 << 20, [REFUSAL, REFUSAL]);
+        for answer in found {
+            // a system may throw away what was sent with a connection that it resets
+            match answer {
+                Ok((answer, kept)) => assert_eq!((answer.status, &kept[..]), (400, &b"no"[..])),
+                Err(fault) => assert_eq!(fault.kind, FaultKind::Transport, "{fault}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_said() {
+        for (text, words) in [
+            ("nonsense\r\n\r\n", "is not HTTP"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: five\r\nConnection: close\r\n\r\n", "Content-Length is no number"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nhello", "before the answer's end"),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nx\r\n",
+                "chunks cannot be read",
+            ),
+            ("HTTP/1.1 200 OK\r\nConnection: close\r\n", "before the answer's end"),
+        ] {
+            let fault = answers(1000, 14, 10, [text, text]).remove(0).unwrap_err();
+            assert!(fault.kind == FaultKind::Transport && fault.message.contains(words), "{text}: {fault}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The timed path: a request that was encoded beforehand, over HTTP/1.1 and over gRPC. Must not know what is measured.
+
+pub mod grpc;
+pub mod http;
+pub mod http1;
+mod http1_answer;
