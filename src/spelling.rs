@@ -100,7 +100,10 @@ impl Words {
         let near = (self.other_format)(word).or_else(|| nearest(word, self.names));
         let list = self.names.join(", ");
         let help = match near {
-            Some(near) if self.names.len() > 2 => format!("did you mean \"{near}\"? The types are {list}"),
+            Some(near) if self.names.len() > 2 => {
+                let (first, rest) = self.otherwise.split_at(1);
+                format!("did you mean \"{near}\"? {}{rest} {list}", first.to_uppercase())
+            }
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("{} {list}", self.otherwise),
         };

@@ -59,11 +59,11 @@ impl FromArgMatches for AxisArguments {
 fn setting(text: &str) -> Result<(AxisId, Vec<String>), String> {
     let shown = text.escape_debug();
     let (name, values) =
-        text.split_once('=').ok_or_else(|| format!("--set {shown}: write AXIS=VALUE,.., such as batch_sizes=1,4\n"))?;
+        text.split_once('=').ok_or_else(|| format!("--set {shown}: write AXIS=VALUE,.., such as batch_sizes=1,4"))?;
     let keys: Vec<&str> = AxisId::settable().map(|id| id.axis().key).collect();
-    let id = AxisId::named(&name.replace('-', "_")).filter(|id| keys.contains(&id.axis().key)).ok_or_else(|| {
+    let id = AxisId::settable_named(&name.replace('-', "_")).ok_or_else(|| {
         let near = nearest(name, &keys).map_or(String::new(), |near| format!("did you mean {near}? "));
-        format!("--set {shown}: there is no such axis: {near}The axes are {}\n", keys.join(", "))
+        format!("--set {shown}: there is no such axis: {near}The axes are {}", keys.join(", "))
     })?;
     Ok((id, values.split(',').map(|value| value.trim().to_owned()).collect()))
 }

@@ -232,6 +232,7 @@ axes! {
         parameter: "Input Shapes",
         tag: |point| point.shapes.as_ref().map_or(String::new(), |shapes| format!("-s{}", shapes.tag())),
         phrase: |point| point.shapes.as_ref().map_or(String::new(), Shapes::to_string),
+        in_sentence: Some(|point| point.shapes.as_ref().map_or(String::new(), |shapes| format!("shape {shapes}"))),
         meaning: "The shapes of the inputs, without the batch dimension, such as `3x640x640`; empty without `shapes`.",
         ..PLAIN
     };
@@ -331,6 +332,11 @@ impl AxisId {
     /// The axes that a scenario or the command line may give values.
     pub fn settable() -> impl Iterator<Item = AxisId> {
         Self::ALL.iter().copied().filter(|id| id.axis().home != Home::Option)
+    }
+
+    /// One of these, by its key or its column.
+    pub fn settable_named(name: &str) -> Option<AxisId> {
+        Self::named(name).filter(|id| id.axis().home != Home::Option)
     }
 
     /// Its own option, such as `batch-sizes`.

@@ -35,6 +35,6 @@ pub async fn find(scenario: &mut Scenario, stop: &watch::Receiver<bool>) {
             peer = wire::answering(scenario.server.address(protocol)) => peer,
             () = stopped(stop) => return,
         };
-        scenario.server.peers[usize::from(protocol == Protocol::Grpc)] = peer;
+        scenario.server.set_peer(protocol, peer);
     }
 }

@@ -1,5 +1,6 @@
 //! A scenario: validated and complete, no `Option` left that a default fills. Read from TOML with spans, so that every
-//! error names file, line, key, value and remedy. Knows [`crate::tensor`] and nothing else of the program.
+//! error names file, line, key, value and remedy. Knows the matrix, tensors and spellings, and nothing else of the
+//! program.
 
 mod error;
 mod overrides;
@@ -92,6 +93,11 @@ impl Server {
     /// Which of the addresses behind the name to connect to; `None` leaves it to the system.
     pub fn peer(&self, protocol: Protocol) -> Option<SocketAddr> {
         self.peers[usize::from(protocol == Protocol::Grpc)]
+    }
+
+    /// Notes which of the addresses behind the name was found to answer.
+    pub fn set_peer(&mut self, protocol: Protocol, peer: Option<SocketAddr>) {
+        self.peers[usize::from(protocol == Protocol::Grpc)] = peer;
     }
 
     /// The address for a protocol.

@@ -99,7 +99,7 @@ impl Scenario {
         for (id, texts) in &overrides.axes {
             let mut values = Vec::new();
             for text in texts {
-                let read = id.axis().limit.read(text, "choose one of these");
+                let read = id.axis().limit.read(text, id.axis().remedy);
                 let value =
                     read.map_err(|(expected, help)| format!("{}: expected {expected}: {help}", id.setting(text)))?;
                 if values.contains(&value) {
@@ -121,7 +121,7 @@ impl Scenario {
             self.overridden.push(setting);
         }
         if let Some(name) = &overrides.compare {
-            let id = AxisId::settable().find(|id| [id.axis().key, id.axis().column].contains(&name.as_str()));
+            let id = AxisId::settable_named(name);
             let keys: Vec<&str> = AxisId::settable().map(|id| id.axis().key).collect();
             let id = id.ok_or_else(|| {
                 let shown = name.escape_debug();

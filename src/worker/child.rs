@@ -49,7 +49,7 @@ pub fn run() -> Result<()> {
     });
     runtime.block_on(async {
         let first = messages.recv().await.context("the parent said nothing")?;
-        let ToWorker::Job(job) = serde_json::from_str(&first)? else { bail!("expected an job first") };
+        let ToWorker::Job(job) = serde_json::from_str(&first)? else { bail!("expected a job first") };
         match job.protocol {
             Protocol::Http => run_job::<Http>(job, &mut messages).await,
             Protocol::Grpc => run_job::<Grpc>(job, &mut messages).await,
@@ -109,10 +109,10 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
             client.follow(pattern.clone());
         }
     }
-    let rules = Rc::new(RequestSpec { expected: job.outputs.clone(), encoded_each });
+    let spec = Rc::new(RequestSpec { expected: job.outputs.clone(), encoded_each });
     let mut deadlines = DeadlineTimer::new(limit);
     let context =
-        |(client, timeline)| ClientContext { client, timeline, deadline: deadlines.deadline(), rules: rules.clone() };
+        |(client, timeline)| ClientContext { client, timeline, deadline: deadlines.deadline(), spec: spec.clone() };
     let contexts = clients.into_iter().map(context).collect();
     tokio::task::spawn_local(deadlines.keep());
     let mut generator = LoadGenerator { contexts, wires, timer: PreciseTimer::new(), recorder: Rc::default() };

@@ -42,7 +42,7 @@ pub(super) struct ClientContext<D: InferClient> {
     pub(super) client: D,
     pub(super) timeline: Rc<Timeline>,
     pub(super) deadline: Deadline,
-    pub(super) rules: Rc<RequestSpec>,
+    pub(super) spec: Rc<RequestSpec>,
 }
 
 impl<D: InferClient> LoadGenerator<D> {
@@ -116,7 +116,7 @@ impl<D: InferClient> ClientContext<D> {
             block_run.begin(nanoseconds(due, started));
         }
         let outcome = {
-            let exchange = pin!(exchange(&mut self.client, &self.timeline, &self.rules));
+            let exchange = pin!(exchange(&mut self.client, &self.timeline, &self.spec));
             self.deadline.with(started, exchange).await
         };
         let (done, split) = self.timeline.end();
@@ -141,7 +141,7 @@ impl<D: InferClient> ClientContext<D> {
         match reply {
             Reply::Same => checks.compared += 1,
             Reply::Unread(unread) => {
-                verify(&D::read(unread)?, &self.rules.expected)?;
+                verify(&D::read(unread)?, &self.spec.expected)?;
                 checks.read += 1;
             }
         }
@@ -153,9 +153,9 @@ impl<D: InferClient> ClientContext<D> {
 async fn exchange<D: InferClient>(
     client: &mut D,
     timeline: &Timeline,
-    rules: &RequestSpec,
+    spec: &RequestSpec,
 ) -> Result<Reply<D::Unread>, Fault> {
-    if let Some((address, request)) = &rules.encoded_each {
+    if let Some((address, request)) = &spec.encoded_each {
         client.replace(D::encode(address, request)?);
     }
     timeline.body(client.body_bytes());
@@ -195,7 +195,7 @@ mod tests {
     }
     use Step::{Elements, Reset, Same};
 
-    /// A client that answers in a script's job, from its end; after it wrongly.
+    /// A client that answers in a script's order, from its end; after it wrongly.
     struct Scripted(Rc<RefCell<Vec<Step>>>);
 
     impl InferClient for Scripted {
@@ -260,14 +260,14 @@ mod tests {
     fn drive(script: Vec<Step>, contexts: usize, requests: u64, limit: Duration, open: bool) -> Rc<BlockRun> {
         let script = Rc::new(RefCell::new(script));
         let expected = Expected { name: "y".into(), datatype: Some("FP32".into()), shape: Some(vec![3]) };
-        let rules = Rc::new(RequestSpec { expected: vec![expected], encoded_each: None });
+        let spec = Rc::new(RequestSpec { expected: vec![expected], encoded_each: None });
         let block_run = Rc::new(BlockRun::new(StopRule { requests, ..StopRule::default() }, Rc::default()));
         LocalRuntime::new().unwrap().block_on(async {
             let context = |_| ClientContext {
                 client: Scripted(script.clone()),
                 timeline: Rc::new(Timeline::new(true)),
                 deadline: DeadlineTimer::new(limit).deadline(),
-                rules: rules.clone(),
+                spec: spec.clone(),
             };
             let mut generator = LoadGenerator {
                 contexts: (0..contexts).map(context).collect(),

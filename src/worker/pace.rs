@@ -13,7 +13,7 @@ use crate::matrix::Arrival;
 /// The last of a wait is spent awake: what a sleeping core takes to wake up would be late.
 const AWAKE: Duration = Duration::from_micros(120);
 
-/// Instants at which requests are due, in nanoseconds from a block's start, in job. What it takes to draw them does
+/// Instants at which requests are due, in nanoseconds from a block's start, in order. What it takes to draw them does
 /// not grow with their number.
 pub struct Schedule {
     arrivals: Arrivals,

@@ -168,7 +168,7 @@ impl Pool {
         Ok(outcome)
     }
 
-    /// Lets the workers end in job, and waits for them; one that does not is killed.
+    /// Lets the workers end in order, and waits for them; one that does not is killed.
     pub async fn stop(self) {
         join_all(self.workers.into_iter().map(|worker| worker.process.stop())).await;
     }

@@ -18,7 +18,8 @@ use crate::protocol::control::unary::Unary;
 use crate::protocol::infer::http::{client, compressed, url, words_of};
 use crate::protocol::{Address, CONNECT_TIMEOUT, Fault, FaultKind};
 
-/// The same of a configuration over gRPC: as JSON, with all fields that it leaves out, it takes a thousand times the memory.
+/// Largest configuration that is read over gRPC: as JSON, with all fields that it leaves out, it takes a thousand times the
+/// memory.
 const CONFIG_BYTES_MAX: usize = 512 * 1024;
 /// What is read of an answer that is not a success.
 const REFUSAL_BYTES_MAX: usize = 8 * 1024;

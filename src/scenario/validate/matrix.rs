@@ -43,21 +43,17 @@ pub(super) fn matrix(
 
     errors.keep(compared(document, matrix, &mut read))?;
     errors.keep(leave_out(document, matrix, &mut read))?;
-    match (read.impossible(), matrix.value("connections")) {
-        (Some((problem, help)), Some(connections)) => {
-            errors.push(document.error(connections.span(), problem, help));
-            None
-        }
-        _ => Some(read),
-    }
+    let Some((problem, help)) = read.impossible() else { return Some(read) };
+    let span = matrix.value("connections").map_or(matrix.span(), Spanned::span);
+    errors.push(document.error(span, problem, help));
+    None
 }
 
 /// Reads which axis is compared, and with which of its values.
 fn compared(document: &Document<'_>, table: &Table<'_>, matrix: &mut Matrix) -> Checked<()> {
     if let Some(name) = table.text("compare") {
         let keys: Vec<&str> = AxisId::settable().map(|id| id.axis().key).collect();
-        let id = AxisId::settable().find(|id| [id.axis().key, id.axis().column].contains(&name.get_ref().as_str()));
-        let Some(id) = id else {
+        let Some(id) = AxisId::settable_named(name.get_ref()) else {
             let near =
                 nearest(name.get_ref(), &keys).map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
             let help = format!("{near}The axes are {}", keys.join(", "));
