@@ -56,7 +56,7 @@ fn merge_recorders(bencher: Bencher) {
 #[divan::bench]
 fn recorder_to_wire(bencher: Bencher) {
     let recorder = recorded(10_000);
-    bencher.bench_local(|| black_box(&recorder).to_wire().map(|_| ()));
+    bencher.bench_local(|| black_box(&recorder).to_snapshot().map(|_| ()));
 }
 
 fn request(bytes: usize) -> Request {

@@ -294,15 +294,15 @@ impl Recorder {
 
 /// A recorder between processes.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct RecorderWire {
-    distributions: Vec<DistributionWire>,
+pub struct RecorderSnapshot {
+    distributions: Vec<DistributionSnapshot>,
     sequence: Sequence,
     errors: BTreeMap<String, u64>,
 }
 
 /// A distribution between processes: the histogram in HdrHistogram's V2 form, the sums in decimal.
 #[derive(Debug, Serialize, Deserialize)]
-struct DistributionWire {
+struct DistributionSnapshot {
     histogram: String,
     sum_ns: String,
     sum_of_squares: String,
@@ -315,31 +315,31 @@ impl Recorder {
     ///
     /// # Errors
     /// A histogram cannot be serialised.
-    pub fn to_wire(&self) -> Result<RecorderWire> {
-        let distributions = self.distributions().into_iter().map(Distribution::to_wire).collect::<Result<_>>()?;
-        Ok(RecorderWire { distributions, sequence: self.sequence.clone(), errors: self.errors.clone() })
+    pub fn to_snapshot(&self) -> Result<RecorderSnapshot> {
+        let distributions = self.distributions().into_iter().map(Distribution::to_snapshot).collect::<Result<_>>()?;
+        Ok(RecorderSnapshot { distributions, sequence: self.sequence.clone(), errors: self.errors.clone() })
     }
 
     /// From another process.
     ///
     /// # Errors
-    /// The text is not what [`Recorder::to_wire`] makes.
-    pub fn from_wire(wire: RecorderWire) -> Result<Self> {
-        let mut recorder = Recorder { sequence: wire.sequence, errors: wire.errors, ..Recorder::default() };
-        ensure!(wire.distributions.len() == recorder.distributions().len(), "a distribution is missing");
-        for (mine, wire) in recorder.distributions_mut().into_iter().zip(wire.distributions) {
-            *mine = Distribution::from_wire(wire)?;
+    /// The text is not what [`Recorder::to_snapshot`] makes.
+    pub fn from_snapshot(snapshot: RecorderSnapshot) -> Result<Self> {
+        let mut recorder = Recorder { sequence: snapshot.sequence, errors: snapshot.errors, ..Recorder::default() };
+        ensure!(snapshot.distributions.len() == recorder.distributions().len(), "a distribution is missing");
+        for (mine, snapshot) in recorder.distributions_mut().into_iter().zip(snapshot.distributions) {
+            *mine = Distribution::from_snapshot(snapshot)?;
         }
         Ok(recorder)
     }
 }
 
 impl Distribution {
-    fn to_wire(&self) -> Result<DistributionWire> {
+    fn to_snapshot(&self) -> Result<DistributionSnapshot> {
         let mut bytes = Vec::new();
         let written = V2Serializer::new().serialize(&self.histogram, &mut bytes);
         written.map_err(|error| anyhow::anyhow!("the histogram cannot be serialised: {error:?}"))?;
-        Ok(DistributionWire {
+        Ok(DistributionSnapshot {
             histogram: STANDARD.encode(bytes),
             sum_ns: self.sum_ns.to_string(),
             sum_of_squares: self.sum_of_squares.to_string(),
@@ -348,18 +348,18 @@ impl Distribution {
         })
     }
 
-    fn from_wire(wire: DistributionWire) -> Result<Self> {
-        let bytes = STANDARD.decode(&wire.histogram).context("the histogram is not base64")?;
+    fn from_snapshot(snapshot: DistributionSnapshot) -> Result<Self> {
+        let bytes = STANDARD.decode(&snapshot.histogram).context("the histogram is not base64")?;
         let read: Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(|error| anyhow::anyhow!("the histogram cannot be read: {error:?}"))?;
         ensure!(read.high() == HIGHEST_NS && read.sigfig() == DIGITS, "the histogram has other bounds");
         let mut distribution = Distribution::default();
         distribution.histogram.add(&read).map_err(|error| anyhow::anyhow!("the histogram does not fit: {error:?}"))?;
-        distribution.sum_ns = wire.sum_ns.parse().context("sum_ns")?;
-        distribution.sum_of_squares = wire.sum_of_squares.parse().context("sum_of_squares")?;
-        distribution.min_ns = wire.min_ns;
-        distribution.max_ns = wire.max_ns;
+        distribution.sum_ns = snapshot.sum_ns.parse().context("sum_ns")?;
+        distribution.sum_of_squares = snapshot.sum_of_squares.parse().context("sum_of_squares")?;
+        distribution.min_ns = snapshot.min_ns;
+        distribution.max_ns = snapshot.max_ns;
         Ok(distribution)
     }
 }
@@ -412,8 +412,8 @@ mod tests {
         fn the_wire_loses_nothing(latencies in prop::collection::vec(1..HIGHEST_NS, 0..200), errors in 0_u64..5) {
             let mut recorder = recorded(&latencies);
             (0..errors).for_each(|_| recorder.record_error("timeout"));
-            let text = serde_json::to_string(&recorder.to_wire().unwrap()).unwrap();
-            prop_assert_eq!(Recorder::from_wire(serde_json::from_str(&text).unwrap()).unwrap(), recorder);
+            let text = serde_json::to_string(&recorder.to_snapshot().unwrap()).unwrap();
+            prop_assert_eq!(Recorder::from_snapshot(serde_json::from_str(&text).unwrap()).unwrap(), recorder);
         }
 
         #[test]

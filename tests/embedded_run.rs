@@ -1,10 +1,10 @@
 //! Runs against the embedded server, from its start to its end: what is written, and that nothing is left behind.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -58,6 +58,30 @@ impl Case {
         command.arg(self.path("models")).arg("--results").arg(self.path("results")).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// A server of the same models, with its HTTP and gRPC addresses; it ends when its input does.
+    fn other_server(&self) -> (Child, String, String) {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_runner"))
+            .args([
+                "serve",
+                "--until-input-ends",
+                "--http",
+                "127.0.0.1:0",
+                "--grpc",
+                "127.0.0.1:0",
+                "--model-repository",
+            ])
+            .arg(self.path("models"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let address = |protocol: &str| ready[protocol].as_str().unwrap().to_owned();
+        (server, address("http"), address("grpc"))
     }
 
     fn newest(&self) -> Option<PathBuf> {
@@ -393,17 +417,8 @@ fn models_are_compared_and_each_is_counted_by_itself() {
 fn servers_are_compared_and_the_program_s_own_may_be_one() {
     let scenario = SCENARIO.replace("[load]", "servers = [\"embedded\", \"other\"]\n[load]");
     let case = Case::new("", &scenario);
-    let mut other = Command::new(env!("CARGO_BIN_EXE_runner"))
-        .args(["serve", "--until-input-ends", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--model-repository"])
-        .arg(case.path("models"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(other.stdout.as_mut().unwrap()), &mut line).unwrap();
-    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let table = format!("[server.other]\nhttp = {}\ngrpc = {}\n", ready["http"], ready["grpc"]);
+    let (mut other, http, grpc) = case.other_server();
+    let table = format!("[server.other]\nhttp = {http:?}\ngrpc = {grpc:?}\n");
     fs::write(case.path("echo.toml"), scenario.replace("[model]", &format!("{table}[model]"))).unwrap();
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
@@ -423,6 +438,29 @@ fn servers_are_compared_and_the_program_s_own_may_be_one() {
     // what a run asks instead must be one of them
     let refused = case.command(&[]).output().unwrap();
     assert!(text(&refused).contains("names its servers: choose some of them by --set servers"), "{}", text(&refused));
+}
+
+#[test]
+fn ports_that_are_mixed_up_are_named() {
+    let case = Case::new("", SCENARIO);
+    let (mut server, http, grpc) = case.other_server();
+    for (options, words) in [
+        (
+            ["--http", &grpc, "--protocols", "http"],
+            "--http takes the HTTP port, 8000 by default, --grpc the gRPC port, 8001",
+        ),
+        (
+            ["--grpc", &http, "--protocols", "grpc"],
+            "--http takes the HTTP port, 8000 by default, --grpc the gRPC port, 8001",
+        ),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+        command.arg(case.path("echo.toml")).arg("--results").arg(case.path("results")).args(options);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.code() == Some(1) && text(&output).contains(words), "{}", text(&output));
+    }
+    drop(server.stdin.take());
+    assert!(server.wait().unwrap().success());
 }
 
 #[test]

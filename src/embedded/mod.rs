@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::proto;
 use error::Error;
-use front::connection::Wire;
+use front::connection::HttpVersion;
 use front::message::Messages;
 use model::repository::Repository;
 use observe::request_log::RequestLog;
@@ -112,8 +112,8 @@ impl Server {
         let router = front::http::router(self.repository.clone());
         let service = Messages(front::grpc::service(self.repository));
         tokio::select! {
-            () = front::connection::serve(self.http, Wire::Http1, router, &mut http) => {}
-            () = front::connection::serve(self.grpc, Wire::Http2, service, &mut grpc) => {}
+            () = front::connection::serve(self.http, HttpVersion::Http1, router, &mut http) => {}
+            () = front::connection::serve(self.grpc, HttpVersion::Http2, service, &mut grpc) => {}
             () = stop => {}
         }
         // a client may know its answer before the connection that sent it has told the log

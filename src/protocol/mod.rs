@@ -5,8 +5,8 @@ pub mod control;
 pub mod infer;
 mod json;
 mod message;
+pub mod stream;
 pub mod verify;
-pub mod wire;
 mod words;
 
 use std::error::Error;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::tensor::{Datatype, Tensors};
 use crate::text;
-use wire::IoObserver;
+use stream::IoObserver;
 
 /// How long a connection may take to be made; the same for both protocols.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,11 +62,11 @@ pub trait InferClient: Sized {
     /// The request cannot be expressed in the protocol.
     fn encode(address: &str, request: &Request) -> Result<Self::Encoded, Fault>;
 
-    /// A new connection; `probe` hears what goes over it.
-    fn connection(address: &Address, probe: Rc<dyn IoObserver>) -> Self::Connection;
+    /// A new connection; `observer` hears what goes over it.
+    fn connection(address: &Address, observer: Rc<dyn IoObserver>) -> Self::Connection;
 
-    /// Requests over a connection, which others share where the protocol has streams; `probe` hears of its answers.
-    fn new(connection: Self::Connection, encoded: Self::Encoded, probe: Rc<dyn IoObserver>) -> Self;
+    /// Requests over a connection, which others share where the protocol has streams; `observer` hears of its answers.
+    fn new(connection: Self::Connection, encoded: Self::Encoded, observer: Rc<dyn IoObserver>) -> Self;
 
     /// Takes another request in the place of the present one.
     fn replace(&mut self, encoded: Self::Encoded);

@@ -7,11 +7,11 @@ spelled! {
     /// A doubt.
     #[allow(missing_docs)]
     pub enum Flag {
+        Capped = "capped",
         ClientCeiling = "client_ceiling",
         ClientCpu = "client_cpu",
         ClientStall = "client_stall",
         Reconnects = "reconnects",
-        Capped = "capped",
         InFlight = "in_flight",
         Drift = "drift",
         ServerCounts = "server_counts",
@@ -48,6 +48,40 @@ impl Flag {
             Flag::ResponseCache => "the response cache answered",
             Flag::FewRequests => "too few independent requests for a percentile of the table",
         }
+    }
+}
+
+impl Flag {
+    /// What reports say of cases with it; `None` where a number of the row says it, or a mark in the tables.
+    pub fn sentence(self) -> Option<&'static str> {
+        Some(match self {
+            Flag::Capped => "ended by its longest time, before all that was asked for was measured",
+            Flag::ClientCpu => "a client process was busy nearly all the time: the client may be the bottleneck",
+            Flag::ClientStall => {
+                "a client process did not run for 0.1 s or longer (client_stall_ms): the requests in flight then look slow, \
+             whatever the server did"
+            }
+            Flag::Reconnects => {
+                "more than 1 % of the requests began with a new connection, which is in their latency: the server or a proxy \
+             closes connections"
+            }
+            Flag::InFlight => {
+                "fewer requests were in flight than asked for (throughput times latency, Little's law): processes waited for \
+             one another at the ends of blocks, or the client for itself"
+            }
+            Flag::Drift => {
+                "the second half of the blocks differs from the first beyond chance: the machine or the server changed"
+            }
+            Flag::ServerCounts => {
+                "the server counted fewer requests than it answered: its parts of the latency are not exact"
+            }
+            Flag::NoStatistics => {
+                "the server told its statistics, but not over all blocks: its parts of the latency are missing"
+            }
+            Flag::OtherTraffic => "the server counted more requests than were sent: others asked the model meanwhile",
+            Flag::ResponseCache => "the server's response cache answered instead of the model",
+            Flag::ClientCeiling | Flag::FewRequests => return None,
+        })
     }
 }
 

@@ -166,40 +166,8 @@ fn marks(out: &mut String, run: &Run, cells: &[Compared<'_>]) {
 
 /// What makes rows doubtful; a doubt that several share is told once.
 fn doubts(out: &mut String, run: &Run) {
-    let shared = [
-        (Flag::Capped, "ended by its longest time, before all that was asked for was measured"),
-        (Flag::ClientCpu, "a client process was busy nearly all the time: the client may be the bottleneck"),
-        (
-            Flag::ClientStall,
-            "a client process did not run for 0.1 s or longer (client_stall_ms): the requests in flight then look slow, \
-             whatever the server did",
-        ),
-        (
-            Flag::Reconnects,
-            "more than 1 % of the requests began with a new connection, which is in their latency: the server or a proxy \
-             closes connections",
-        ),
-        (
-            Flag::InFlight,
-            "fewer requests were in flight than asked for (throughput times latency, Little's law): processes waited for \
-             one another at the ends of blocks, or the client for itself",
-        ),
-        (
-            Flag::Drift,
-            "the second half of the blocks differs from the first beyond chance: the machine or the server changed",
-        ),
-        (
-            Flag::ServerCounts,
-            "the server counted fewer requests than it answered: its parts of the latency are not exact",
-        ),
-        (
-            Flag::NoStatistics,
-            "the server told its statistics, but not over all blocks: its parts of the latency are missing",
-        ),
-        (Flag::OtherTraffic, "the server counted more requests than were sent: others asked the model meanwhile"),
-        (Flag::ResponseCache, "the server's response cache answered instead of the model"),
-    ];
-    for (flag, words) in shared {
+    let said = Flag::ALL.iter().filter_map(|(_, flag)| Some((*flag, flag.sentence()?)));
+    for (flag, words) in said {
         let flagged: Vec<&Record> = run.records.iter().filter(|record| record.flags.has(flag)).collect();
         let cases = match flagged.len() {
             0 => continue,

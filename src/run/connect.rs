@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::interrupt::stopped;
 use crate::matrix::Protocol;
 use crate::protocol::control::Control;
-use crate::protocol::{Address, Fault, wire};
+use crate::protocol::{Address, Fault, stream};
 use crate::scenario::Scenario;
 
 /// Longest wait for what a run can do without: a server's name, a model's configuration, its statistics.
@@ -32,7 +32,7 @@ pub fn address(scenario: &Scenario, protocol: Protocol) -> Address {
 pub async fn find(scenario: &mut Scenario, stop: &watch::Receiver<bool>) {
     for protocol in scenario.matrix.protocols() {
         let peer = tokio::select! {
-            peer = wire::answering(scenario.server.address(protocol)) => peer,
+            peer = stream::answering(scenario.server.address(protocol)) => peer,
             () = stopped(stop) => return,
         };
         scenario.server.set_peer(protocol, peer);

@@ -90,12 +90,12 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     let encoded_each = (job.encode == Encode::EachRequest).then(|| (job.address.authority.clone(), request));
     let beat = tokio::task::spawn_local(heartbeat(|| 0.0, Rc::default()));
     let alone = job.connections == job.concurrency;
-    let wires: Vec<_> = (0..job.connections).map(|_| Rc::new(Timeline::new(alone))).collect();
-    let connections: Vec<_> = wires.iter().map(|wire| D::connection(&job.address, wire.clone())).collect();
-    let places = wires.iter().zip(&connections).cycle().take(job.concurrency as usize);
+    let timelines: Vec<_> = (0..job.connections).map(|_| Rc::new(Timeline::new(alone))).collect();
+    let connections: Vec<_> = timelines.iter().map(|timeline| D::connection(&job.address, timeline.clone())).collect();
+    let places = timelines.iter().zip(&connections).cycle().take(job.concurrency as usize);
     let mut clients: Vec<_> = places
-        .map(|(wire, connection)| {
-            let timeline = if alone { wire.clone() } else { Rc::new(Timeline::new(alone)) };
+        .map(|(timeline, connection)| {
+            let timeline = if alone { timeline.clone() } else { Rc::new(Timeline::new(alone)) };
             (D::new(connection.clone(), encoded.clone(), timeline.clone()), timeline)
         })
         .collect();
@@ -115,7 +115,7 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
         |(client, timeline)| ClientContext { client, timeline, deadline: deadlines.deadline(), spec: spec.clone() };
     let contexts = clients.into_iter().map(context).collect();
     tokio::task::spawn_local(deadlines.keep());
-    let mut generator = LoadGenerator { contexts, wires, timer: PreciseTimer::new(), recorder: Rc::default() };
+    let mut generator = LoadGenerator { contexts, timelines, timer: PreciseTimer::new(), recorder: Rc::default() };
     // an answer that took all of that time to verify has warmed up enough
     let cap = job.warmup_cap_ms.map(|cap| Duration::from_millis(cap).saturating_sub(begin.elapsed()));
     let iterations = if cap == Some(Duration::ZERO) { 0 } else { job.warmup };
@@ -227,7 +227,7 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
     let window = block_run.window.get().map(|(first, last)| (at(first), at(last)));
     let (first_unix_ns, last_unix_ns) = window.unwrap_or((wall, wall));
     Ok(BlockDone {
-        recorder: block_run.recorder().to_wire()?,
+        recorder: block_run.recorder().to_snapshot()?,
         first_unix_ns,
         last_unix_ns,
         usage,

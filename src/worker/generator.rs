@@ -23,7 +23,7 @@ pub(super) struct LoadGenerator<D: InferClient> {
     /// A place for each request in flight.
     pub(super) contexts: Vec<ClientContext<D>>,
     /// What counts the bytes of each connection.
-    pub(super) wires: Vec<Rc<Timeline>>,
+    pub(super) timelines: Vec<Rc<Timeline>>,
     pub(super) timer: PreciseTimer,
     /// For one block after the other.
     pub(super) recorder: Rc<RefCell<Recorder>>,
@@ -49,7 +49,7 @@ impl<D: InferClient> LoadGenerator<D> {
     /// Bytes on all connections since this was last asked.
     pub(super) fn traffic(&self) -> Traffic {
         let mut sum = Traffic::default();
-        self.wires.iter().for_each(|wire| sum += wire.take_traffic());
+        self.timelines.iter().for_each(|timeline| sum += timeline.take_traffic());
         sum
     }
 }
@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
     use crate::matrix::Arrival;
-    use crate::protocol::wire::IoObserver;
+    use crate::protocol::stream::IoObserver;
     use crate::protocol::{Address, Answer, OutputTensor, Payload};
     use crate::scenario::StopRule;
     use crate::worker::block_run::FAILURES_IN_A_ROW;
@@ -271,7 +271,7 @@ mod tests {
             };
             let mut generator = LoadGenerator {
                 contexts: (0..contexts).map(context).collect(),
-                wires: Vec::new(),
+                timelines: Vec::new(),
                 timer: PreciseTimer::new(),
                 recorder: Rc::default(),
             };

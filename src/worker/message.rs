@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::matrix::{Arrival, Encode, Protocol};
 use crate::protocol::verify::Expected;
 use crate::protocol::{Address, Fault, Request};
-use crate::recorder::RecorderWire;
+use crate::recorder::RecorderSnapshot;
 use crate::scenario::{Input, Model, StopRule};
 use crate::tensor::{Tensors, bytes_of};
 
@@ -264,7 +264,7 @@ impl Offered {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct BlockDone {
     /// Latencies and errors.
-    pub recorder: RecorderWire,
+    pub recorder: RecorderSnapshot,
     /// First send, in nanoseconds of the Unix epoch.
     pub first_unix_ns: u64,
     /// Last answer, in nanoseconds of the Unix epoch.

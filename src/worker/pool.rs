@@ -153,7 +153,7 @@ impl Pool {
         });
         let mut outcome = BlockOutcome { first_unix_ns: u64::MAX, ..BlockOutcome::default() };
         for done in try_join_all(done).await? {
-            outcome.recorder.merge(&Recorder::from_wire(done.recorder)?);
+            outcome.recorder.merge(&Recorder::from_snapshot(done.recorder)?);
             outcome.first_unix_ns = outcome.first_unix_ns.min(done.first_unix_ns);
             outcome.last_unix_ns = outcome.last_unix_ns.max(done.last_unix_ns);
             outcome.usage += done.usage;

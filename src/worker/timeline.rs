@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalRuntime};
 
 use super::message::Traffic;
-use crate::protocol::wire::IoObserver;
+use crate::protocol::stream::IoObserver;
 use crate::recorder::Phases;
 
 thread_local! {

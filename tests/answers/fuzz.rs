@@ -7,8 +7,8 @@ use bytes::Bytes;
 use rand::SeedableRng;
 use runner::protocol::infer::grpc::Grpc;
 use runner::protocol::infer::http::Http;
+use runner::protocol::stream::NullObserver;
 use runner::protocol::verify::{Expected, verify};
-use runner::protocol::wire::IoObserver;
 use runner::protocol::{Address, Answer, FaultKind, InferClient, InputTensor, Reply, Request};
 use runner::tensor::{Datatype, Tensors};
 use tokio::runtime::LocalRuntime;
@@ -16,15 +16,6 @@ use tokio::time::timeout;
 
 use super::mutate::{self, Drawn};
 use super::server::{self, Act, Server, good};
-
-struct NullObserver;
-
-impl IoObserver for NullObserver {
-    fn connected(&self) {}
-    fn wrote(&self, _: usize) {}
-    fn read(&self, _: usize) {}
-    fn answered(&self) {}
-}
 
 fn request() -> Request {
     let input = InputTensor {

@@ -44,7 +44,7 @@ const PIECES: usize = 10;
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
+pub enum HttpVersion {
     /// HTTP/1.1.
     Http1,
     /// HTTP/2 with prior knowledge, as gRPC is spoken.
@@ -52,7 +52,7 @@ pub enum Wire {
 }
 
 /// Serves a port until the future is dropped; the connections that it leaves are whoever's `connections` are to end.
-pub async fn serve<S, B>(listener: TcpListener, wire: Wire, service: S, connections: &mut JoinSet<()>)
+pub async fn serve<S, B>(listener: TcpListener, version: HttpVersion, service: S, connections: &mut JoinSet<()>)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
@@ -68,13 +68,13 @@ where
         let service = service.clone();
         connections.spawn(async move {
             // a connection that ends in an error ends
-            let _ = connection(stream, wire, service).await;
+            let _ = connection(stream, version, service).await;
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connection<S, B>(stream: TcpStream, wire: Wire, service: S) -> Result<(), hyper::Error>
+async fn connection<S, B>(stream: TcpStream, version: HttpVersion, service: S) -> Result<(), hyper::Error>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
@@ -94,13 +94,13 @@ where
             Ok::<_, Infallible>(deliver(response, &reset).await)
         }
     });
-    match wire {
-        Wire::Http1 => {
+    match version {
+        HttpVersion::Http1 => {
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
             http.serve_connection(io, answer).await
         }
-        Wire::Http2 => {
+        HttpVersion::Http2 => {
             let mut http = http2::Builder::new(TokioExecutor::new());
             http.timer(TokioTimer::new())
                 .initial_connection_window_size(WINDOW)

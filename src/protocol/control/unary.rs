@@ -14,9 +14,11 @@ use tokio::time::timeout;
 use crate::protocol::control::bounded::{TOLD_BYTES_MAX, too_large, too_late};
 use crate::protocol::infer::grpc::{SERVICE, end_outcome, head_outcome, request_head};
 use crate::protocol::message::{FRAME_PREFIX, unframed};
-use crate::protocol::wire::{IoObserver, Wire};
+use crate::protocol::stream::{MeteredStream, NullObserver};
 use crate::protocol::{Address, Fault, FaultKind};
 
+/// Longest wait for a connection that broke to say why.
+const CAUSE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Largest fields of an answer's head or trailers.
 const FIELDS_BYTES_MAX: u32 = 64 * 1024;
 
@@ -32,14 +34,12 @@ struct Open {
     connection: Pin<Box<dyn Future<Output = Result<(), h2::Error>>>>,
 }
 
-/// Nobody times the control plane.
-struct NullObserver;
-
-impl IoObserver for NullObserver {
-    fn connected(&self) {}
-    fn wrote(&self, _: usize) {}
-    fn read(&self, _: usize) {}
-    fn answered(&self) {}
+impl Open {
+    /// Why the connection broke: where that is found while writing, h2 tells its streams of a broken pipe only.
+    async fn cause(self) -> Option<Fault> {
+        let ended = timeout(CAUSE_TIMEOUT, self.connection).await.ok()?;
+        ended.err().map(|error| Fault::of_transport(&error))
+    }
 }
 
 impl Unary {
@@ -96,16 +96,16 @@ impl Unary {
                 self.open = Some(open);
                 Ok(Ok(message))
             }
-            Err(fault) if fault.kind == FaultKind::Transport => Err(fault),
+            Err(fault) if fault.kind == FaultKind::Transport => Err(open.cause().await.unwrap_or(fault)),
             Err(fault) => Ok(Err(fault)),
         }
     }
 }
 
 async fn connect(address: &Address) -> Result<Open, Fault> {
-    let wire = Wire::connect(address, Rc::new(NullObserver)).await?;
+    let stream = MeteredStream::connect(address, Rc::new(NullObserver)).await?;
     let handshake =
-        h2::client::Builder::new().enable_push(false).max_header_list_size(FIELDS_BYTES_MAX).handshake(wire);
+        h2::client::Builder::new().enable_push(false).max_header_list_size(FIELDS_BYTES_MAX).handshake(stream);
     let (sender, connection) = handshake.await.map_err(|error| Fault::of_transport(&error))?;
     Ok(Open { sender, connection: Box::pin(connection) })
 }

@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 use crate::proto::ModelInferRequest;
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::protocol::message::{self, FRAME_PREFIX, Pattern};
-use crate::protocol::wire::{IoObserver, Wire};
+use crate::protocol::stream::{IoObserver, MeteredStream};
 use crate::protocol::{
     ANSWER_BYTES_MAX, Address, Answer, Fault, FaultKind, InferClient, Reply, Request, too_long, words,
 };
@@ -37,7 +37,7 @@ pub struct Grpc {
     connection: Rc<Connection>,
     head: http::Request<()>,
     framed: Bytes,
-    probe: Rc<dyn IoObserver>,
+    observer: Rc<dyn IoObserver>,
     pattern: Option<Rc<Pattern>>,
     /// The connection of the last request, by its number.
     used: u64,
@@ -46,7 +46,7 @@ pub struct Grpc {
 /// A connection to one address, with as many streams as there are requests in flight.
 pub struct Connection {
     address: Address,
-    probe: Rc<dyn IoObserver>,
+    observer: Rc<dyn IoObserver>,
     /// While there is one. Locked while it is made, so that those who share it wait for it.
     sender: Mutex<Option<SendRequest<Bytes>>>,
     /// How many were made.
@@ -101,10 +101,10 @@ impl InferClient for Grpc {
         Ok(framed.freeze())
     }
 
-    fn connection(address: &Address, probe: Rc<dyn IoObserver>) -> Rc<Connection> {
+    fn connection(address: &Address, observer: Rc<dyn IoObserver>) -> Rc<Connection> {
         Rc::new(Connection {
             address: address.clone(),
-            probe,
+            observer,
             sender: Mutex::default(),
             made: Cell::new(0),
             retired: Cell::new(0),
@@ -112,11 +112,11 @@ impl InferClient for Grpc {
         })
     }
 
-    fn new(connection: Rc<Connection>, framed: Bytes, probe: Rc<dyn IoObserver>) -> Self {
+    fn new(connection: Rc<Connection>, framed: Bytes, observer: Rc<dyn IoObserver>) -> Self {
         let authority = &connection.address.authority;
         // an address that cannot stand in a URI was refused with the scenario
         let head = request_head(authority, &format!("{SERVICE}ModelInfer")).unwrap_or_default();
-        Grpc { connection, head, framed, probe, pattern: None, used: 0 }
+        Grpc { connection, head, framed, observer, pattern: None, used: 0 }
     }
 
     fn replace(&mut self, framed: Bytes) {
@@ -231,7 +231,7 @@ impl Grpc {
             Err(error) => Err(error),
         };
         let response = response.map_err(|error| SendError::of(&error))?;
-        self.probe.answered();
+        self.observer.answered();
         let (head, body) = response.into_parts();
         head_outcome(head.status, &head.headers)?;
         Ok(AnswerBody { body, headers: head.headers })
@@ -278,12 +278,12 @@ impl Connection {
             }
         }
         *place = None;
-        let wire = Wire::connect(&self.address, self.probe.clone()).await?;
+        let stream = MeteredStream::connect(&self.address, self.observer.clone()).await?;
         let handshake = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(ANSWER_WINDOW)
             .initial_connection_window_size(ANSWER_WINDOW)
-            .handshake(wire);
+            .handshake(stream);
         let (mut sender, connection) = handshake.await.map_err(|error| Fault::of_transport(&error))?;
         self.broken.take();
         self.made.set(self.made.get() + 1);

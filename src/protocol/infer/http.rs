@@ -11,7 +11,7 @@ use reqwest::{Client, Url};
 use serde_json::json;
 
 use crate::protocol::infer::http1::{self, Connection, Keep, Memory};
-use crate::protocol::wire::IoObserver;
+use crate::protocol::stream::IoObserver;
 use crate::protocol::{
     Address, Answer, Fault, FaultKind, InferClient, InputTensor, OutputTensor, Payload, Reply, Request, json,
 };
@@ -62,7 +62,7 @@ pub struct Http {
     connection: Rc<Connection>,
     head: Bytes,
     body: Bytes,
-    probe: Rc<dyn IoObserver>,
+    observer: Rc<dyn IoObserver>,
     memory: Memory,
     pattern: Option<Rc<Pattern>>,
 }
@@ -119,13 +119,13 @@ impl InferClient for Http {
         Ok(Encoded { url, json_length: Some(json.len()), body: body.freeze() })
     }
 
-    fn connection(address: &Address, probe: Rc<dyn IoObserver>) -> Rc<Connection> {
-        Rc::new(Connection::new(address, probe))
+    fn connection(address: &Address, observer: Rc<dyn IoObserver>) -> Rc<Connection> {
+        Rc::new(Connection::new(address, observer))
     }
 
-    fn new(connection: Rc<Connection>, encoded: Encoded, probe: Rc<dyn IoObserver>) -> Self {
+    fn new(connection: Rc<Connection>, encoded: Encoded, observer: Rc<dyn IoObserver>) -> Self {
         let head = encoded.head(&connection.address.authority);
-        Http { connection, head, body: encoded.body, probe, memory: Memory::default(), pattern: None }
+        Http { connection, head, body: encoded.body, observer, memory: Memory::default(), pattern: None }
     }
 
     fn replace(&mut self, encoded: Encoded) {
@@ -189,9 +189,9 @@ impl Encoded {
 
 impl Http {
     async fn send(&mut self) -> Result<http1::Response, Fault> {
-        let Http { connection, head, body, probe, memory, pattern } = self;
+        let Http { connection, head, body, observer, memory, pattern } = self;
         let keep = if pattern.is_some() { Keep::Json } else { Keep::Whole };
-        let response = connection.exchange(head, body, memory, &**probe, keep).await?;
+        let response = connection.exchange(head, body, memory, &**observer, keep).await?;
         let status = StatusCode::from_u16(response.status)
             .map_err(|_| Fault::new(FaultKind::Transport, format!("the answer's status is {}", response.status)))?;
         match response.compressed {

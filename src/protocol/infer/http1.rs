@@ -12,7 +12,7 @@ use std::task::Poll;
 use tokio::io::AsyncWrite;
 
 use crate::protocol::infer::http1_answer::{BUFFER_BYTES, BodyError, Cut, Encoding, Head, Reader};
-use crate::protocol::wire::{IoObserver, Wire};
+use crate::protocol::stream::{IoObserver, MeteredStream};
 use crate::protocol::{ANSWER_BYTES_MAX, Address, Fault, too_long};
 
 /// An error's text is cut here: a proxy may answer with a page.
@@ -21,9 +21,9 @@ pub(in crate::protocol) const ERROR_BYTES_MAX: usize = 64 * 1024;
 /// A connection to `host:port`, made when it is first used and again when it broke.
 pub struct Connection {
     pub(in crate::protocol) address: Address,
-    probe: Rc<dyn IoObserver>,
+    observer: Rc<dyn IoObserver>,
     /// While there is one and no request is under way.
-    idle: RefCell<Option<Wire>>,
+    idle: RefCell<Option<MeteredStream>>,
 }
 
 /// What is used again from one answer to the next.
@@ -61,14 +61,14 @@ pub(in crate::protocol) struct Response {
 
 impl Connection {
     /// Nothing is connected yet.
-    pub(in crate::protocol) fn new(address: &Address, probe: Rc<dyn IoObserver>) -> Self {
-        Connection { address: address.clone(), probe, idle: RefCell::default() }
+    pub(in crate::protocol) fn new(address: &Address, observer: Rc<dyn IoObserver>) -> Self {
+        Connection { address: address.clone(), observer, idle: RefCell::default() }
     }
 
     /// Makes the connection, if it is not there.
     pub(in crate::protocol) async fn connect(&self) -> Result<(), Fault> {
-        let wire = self.open().await?;
-        self.idle.replace(Some(wire));
+        let stream = self.open().await?;
+        self.idle.replace(Some(stream));
         Ok(())
     }
 
@@ -81,14 +81,14 @@ impl Connection {
         answered: &dyn IoObserver,
         keep: Keep,
     ) -> Result<Response, Fault> {
-        let mut wire = self.open().await?;
+        let mut stream = self.open().await?;
         let Memory { buffer, known, kept } = memory;
         kept.clear();
         let mut reader = Reader { buffer, known, start: 0, end: 0 };
         reader.buffer.resize(reader.buffer.len().max(BUFFER_BYTES), 0);
-        let sent = send(&mut wire, head, body, &mut reader).await;
+        let sent = send(&mut stream, head, body, &mut reader).await;
         // a server that closes while it is sent to may have said why
-        let Head { status, json_length, compressed, framing, stays } = match (reader.head(&mut wire).await, &sent) {
+        let Head { status, json_length, compressed, framing, stays } = match (reader.head(&mut stream).await, &sent) {
             (Ok(head), _) => head,
             (Err(_), Err(cause)) => return Err(Fault::of_transport(cause)),
             (Err(fault), Ok(_)) => return Err(fault),
@@ -109,7 +109,7 @@ impl Connection {
             kept.extend_from_slice(&data[..part]);
             if whole && part < data.len() { Err(Cut) } else { Ok(()) }
         };
-        match reader.body(&mut wire, framing, &mut sink).await {
+        match reader.body(&mut stream, framing, &mut sink).await {
             Ok(()) => {}
             Err(BodyError::Fault(fault)) => return Err(fault),
             Err(BodyError::Cut) if failed => return Ok(response),
@@ -117,32 +117,32 @@ impl Connection {
         }
         // what is left in the buffer was not asked for
         if stays && matches!(sent, Ok(true)) && reader.start == reader.end {
-            self.idle.replace(Some(wire));
+            self.idle.replace(Some(stream));
         }
         Ok(response)
     }
 
     /// What is open and quiet, or a new one.
-    async fn open(&self) -> Result<Wire, Fault> {
+    async fn open(&self) -> Result<MeteredStream, Fault> {
         let idle = self.idle.take();
-        if let Some(wire) = idle.filter(Wire::is_quiet) {
-            return Ok(wire);
+        if let Some(stream) = idle.filter(MeteredStream::is_quiet) {
+            return Ok(stream);
         }
-        Wire::connect(&self.address, self.probe.clone()).await
+        MeteredStream::connect(&self.address, self.observer.clone()).await
     }
 }
 
 /// Hands the request to the system; `false` when an answer came before all of it was gone.
-async fn send(wire: &mut Wire, head: &[u8], body: &[u8], reader: &mut Reader<'_>) -> io::Result<bool> {
+async fn send(stream: &mut MeteredStream, head: &[u8], body: &[u8], reader: &mut Reader<'_>) -> io::Result<bool> {
     let mut parts = [IoSlice::new(head), IoSlice::new(body)];
     let mut unsent = &mut parts[..];
     poll_fn(|context| {
         while !unsent.is_empty() {
-            match Pin::new(&mut *wire).poll_write_vectored(context, unsent)? {
+            match Pin::new(&mut *stream).poll_write_vectored(context, unsent)? {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(written) => IoSlice::advance_slices(&mut unsent, written),
                 // a server that refuses may answer at once, and read no more
-                Poll::Pending => return reader.poll_fill(wire, context).map(|filled| filled.map(|_| false)),
+                Poll::Pending => return reader.poll_fill(stream, context).map(|filled| filled.map(|_| false)),
             }
         }
         Poll::Ready(Ok(true))
@@ -157,15 +157,7 @@ mod tests {
 
     use super::*;
     use crate::protocol::FaultKind;
-
-    struct NullObserver;
-
-    impl IoObserver for NullObserver {
-        fn connected(&self) {}
-        fn wrote(&self, _: usize) {}
-        fn read(&self, _: usize) {}
-        fn answered(&self) {}
-    }
+    use crate::protocol::stream::NullObserver;
 
     /// What comes of two requests to a server that reads `reads` bytes of each and gives these answers, in pieces of a
     /// size, on as many connections as are made; with what was kept of each.

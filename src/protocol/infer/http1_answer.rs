@@ -8,7 +8,7 @@ use std::task::{Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use crate::protocol::wire::Wire;
+use crate::protocol::stream::MeteredStream;
 use crate::protocol::{Fault, FaultKind, words};
 
 /// Room for an answer's head, and for what is read of small answers at once.
@@ -88,21 +88,21 @@ impl Reader<'_> {
     /// Reads more behind what is there; 0 bytes are the end of the connection.
     pub(in crate::protocol) fn poll_fill(
         &mut self,
-        wire: &mut Wire,
+        stream: &mut MeteredStream,
         context: &mut std::task::Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
         let mut free = ReadBuf::new(&mut self.buffer[self.end..]);
-        ready!(Pin::new(wire).poll_read(context, &mut free))?;
+        ready!(Pin::new(stream).poll_read(context, &mut free))?;
         let filled = free.filled().len();
         self.end += filled;
         Poll::Ready(Ok(filled))
     }
 
-    async fn fill(&mut self, wire: &mut Wire) -> Result<(), Fault> {
-        match poll_fn(|context| self.poll_fill(wire, context)).await {
+    async fn fill(&mut self, stream: &mut MeteredStream) -> Result<(), Fault> {
+        match poll_fn(|context| self.poll_fill(stream, context)).await {
             Ok(0) => Err(Fault::new(FaultKind::Transport, "the connection was closed before the answer's end")),
             Ok(_) => Ok(()),
             Err(error) => Err(Fault::of_transport(&error)),
@@ -110,7 +110,7 @@ impl Reader<'_> {
     }
 
     /// The head of the answer; those that only announce one are passed over.
-    pub(in crate::protocol) async fn head(&mut self, wire: &mut Wire) -> Result<Head, Fault> {
+    pub(in crate::protocol) async fn head(&mut self, stream: &mut MeteredStream) -> Result<Head, Fault> {
         loop {
             let there = &self.buffer[self.start..self.end];
             if let Some((bytes, head)) = self.known
@@ -130,7 +130,7 @@ impl Reader<'_> {
                 continue;
             }
             self.room(HEAD_BYTES_MAX)?;
-            self.fill(wire).await?;
+            self.fill(stream).await?;
         }
     }
 
@@ -152,18 +152,18 @@ impl Reader<'_> {
 
     pub(in crate::protocol) async fn body(
         &mut self,
-        wire: &mut Wire,
+        stream: &mut MeteredStream,
         framing: Framing,
         sink: &mut impl Sink,
     ) -> Result<(), BodyError> {
         match framing {
-            Framing::Length(length) => self.exactly(wire, length, sink).await,
-            Framing::Chunked => self.chunks(wire, sink).await,
+            Framing::Length(length) => self.exactly(stream, length, sink).await,
+            Framing::Chunked => self.chunks(stream, sink).await,
             Framing::Close => {
                 sink(&self.buffer[self.start..self.end])?;
                 (self.start, self.end) = (0, 0);
                 loop {
-                    match wire.read(self.buffer).await {
+                    match stream.read(self.buffer).await {
                         Ok(0) => return Ok(()),
                         Ok(read) => sink(&self.buffer[..read])?,
                         Err(error) => return Err(Fault::of_transport(&error).into()),
@@ -173,7 +173,12 @@ impl Reader<'_> {
         }
     }
 
-    async fn exactly(&mut self, wire: &mut Wire, mut length: u64, sink: &mut impl Sink) -> Result<(), BodyError> {
+    async fn exactly(
+        &mut self,
+        stream: &mut MeteredStream,
+        mut length: u64,
+        sink: &mut impl Sink,
+    ) -> Result<(), BodyError> {
         if length > self.buffer.len() as u64 {
             self.buffer.resize(BUFFER_BYTES_LARGE.max(self.buffer.len()), 0);
         }
@@ -185,33 +190,33 @@ impl Reader<'_> {
             if length == 0 {
                 return Ok(());
             }
-            self.fill(wire).await?;
+            self.fill(stream).await?;
         }
     }
 
-    async fn chunks(&mut self, wire: &mut Wire, sink: &mut impl Sink) -> Result<(), BodyError> {
+    async fn chunks(&mut self, stream: &mut MeteredStream, sink: &mut impl Sink) -> Result<(), BodyError> {
         loop {
             let parsed = httparse::parse_chunk_size(&self.buffer[self.start..self.end]);
             match parsed.map_err(|_| bad("the answer's chunks cannot be read"))? {
                 httparse::Status::Partial => {
                     self.room(HEAD_BYTES_MAX)?;
-                    self.fill(wire).await?;
+                    self.fill(stream).await?;
                 }
                 httparse::Status::Complete((used, 0)) => {
                     self.start += used;
-                    return Ok(self.trailers(wire).await?);
+                    return Ok(self.trailers(stream).await?);
                 }
                 httparse::Status::Complete((used, length)) => {
                     self.start += used;
-                    self.exactly(wire, length, sink).await?;
-                    self.exactly(wire, "\r\n".len() as u64, &mut |_: &[u8]| Ok(())).await?;
+                    self.exactly(stream, length, sink).await?;
+                    self.exactly(stream, "\r\n".len() as u64, &mut |_: &[u8]| Ok(())).await?;
                 }
             }
         }
     }
 
     /// Fields after the last chunk, to the empty line.
-    async fn trailers(&mut self, wire: &mut Wire) -> Result<(), Fault> {
+    async fn trailers(&mut self, stream: &mut MeteredStream) -> Result<(), Fault> {
         loop {
             let rest = &self.buffer[self.start..self.end];
             let line = rest.windows(2).position(|pair| pair == b"\r\n");
@@ -224,7 +229,7 @@ impl Reader<'_> {
                 }
                 None => {
                     self.room(HEAD_BYTES_MAX)?;
-                    self.fill(wire).await?;
+                    self.fill(stream).await?;
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! A TCP connection that tells a probe what goes over it, so that both protocols are stamped and counted at the same
+//! A TCP connection that tells a observer what goes over it, so that both protocols are stamped and counted at the same
 //! place: where bytes are handed to the system and where they come back. Never reads the clock itself.
 
 use std::io::{self, IoSlice};
@@ -23,7 +23,7 @@ const HEAD_START: Duration = Duration::from_millis(250);
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const UNSENT_BYTES: u32 = 64 * 1024;
 
-/// Hears of bytes on one connection, and of the answer to a request.
+/// Observes the bytes of one connection, and of the answer to a request.
 pub trait IoObserver {
     /// A connection was made.
     fn connected(&self);
@@ -35,15 +35,28 @@ pub trait IoObserver {
     fn answered(&self);
 }
 
-/// A connection under a probe.
-pub(in crate::protocol) struct Wire {
-    stream: TcpStream,
-    probe: Rc<dyn IoObserver>,
+/// Observes nothing: where nobody times.
+pub struct NullObserver;
+
+impl IoObserver for NullObserver {
+    fn connected(&self) {}
+    fn wrote(&self, _: usize) {}
+    fn read(&self, _: usize) {}
+    fn answered(&self) {}
 }
 
-impl Wire {
+/// A connection whose bytes are observed.
+pub(in crate::protocol) struct MeteredStream {
+    stream: TcpStream,
+    observer: Rc<dyn IoObserver>,
+}
+
+impl MeteredStream {
     /// Connects without Nagle's delay and, on this machine, without a long queue.
-    pub(in crate::protocol) async fn connect(to: &Address, probe: Rc<dyn IoObserver>) -> Result<Wire, Fault> {
+    pub(in crate::protocol) async fn connect(
+        to: &Address,
+        observer: Rc<dyn IoObserver>,
+    ) -> Result<MeteredStream, Fault> {
         let address = &to.authority;
         let connecting = async {
             match to.peer {
@@ -59,8 +72,8 @@ impl Wire {
         };
         stream.set_nodelay(true).map_err(|error| failed(&error.to_string()))?;
         keep_queue_short(&stream);
-        probe.connected();
-        Ok(Wire { stream, probe })
+        observer.connected();
+        Ok(MeteredStream { stream, observer })
     }
 
     /// Whether the connection is open with no unsolicited bytes.
@@ -111,7 +124,7 @@ fn keep_queue_short(stream: &TcpStream) {
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 fn keep_queue_short(_: &TcpStream) {}
 
-impl AsyncRead for Wire {
+impl AsyncRead for MeteredStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -119,15 +132,15 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.probe.read(buffer.filled().len() - before);
+        self.observer.read(buffer.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for MeteredStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
-        self.probe.wrote(written);
+        self.observer.wrote(written);
         Poll::Ready(Ok(written))
     }
 
@@ -137,7 +150,7 @@ impl AsyncWrite for Wire {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
-        self.probe.wrote(written);
+        self.observer.wrote(written);
         Poll::Ready(Ok(written))
     }
 
