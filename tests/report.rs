@@ -104,7 +104,7 @@ fn a_document_with_broken_markers_stays_as_it_was() {
 
 #[test]
 fn a_run_tells_what_it_was_measured_on_and_with() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (root, run) = (Path::new(env!("CARGO_MANIFEST_DIR")), "results/scrfd/2026-11-25T113021Z");
     for (section, expected) in [
         (
             "environment",
@@ -115,14 +115,14 @@ fn a_run_tells_what_it_was_measured_on_and_with() {
         ("parameters", &["### Benchmark Parameters: SCRFD Model", "| Batch Sizes | 1, 4, 8 |", "| Seed | 1 |"]),
         ("results", &["### SCRFD Model", "| Network, Front End (ms) |"]),
     ] {
-        let output = runner(root, &["report", "--section", section, "scrfd"]);
+        let output = runner(root, &["report", "--section", section, run]);
         let printed = String::from_utf8(output.stdout.clone()).unwrap();
         for line in expected {
             assert!(printed.contains(line), "{section}: {printed}{}", words(&output));
         }
     }
-    let plain = String::from_utf8(runner(root, &["report", "scrfd"]).stdout).unwrap();
-    let with_ends = String::from_utf8(runner(root, &["report", "--intervals", "scrfd"]).stdout).unwrap();
+    let plain = String::from_utf8(runner(root, &["report", run]).stdout).unwrap();
+    let with_ends = String::from_utf8(runner(root, &["report", "--intervals", run]).stdout).unwrap();
     assert!(with_ends.matches(" to ").count() > plain.matches(" to ").count(), "{with_ends}");
 }
 
