@@ -125,13 +125,8 @@ def models(options):
 
 def compared_words(scenario, hosts, options, *more):
     """The rows of comparisons.csv on which there is a verdict."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = os.path.join(directory, "verdicts.toml")
-        with open(path, "w") as file:
-            file.write(scenario)
-        run = run_into(os.path.join(directory, "results"), options.runner, path, hosts, *more)
-        with open(os.path.join(run, "comparisons.csv"), newline="") as file:
-            return [row for row in csv.DictReader(file) if row["verdict"]]
+    with a_run(scenario, hosts, options, *more) as run:
+        return [row for row in rows_of(run, "comparisons.csv") if row["verdict"]]
 
 
 def ab(options):
@@ -156,16 +151,27 @@ def ab(options):
 
 def measured(scenario, hosts, options, *more):
     """Cells of the first table of a run, row by row, and the rows of records.csv."""
+    with a_run(scenario, hosts, options, *more) as run:
+        report = subprocess.run([options.runner, "report", run], check=True, stdout=subprocess.PIPE, text=True).stdout
+        rows = rows_of(run, "records.csv")
+    table = report.split("\n\n")[1].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]], rows
+
+
+@contextlib.contextmanager
+def a_run(scenario, hosts, options, *more):
+    """The folder of a run of a scenario, until it has been read."""
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "verdicts.toml")
         with open(path, "w") as file:
             file.write(scenario)
-        run = run_into(os.path.join(directory, "results"), options.runner, path, hosts, *more)
-        report = subprocess.run([options.runner, "report", run], check=True, stdout=subprocess.PIPE, text=True).stdout
-        with open(os.path.join(run, "records.csv"), newline="") as file:
-            rows = list(csv.DictReader(file))
-    table = report.split("\n\n")[1].splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]], rows
+        yield run_into(os.path.join(directory, "results"), options.runner, path, hosts, *more)
+
+
+def rows_of(run, name):
+    """The rows of one of its CSV files."""
+    with open(os.path.join(run, name), newline="") as file:
+        return list(csv.DictReader(file))
 
 
 if __name__ == "__main__":

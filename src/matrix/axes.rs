@@ -30,7 +30,7 @@ pub struct Axis {
     pub exclude_example: &'static str,
     /// The remedy for a value beyond the limit.
     pub remedy: &'static str,
-    /// The help of its own option, `--KEY`; empty where it has none.
+    /// The help of the option `--KEY`; empty where the axis has none but `--set`.
     pub help: &'static str,
     /// Heading of its column in tables.
     pub heading: &'static str,

@@ -26,40 +26,7 @@ impl Point {
     pub fn chosen(&self, axis: AxisId) -> Option<Value> {
         self.get(axis).filter(|_| axis != AxisId::Connections || self.connections != self.concurrency)
     }
-}
 
-/// What joins axes, which the limits of each cannot tell.
-const RULES: &[Rule] = &[no_idle_connection, one_request_at_a_time];
-
-/// Whether a point can be measured.
-type Rule = fn(&Point) -> Result<(), Impossible>;
-
-fn no_idle_connection(point: &Point) -> Result<(), Impossible> {
-    let Point { connections, concurrency, .. } = point;
-    if connections <= concurrency {
-        return Ok(());
-    }
-    Err((
-        format!("{connections} connections for {concurrency} requests in flight leave some of them idle"),
-        "lower it, raise concurrency, or leave the point out with [matrix] exclude".to_owned(),
-    ))
-}
-
-fn one_request_at_a_time(point: &Point) -> Result<(), Impossible> {
-    let Point { connections, concurrency, protocol, .. } = point;
-    if connections >= concurrency || *protocol != Protocol::Http {
-        return Ok(());
-    }
-    Err((
-        format!(
-            "{connections} connections cannot carry {concurrency} requests in flight over HTTP/1.1, which has one at a time \
-             on each"
-        ),
-        format!("leave it out for HTTP: exclude = [{{protocols = [\"http\"], connections = [{connections}]}}]"),
-    ))
-}
-
-impl Point {
     /// A case as part of a file name: `http-b1-p1-c1`, `http-a-b1-p1-c1` if it is one of two equal ones; with fewer
     /// connections than requests in flight `-n1` follows, with a rate `-r50`.
     pub fn tag(&self) -> String {
@@ -93,6 +60,37 @@ impl Point {
         let parts = AxisId::ALL.iter().filter(|id| which(**id)).map(part);
         parts.filter(|part| !part.is_empty()).collect()
     }
+}
+
+/// What joins axes, which the limits of each cannot tell.
+const RULES: &[Rule] = &[no_idle_connection, one_request_at_a_time];
+
+/// Whether a point can be measured.
+type Rule = fn(&Point) -> Result<(), Impossible>;
+
+fn no_idle_connection(point: &Point) -> Result<(), Impossible> {
+    let Point { connections, concurrency, .. } = point;
+    if connections <= concurrency {
+        return Ok(());
+    }
+    Err((
+        format!("{connections} connections for {concurrency} requests in flight leave some of them idle"),
+        "lower it, raise concurrency, or leave the point out with [matrix] exclude".to_owned(),
+    ))
+}
+
+fn one_request_at_a_time(point: &Point) -> Result<(), Impossible> {
+    let Point { connections, concurrency, protocol, .. } = point;
+    if connections >= concurrency || *protocol != Protocol::Http {
+        return Ok(());
+    }
+    Err((
+        format!(
+            "{connections} connections cannot carry {concurrency} requests in flight over HTTP/1.1, which has one at a time \
+             on each"
+        ),
+        format!("leave it out for HTTP: exclude = [{{protocols = [\"http\"], connections = [{connections}]}}]"),
+    ))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use csv::StringRecord;
 
-use crate::matrix::{AxisId, Limit, Point};
+use crate::matrix::{AxisId, Limit, Point, Value};
 use crate::spelling::Spelled;
 
 /// A column of a file.
@@ -182,10 +182,10 @@ impl Field for Point {
 
     fn write(&self, cells: &mut Vec<String>) {
         cells.push(self.tag());
-        // as the column's type is written
-        let text = |id: &AxisId| match (id.axis().limit, self.get(*id)) {
-            (Limit::Number(..), Some(value)) => value.to_string().parse::<f64>().map_or(String::new(), |it| it.text()),
-            (_, value) => value.map_or(String::new(), |value| value.to_string()),
+        let text = |id: &AxisId| match self.get(*id) {
+            // as other columns of numbers are written
+            Some(Value::Number(number)) => number.text(),
+            value => value.map_or(String::new(), |value| value.to_string()),
         };
         cells.extend(AxisId::ALL.iter().map(text));
     }

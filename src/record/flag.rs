@@ -49,9 +49,7 @@ impl Flag {
             Flag::FewRequests => "too few independent requests for a percentile of the table",
         }
     }
-}
 
-impl Flag {
     /// What reports say of cases with it; `None` where a number of the row says it, or a mark in the tables.
     pub fn sentence(self) -> Option<&'static str> {
         Some(match self {
@@ -59,15 +57,15 @@ impl Flag {
             Flag::ClientCpu => "a client process was busy nearly all the time: the client may be the bottleneck",
             Flag::ClientStall => {
                 "a client process did not run for 0.1 s or longer (client_stall_ms): the requests in flight then look slow, \
-             whatever the server did"
+                 whatever the server did"
             }
             Flag::Reconnects => {
                 "more than 1 % of the requests began with a new connection, which is in their latency: the server or a proxy \
-             closes connections"
+                 closes connections"
             }
             Flag::InFlight => {
                 "fewer requests were in flight than asked for (throughput times latency, Little's law): processes waited for \
-             one another at the ends of blocks, or the client for itself"
+                 one another at the ends of blocks, or the client for itself"
             }
             Flag::Drift => {
                 "the second half of the blocks differs from the first beyond chance: the machine or the server changed"

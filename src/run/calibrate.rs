@@ -58,7 +58,7 @@ pub async fn calibrate(targets: &Targets, plan: &Plan, stop: &watch::Receiver<bo
         server.serves(&mut null);
         NULL.clone_into(&mut null.model.name);
         null.model.version = None;
-        // its answers have shapes of its own
+        // the null model does not answer with the model's shapes
         let any_shape = Outputs { tensors: reached.outputs.tensors.iter().map(any).collect(), batched: false };
         let cases = plan.cases().filter(|case| target.is_of(case)).map(closed);
         let measured = self::ceilings(&null, cases, &any_shape, &mut ceilings, stop).await;

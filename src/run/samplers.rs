@@ -15,7 +15,7 @@ pub struct Samplers {
 }
 
 impl Samplers {
-    /// Begins with those whose metrics can be read; what cannot be is told at the end.
+    /// Starts a sampler for each server whose metrics can be read; `finish` tells which could not be.
     pub async fn start(targets: &Targets, folder: &Folder, stop: &watch::Receiver<bool>) -> Self {
         let mut samplers: Vec<(Option<String>, Sampler)> = Vec::new();
         for target in targets.iter() {

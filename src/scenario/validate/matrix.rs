@@ -1,7 +1,7 @@
 //! The axes of the run matrix, and what is left out of it.
 
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeString, DeValue};
 
 use super::super::error::{Document, Errors};
 use super::super::tree::{self, Table};
@@ -166,13 +166,11 @@ fn shapes(document: &Document<'_>, item: &Spanned<DeValue<'_>>) -> Checked<Shape
         DeValue::Table(table) => {
             let mut entries: Vec<_> = table.iter().collect();
             entries.sort_by_key(|(name, _)| name.span().start);
-            let shape = |(name, value): &(&Spanned<_>, &Spanned<DeValue<'_>>)| Ok((name_of(name), sizes(value)?));
+            let shape = |(name, value): &(&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+                Ok((name.get_ref().to_string(), sizes(value)?))
+            };
             entries.iter().map(shape).collect::<Checked<_>>().map(Shapes::new)
         }
         _ => Ok(Shapes::new(vec![(String::new(), sizes(item)?)])),
     }
-}
-
-fn name_of(name: &Spanned<impl std::fmt::Display>) -> String {
-    name.get_ref().to_string()
 }

@@ -20,8 +20,11 @@ pub(super) fn servers(
     let mut servers = Vec::new();
     for (name, place) in named(file, AxisId::Server, matrix) {
         let table = tables.table(&name);
-        let given = tables.value(&name).is_some();
-        if !given && &*name != EMBEDDED {
+        if tables.value(&name).is_none() {
+            if &*name == EMBEDDED {
+                servers.push((name, Server::embedded()));
+                continue;
+            }
             let help = format!(
                 "add [server.{name}] with http = \"localhost:8000\" and grpc = \"localhost:8001\"; \"{EMBEDDED}\" alone needs no \
                  table: it is the program's own"
@@ -37,10 +40,6 @@ pub(super) fn servers(
                 peers: [None; 2],
             })
         };
-        if !given {
-            servers.push((name, Server::embedded()));
-            continue;
-        }
         if let Some(server) = errors.keep(read()) {
             servers.push((name, server));
         }
