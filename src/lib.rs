@@ -13,13 +13,13 @@
 //! | [`preflight`] | whether a scenario fits a model; pure | matrix, protocol, scenario, tensor |
 //! | [`protocol`] | HTTP and gRPC: the prepared request, the control plane, the check of an answer | proto, tensor, text |
 //! | [`worker`] | the timed loop, and messages to the processes that run it | matrix, process, protocol, recorder, scenario, tensor |
-//! | [`process`] | processes of this same program | text |
+//! | [`process`] | processes: of this same program, and others | text |
 //! | [`embedded`] | the embedded server: the protocol, ONNX models, models of known behaviour | proto, tensor |
 //! | [`statistics`] | effective sample sizes, intervals, ratios, verdicts; pure | nothing |
 //! | [`recorder`] | histogram, exact sums, error counts | nothing |
 //! | [`record`] | the files of a run | environment, file, matrix, recorder, spelling, tensor |
 //! | [`report`] | verdicts, tables, README splice, terminal | file, matrix, record, spelling, statistics, text; `notes.rs` also tensor; `terminal.rs` also plan, scenario |
-//! | [`environment`] | the machine that measures | text |
+//! | [`environment`] | the machine that measures | process, text |
 //! | [`models`] | model files: stand-ins and published weights | file, proto, scenario |
 //! | [`tensor`] | data types, shapes, input bytes | spelling |
 //! | [`spelling`] | words that files and options spell, each once; pure | nothing |

@@ -102,28 +102,21 @@ const TELLING: Duration = Duration::from_secs(3);
 /// What is kept of what it tells.
 const TOLD_MAX: u64 = 64 * 1024;
 
-/// Runs another program and gives what it prints; `None` if it is not there, fails, or takes too long.
-pub fn output(command: &[&str]) -> Option<String> {
+/// Runs another program and gives what it prints; `None` if it is not there, fails, prints more than is read, or
+/// takes too long.
+pub async fn output(command: &[&str]) -> Option<String> {
     let (program, arguments) = command.split_first()?;
-    let mut command = std::process::Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().ok()?;
     let stdout = child.stdout.take()?;
-    let reader = std::thread::spawn(move || {
+    let told = async {
         let mut text = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(stdout, TOLD_MAX), &mut text).map(|_| text)
-    });
-    let pause = Duration::from_millis(10);
-    for _ in 0..TELLING.as_millis() / pause.as_millis() {
-        if let Some(status) = child.try_wait().ok()? {
-            let text = reader.join().ok()?.ok()?;
-            return status.success().then(|| String::from_utf8_lossy(&text).into_owned());
-        }
-        std::thread::sleep(pause);
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    None
+        stdout.take(TOLD_MAX).read_to_end(&mut text).await.ok()?;
+        let status = child.wait().await.ok()?;
+        status.success().then(|| String::from_utf8_lossy(&text).into_owned())
+    };
+    timeout(TELLING, told).await.ok()?
 }
 
 /// Restarts the program as the same process, with a cap on the mmap threshold of glibc's allocator. Returns where that
@@ -154,6 +147,16 @@ pub fn cap_mmap_threshold() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_another_program_prints_is_read_if_it_ends_well() {
+        let output = async |script: &str| output(&["sh", "-c", script]).await;
+        assert_eq!(output("echo a; echo b >&2").await.as_deref(), Some("a\n"));
+        assert_eq!(output("echo a; exit 3").await, None);
+        assert_eq!(output("head -c 1000000 /dev/zero").await, None);
+        assert_eq!(super::output(&["no-such-program"]).await, None);
+    }
 
     #[test]
     fn a_panic_is_told_without_its_backtrace() {

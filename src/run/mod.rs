@@ -24,12 +24,10 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 
 use crate::environment::Environment;
 use crate::matrix::Point;
 use crate::plan::Plan;
-use crate::process;
 use crate::record::{Manifest, Record, State, Status, utc};
 use crate::report;
 use crate::report::terminal::{Progress, ReaderGone, say};
@@ -195,7 +193,7 @@ async fn measure(
     let folder = Folder::create(&options.results, &scenario.name, started)?;
     let http = &targets.first().scenario.server.http;
     let port = is_loopback(http).then(|| port(http)).flatten();
-    let client = spawn_blocking(move || Environment::read(&process::output, port)).await.unwrap_or_default();
+    let client = Environment::read(port).await;
     let mut manifest = manifest(scenario, plan, targets.first(), client, started);
     folder.scenario(&scenario.text)?;
     for target in targets.iter() {

@@ -1,0 +1,8 @@
+//! Runs against the embedded server, as a user starts them.
+
+mod axes;
+mod case;
+mod ending;
+mod load;
+#[cfg(target_os = "linux")]
+mod workers;
