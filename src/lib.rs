@@ -6,13 +6,13 @@
 //! | module | owns | may use |
 //! |---|---|---|
 //! | [`cmd`] | commands and their help, a file each; only `main` uses it | embedded, matrix, models, process, report, run, scenario, spelling, worker |
-//! | [`run`] | the composition root: load, plan, check, measure, write, report | embedded, environment, file, matrix, models, plan, preflight, process, protocol, record, recorder, report, scenario, statistics, tensor, text, worker |
-//! | [`scenario`] | the TOML format, its limits and its errors | lookalike, matrix, spelling, tensor |
+//! | [`run`] | the composition root: load, plan, check, measure, write, report | address, embedded, environment, file, matrix, models, plan, preflight, process, protocol, record, recorder, report, scenario, statistics, tensor, text, worker |
+//! | [`scenario`] | the TOML format, its limits and its errors | address, lookalike, matrix, spelling, tensor |
 //! | [`matrix`] | the axes, the points that they make, and how those are said; pure | spelling |
 //! | [`plan`] | which cases, in which order; pure | matrix, scenario |
 //! | [`preflight`] | whether a scenario fits a model; pure | matrix, protocol, scenario, tensor |
-//! | [`protocol`] | HTTP and gRPC: the prepared request, the control plane, the check of an answer | proto, tensor, text |
-//! | [`worker`] | the timed loop, and messages to the processes that run it | matrix, process, protocol, recorder, scenario, tensor |
+//! | [`protocol`] | HTTP and gRPC: the prepared request, the control plane, the check of an answer | address, proto, spelling, tensor, text |
+//! | [`worker`] | the timed loop, and messages to the processes that run it | address, matrix, process, protocol, recorder, scenario, tensor |
 //! | [`process`] | processes: of this same program, and others | text |
 //! | [`embedded`] | the embedded server: the protocol, ONNX models, models of known behaviour | proto, tensor |
 //! | [`statistics`] | effective sample sizes, intervals, ratios, verdicts; pure | nothing |
@@ -26,10 +26,12 @@
 //! | [`file`](mod@file) | files that appear whole or not at all | nothing |
 //! | [`text`] | words from outside, made fit to be shown; pure | nothing |
 //! | [`proto`] | generated messages, in text and JSON too | lookalike, text |
+//! | [`address`] | where a server is; pure | nothing |
 //! | [`lookalike`] | characters that look like those of a format | nothing |
 //!
 //! `tests/walls.rs` reads this table and keeps these walls.
 
+pub mod address;
 pub mod cmd;
 pub mod embedded;
 pub mod environment;

@@ -46,16 +46,9 @@ pub fn agree(
         return Err(vec![reason.to_owned()]);
     }
     let mut wrong = Vec::new();
-    let shapes = scenario.matrix.values(AxisId::Shapes);
-    let with = |shapes: &Value| {
-        let mut point = Point::default();
-        point.set(AxisId::Shapes, shapes);
-        scenario.target(&point)
-    };
-    let shaped: Vec<Scenario> = shapes.iter().map(with).collect();
-    for scenario in if shaped.is_empty() { std::slice::from_ref(scenario) } else { &shaped[..] } {
-        if !metadata.inputs.is_empty() {
-            inputs_agree(scenario, metadata, config, &mut wrong);
+    if !metadata.inputs.is_empty() {
+        for inputs in sent(scenario) {
+            inputs_agree(scenario, &inputs, metadata, config, &mut wrong);
         }
     }
     // what is wrong with each shape is said once
@@ -185,8 +178,27 @@ fn not_one_answer_a_request(config: &ModelConfig) -> Option<&'static str> {
     )
 }
 
-fn inputs_agree(scenario: &Scenario, metadata: &ModelMetadata, config: Option<&ModelConfig>, wrong: &mut Vec<String>) {
-    for input in &scenario.inputs {
+/// The inputs in each of the shapes of the matrix.
+fn sent(scenario: &Scenario) -> Vec<Vec<Input>> {
+    let with = |shapes: &Value| {
+        let mut point = Point::default();
+        point.set(AxisId::Shapes, shapes);
+        scenario.inputs_of(&point)
+    };
+    match &scenario.matrix.values(AxisId::Shapes)[..] {
+        [] => vec![scenario.inputs.clone()],
+        shapes => shapes.iter().map(with).collect(),
+    }
+}
+
+fn inputs_agree(
+    scenario: &Scenario,
+    inputs: &[Input],
+    metadata: &ModelMetadata,
+    config: Option<&ModelConfig>,
+    wrong: &mut Vec<String>,
+) {
+    for input in inputs {
         let Some(offered) = metadata.inputs.iter().find(|offered| offered.name == input.name) else {
             let list = list(&metadata.inputs);
             wrong.push(format!("input \"{}\": the model has no such input, it has {list}", input.name));
@@ -202,7 +214,7 @@ fn inputs_agree(scenario: &Scenario, metadata: &ModelMetadata, config: Option<&M
     }
     let optional = |name: &String| config.is_some_and(|config| config.optional_inputs.contains(name));
     for offered in &metadata.inputs {
-        if !scenario.inputs.iter().any(|input| input.name == offered.name) && !optional(&offered.name) {
+        if !inputs.iter().any(|input| input.name == offered.name) && !optional(&offered.name) {
             wrong.push(format!(
                 "input \"{}\": the model needs it ({}), add an [[input]]",
                 offered.name,

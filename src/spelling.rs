@@ -92,10 +92,13 @@ impl Words {
         Words { names, expected, otherwise, other_format: |_| None }
     }
 
-    /// What was expected instead of a word, and the remedy; `None` for one of the words.
-    pub fn refuse(&self, word: &str) -> Option<(&'static str, String)> {
-        if self.names.contains(&word) {
-            return None;
+    /// The word of these that a text is.
+    ///
+    /// # Errors
+    /// It is none of them: what was expected, and the remedy.
+    pub fn read(&self, word: &str) -> Result<&'static str, (String, String)> {
+        if let Some(known) = self.names.iter().find(|known| **known == word) {
+            return Ok(known);
         }
         let near = (self.other_format)(word).or_else(|| nearest(word, self.names));
         let list = self.names.join(", ");
@@ -107,7 +110,7 @@ impl Words {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("{} {list}", self.otherwise),
         };
-        Some((self.expected, help))
+        Err((self.expected.to_owned(), help))
     }
 }
 
@@ -141,7 +144,7 @@ mod tests {
         let wrong = serde_json::from_str::<Way>("\"third\"").unwrap_err().to_string();
         assert!(wrong.contains("`the-first` or `second`"), "{wrong}");
         assert_eq!(
-            Words::new(Way::WORDS, "a way", "there are").refuse("sekond").unwrap().1,
+            Words::new(Way::WORDS, "a way", "there are").read("sekond").unwrap_err().1,
             "did you mean \"second\"?"
         );
     }

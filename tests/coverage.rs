@@ -132,6 +132,7 @@ fn empty() -> Run {
     let manifest = read_manifest(&path).unwrap();
     Run {
         path,
+        compared: manifest.compared(&[]),
         manifest,
         records: Vec::new(),
         blocks: Vec::new(),

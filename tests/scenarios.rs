@@ -135,7 +135,7 @@ fn the_two_benchmarks_are_what_they_have_to_be() {
         let scenario = Scenario::load(Path::new(file)).unwrap();
         assert_eq!((scenario.title.as_str(), scenario.name.as_str()), (title, model));
         assert_eq!(
-            (scenario.server.http.as_str(), scenario.server.grpc.as_str()),
+            (scenario.server.http.authority.as_str(), scenario.server.grpc.authority.as_str()),
             ("localhost:8000", "localhost:8001")
         );
         assert_eq!(
@@ -147,7 +147,7 @@ fn the_two_benchmarks_are_what_they_have_to_be() {
         assert_eq!((input.name.as_str(), input.datatype, &input.data), ("input.1", Datatype::Fp32, &Source::Zeros));
         assert_eq!(input.shape, shape);
         assert_eq!(scenario.outputs, [output]);
-        assert_eq!(scenario.request_bytes(1), shape.iter().product::<usize>() as u64 * 4);
+        assert_eq!(scenario.request_bytes(&Point::default()), Some(shape.iter().product::<usize>() as u64 * 4));
         assert_eq!(scenario.matrix.protocols(), [Protocol::Http, Protocol::Grpc]);
         assert_eq!(scenario.matrix.batch_sizes(), [1, 4, 8]);
         assert_eq!(scenario.matrix.values(AxisId::Processes), [1, 3].map(Value::Whole));
@@ -162,7 +162,10 @@ fn the_two_benchmarks_are_what_they_have_to_be() {
 fn what_is_left_out_has_the_documented_default() {
     let scenario = parse(MINIMAL).unwrap();
     assert_eq!(scenario.name, "given");
-    assert_eq!((scenario.server.http.as_str(), scenario.server.grpc.as_str()), ("localhost:8000", "localhost:8001"));
+    assert_eq!(
+        (scenario.server.http.authority.as_str(), scenario.server.grpc.authority.as_str()),
+        ("localhost:8000", "localhost:8001")
+    );
     assert_eq!((scenario.model.version.as_ref(), scenario.model.batching), (None, true));
     assert_eq!(scenario.inputs[0].data, Source::Zeros);
     let points: Vec<Point> = scenario.matrix.points().collect();
@@ -257,13 +260,16 @@ fn options_override_the_file_and_are_remembered() {
     assert_eq!(scenario.matrix.batch_sizes(), [2, 16]);
     assert_eq!(scenario.matrix.values(AxisId::Processes), [Value::Whole(5)]);
     assert_eq!(scenario.matrix.protocols(), [Protocol::Grpc]);
-    assert_eq!((scenario.server.http.as_str(), scenario.server.grpc.as_str()), ("gpu-box:8000", "10.0.0.1:9001"));
+    assert_eq!(
+        (scenario.server.http.authority.as_str(), scenario.server.grpc.authority.as_str()),
+        ("gpu-box:8000", "10.0.0.1:9001")
+    );
     assert!(scenario.load.stop.most.is_some());
     let remembered =
         ["--iterations 20", "--warmup 0", "--batch-sizes 2,16", "--processes 5", "--protocols grpc", "--quick"];
     assert_eq!(scenario.overridden, remembered);
     let six = Overrides { server: Some("::1".to_owned()), ..Overrides::default() };
-    assert_eq!(parse(MINIMAL).unwrap().overridden_by(&six).unwrap().server.http, "[::1]:8000");
+    assert_eq!(parse(MINIMAL).unwrap().overridden_by(&six).unwrap().server.http.authority, "[::1]:8000");
 }
 
 #[test]
@@ -337,7 +343,9 @@ fn wrong_options_name_option_value_and_remedy() {
     let error = with("\"my-model\"", "\"m\"\nbatching = false").unwrap().overridden_by(&sizes).unwrap_err();
     assert!(error.contains("--batch-sizes 2") && error.contains("leave the option out"), "{error}");
     let error = with("[4]", "[3, 4096, 4096]").unwrap().overridden_by(&axes(&[axis(AxisId::BatchSize, &["64"])]));
-    assert!(error.unwrap_err().contains("--batch-sizes 64: a request would be larger than 2 GiB"));
+    assert!(
+        error.unwrap_err().contains("batch_sizes 64: a request of batch size 64 would hold 12884901888 bytes, more")
+    );
     let rates = axes(&[axis(AxisId::Rate, &["50"])]);
     let error = with("[matrix]", "[matrix]\nconcurrency = [8]").unwrap().overridden_by(&rates).unwrap_err();
     assert!(error.contains("the scenario's concurrency says") && error.contains("--concurrency 64"), "{error}");
@@ -416,23 +424,23 @@ fn servers_and_models_are_what_their_tables_say() {
             let (name, batching) = (target.model.name.clone(), target.model.batching);
             (
                 point.tag(),
-                target.server.http.clone(),
+                (target.server.is_embedded, target.server.http.authority.clone()),
                 name,
                 target.model.version.clone(),
                 batching,
-                target.request_bytes(1),
+                target.request_bytes(&point),
             )
         })
         .collect();
     assert_eq!(seen.len(), 8);
-    let embedded = "the embedded server";
+    let embedded = (true, "localhost:0");
     let version = || Some("7".to_owned());
-    let row = |tag: &str, http: &str, name: &str, batching, bytes| {
-        (tag.to_owned(), http.to_owned(), name.to_owned(), version(), batching, bytes)
+    let row = |tag: &str, (own, http): (bool, &str), name: &str, batching, bytes| {
+        (tag.to_owned(), (own, http.to_owned()), name.to_owned(), version(), batching, bytes)
     };
-    assert_eq!(seen[0], row("embedded-large-http-b1-p1-c1", embedded, "m.large", false, 2));
-    assert_eq!(seen[1], row("embedded-small-http-b1-p1-c1", embedded, "small", true, 16));
-    assert_eq!(seen[7], row("old-small-grpc-b1-p1-c1", "old:1", "small", true, 16));
+    assert_eq!(seen[0], row("embedded-large-http-b1-p1-c1", embedded, "m.large", false, Some(2)));
+    assert_eq!(seen[1], row("embedded-small-http-b1-p1-c1", embedded, "small", true, Some(16)));
+    assert_eq!(seen[7], row("old-small-grpc-b1-p1-c1", (false, "old:1"), "small", true, Some(16)));
     assert_eq!(scenario.matrix.groups().len(), 4);
     // models without tables, on the command line
     let models = Overrides { axes: vec![axis(AxisId::Model, &["a", "b"])], ..Overrides::default() };

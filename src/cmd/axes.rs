@@ -5,7 +5,6 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 
 use crate::matrix::{AxisId, Limit};
-use crate::spelling::nearest;
 
 /// The options that set the values of axes.
 #[derive(Debug, Default)]
@@ -60,10 +59,7 @@ fn setting(text: &str) -> Result<(AxisId, Vec<String>), String> {
     let shown = text.escape_debug();
     let (name, values) =
         text.split_once('=').ok_or_else(|| format!("--set {shown}: write AXIS=VALUE,.., such as batch_sizes=1,4"))?;
-    let keys: Vec<&str> = AxisId::settable().map(|id| id.axis().key).collect();
-    let id = AxisId::settable_named(&name.replace('-', "_")).ok_or_else(|| {
-        let near = nearest(name, &keys).map_or(String::new(), |near| format!("did you mean {near}? "));
-        format!("--set {shown}: there is no such axis: {near}The axes are {}", keys.join(", "))
-    })?;
+    let id = AxisId::settable_named(&name.replace('-', "_"));
+    let id = id.map_err(|(expected, help)| format!("--set {shown}: expected {expected} before =: {help}"))?;
     Ok((id, values.split(',').map(|value| value.trim().to_owned()).collect()))
 }

@@ -3,10 +3,10 @@
 //! of cases, the columns of results and the words of reports. What a point *means* stands in `run/job.rs`.
 
 use super::shapes::Shapes;
-use super::value::{AxisValue, Limit, Name, Value};
+use super::value::{AxisValue, Limit, Name, Refusal, Value};
 use super::variants::{Arm, Encode, Protocol};
 use super::{Matrix, phrases};
-use crate::spelling::Words;
+use crate::spelling::{Words, nearest};
 
 /// What is known of an axis.
 pub struct Axis {
@@ -335,8 +335,20 @@ impl AxisId {
     }
 
     /// One of these, by its key or its column.
-    pub fn settable_named(name: &str) -> Option<AxisId> {
-        Self::named(name).filter(|id| id.axis().home != Home::Option)
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn settable_named(name: &str) -> Result<AxisId, Refusal> {
+        let found = Self::settable().find(|id| id.axis().key == name || id.axis().column == name);
+        found.ok_or_else(|| {
+            let keys: Vec<&str> = Self::settable().map(|id| id.axis().key).collect();
+            let list = keys.join(", ");
+            let help = match nearest(name, &keys) {
+                Some(near) => format!("did you mean \"{near}\"? The axes are {list}"),
+                None => format!("the axes are {list}"),
+            };
+            ("the name of an axis".to_owned(), help)
+        })
     }
 
     /// Its own option, such as `batch-sizes`.

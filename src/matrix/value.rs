@@ -92,13 +92,7 @@ impl Limit {
     }
 
     fn word(self, words: &Words, text: &str) -> Result<Value, Refusal> {
-        match (words.names.iter().find(|name| **name == text), words.refuse(text)) {
-            (Some(name), _) => Ok(Value::Word(name)),
-            (None, refusal) => {
-                let (expected, help) = refusal.unwrap_or_default();
-                Err((expected.to_owned(), help))
-            }
-        }
+        words.read(text).map(Value::Word)
     }
 
     /// The value of a whole number.

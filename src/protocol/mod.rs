@@ -13,34 +13,20 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::address::Address;
+use crate::spelling::spelled;
 use crate::tensor::{Datatype, Tensors};
 use crate::text;
 use stream::IoObserver;
 
 /// How long a connection may take to be made; the same for both protocols.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Address {
-    /// `host:port`, as it was given; what `Host` and `:authority` say.
-    pub authority: String,
-    /// Which of the name's addresses to connect to; `None` leaves it to the system.
-    pub peer: Option<SocketAddr>,
-}
-
-impl From<&str> for Address {
-    fn from(authority: &str) -> Self {
-        Address { authority: authority.to_owned(), peer: None }
-    }
-}
 
 /// The longest answer that is kept to be read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -169,40 +155,27 @@ pub struct Fault {
     pub message: String,
 }
 
-/// The sorts of faults that are counted apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// No connection could be made.
-    Connect,
-    /// No answer in time.
-    Timeout,
-    /// The connection broke.
-    Transport,
-    /// The server answered with an error.
-    Server,
-    /// The server, or a proxy before it, cannot answer now.
-    Unavailable,
-    /// The server does not offer this call.
-    Unsupported,
-    /// The answer is not what was asked for.
-    Answer,
+spelled! {
+    /// The kinds of faults that are counted apart.
+    pub enum FaultKind {
+        /// No connection could be made.
+        Connect = "connect",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// The connection broke.
+        Transport = "transport",
+        /// The server answered with an error.
+        Server = "server",
+        /// The server, or a proxy before it, cannot answer now.
+        Unavailable = "unavailable",
+        /// The server does not offer this call.
+        Unsupported = "unsupported",
+        /// The answer is not what was asked for.
+        Answer = "answer",
+    }
 }
 
 impl FaultKind {
-    /// The spelling of results.
-    pub fn name(self) -> &'static str {
-        match self {
-            FaultKind::Connect => "connect",
-            FaultKind::Timeout => "timeout",
-            FaultKind::Transport => "transport",
-            FaultKind::Server => "server",
-            FaultKind::Unavailable => "unavailable",
-            FaultKind::Unsupported => "unsupported",
-            FaultKind::Answer => "answer",
-        }
-    }
-
     /// That of an HTTP status that is not a success.
     fn of_status(status: u16) -> Self {
         match status {

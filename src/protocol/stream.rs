@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
-use crate::protocol::{Address, CONNECT_TIMEOUT, Fault, FaultKind};
+use crate::address::Address;
+use crate::protocol::{CONNECT_TIMEOUT, Fault, FaultKind};
 
 /// Between the attempts to reach a name's addresses (RFC 8305).
 const HEAD_START: Duration = Duration::from_millis(250);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Record;
+use super::{Record, Utc};
 use crate::environment::Environment;
 use crate::matrix::AxisId;
 use crate::spelling::spelled;
@@ -14,8 +14,8 @@ pub struct Manifest {
     pub scenario: String,
     pub title: String,
     pub state: State,
-    pub started: String,
-    pub ended: Option<String>,
+    pub started: Utc,
+    pub ended: Option<Utc>,
     pub runner_version: String,
     pub git_revision: String,
     /// Options that changed the scenario, as they were given.
@@ -44,9 +44,9 @@ pub struct Manifest {
     #[serde(default)]
     pub compare: Option<String>,
     pub counts: Option<CountCheck>,
-    /// What there is of the server's metrics, in words.
+    /// What there is of the servers' metrics.
     #[serde(default)]
-    pub metrics: String,
+    pub metrics: MetricsRead,
     /// Why the server's own statistics are missing, or were lost on the way; empty where there are.
     #[serde(default)]
     pub statistics: String,
@@ -79,6 +79,33 @@ spelled! {
         /// The user stopped it.
         Interrupted = "interrupted",
     }
+}
+
+/// What there is of the servers' metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MetricsRead {
+    /// Of each address that was asked.
+    Of(Vec<MetricsOf>),
+    /// In the words of version 0.1.
+    Words(String),
+}
+
+impl Default for MetricsRead {
+    fn default() -> Self {
+        MetricsRead::Of(Vec::new())
+    }
+}
+
+/// What there is of the metrics of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricsOf {
+    /// `host:port`; `None` where the metrics' port is not known, and nobody was asked.
+    pub address: Option<String>,
+    /// How often they were read.
+    pub samples: u64,
+    /// Why they could not be read, or not to the end.
+    pub fault: Option<String>,
 }
 
 /// The server's own count of inferences over the run, against the client's.

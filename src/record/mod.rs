@@ -1,26 +1,28 @@
 //! The files of a run: rows <-> CSV, the manifest <-> JSON. Must not know reports, workers or protocols.
 
 pub mod column;
+mod errors;
 mod flag;
 pub mod latencies;
 mod manifest;
 mod row;
 mod table;
+mod utc;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use jiff::{Timestamp, Unit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::file;
 use crate::recorder::{Distribution, Recorder};
+pub use errors::ErrorKinds;
 pub use flag::{Flag, Flags};
-pub use manifest::{CountCheck, Manifest, State};
+pub use manifest::{CountCheck, Manifest, MetricsOf, MetricsRead, State};
 pub use row::{BlockRecord, MetricRow, Record, Status};
 pub use table::{Rows, append, append_all, lines, read, read_whole_rows};
+pub use utc::Utc;
 
 /// `records.csv`: one row a case.
 pub const RECORDS: &str = "records.csv";
@@ -83,17 +85,6 @@ pub fn cpu_a_request(recorder: &Recorder, cpu_ns: u64) -> Option<f64> {
     (cpu_ns > 0 && requests > 0).then(|| milliseconds(cpu_ns as f64 / requests as f64))
 }
 
-/// `timeout=2 server=1`.
-pub fn error_kinds(errors: &BTreeMap<String, u64>) -> String {
-    errors.iter().map(|(kind, count)| format!("{kind}={count}")).collect::<Vec<_>>().join(" ")
-}
-
-/// An instant in UTC to the millisecond: `2026-01-31T12:00:00.000Z`.
-pub fn utc(instant: Timestamp) -> String {
-    let rounded = instant.round(Unit::Millisecond).unwrap_or(instant);
-    format!("{rounded:.3}")
-}
-
 /// Writes a value as JSON, indented, with a newline at the end.
 ///
 /// # Errors
@@ -153,18 +144,11 @@ mod tests {
             duration_s: 0.5,
             requests_per_s: None,
             client_cpu_ms: None,
-            started: utc(Timestamp::UNIX_EPOCH),
+            started: Utc::default(),
         };
         append(&path, &row).unwrap();
         append(&path, &row).unwrap();
         assert_eq!(read::<BlockRecord>(&path).unwrap(), [row.clone(), row]);
         assert_eq!(std::fs::read_to_string(&path).unwrap().matches("scenario,").count(), 1);
-    }
-
-    #[test]
-    fn instants_are_utc_to_the_millisecond() {
-        assert_eq!(utc(Timestamp::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
-        let instant: Timestamp = "2026-01-31T12:00:00.0014999Z".parse().unwrap();
-        assert_eq!(utc(instant), "2026-01-31T12:00:00.001Z");
     }
 }

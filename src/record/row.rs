@@ -2,7 +2,9 @@
 //! from here.
 
 use super::column::columns;
+use super::errors::ErrorKinds;
 use super::flag::Flags;
+use super::utc::Utc;
 use crate::matrix::{Arrival, Describer, Point};
 use crate::spelling::spelled;
 use crate::tensor::Tensors;
@@ -60,7 +62,7 @@ columns! {
         pub errors: u64,
         /// Errors by kind, such as `timeout=2 server=1`: `connect`, `timeout`, `transport`, `server`, `unavailable` (HTTP 429,
         /// 502 to 504, gRPC UNAVAILABLE), `unsupported`, `answer`.
-        pub error_kinds: String,
+        pub error_kinds: ErrorKinds,
         /// Requests without a good answer while processes connected, had an answer checked and warmed up; not among `errors`.
         pub errors_preparing: Option<u64>,
         /// Of the answers, those whose names, types, shapes and sizes equal the verified one's byte for byte.
@@ -183,9 +185,9 @@ columns! {
         /// Whether measuring time was limited by `--quick`.
         pub quick: bool,
         /// When the first block began, in UTC.
-        pub started: String,
+        pub started: Utc,
         /// When the last block ended.
-        pub ended: String,
+        pub ended: Utc,
         /// The version of this program.
         pub runner_version: String,
         /// Its commit, with `+changes` if its sources differed from it.
@@ -226,7 +228,7 @@ columns! {
         /// The clients' CPU time a request.
         pub client_cpu_ms: Option<f64>,
         /// When the block began, in UTC.
-        pub started: String,
+        pub started: Utc,
     }
 }
 
@@ -234,7 +236,7 @@ columns! {
     /// One sample of one of the server's metrics.
     pub struct MetricRow {
         /// When it was read, in UTC.
-        pub time: String,
+        pub time: Utc,
         /// The tag of the case that was measured meanwhile.
         pub case: String,
         /// The metric's name.

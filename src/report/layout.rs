@@ -15,9 +15,8 @@ const OF_TABLE: [AxisId; 3] = [AxisId::Rate, AxisId::Concurrency, AxisId::Connec
 /// The rows of each table of a run: those of a table have rate, requests in flight and connections in common, unless these are
 /// compared.
 pub fn tables(run: &Run) -> Vec<Vec<&Record>> {
-    let compared = run.manifest.compared(&run.records);
     let of_table = |record: &Record| {
-        let values = OF_TABLE.iter().filter(|id| **id != compared).map(|id| record.case.chosen(*id));
+        let values = OF_TABLE.iter().filter(|id| **id != run.compared).map(|id| record.case.chosen(*id));
         values.collect::<Vec<_>>()
     };
     let keys = distinct(&run.records, of_table);
@@ -27,10 +26,9 @@ pub fn tables(run: &Run) -> Vec<Vec<&Record>> {
 
 /// What the rows of a table have in common, for its heading.
 pub fn heading(run: &Run, rows: &[&Record]) -> String {
-    let compared = run.manifest.compared(&run.records);
     let Some(case) = rows.first().map(|record| &record.case) else { return String::new() };
-    let words = if OF_TABLE.contains(&compared) {
-        let others = OF_TABLE.iter().filter(|id| **id != compared);
+    let words = if OF_TABLE.contains(&run.compared) {
+        let others = OF_TABLE.iter().filter(|id| **id != run.compared);
         others.map(|id| (id.axis().phrase)(case)).collect::<Vec<_>>().join(", ")
     } else {
         matrix::load(case.rate, case.concurrency, case.connections)
@@ -46,7 +44,7 @@ pub struct Layout {
 impl Layout {
     /// For tables whose columns or rows tell the numbers of processes apart.
     pub fn of(run: &Run, processes_in_rows: bool) -> Self {
-        let compared = run.manifest.compared(&run.records);
+        let compared = run.compared;
         let varies = |id: AxisId| distinct(&run.records, |record| record.case.get(id)).len() > 1;
         let is_shown = |id: AxisId| !PLACED.contains(&id) && varies(id) && (id == compared || !OF_TABLE.contains(&id));
         let others: Vec<AxisId> = AxisId::ALL.iter().copied().filter(|id| is_shown(*id)).collect();

@@ -36,7 +36,11 @@ pub fn notes(run: &Run, cells: &[Compared<'_>]) -> String {
             "- {}: {}: {}{}",
             record.case.phrase(),
             status_words(record.status),
-            if record.error_kinds.is_empty() { String::new() } else { format!("{} ", escaped(&record.error_kinds)) },
+            if record.error_kinds.is_empty() {
+                String::new()
+            } else {
+                format!("{} ", escaped(&record.error_kinds.to_string()))
+            },
             escaped(&record.reason),
         );
     }
@@ -72,9 +76,8 @@ fn measured(out: &mut String, run: &Run) {
     }
     let protocols = distinct(&run.records, |record| record.case.protocol).into_iter().map(matrix::protocol);
     let protocols = protocols.collect::<Vec<_>>().join(" and ");
-    let compared = manifest.compared(&run.records);
-    let values = distinct(&run.records, |record| (compared.axis().phrase)(&record.case));
-    let interleaved = match compared {
+    let values = distinct(&run.records, |record| (run.compared.axis().phrase)(&record.case));
+    let interleaved = match run.compared {
         AxisId::Protocol | AxisId::Arm if protocols.contains(" and ") => format!("{protocols} interleaved"),
         AxisId::Protocol | AxisId::Arm => protocols,
         _ => format!("{protocols}; {} interleaved", values.join(", ")),
@@ -88,9 +91,13 @@ fn measured(out: &mut String, run: &Run) {
         blocks_words(run),
         arrivals.iter().map(|arrival| loop_words(*arrival)).collect::<Vec<_>>().join(" and "),
     );
-    if !matches!(compared, AxisId::Protocol | AxisId::Arm) && values.len() > 1 {
-        let _ =
-            writeln!(out, "- Compared: {}; the baseline is {}.", compared.axis().parameter.to_lowercase(), values[0]);
+    if !matches!(run.compared, AxisId::Protocol | AxisId::Arm) && values.len() > 1 {
+        let _ = writeln!(
+            out,
+            "- Compared: {}; the baseline is {}.",
+            run.compared.axis().parameter.to_lowercase(),
+            values[0]
+        );
     }
     if run.records.iter().any(|record| record.described_by == Describer::Server) {
         let _ = writeln!(out, "- Inputs and outputs are those of the server's metadata; inputs are zeros.");

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::run::Run;
 use super::words::{blocks_words, distinct, escaped, length_words, range_words, weights_words};
 use crate::matrix::{AxisId, Point};
-use crate::record::{Manifest, Record};
+use crate::record::{Manifest, MetricsOf, MetricsRead, Record};
 
 /// What stands where nothing is known.
 const UNKNOWN: &str = "not known";
@@ -76,11 +76,7 @@ pub fn docker(run: &Run) -> String {
         ("Server Version", server_version.clone(), "curl localhost:8000/v2"),
         ("HTTP", http.clone(), "docker ps --format '{{.Ports}}'"),
         ("gRPC", grpc.clone(), "docker ps --format '{{.Ports}}'"),
-        (
-            "Metrics",
-            if metrics.is_empty() { UNKNOWN.to_owned() } else { metrics.clone() },
-            "curl localhost:8002/metrics",
-        ),
+        ("Metrics", metrics_words(metrics), "curl localhost:8002/metrics"),
     ];
     format!("### Docker Environment\n\n{}", table("Server", &lines))
 }
@@ -174,7 +170,8 @@ pub fn parameters(run: &Run) -> String {
     line("Blocks", format!("{}, interleaved", blocks_words(run)));
     line("Timeout", format!("{} s", manifest.timeout_s));
     line("Seed", manifest.seed.to_string());
-    line("Measured", format!("{} to {} (UTC)", manifest.started, manifest.ended.as_deref().unwrap_or("?")));
+    let ended = manifest.ended.map_or("?".to_owned(), |ended| ended.to_string());
+    line("Measured", format!("{} to {ended} (UTC)", manifest.started));
     out
 }
 
@@ -193,4 +190,18 @@ fn number(value: &Value) -> String {
         Value::Null => UNKNOWN.to_owned(),
         other => other.to_string(),
     }
+}
+
+/// What there is of the servers' metrics.
+fn metrics_words(metrics: &MetricsRead) -> String {
+    let of = |read: &MetricsOf| match (&read.address, &read.fault) {
+        (None, _) => "not asked for: the metrics port is not known".to_owned(),
+        (Some(address), Some(fault)) => format!("{} samples from {address}, then none: {fault}", read.samples),
+        (Some(address), None) => format!("{} samples from {address}", read.samples),
+    };
+    let words = match metrics {
+        MetricsRead::Of(all) => all.iter().map(of).collect::<Vec<_>>().join("; "),
+        MetricsRead::Words(words) => words.clone(),
+    };
+    if words.is_empty() { UNKNOWN.to_owned() } else { words }
 }

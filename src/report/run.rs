@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::Value;
 
+use crate::matrix::AxisId;
 use crate::record::column::Row;
 use crate::record::latencies::{self, Latencies};
 use crate::record::{self, BLOCKS, BlockRecord, MODEL_CONFIG, Manifest, RECORDS, Record, Rows, State, Status};
@@ -17,6 +18,8 @@ pub struct Run {
     pub path: PathBuf,
     /// What holds for all of it.
     pub manifest: Manifest,
+    /// The axis whose values are compared.
+    pub compared: AxisId,
     /// One row a case, in the order of measuring.
     pub records: Vec<Record>,
     /// One row a case and block.
@@ -45,6 +48,7 @@ impl Run {
         Ok(Run {
             config,
             path: path.to_owned(),
+            compared: manifest.compared(&records),
             manifest,
             records,
             blocks,

@@ -77,11 +77,10 @@ impl Rows<'_> {
             }
         }
 
-        for first in distinct(self.records.iter().copied(), |record| layout.cells(record)) {
-            let mut cells = first.clone();
+        for (first, records) in self.by_first_cells(&layout) {
+            let mut cells = first;
             for count in &processes {
-                let is_this = |record: &&&Record| record.case.processes == *count && layout.cells(record) == first;
-                let found = self.records.iter().find(is_this);
+                let found = records.iter().find(|record| record.case.processes == *count);
                 cells.extend([Metric::Mean, Metric::P95].map(|metric| match found {
                     Some(record) => self.judged(record, metric, style),
                     None => NOTHING.into(),
@@ -90,6 +89,19 @@ impl Rows<'_> {
             table.row(cells);
         }
         table
+    }
+
+    /// The cases that share a row, with the cells that it begins with.
+    fn by_first_cells(&self, layout: &Layout) -> Vec<(Vec<Cell>, Vec<&Record>)> {
+        let mut rows: Vec<(Vec<Cell>, Vec<&Record>)> = Vec::new();
+        for record in self.records {
+            let cells = layout.cells(record);
+            match rows.iter_mut().find(|(first, _)| *first == cells) {
+                Some((_, records)) => records.push(record),
+                None => rows.push((cells, vec![record])),
+            }
+        }
+        rows
     }
 
     /// A row a case: its ratio to what it is compared with, its throughput, and where the mean latency goes. `None` where

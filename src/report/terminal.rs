@@ -89,16 +89,16 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
     let compared = scenario.matrix.compared();
     for (index, group) in plan.groups.iter().enumerate() {
         let first = &group.cases[0];
-        let bytes = |case: &Point| scenario.target(case).request_bytes(case.batch_size);
-        let sizes: Vec<u64> = group.cases.iter().map(bytes).collect();
-        let [smallest, largest] = [sizes.iter().min(), sizes.iter().max()].map(|bytes| size(*bytes.unwrap_or(&0)));
-        let bytes = if smallest == largest { smallest } else { format!("{smallest} to {largest}") };
-        let load = first.load_but(Some(compared));
-        let bytes = if scenario.target(first).inputs.is_empty() {
-            "the described inputs".to_owned()
-        } else {
-            bytes + " of input"
+        let sizes: Option<Vec<u64>> = group.cases.iter().map(|case| scenario.request_bytes(case)).collect();
+        let bytes = match sizes {
+            Some(sizes) => {
+                let [smallest, largest] = [sizes.iter().min(), sizes.iter().max()].map(|it| size(*it.unwrap_or(&0)));
+                let bytes = if smallest == largest { smallest } else { format!("{smallest} to {largest}") };
+                format!("{bytes} of input")
+            }
+            None => "the described inputs".to_owned(),
         };
+        let load = first.load_but(Some(compared));
         let _ = writeln!(out, "group {}: {load}, {bytes} a request", index + 1);
 
         for case in &group.cases {
@@ -106,8 +106,11 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
                 0 => "requests".to_owned(),
                 requests => format!("{requests} requests"),
             };
-            let target = scenario.target(case);
-            let address = target.server.address(case.protocol);
+            let server = scenario.server_of(case);
+            let address = match server.is_embedded {
+                true => "the embedded server".to_owned(),
+                false => server.address(case.protocol).to_string(),
+            };
             let _ = writeln!(out, "  {:4}  {requests} to {address}", spelled(case, compared));
         }
         let orders = group.rounds.iter().map(|round| {

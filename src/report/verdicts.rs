@@ -48,10 +48,9 @@ pub fn pairs<'a>(compared: AxisId, rows: &[&'a Record]) -> Vec<Pair<'a>> {
 
 /// The compared numbers of one table, pair by pair; verdicts on mean and 95th percentile are corrected together.
 pub fn cells<'a>(run: &Run, rows: &[&'a Record]) -> Vec<Compared<'a>> {
-    let compared = run.manifest.compared(&run.records);
-    let mut cells: Vec<Compared<'a>> = pairs(compared, rows)
+    let mut cells: Vec<Compared<'a>> = pairs(run.compared, rows)
         .into_iter()
-        .flat_map(|pair| Metric::ALL.map(|metric| compare(run, compared, pair, metric)))
+        .flat_map(|pair| Metric::ALL.map(|metric| compare(run, pair, metric)))
         .collect();
     let is_judged = |cell: &&mut Compared<'a>| cell.metric.is_judged() && is_comparable(&cell.pair, cell.metric);
     let mut judged: Vec<&mut Compared<'a>> = cells.iter_mut().filter(is_judged).collect();
@@ -70,7 +69,8 @@ fn is_comparable(pair: &Pair<'_>, metric: Metric) -> bool {
 }
 
 /// The other's number over the base's, by their blocks.
-fn compare<'a>(run: &Run, compared: AxisId, pair: Pair<'a>, metric: Metric) -> Compared<'a> {
+fn compare<'a>(run: &Run, pair: Pair<'a>, metric: Metric) -> Compared<'a> {
+    let compared = run.compared;
     let told = |ratio, pooled| Compared { pair, compared, metric, ratio, pooled, corrected: None, verdict: None };
     if !is_comparable(&pair, metric) {
         return told(None, false);

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::interrupt::stopped;
 use crate::matrix::Protocol;
 use crate::protocol::control::Control;
-use crate::protocol::{Address, Fault, stream};
+use crate::protocol::{Fault, stream};
 use crate::scenario::Scenario;
 
 /// Longest wait for what a run can do without: a server's name, a model's configuration, its statistics.
@@ -15,26 +15,20 @@ pub const LOOK: Duration = Duration::from_secs(2);
 
 /// The control plane over a protocol, with the longest wait for an answer.
 pub fn control(scenario: &Scenario, protocol: Protocol, limit: Duration) -> Result<Control, Fault> {
-    let address = address(scenario, protocol);
+    let address = scenario.server.address(protocol);
     match protocol {
-        Protocol::Http => Control::http(&address, limit),
-        Protocol::Grpc => Ok(Control::grpc(&address, limit)),
+        Protocol::Http => Control::http(address, limit),
+        Protocol::Grpc => Ok(Control::grpc(address, limit)),
     }
-}
-
-/// Where the scenario's server is.
-pub fn address(scenario: &Scenario, protocol: Protocol) -> Address {
-    let server = &scenario.server;
-    Address { authority: server.address(protocol).to_owned(), peer: server.peer(protocol) }
 }
 
 /// Finds out which of a name's addresses answers, for all of a run.
 pub async fn find(scenario: &mut Scenario, stop: &watch::Receiver<bool>) {
     for protocol in scenario.matrix.protocols() {
         let peer = tokio::select! {
-            peer = stream::answering(scenario.server.address(protocol)) => peer,
+            peer = stream::answering(&scenario.server.address(protocol).authority) => peer,
             () = stopped(stop) => return,
         };
-        scenario.server.set_peer(protocol, peer);
+        scenario.server.address_mut(protocol).peer = peer;
     }
 }

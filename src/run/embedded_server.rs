@@ -10,6 +10,7 @@ use tokio::io::AsyncBufReadExt;
 use tokio::time::timeout;
 
 use super::serve::Ready;
+use crate::address::Address;
 use crate::models;
 use crate::process::Process;
 use crate::report::terminal::say;
@@ -38,7 +39,7 @@ impl EmbeddedServer {
         scenarios: impl Iterator<Item = &'a mut Scenario>,
         repository: &Path,
     ) -> Result<Option<EmbeddedServer>> {
-        let asks = |scenario: &mut &'a mut Scenario| scenario.asked_servers().any(|server| server.is_embedded());
+        let asks = |scenario: &mut &'a mut Scenario| scenario.asked_servers().any(|server| server.is_embedded);
         let mut scenarios: Vec<_> = scenarios.collect();
         scenarios.retain_mut(asks);
         if scenarios.is_empty() {
@@ -65,7 +66,7 @@ impl EmbeddedServer {
         }
         let server = Self::start(repository, &names).await?;
         for scenario in scenarios {
-            scenario.asked_servers().filter(|it| it.is_embedded()).for_each(|it| it.clone_from(&server.addresses));
+            scenario.asked_servers().filter(|it| it.is_embedded).for_each(|it| it.clone_from(&server.addresses));
         }
         Ok(Some(server))
     }
@@ -89,6 +90,7 @@ impl EmbeddedServer {
             Ok(_) => bail!("the embedded server ended {}", process.exit_description().await),
             Err(_) => bail!("the embedded server was not ready within {} s", LOADING.as_secs()),
         }
+        let address = |text: &str| Address::parse(text).map_err(anyhow::Error::msg);
         let ready: Ready = serde_json::from_str(&line).context("the embedded server said something unexpected")?;
         if !ready.unavailable.is_empty() {
             process.stop().await;
@@ -97,7 +99,7 @@ impl EmbeddedServer {
         }
         Ok(EmbeddedServer {
             process,
-            addresses: Server { http: ready.http, grpc: ready.grpc, metrics: None, peers: [None; 2] },
+            addresses: Server { http: address(&ready.http)?, grpc: address(&ready.grpc)?, ..Server::embedded() },
         })
     }
 

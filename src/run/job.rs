@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{budget, connect};
+use super::budget;
 use crate::matrix::Point;
 use crate::plan::{Group, Round};
 use crate::preflight::Outputs;
@@ -14,7 +14,7 @@ use crate::worker::message::{Arrivals, Block, Job};
 pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensors) -> Job {
     Job {
         protocol: case.protocol,
-        address: connect::address(scenario, case.protocol),
+        address: scenario.server.address(case.protocol).clone(),
         model: scenario.model.clone(),
         inputs: scenario.inputs_of(case),
         outputs: outputs.of_batch(case.batch_size),

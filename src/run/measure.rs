@@ -20,7 +20,7 @@ use super::targets::{Observers, Targets};
 use crate::matrix::Point;
 use crate::plan::{Group, Round};
 use crate::protocol::control::statistics::Statistics;
-use crate::record::{Manifest, Record, Status, utc};
+use crate::record::{Manifest, Record, Status};
 use crate::scenario::Scenario;
 use crate::worker::block_run::FAILURES_IN_A_ROW;
 use crate::worker::pool::{BlockOutcome, Pool, PoolError};
@@ -303,8 +303,8 @@ impl CaseRun {
             reason: if status == Status::Ok { String::new() } else { reason },
             requests_planned: planned(context.scenario, group, &self.case),
             errors_preparing: Some(self.failed_preparing),
-            started: utc(self.started),
-            ended: utc(self.ended),
+            started: self.started.into(),
+            ended: self.ended.into(),
             ..empty_record(context, &self.case, status)
         };
         self.totals.fill(&self.case, context.ceilings.of(&self.case), row)
@@ -322,7 +322,7 @@ pub fn not_run(context: &Context<'_>, group: &Group, case: &Point, reason: &str)
 
 fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {
     let (manifest, target) = (context.manifest, context.targets.of(case));
-    let now = utc(Timestamp::now());
+    let now = Timestamp::now().into();
     Record {
         scenario: manifest.scenario.clone(),
         model: target.scenario.model.name.clone(),
@@ -336,7 +336,7 @@ fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {
         status,
         warmup: manifest.warmup,
         quick: manifest.quick,
-        started: now.clone(),
+        started: now,
         ended: now,
         runner_version: manifest.runner_version.clone(),
         git_revision: manifest.git_revision.clone(),

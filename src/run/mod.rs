@@ -18,7 +18,6 @@ mod samplers;
 pub mod serve;
 mod targets;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
@@ -28,7 +27,7 @@ use tokio::sync::watch;
 use crate::environment::Environment;
 use crate::matrix::Point;
 use crate::plan::Plan;
-use crate::record::{Manifest, Record, State, Status, utc};
+use crate::record::{Manifest, MetricsRead, Record, State, Status};
 use crate::report;
 use crate::report::terminal::{Progress, ReaderGone, say};
 use crate::scenario::{Overrides, Scenario, Server};
@@ -192,7 +191,7 @@ async fn measure(
     let started = Timestamp::now();
     let folder = Folder::create(&options.results, &scenario.name, started)?;
     let http = &targets.first().scenario.server.http;
-    let port = is_loopback(http).then(|| port(http)).flatten();
+    let port = http.port().filter(|_| http.is_loopback());
     let client = Environment::read(port).await;
     let mut manifest = manifest(scenario, plan, targets.first(), client, started);
     folder.scenario(&scenario.text)?;
@@ -246,7 +245,7 @@ async fn measure(
         (false, true) => State::Interrupted,
         (false, false) => State::Incomplete,
     };
-    manifest.ended = Some(utc(Timestamp::now()));
+    manifest.ended = Some(Timestamp::now().into());
     if complete {
         manifest.counts = observers.check().await;
     }
@@ -269,7 +268,7 @@ fn manifest(scenario: &Scenario, plan: &Plan, target: &Target, client: Environme
         scenario: scenario.name.clone(),
         title: scenario.title.clone(),
         state: State::Running,
-        started: utc(started),
+        started: started.into(),
         ended: None,
         runner_version: env!("CARGO_PKG_VERSION").to_owned(),
         git_revision: env!("RUNNER_GIT_REVISION").to_owned(),
@@ -278,8 +277,8 @@ fn manifest(scenario: &Scenario, plan: &Plan, target: &Target, client: Environme
         quick: scenario.load.quick,
         server: reached.server.name.clone(),
         server_version: reached.server.version.clone(),
-        http: server.http.clone(),
-        grpc: server.grpc.clone(),
+        http: server.http.to_string(),
+        grpc: server.grpc.to_string(),
         model: model.name.clone(),
         weights: reached.weights(),
         iterations: scenario.load.stop.requests,
@@ -291,21 +290,11 @@ fn manifest(scenario: &Scenario, plan: &Plan, target: &Target, client: Environme
         cases: plan.cases().count(),
         compare: Some(scenario.matrix.compared().axis().column.to_owned()),
         counts: None,
-        metrics: String::new(),
+        metrics: MetricsRead::default(),
         statistics: String::new(),
-        one_machine: is_loopback(server.address(scenario.matrix.protocols()[0])),
+        one_machine: server.address(scenario.matrix.protocols()[0]).is_loopback(),
         client,
     }
-}
-
-/// Whether an address is this machine's own; `localhost` in a container's network may be another container.
-fn is_loopback(address: &str) -> bool {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-fn port(address: &str) -> Option<u16> {
-    address.rsplit_once(':')?.1.parse().ok()
 }
 
 impl measure::Listener for Progress {

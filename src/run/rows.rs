@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::matrix::Point;
 use crate::protocol::control::statistics::{Statistics, Sum};
 use crate::record::{
-    BlockRecord, Columns, Flag, Flags, Record, Status, cpu_a_request, error_kinds, milliseconds, rate, rounded, utc,
+    BlockRecord, Columns, ErrorKinds, Flag, Flags, Record, Status, cpu_a_request, milliseconds, rate, rounded,
 };
 use crate::recorder::Recorder;
 use crate::statistics::{self, Batches, Interval};
@@ -108,7 +108,7 @@ impl CaseTotals {
             flags: self.flags(case, ceiling, requests_per_s, effective),
             requests: self.recorder.count(),
             errors: self.recorder.error_count(),
-            error_kinds: error_kinds(self.recorder.errors()),
+            error_kinds: ErrorKinds::new(self.recorder.errors()),
             answers_compared: Some(self.checks.compared),
             answers_read: Some(self.checks.read),
             mean_ms: latency.mean(),
@@ -255,7 +255,7 @@ pub fn block_row(
         duration_s: window_ns as f64 / 1e9,
         requests_per_s: rate(&outcome.recorder, window_ns),
         client_cpu_ms: cpu_a_request(&outcome.recorder, outcome.usage.cpu_ns()),
-        started: utc(Timestamp::UNIX_EPOCH.saturating_add(start).unwrap_or_else(|_| Timestamp::now())),
+        started: Timestamp::UNIX_EPOCH.saturating_add(start).unwrap_or_else(|_| Timestamp::now()).into(),
     };
     (row, start)
 }

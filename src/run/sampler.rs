@@ -10,9 +10,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::interrupt::stopped;
+use crate::address::Address;
 use crate::protocol::FaultKind;
 use crate::protocol::control::metrics::{Metrics, Sample};
-use crate::record::{self, MetricRow, utc};
+use crate::record::{self, MetricRow, MetricsOf};
 use crate::report::terminal::say;
 
 /// Between two samples.
@@ -32,15 +33,15 @@ struct Shared {
 pub struct Sampler {
     shared: Arc<Mutex<Shared>>,
     task: Option<JoinHandle<()>>,
-    address: Option<String>,
+    address: Option<Address>,
 }
 
 impl Sampler {
     /// Begins, if the server's metrics can be read; what cannot be is told at the end.
-    pub async fn start(address: Option<&str>, file: PathBuf, stop: &watch::Receiver<bool>) -> Self {
+    pub async fn start(address: Option<Address>, file: PathBuf, stop: &watch::Receiver<bool>) -> Self {
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let sampler = |task| Sampler { shared: shared.clone(), task, address: address.map(str::to_owned) };
-        let Some(at) = address else { return sampler(None) };
+        let sampler = |task| Sampler { shared: shared.clone(), task, address: address.clone() };
+        let Some(at) = &address else { return sampler(None) };
         let first = match Metrics::new(at) {
             Ok(metrics) => tokio::select! {
                 read = metrics.read() => read.map(|_| metrics),
@@ -65,17 +66,14 @@ impl Sampler {
         lock(&self.shared).case = case;
     }
 
-    /// Ends, and tells in words what there is.
-    pub fn finish(self) -> String {
+    /// Ends, and tells what there is.
+    pub fn finish(self) -> MetricsOf {
         if let Some(task) = self.task {
             task.abort();
         }
         let shared = lock(&self.shared);
-        match (&self.address, &shared.fault) {
-            (None, _) => "not asked for: the metrics port is not known".to_owned(),
-            (Some(address), Some(fault)) => format!("{} samples from {address}, then none: {fault}", shared.samples),
-            (Some(address), None) => format!("{} samples from {address}", shared.samples),
-        }
+        let address = self.address.map(|address| address.authority);
+        MetricsOf { address, samples: shared.samples, fault: shared.fault.clone() }
     }
 }
 
@@ -101,9 +99,9 @@ async fn sample(metrics: Metrics, shared: Arc<Mutex<Shared>>, file: PathBuf) {
 }
 
 fn write(file: &std::path::Path, case: &str, samples: &[Sample]) -> anyhow::Result<()> {
-    let time = utc(Timestamp::now());
+    let time = Timestamp::now().into();
     let row = |sample: &Sample| MetricRow {
-        time: time.clone(),
+        time,
         case: case.to_owned(),
         metric: sample.metric.clone(),
         labels: sample.labels.clone(),

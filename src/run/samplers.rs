@@ -4,41 +4,47 @@ use tokio::sync::watch;
 
 use super::folder::Folder;
 use super::sampler::Sampler;
-use super::targets::{Target, Targets};
+use super::targets::Targets;
+use crate::address::Address;
 use crate::matrix::{Name, Point};
+use crate::record::MetricsRead;
 
-/// A sampler a server's metrics address.
-pub struct Samplers {
-    samplers: Vec<(Option<String>, Sampler)>,
-    /// The metrics address of each server, by the name that the scenario gives it.
-    addresses: Vec<(Option<Name>, Option<String>)>,
+/// The samplers of a run.
+pub struct Samplers(Vec<OfServers>);
+
+/// A sampler, and the servers that it tells of: names of the scenario that share a metrics address.
+struct OfServers {
+    address: Option<Address>,
+    servers: Vec<Option<Name>>,
+    sampler: Sampler,
 }
 
 impl Samplers {
     /// Starts a sampler for each server whose metrics can be read; `finish` tells which could not be.
     pub async fn start(targets: &Targets, folder: &Folder, stop: &watch::Receiver<bool>) -> Self {
-        let mut samplers: Vec<(Option<String>, Sampler)> = Vec::new();
+        let mut all: Vec<OfServers> = Vec::new();
         for target in targets.iter() {
-            let address = target.scenario.server.metrics.clone();
-            if !samplers.iter().any(|(known, _)| *known == address) {
-                let sampler = Sampler::start(address.as_deref(), folder.metrics(), stop).await;
-                samplers.push((address, sampler));
+            let (name, address) = (target.server.clone(), target.scenario.server.metrics.clone());
+            match all.iter_mut().find(|known| known.address == address) {
+                Some(known) => known.servers.push(name),
+                None => {
+                    let sampler = Sampler::start(address.clone(), folder.metrics(), stop).await;
+                    all.push(OfServers { address, servers: vec![name], sampler });
+                }
             }
         }
-        let address = |target: &Target| (target.server.clone(), target.scenario.server.metrics.clone());
-        Samplers { samplers, addresses: targets.iter().map(address).collect() }
+        Samplers(all)
     }
 
     /// A case is measured from now on, or not any more.
     pub fn during(&self, case: &Point, measured: bool) {
-        let address = self.addresses.iter().find(|(server, _)| *server == case.server).map(|(_, address)| address);
-        if let Some((_, sampler)) = self.samplers.iter().find(|(known, _)| Some(known) == address) {
-            sampler.during(measured.then(|| case.tag()));
+        if let Some(of_server) = self.0.iter().find(|known| known.servers.contains(&case.server)) {
+            of_server.sampler.during(measured.then(|| case.tag()));
         }
     }
 
-    /// Ends, and tells in words what there is.
-    pub fn finish(self) -> String {
-        self.samplers.into_iter().map(|(_, sampler)| sampler.finish()).collect::<Vec<_>>().join("; ")
+    /// Ends, and tells what there is.
+    pub fn finish(self) -> MetricsRead {
+        MetricsRead::Of(self.0.into_iter().map(|of_servers| of_servers.sampler.finish()).collect())
     }
 }

@@ -38,9 +38,7 @@ impl Targets {
             if targets.iter().any(|target| target.is_of(case)) {
                 continue;
             }
-            let (server, model) = (case.server.clone(), case.model.clone());
-            let of_target = |other: &&Point| (&other.server, &other.model) == (&server, &model);
-            let cases: Vec<Point> = plan.cases().filter(of_target).cloned().collect();
+            let cases: Vec<Point> = plan.cases().filter(|other| is_same(other, case)).cloned().collect();
             let mut scenario = scenario.target(case);
             connect::find(&mut scenario, stop).await;
             let reached = reach(&mut scenario, &cases, stop).await;
@@ -50,7 +48,7 @@ impl Targets {
                 None => reached?,
             };
             let Some(reached) = reached else { return Ok(None) };
-            targets.push(Target { server, model, scenario, reached });
+            targets.push(Target { server: case.server.clone(), model: case.model.clone(), scenario, reached });
         }
         Ok(Some(Targets(targets)))
     }
@@ -96,6 +94,11 @@ impl Target {
         let names = [&self.server, &self.model].into_iter().flatten();
         names.map(|name| format!("-{name}")).collect()
     }
+}
+
+/// Whether two cases ask the same model of the same server.
+fn is_same(case: &Point, other: &Point) -> bool {
+    (&case.server, &case.model) == (&other.server, &other.model)
 }
 
 fn targets_words(case: &Point) -> String {

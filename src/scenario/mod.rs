@@ -13,7 +13,6 @@ mod words;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,10 +22,10 @@ pub use error::ScenarioError;
 pub use overrides::Overrides;
 pub use schema::keys;
 
+use crate::address::Address;
 use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Protocol, Value};
 use crate::spelling::spelled;
 use crate::tensor::{Datatype, Source};
-use validate::REQUEST_BYTES_MAX;
 
 /// Largest scenario file, in bytes: what is larger is something else.
 const SIZE_MAX: u64 = 1 << 20;
@@ -64,47 +63,42 @@ pub struct Scenario {
     pub overridden: Vec<String>,
 }
 
-/// Addresses of a server, `host:port`.
+/// The ports of a Triton that was not told others.
+const HTTP_PORT: u16 = 8000;
+const GRPC_PORT: u16 = 8001;
+const METRICS_PORT: u16 = 8002;
+
+/// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Server {
-    pub http: String,
-    pub grpc: String,
+    pub http: Address,
+    pub grpc: Address,
     /// Where the server's metrics are; `None` where that is not known.
-    pub metrics: Option<String>,
-    /// Which of the addresses behind a name was found to answer: HTTP's and gRPC's.
-    pub peers: [Option<SocketAddr>; 2],
+    pub metrics: Option<Address>,
+    /// Whether it is the program's own, whose addresses are known once it is started.
+    pub is_embedded: bool,
 }
-
-/// Stands for the addresses of the embedded server until it is started and tells its own.
-const NOT_STARTED: &str = "the embedded server";
 
 impl Server {
     /// The embedded server, before it is started.
     pub fn embedded() -> Self {
-        Server { http: NOT_STARTED.to_owned(), grpc: NOT_STARTED.to_owned(), metrics: None, peers: [None; 2] }
-    }
-
-    /// Whether it is the embedded one, which has not been started.
-    pub fn is_embedded(&self) -> bool {
-        self.http == NOT_STARTED
-    }
-
-    /// Which of the addresses behind the name to connect to; `None` leaves it to the system.
-    pub fn peer(&self, protocol: Protocol) -> Option<SocketAddr> {
-        self.peers[usize::from(protocol == Protocol::Grpc)]
-    }
-
-    /// Notes which of the addresses behind the name was found to answer.
-    pub fn set_peer(&mut self, protocol: Protocol, peer: Option<SocketAddr>) {
-        self.peers[usize::from(protocol == Protocol::Grpc)] = peer;
+        Server { http: Address::local(0), grpc: Address::local(0), metrics: None, is_embedded: true }
     }
 
     /// The address for a protocol.
-    pub fn address(&self, protocol: Protocol) -> &str {
+    pub fn address(&self, protocol: Protocol) -> &Address {
         match protocol {
             Protocol::Http => &self.http,
             Protocol::Grpc => &self.grpc,
+        }
+    }
+
+    /// The same, to note which of the addresses behind the name was found to answer.
+    pub fn address_mut(&mut self, protocol: Protocol) -> &mut Address {
+        match protocol {
+            Protocol::Http => &mut self.http,
+            Protocol::Grpc => &mut self.grpc,
         }
     }
 }
@@ -146,9 +140,10 @@ pub struct Input {
 }
 
 impl Input {
-    /// Bytes of the tensor without the batch dimension; it fits, or the scenario would not have been read.
+    /// Bytes of the tensor without the batch dimension; as large as a number can be where they are more.
     fn item_bytes(&self) -> u64 {
-        self.shape.iter().map(|size| *size as u64).product::<u64>() * self.datatype.generated_size() as u64
+        let size = self.datatype.generated_size() as u64;
+        self.shape.iter().fold(size, |bytes, size| bytes.saturating_mul(*size as u64))
     }
 }
 
@@ -285,38 +280,52 @@ impl Scenario {
     /// The scenario as one point of its matrix sees it: with the server, the model and the tensors that it means.
     pub fn target(&self, point: &Point) -> Scenario {
         let mut target = self.clone();
-        let is = |name: &Name, wanted: &Option<Name>| wanted.as_ref() == Some(name);
-        if let Some((_, server)) = self.servers.iter().find(|(name, _)| is(name, &point.server)) {
-            target.server.clone_from(server);
-        }
-        if let Some((_, named)) = self.models.iter().find(|(name, _)| is(name, &point.model)) {
+        target.server.clone_from(self.server_of(point));
+        if let Some(named) = named(&self.models, &point.model) {
             let ModelTarget { model, inputs, outputs } = named.clone();
             (target.model, target.inputs, target.outputs) = (model, inputs, outputs);
         }
-        target.inputs = target.inputs_of(point);
+        target.inputs = self.inputs_of(point);
+        // what else there is, no point of it asks
+        (target.servers, target.models) = (Vec::new(), Vec::new());
         target
     }
 
-    /// Whether inputs have the shapes of the matrix, and requests of them are not too large.
-    ///
-    /// # Errors
-    /// What is wrong, and the remedy.
-    pub fn check_requests(&self) -> Result<(), String> {
-        let batch = self.matrix.batch_sizes().into_iter().max().unwrap_or(1);
-        for value in self.matrix.given(AxisId::Shapes) {
-            let Value::Shapes(shapes) = value else { continue };
-            let fits = shapes::check(&self.inputs, shapes, batch, &[]);
-            fits.map_err(|(problem, help)| format!("shapes {shapes}: {problem}: {help}"))?;
-        }
-        if self.request_bytes(batch) > REQUEST_BYTES_MAX {
-            return Err(format!("batch_sizes {batch}: a request would be larger than 2 GiB: choose a smaller batch"));
-        }
-        Ok(())
+    /// The server that a point asks.
+    pub fn server_of(&self, point: &Point) -> &Server {
+        named(&self.servers, &point.server).unwrap_or(&self.server)
     }
 
-    /// The inputs with the shapes of a point.
+    /// The inputs that a point sends, in its shapes.
     pub fn inputs_of(&self, point: &Point) -> Vec<Input> {
-        shapes::shaped(&self.inputs, point.shapes.as_ref())
+        let inputs = named(&self.models, &point.model).map_or(&self.inputs, |target| &target.inputs);
+        shapes::shaped(inputs, point.shapes.as_ref())
+    }
+
+    /// Bytes of the input tensors of one of a point's requests; `None` where the server is asked which there are.
+    pub fn request_bytes(&self, point: &Point) -> Option<u64> {
+        let inputs = self.inputs_of(point);
+        (!inputs.is_empty()).then(|| shapes::request_bytes(&inputs, point.batch_size))
+    }
+
+    /// Whether the inputs of all models take the shapes of the matrix, and requests of them are not too large.
+    ///
+    /// # Errors
+    /// The values for which they are not, the problem and the remedy.
+    pub fn check_requests(&self) -> Result<(), String> {
+        let batch = self.matrix.batch_sizes().into_iter().max().unwrap_or(1);
+        let of_models = self.models.iter().map(|(_, target)| &target.inputs);
+        // the server is asked which there are where none are given
+        for inputs in of_models.chain([&self.inputs]).filter(|inputs| !inputs.is_empty()) {
+            for value in self.matrix.given(AxisId::Shapes) {
+                let Value::Shapes(shapes) = value else { continue };
+                let fits = shapes::check(inputs, shapes, batch, &[]);
+                fits.map_err(|(problem, help)| format!("shapes {shapes}: {problem}: {help}"))?;
+            }
+            let fits = shapes::request_fits(inputs, batch);
+            fits.map_err(|(problem, help)| format!("batch_sizes {batch}: {problem}: {help}"))?;
+        }
+        Ok(())
     }
 
     /// The servers that are asked.
@@ -331,11 +340,11 @@ impl Scenario {
         let alone = Some(self.model.name.as_str()).filter(|_| self.models.is_empty());
         alone.into_iter().chain(self.models.iter().map(|(_, target)| target.model.name.as_str()))
     }
+}
 
-    /// Bytes of the input tensors of one request.
-    pub fn request_bytes(&self, batch_size: u32) -> u64 {
-        self.inputs.iter().map(Input::item_bytes).sum::<u64>() * u64::from(batch_size)
-    }
+/// What goes by a name of the matrix.
+fn named<'a, T>(all: &'a [(Name, T)], wanted: &Option<Name>) -> Option<&'a T> {
+    all.iter().find(|(name, _)| wanted.as_ref() == Some(name)).map(|(_, value)| value)
 }
 
 /// Where a scenario is: a name alone may be that of a file in `scenarios/`.

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::without_secrets;
-use super::validate::{DURATION_S, ITERATIONS, REQUEST_BYTES_MAX, WARMUP, check_address, unsupported};
-use super::{EMBEDDED, Model, ModelTarget, Scenario, Server, shapes};
+use super::validate::{DURATION_S, ITERATIONS, WARMUP};
+use super::{EMBEDDED, GRPC_PORT, HTTP_PORT, METRICS_PORT, Model, ModelTarget, Scenario, Server};
+use crate::address::{Address, unsupported};
 use crate::matrix::{Arm, AxisId, CASES_MAX, Value};
 
 /// `--quick`: the longest time of a case, its preparation included.
@@ -79,10 +80,7 @@ impl Scenario {
         if let Some((problem, help)) = self.matrix.impossible() {
             return Err(format!("with the options of the command line {problem}: {help}"));
         }
-        let batch = self.matrix.batch_sizes().into_iter().max().unwrap_or(1);
-        if self.request_bytes(batch) > REQUEST_BYTES_MAX {
-            return Err(format!("--batch-sizes {batch}: a request would be larger than 2 GiB: choose a smaller batch"));
-        }
+        self.check_requests().map_err(|words| format!("with the options of the command line {words}"))?;
         Ok(self)
     }
 
@@ -116,16 +114,14 @@ impl Scenario {
             if *id == AxisId::BatchSize && unbatched && values != [Value::Whole(1)] {
                 return Err(format!("{setting}: the scenario says `batching = false`: leave the option out"));
             }
-            self.knows(*id, &values).map_err(|help| format!("{setting}: {help}"))?;
+            self.names(*id, &values).map_err(|help| format!("{setting}: {help}"))?;
             self.matrix.set(*id, values);
             self.overridden.push(setting);
         }
         if let Some(name) = &overrides.compare {
-            let id = AxisId::settable_named(name);
-            let keys: Vec<&str> = AxisId::settable().map(|id| id.axis().key).collect();
-            let id = id.ok_or_else(|| {
-                let shown = name.escape_debug();
-                format!("--compare {shown}: expected the name of an axis: the axes are {}", keys.join(", "))
+            let id = AxisId::settable_named(&name.replace('-', "_"));
+            let id = id.map_err(|(expected, help)| {
+                format!("--compare {}: expected {expected}: {help}", name.escape_debug())
             })?;
             if self.matrix.values(id).len() < 2 {
                 let several = id.setting("..");
@@ -141,16 +137,8 @@ impl Scenario {
     ///
     /// # Errors
     /// What is not known, and the remedy.
-    fn knows(&mut self, id: AxisId, values: &[Value]) -> Result<(), String> {
+    fn names(&mut self, id: AxisId, values: &[Value]) -> Result<(), String> {
         for value in values {
-            if let Value::Shapes(shapes) = value {
-                let batch = self.matrix.batch_sizes().into_iter().max().unwrap_or(1);
-                let of_models = self.models.iter().map(|(_, target)| &target.inputs);
-                for inputs in of_models.chain([&self.inputs]).filter(|inputs| !inputs.is_empty()) {
-                    let fits = shapes::check(inputs, shapes, batch, &[]);
-                    fits.map_err(|(problem, help)| format!("{shapes}: {problem}: {help}"))?;
-                }
-            }
             let Value::Name(name) = value else { continue };
             let known = match id {
                 AxisId::Server => self.servers.iter().any(|(known, _)| known == name),
@@ -196,45 +184,30 @@ impl Scenario {
 
     fn override_addresses(&mut self, overrides: &Overrides) -> Result<(), String> {
         let options = [("--server", &overrides.server), ("--http", &overrides.http), ("--grpc", &overrides.grpc)];
-        let given = options.iter().find(|(_, value)| value.is_some());
-        if let (Some((option, _)), false) = (given, self.matrix.given(AxisId::Server).is_empty()) {
+        let elsewhere = options.iter().find(|(_, value)| value.is_some());
+        if let (Some((option, _)), false) = (elsewhere, self.matrix.given(AxisId::Server).is_empty()) {
             return Err(format!(
                 "{option}: the scenario names its servers: choose some of them by --set servers=NAME,.."
             ));
         }
-        let both = |port| {
-            overrides.server.as_ref().map(|host| match host.parse::<Ipv6Addr>() {
-                Ok(host) => format!("[{host}]:{port}"),
-                Err(_) => format!("{host}:{port}"),
-            })
-        };
-        let given = [
-            ("--http", overrides.http.clone(), both(8000), &mut self.server.http),
-            ("--grpc", overrides.grpc.clone(), both(8001), &mut self.server.grpc),
-        ];
         // other ports of the server are not those of the file, nor need its metrics be where they were
-        let elsewhere = overrides.http.is_some() || overrides.grpc.is_some();
-        let mut metrics = self.server.metrics.clone().filter(|_| !elsewhere).unwrap_or_default();
-        let given = given.into_iter().chain([("--metrics", overrides.metrics.clone(), both(8002), &mut metrics)]);
-        for (option, own, of_server, address) in given {
-            let (option, value) = match (own, of_server) {
-                (Some(value), _) => (option, value),
-                (None, Some(value)) => ("--server", value),
-                (None, None) => continue,
-            };
-            check_address(&value).map_err(|help| match (option, &overrides.server) {
-                ("--server", Some(host)) => {
-                    let shown = without_secrets(host);
-                    let help = unsupported(host).map_or(String::new(), |help| format!(": {help}"));
-                    format!(
-                        "--server {shown}: expected a host name without scheme, port and path, such as gpu-box{help}"
-                    )
-                }
-                _ => format!("{option} {}: expected host:port: {help}", without_secrets(&value)),
-            })?;
-            *address = value;
+        if overrides.http.is_some() || overrides.grpc.is_some() {
+            self.server.metrics = None;
         }
-        self.server.metrics = Some(metrics).filter(|address| !address.is_empty());
+        if let Some(host) = &overrides.server {
+            self.server.http = on_host(host, HTTP_PORT)?;
+            self.server.grpc = on_host(host, GRPC_PORT)?;
+            self.server.metrics = Some(on_host(host, METRICS_PORT)?);
+        }
+        if let Some(text) = &overrides.http {
+            self.server.http = given("--http", text)?;
+        }
+        if let Some(text) = &overrides.grpc {
+            self.server.grpc = given("--grpc", text)?;
+        }
+        if let Some(text) = &overrides.metrics {
+            self.server.metrics = Some(given("--metrics", text)?);
+        }
         Ok(())
     }
 
@@ -256,4 +229,22 @@ fn within(option: &str, value: f64, range: &RangeInclusive<f64>) -> Result<f64, 
         return Ok(value);
     }
     Err(format!("{option} {value}: expected a number from {} to {}: choose one of these", range.start(), range.end()))
+}
+
+/// A port of the host of `--server`.
+fn on_host(host: &str, port: u16) -> Result<Address, String> {
+    let text = match host.parse::<Ipv6Addr>() {
+        Ok(host) => format!("[{host}]:{port}"),
+        Err(_) => format!("{host}:{port}"),
+    };
+    Address::parse(&text).map_err(|_| {
+        let shown = without_secrets(host);
+        let help = unsupported(host).map_or(String::new(), |help| format!(": {help}"));
+        format!("--server {shown}: expected a host name without scheme, port and path, such as gpu-box{help}")
+    })
+}
+
+/// The address behind an option.
+fn given(option: &str, text: &str) -> Result<Address, String> {
+    Address::parse(text).map_err(|help| format!("{option} {}: expected host:port: {help}", without_secrets(text)))
 }

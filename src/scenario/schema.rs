@@ -264,7 +264,7 @@ impl Walk<'_> {
             | (Kind::Flag, DeValue::Boolean(_))
             | (Kind::Number, DeValue::Integer(_) | DeValue::Float(_)) => {}
             (Kind::Word(words) | Kind::WordOrWords(words), DeValue::String(word)) => {
-                if let Some((expected, help)) = words.refuse(word) {
+                if let Err((expected, help)) = words.read(word) {
                     let problem = format!("found {}, expected {expected}", self.document.shown(value.span()));
                     self.errors.push(self.document.error_of(path.to_owned(), value.span(), problem, help));
                 }

@@ -1,9 +1,31 @@
 //! Inputs with the shapes of a point of the matrix, and whether they can have them.
 
 use super::Input;
-use super::validate::REQUEST_BYTES_MAX;
-use crate::matrix::Shapes;
-use crate::tensor::{self, Source, element_count};
+use crate::matrix::{Refusal, Shapes};
+use crate::tensor::{self, Source};
+
+/// A protobuf message, and so a gRPC request, holds at most this many bytes; HTTP is held to the same, to compare.
+const REQUEST_BYTES_MAX: u64 = i32::MAX as u64;
+
+/// Bytes of the inputs of one request; as large as a number can be where they are more.
+pub fn request_bytes(inputs: &[Input], batch: u32) -> u64 {
+    let items = inputs.iter().fold(0_u64, |total, input| total.saturating_add(input.item_bytes()));
+    items.saturating_mul(batch.into())
+}
+
+/// Whether a request holds so much.
+///
+/// # Errors
+/// The problem, and the remedy.
+pub fn request_fits(inputs: &[Input], batch: u32) -> Result<(), Refusal> {
+    let bytes = request_bytes(inputs, batch);
+    if bytes <= REQUEST_BYTES_MAX {
+        return Ok(());
+    }
+    let exactly = if bytes < u64::MAX { format!("{bytes} bytes, ") } else { String::new() };
+    let problem = format!("a request of batch size {batch} would hold {exactly}more than {REQUEST_BYTES_MAX} bytes");
+    Err((problem, "lower the largest of batch_sizes, or the shape: a protobuf message holds no more".to_owned()))
+}
 
 /// The inputs, of which those that `shapes` tells of have those.
 pub fn shaped(inputs: &[Input], shapes: Option<&Shapes>) -> Vec<Input> {
@@ -15,7 +37,7 @@ pub fn shaped(inputs: &[Input], shapes: Option<&Shapes>) -> Vec<Input> {
 ///
 /// # Errors
 /// The problem, and the remedy.
-pub fn check(inputs: &[Input], shapes: &Shapes, batch: u32, shapeless: &[&str]) -> Result<(), (String, String)> {
+pub fn check(inputs: &[Input], shapes: &Shapes, batch: u32, shapeless: &[&str]) -> Result<(), Refusal> {
     let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
     let list = names.join(", ");
     for name in shapes.names() {
@@ -33,16 +55,9 @@ pub fn check(inputs: &[Input], shapes: &Shapes, batch: u32, shapeless: &[&str]) 
         return Err((problem, "add its shape here, or `shape` to its [[input]]".to_owned()));
     }
 
-    let mut total = 0_u64;
-    for input in &shaped(inputs, Some(shapes)) {
-        let elements = element_count(&input.shape).unwrap_or(usize::MAX);
-        let bytes = (elements as u64).saturating_mul(input.datatype.generated_size() as u64);
-        total = total.saturating_add(bytes.saturating_mul(batch.into()));
-        if total > REQUEST_BYTES_MAX {
-            let problem = format!("a request of batch size {batch} would hold more than {REQUEST_BYTES_MAX} bytes");
-            let help = "lower the largest of batch_sizes, or the shape: a protobuf message holds no more";
-            return Err((problem, help.to_owned()));
-        }
+    let inputs = shaped(inputs, Some(shapes));
+    request_fits(&inputs, batch)?;
+    for input in &inputs {
         if let Source::File(_) = &input.data
             && let Err(cause) = tensor::bytes_of(input.datatype, &input.shape, 1, &input.data)
         {

@@ -64,10 +64,10 @@ mod tests {
             ("int64", "INT64"),
             ("bool", "BOOL"),
         ] {
-            let (_, help) = DATATYPES.refuse(word).unwrap();
+            let (_, help) = DATATYPES.read(word).unwrap_err();
             assert!(help.starts_with(&format!("did you mean \"{name}\"?")), "{word}: {help}");
         }
-        assert_eq!(DATATYPES.refuse("FP32"), None);
-        assert!(DATATYPES.refuse("quaternion").unwrap().1.starts_with("the types are BOOL, "));
+        assert_eq!(DATATYPES.read("FP32"), Ok("FP32"));
+        assert!(DATATYPES.read("quaternion").unwrap_err().1.starts_with("the types are BOOL, "));
     }
 }

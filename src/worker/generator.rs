@@ -175,9 +175,10 @@ mod tests {
     use tokio::runtime::LocalRuntime;
 
     use super::*;
+    use crate::address::Address;
     use crate::matrix::Arrival;
     use crate::protocol::stream::IoObserver;
-    use crate::protocol::{Address, Answer, OutputTensor, Payload};
+    use crate::protocol::{Answer, OutputTensor, Payload};
     use crate::scenario::StopRule;
     use crate::worker::block_run::FAILURES_IN_A_ROW;
     use crate::worker::deadline::DeadlineTimer;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::Address;
 use crate::matrix::{Arrival, Encode, Protocol};
 use crate::protocol::verify::Expected;
-use crate::protocol::{Address, Fault, Request};
+use crate::protocol::{Fault, Request};
 use crate::recorder::RecorderSnapshot;
 use crate::scenario::{Input, Model, StopRule};
 use crate::tensor::{Tensors, bytes_of};

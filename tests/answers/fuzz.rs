@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::SeedableRng;
+use runner::address::Address;
 use runner::protocol::infer::grpc::Grpc;
 use runner::protocol::infer::http::Http;
 use runner::protocol::stream::NullObserver;
 use runner::protocol::verify::{Expected, verify};
-use runner::protocol::{Address, Answer, FaultKind, InferClient, InputTensor, Reply, Request};
+use runner::protocol::{Answer, FaultKind, InferClient, InputTensor, Reply, Request};
 use runner::tensor::{Datatype, Tensors};
 use tokio::runtime::LocalRuntime;
 use tokio::time::timeout;
@@ -35,8 +36,11 @@ fn outcomes<D: InferClient>(address: &str) -> (u64, u64) {
     let (mut good, mut faults) = (0, 0);
     LocalRuntime::new().unwrap().block_on(async {
         let encoded = D::encode(address, &request()).unwrap();
-        let mut driver =
-            D::new(D::connection(&Address::from(address), Rc::new(NullObserver)), encoded, Rc::new(NullObserver));
+        let mut driver = D::new(
+            D::connection(&Address::parse(address).unwrap(), Rc::new(NullObserver)),
+            encoded,
+            Rc::new(NullObserver),
+        );
         // the first answer is not damaged
         let Ok(Reply::Unread(unread)) = driver.infer().await else { panic!("the first answer is bad") };
         driver.follow(Rc::new(D::pattern(&unread).unwrap()));

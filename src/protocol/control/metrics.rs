@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::address::Address;
+use crate::protocol::Fault;
 use crate::protocol::control::bounded::{too_late, whole};
 use crate::protocol::infer::http::client;
-use crate::protocol::{Address, Fault};
 use crate::text;
 
 /// Longest wait for an answer.
@@ -33,12 +34,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// At `host:port`.
+    /// At an address.
     ///
     /// # Errors
     /// The client cannot be built.
-    pub fn new(address: &str) -> Result<Self, Fault> {
-        Ok(Metrics { client: client(&Address::from(address), TIMEOUT)?, url: format!("http://{address}/metrics") })
+    pub fn new(address: &Address) -> Result<Self, Fault> {
+        Ok(Metrics { client: client(address, TIMEOUT)?, url: format!("http://{address}/metrics") })
     }
 
     /// The values now.

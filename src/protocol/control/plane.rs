@@ -10,13 +10,14 @@ use reqwest::Response;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::address::Address;
 use crate::proto;
 use crate::protocol::control::bounded::{too_large, too_late, whole};
 use crate::protocol::control::description::{ModelConfig, ModelMetadata, ServerMetadata, read};
 use crate::protocol::control::statistics::{AllStatistics, Statistics};
 use crate::protocol::control::unary::Unary;
 use crate::protocol::infer::http::{client, compressed, url, words_of};
-use crate::protocol::{Address, CONNECT_TIMEOUT, Fault, FaultKind};
+use crate::protocol::{CONNECT_TIMEOUT, Fault, FaultKind};
 
 /// Largest configuration that is read over gRPC: as JSON, with all fields that it leaves out, it takes a thousand times the
 /// memory.

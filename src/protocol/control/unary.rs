@@ -11,11 +11,12 @@ use h2::client::SendRequest;
 use prost::Message;
 use tokio::time::timeout;
 
+use crate::address::Address;
 use crate::protocol::control::bounded::{TOLD_BYTES_MAX, too_large, too_late};
 use crate::protocol::infer::grpc::{SERVICE, end_outcome, head_outcome, request_head};
 use crate::protocol::message::{FRAME_PREFIX, unframed};
 use crate::protocol::stream::{MeteredStream, NullObserver};
-use crate::protocol::{Address, Fault, FaultKind};
+use crate::protocol::{Fault, FaultKind};
 
 /// Longest wait for a connection that broke to say why.
 const CAUSE_TIMEOUT: Duration = Duration::from_millis(100);

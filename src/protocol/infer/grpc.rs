@@ -15,13 +15,12 @@ use prost::Message;
 use tokio::sync::Mutex;
 use tonic::{Code, Status};
 
+use crate::address::Address;
 use crate::proto::ModelInferRequest;
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::protocol::message::{self, FRAME_PREFIX, Pattern};
 use crate::protocol::stream::{IoObserver, MeteredStream};
-use crate::protocol::{
-    ANSWER_BYTES_MAX, Address, Answer, Fault, FaultKind, InferClient, Reply, Request, too_long, words,
-};
+use crate::protocol::{ANSWER_BYTES_MAX, Answer, Fault, FaultKind, InferClient, Reply, Request, too_long, words};
 
 /// The service's part of every path.
 pub(in crate::protocol) const SERVICE: &str = "/inference.GRPCInferenceService/";

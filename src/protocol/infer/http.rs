@@ -10,10 +10,11 @@ use http::StatusCode;
 use reqwest::{Client, Url};
 use serde_json::json;
 
+use crate::address::Address;
 use crate::protocol::infer::http1::{self, Connection, Keep, Memory};
 use crate::protocol::stream::IoObserver;
 use crate::protocol::{
-    Address, Answer, Fault, FaultKind, InferClient, InputTensor, OutputTensor, Payload, Reply, Request, json,
+    Answer, Fault, FaultKind, InferClient, InputTensor, OutputTensor, Payload, Reply, Request, json,
 };
 use crate::tensor::Tensors;
 use crate::text;

@@ -11,9 +11,10 @@ use std::task::Poll;
 
 use tokio::io::AsyncWrite;
 
+use crate::address::Address;
 use crate::protocol::infer::http1_answer::{BUFFER_BYTES, BodyError, Cut, Encoding, Head, Reader};
 use crate::protocol::stream::{IoObserver, MeteredStream};
-use crate::protocol::{ANSWER_BYTES_MAX, Address, Fault, too_long};
+use crate::protocol::{ANSWER_BYTES_MAX, Fault, too_long};
 
 /// An error's text is cut here: a proxy may answer with a page.
 pub(in crate::protocol) const ERROR_BYTES_MAX: usize = 64 * 1024;
@@ -191,7 +192,7 @@ mod tests {
                 }
             };
             let client = async {
-                let connection = Connection::new(&Address::from(address.as_str()), Rc::new(NullObserver));
+                let connection = Connection::new(&Address::parse(&address).unwrap(), Rc::new(NullObserver));
                 let (body, mut memory) = (vec![0; body], Memory::default());
                 let mut found = Vec::new();
                 for _ in 0..2 {

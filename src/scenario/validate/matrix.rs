@@ -7,7 +7,6 @@ use super::super::error::{Document, Errors};
 use super::super::tree::{self, Table};
 use super::Checked;
 use crate::matrix::{AxisId, CASES_MAX, Exclude, Home, Limit, Matrix, Shapes, Value};
-use crate::spelling::nearest;
 
 /// `load` has the rates, which are an axis too. `None` once there is an error; those of all axes are kept.
 pub(super) fn matrix(
@@ -52,13 +51,8 @@ pub(super) fn matrix(
 /// Reads which axis is compared, and with which of its values.
 fn compared(document: &Document<'_>, table: &Table<'_>, matrix: &mut Matrix) -> Checked<()> {
     if let Some(name) = table.text("compare") {
-        let keys: Vec<&str> = AxisId::settable().map(|id| id.axis().key).collect();
-        let Some(id) = AxisId::settable_named(name.get_ref()) else {
-            let near =
-                nearest(name.get_ref(), &keys).map_or(String::new(), |near| format!("did you mean \"{near}\"? "));
-            let help = format!("{near}The axes are {}", keys.join(", "));
-            return Err(document.unexpected(&name, "the name of an axis", help));
-        };
+        let id = AxisId::settable_named(name.get_ref());
+        let id = id.map_err(|(expected, help)| document.unexpected(&name, &expected, help))?;
         if matrix.values(id).len() < 2 {
             let problem = format!("the axis {} has one value, expected several to compare", name.get_ref());
             let help = format!("give it several, such as {}, or compare another axis", id.axis().example);

@@ -1,26 +1,25 @@
 //! From the file's tree to a [`Scenario`]: limits, defaults, and what must agree with what. Here the model and its
 //! tensors; the matrix and the load have files of their own.
 
-mod address;
 mod load;
 mod matrix;
 mod targets;
 
-use std::net::Ipv6Addr;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub(super) use address::unsupported;
-
 use super::error::{Document, Errors, ScenarioError};
 use super::tree::{self, Table};
 use super::words::known;
-use super::{Artifact, Input, Model, ModelTarget, Scenario, Server, schema, shapes, syntax};
+use super::{
+    Artifact, GRPC_PORT, HTTP_PORT, Input, METRICS_PORT, Model, ModelTarget, Scenario, Server, schema, shapes, syntax,
+};
+use crate::address::Address;
 use crate::matrix::{AxisId, Matrix, Value};
-use crate::tensor::{Datatype, Source, element_count};
+use crate::tensor::{Datatype, Source};
 
 type Checked<T> = Result<T, ScenarioError>;
 
@@ -29,8 +28,12 @@ pub(super) use load::{DURATION_S, ITERATIONS, WARMUP};
 const SEED: RangeInclusive<i64> = 0..=i64::MAX;
 const DIMENSION: RangeInclusive<i64> = 1..=i64::MAX;
 
-/// A protobuf message, and so a gRPC request, holds at most this many bytes; HTTP is held to the same, to compare.
-pub(super) const REQUEST_BYTES_MAX: u64 = i32::MAX as u64;
+/// The matrix as it was read, and its table in the file.
+struct Axes<'a> {
+    table: &'a Table<'a>,
+    /// `None` where it has an error.
+    matrix: Option<&'a Matrix>,
+}
 
 /// # Errors
 /// All that is wrong: what is not TOML, else what is not of the format, else what is beyond its limits or does not agree.
@@ -40,70 +43,39 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     schema::check(document, &file)?;
 
     let file = Table::of(&file);
-    let (model_table, matrix_table, load_table) = (file.table("model"), file.table("matrix"), file.table("load"));
+    let (matrix_table, load_table) = (file.table("matrix"), file.table("load"));
     let mut errors = Errors::default();
     let title = errors.keep(name(document, &file, "title"));
     let matrix = matrix::matrix(document, &matrix_table, &load_table, &mut errors);
-    let names = matrix.clone().unwrap_or_default();
-    let servers = targets::servers(document, &file, &names, &mut errors);
-    let mut models = targets::models(document, &file, &names, &mut errors);
-    // where the matrix names models, the first of them stands for all that asks for one
-    let first = models.as_ref().and_then(|models| models.first()).map(|(_, target)| target.clone());
-    let (model, mut inputs, outputs) = match first {
-        Some(ModelTarget { model, inputs, outputs }) => (Some(model), Some(inputs), Some(outputs)),
-        None if matrix_table.value("models").is_some() => (None, None, None),
-        None => (
-            errors.keep(model(document, &model_table)),
-            inputs(document, &file, &mut errors),
-            errors.keep(outputs(document, &file)),
-        ),
-    };
-    if let (Some(inputs), Some(matrix)) = (&inputs, &matrix) {
-        errors.keep(request_fits(document, &file, inputs, matrix));
-        for (name, target) in models.iter().flatten() {
-            let own = model_table.table(name);
-            let table = if own.value("input").is_some() { &own } else { &file };
-            errors.keep(request_fits(document, table, &target.inputs, matrix));
-        }
-    }
-    if let (Some(inputs), Some(matrix)) = (&mut inputs, &matrix) {
-        errors.keep(shapes_fit(document, &matrix_table, &file, inputs, matrix));
-    }
-    if let (Some(models), Some(matrix)) = (&mut models, &matrix) {
-        for (name, target) in models {
-            let own = model_table.table(name);
-            let table = if own.value("input").is_some() { &own } else { &file };
-            errors.keep(shapes_fit(document, &matrix_table, table, &mut target.inputs, matrix));
-        }
-    }
+    let axes = Axes { table: &matrix_table, matrix: matrix.as_ref() };
+    let servers = targets::servers(document, &file, &axes, &mut errors);
+    let (first, models) = targets::models(document, &file, &axes, &mut errors).unzip();
     let unbatched = |model: &Model| !model.batching;
-    let of_models = models.iter().flatten().map(|(_, target)| &target.model);
-    if of_models.chain(&model).any(unbatched) {
+    let of_models = models.iter().flatten().map(|(_, target): &(_, ModelTarget)| &target.model);
+    if of_models.chain(first.as_ref().map(|first: &ModelTarget| &first.model)).any(unbatched) {
         errors.keep(batches_fit(document, &matrix_table));
     }
-    let server = file.table("server");
-    let http = errors.keep(address(document, &server, "http", "localhost:8000"));
-    let grpc = errors.keep(address(document, &server, "grpc", "localhost:8001"));
-    let metrics = errors.keep(metrics(document, &server));
+    let server = server(document, &file.table("server"), &mut errors);
     let load = load::load(document, &load_table, &mut errors);
-    let served = outputs.as_deref().unwrap_or_default();
+    let served = first.as_ref().map_or(&[][..], |first| &first.outputs);
     let given = file.value("artifact").is_some();
     let artifact = given.then(|| artifact(document, &file.table("artifact"), served)).transpose();
     let artifact = errors.keep(artifact);
     // the errors say why one is missing
     let read = || {
+        let ModelTarget { model, inputs, outputs } = first?;
         Some(Scenario {
             name: safe_name(&document.file),
             title: title?,
-            server: Server { http: http?, grpc: grpc?, metrics: metrics?, peers: [None; 2] },
+            server: server?,
             load: load?,
             artifact: artifact?,
             file: document.file.clone(),
             text: document.text.to_owned(),
             overridden: Vec::new(),
-            model: model?,
-            inputs: inputs?,
-            outputs: outputs?,
+            model,
+            inputs,
+            outputs,
             servers: servers?,
             models: models?,
             matrix: matrix?,
@@ -126,61 +98,50 @@ fn batches_fit(document: &Document<'_>, matrix: &Table<'_>) -> Checked<()> {
     }
 }
 
-fn model(document: &Document<'_>, table: &Table<'_>) -> Checked<Model> {
-    Ok(Model {
-        name: name(document, table, "name")?,
-        version: table.text("version").map(|version| text(document, &version)).transpose()?,
-        batching: table.flag("batching").unwrap_or(true),
-    })
-}
-
-/// `None` once there is an error; all of them are kept.
-fn inputs(document: &Document<'_>, file: &Table<'_>, errors: &mut Errors) -> Option<Vec<Input>> {
-    let tables = errors.keep(at_least_one(document, file, "input", "add an [[input]] table"))?;
+/// The inputs of a table of the file, in the first of their shapes. `None` once there is an error; all of them are kept.
+fn inputs(document: &Document<'_>, table: &Table<'_>, axes: &Axes<'_>, errors: &mut Errors) -> Option<Vec<Input>> {
+    let tables = errors.keep(at_least_one(document, table, "input", "add an [[input]] table"))?;
     errors.keep(distinct(document, &tables, "input"))?;
     let inputs: Vec<Option<Input>> = tables.iter().map(|table| errors.keep(input(document, table))).collect();
-    inputs.into_iter().collect()
+    let inputs: Vec<Input> = inputs.into_iter().collect::<Option<_>>()?;
+    // what is wrong with the matrix is said already
+    let Some(matrix) = axes.matrix else { return Some(inputs) };
+    errors.keep(request_fits(document, &tables, &inputs, matrix))?;
+    errors.keep(in_first_shapes(document, axes.table, &tables, inputs, matrix))
 }
 
 fn input(document: &Document<'_>, table: &Table<'_>) -> Checked<Input> {
     let datatype: Datatype = known(document, &needed(document, table, "datatype")?)?;
     let sizes = table.items("shape").iter().filter_map(tree::whole);
     let shape: Vec<usize> = sizes.map(|dimension| size(document, &dimension)).collect::<Checked<_>>()?;
-    let span = table.value("shape").map_or(table.span(), Spanned::span);
-    item_fits(document, datatype, &shape, span)?;
     let data = source(document, table, datatype, &shape)?;
     Ok(Input { name: name(document, table, "name")?, datatype, shape, data })
 }
 
-/// Checks every value of the axis of shapes, whose first the inputs then have.
-fn shapes_fit(
+/// Checks that the inputs take every value of the axis of shapes, and gives them the first.
+fn in_first_shapes(
     document: &Document<'_>,
     axes: &Table<'_>,
-    table: &Table<'_>,
-    inputs: &mut Vec<Input>,
+    tables: &[Table<'_>],
+    inputs: Vec<Input>,
     matrix: &Matrix,
-) -> Checked<()> {
-    let tables = table.tables("input");
-    let shapeless: Vec<String> = tables
-        .iter()
-        .filter(|input| input.value("shape").is_none())
-        .filter_map(|input| Some(input.text("name")?.into_inner()))
-        .collect();
+) -> Checked<Vec<Input>> {
+    if inputs.is_empty() {
+        // the server is asked which there are
+        return Ok(inputs);
+    }
+    let shapeless = tables.iter().filter(|input| input.value("shape").is_none());
+    let shapeless: Vec<String> = shapeless.filter_map(|input| Some(input.text("name")?.into_inner())).collect();
     let shapeless: Vec<&str> = shapeless.iter().map(String::as_str).collect();
     let batch = matrix.batch_sizes().into_iter().max().unwrap_or(1);
     let mut first = None;
     for (value, item) in matrix.given(AxisId::Shapes).iter().zip(axes.items(AxisId::Shapes.axis().key)) {
         let Value::Shapes(shapes) = value else { continue };
-        if inputs.is_empty() {
-            // the server is asked which there are
-            continue;
-        }
-        let fits = shapes::check(inputs, shapes, batch, &shapeless);
+        let fits = shapes::check(&inputs, shapes, batch, &shapeless);
         fits.map_err(|(problem, help)| document.error(item.span(), problem, help))?;
-        first = first.or_else(|| Some(shapes::shaped(inputs, Some(shapes))));
+        first = first.or(Some(shapes));
     }
-    *inputs = first.unwrap_or_else(|| inputs.clone());
-    Ok(())
+    Ok(shapes::shaped(&inputs, first))
 }
 
 /// A dimension of a shape.
@@ -188,16 +149,6 @@ fn size(document: &Document<'_>, dimension: &Spanned<i64>) -> Checked<usize> {
     let help = "give the size to send; the batch dimension is added by the runner and not written here";
     let size = whole(document, dimension, DIMENSION, help)?;
     usize::try_from(size).map_err(|_| document.unexpected(dimension, "a size that fits memory", help))
-}
-
-fn item_fits(document: &Document<'_>, datatype: Datatype, shape: &[usize], span: Range<usize>) -> Checked<()> {
-    let fits = element_count(shape).and_then(|count| count.checked_mul(datatype.generated_size()));
-    if fits.is_some_and(|bytes| bytes as u64 <= REQUEST_BYTES_MAX) {
-        return Ok(());
-    }
-    let found = document.shown(span.clone());
-    let problem = format!("found {found}, expected an item of at most {REQUEST_BYTES_MAX} bytes");
-    Err(document.error(span, problem, "lower the shape: a request is one protobuf message, which holds no more"))
 }
 
 /// What fills an input.
@@ -268,18 +219,13 @@ fn at_least_one<'a>(document: &Document<'_>, file: &Table<'a>, key: &str, help: 
 }
 
 /// The largest request must fit what a request can hold.
-fn request_fits(document: &Document<'_>, file: &Table<'_>, inputs: &[Input], matrix: &Matrix) -> Checked<()> {
+fn request_fits(document: &Document<'_>, tables: &[Table<'_>], inputs: &[Input], matrix: &Matrix) -> Checked<()> {
     let batch = matrix.batch_sizes().into_iter().max().unwrap_or(1);
-    let mut total = 0_u64;
-    for (input, table) in inputs.iter().zip(file.tables("input")) {
-        total = total.saturating_add(input.item_bytes().saturating_mul(batch.into()));
-        if total > REQUEST_BYTES_MAX {
-            return Err(document.error(
-                table.value("shape").map_or(table.span(), Spanned::span),
-                format!("a request of batch size {batch} would hold {total} bytes, more than {REQUEST_BYTES_MAX}"),
-                "lower the largest of batch_sizes, or the shape: a protobuf message holds no more",
-            ));
-        }
+    for (index, table) in tables.iter().enumerate() {
+        // the input with which it is too large
+        let fits = shapes::request_fits(&inputs[..=index], batch);
+        let span = table.value("shape").map_or(table.span(), Spanned::span);
+        fits.map_err(|(problem, help)| document.error(span, problem, help))?;
     }
     Ok(())
 }
@@ -366,53 +312,27 @@ fn text(document: &Document<'_>, value: &Spanned<String>) -> Checked<String> {
     Ok(text.clone())
 }
 
-fn address(document: &Document<'_>, server: &Table<'_>, key: &str, default: &str) -> Checked<String> {
-    let Some(value) = server.text(key) else { return Ok(default.to_owned()) };
-    check_address(value.get_ref())
-        .map_err(|help| document.unexpected(&value, "host:port", help))
-        .map(|()| value.into_inner())
+/// The address behind a key, or the port on this machine that Triton has by default.
+fn address(document: &Document<'_>, server: &Table<'_>, key: &str, default: u16) -> Checked<Address> {
+    let Some(value) = server.text(key) else { return Ok(Address::local(default)) };
+    Address::parse(value.get_ref()).map_err(|help| document.unexpected(&value, "host:port", help))
 }
 
 /// The metrics' address; by default that of a server on the default ports, and not known otherwise.
-fn metrics(document: &Document<'_>, server: &Table<'_>) -> Checked<Option<String>> {
-    let default = server.value("http").is_none() && server.value("grpc").is_none();
-    match server.value("metrics") {
-        None => Ok(default.then(|| "localhost:8002".to_owned())),
-        Some(_) => address(document, server, "metrics", "").map(Some),
+fn metrics(document: &Document<'_>, server: &Table<'_>) -> Checked<Option<Address>> {
+    let default = ["http", "grpc"].iter().all(|key| server.value(key).is_none());
+    if server.value("metrics").is_none() && !default {
+        return Ok(None);
     }
+    address(document, server, "metrics", METRICS_PORT).map(Some)
 }
 
-/// Whether `text` is `host:port`; the error is the remedy.
-pub(super) fn check_address(text: &str) -> Result<(), String> {
-    if let Some(help) = unsupported(text) {
-        return Err(help.to_owned());
-    }
-    if text.contains("://") {
-        return Err("leave the scheme out: \"localhost:8000\"".to_owned());
-    }
-    if text.contains('@') {
-        return Err("leave user names and passwords out of the address".to_owned());
-    }
-    if let Some(bracketed) = bracketed(text) {
-        return Err(format!("write an IPv6 address in brackets: \"{bracketed}\""));
-    }
-    let authority: http::uri::Authority =
-        text.parse().map_err(|_| "write host and port alone, such as \"localhost:8000\"".to_owned())?;
-    if authority.port_u16().is_none_or(|port| port == 0) || authority.host().is_empty() {
-        return Err("name a port from 1 to 65535: \"localhost:8000\"".to_owned());
-    }
-    Ok(())
-}
-
-/// An IPv6 address without brackets as it has to be written: what is behind its last colon is most likely the port.
-fn bracketed(text: &str) -> Option<String> {
-    let with_port = text.rsplit_once(':').and_then(|(host, port)| {
-        let address: Ipv6Addr = host.parse().ok()?;
-        // fewer digits are most likely the address's own
-        let port: u16 = port.parse().ok().filter(|port| *port > 999)?;
-        Some(format!("[{address}]:{port}"))
-    });
-    with_port.or_else(|| text.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]:PORT")))
+/// What a table tells of a server. `None` once there is an error; all of them are kept.
+fn server(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Option<Server> {
+    let http = errors.keep(address(document, table, "http", HTTP_PORT));
+    let grpc = errors.keep(address(document, table, "grpc", GRPC_PORT));
+    let metrics = errors.keep(metrics(document, table));
+    Some(Server { http: http?, grpc: grpc?, metrics: metrics?, is_embedded: false })
 }
 
 fn distinct(document: &Document<'_>, tables: &[Table<'_>], what: &str) -> Checked<()> {

@@ -6,19 +6,19 @@ use toml::de::DeValue;
 use super::super::error::{Document, Errors};
 use super::super::tree::{self, Table};
 use super::super::{EMBEDDED, Model, ModelTarget, Server};
-use super::{Checked, address, inputs, metrics, outputs, text};
-use crate::matrix::{AxisId, Matrix, Name, Value};
+use super::{Axes, Checked, inputs, name, outputs, server, text};
+use crate::matrix::{AxisId, Name, Value};
 
 /// The servers that the matrix names: each has a table, or is the embedded one. `None` once there is an error.
 pub(super) fn servers(
     document: &Document<'_>,
     file: &Table<'_>,
-    matrix: &Matrix,
+    axes: &Axes<'_>,
     errors: &mut Errors,
 ) -> Option<Vec<(Name, Server)>> {
     let tables = file.table("server");
     let mut servers = Vec::new();
-    for (name, place) in named(file, AxisId::Server, matrix) {
+    for (name, place) in named(axes, AxisId::Server) {
         let table = tables.table(&name);
         if tables.value(&name).is_none() {
             if &*name == EMBEDDED {
@@ -32,70 +32,98 @@ pub(super) fn servers(
             errors.push(document.unexpected(place, "the name of a [server.NAME] table", help));
             continue;
         }
-        let read = || -> Checked<Server> {
-            Ok(Server {
-                http: address(document, &table, "http", "localhost:8000")?,
-                grpc: address(document, &table, "grpc", "localhost:8001")?,
-                metrics: metrics(document, &table)?,
-                peers: [None; 2],
-            })
-        };
-        if let Some(server) = errors.keep(read()) {
+        if let Some(server) = server(document, &table, errors) {
             servers.push((name, server));
         }
     }
-    errors.keep(all_are_named(document, file, AxisId::Server, matrix))?;
+    errors.keep(all_are_named(document, &tables, axes, AxisId::Server))?;
     Some(servers)
 }
 
-/// The models that the matrix names. What a model's own table does not say is what `[model]`, `[[input]]` and `[[output]]` say.
+/// The model that stands for all that asks for one, and the models that the matrix names, whose first it is. What a model's
+/// own table does not say is what `[model]`, `[[input]]` and `[[output]]` say. `None` once there is an error.
 pub(super) fn models(
     document: &Document<'_>,
     file: &Table<'_>,
-    matrix: &Matrix,
+    axes: &Axes<'_>,
     errors: &mut Errors,
-) -> Option<Vec<(Name, ModelTarget)>> {
+) -> Option<(ModelTarget, Vec<(Name, ModelTarget)>)> {
     let tables = file.table("model");
-    let mut models = Vec::new();
-    for (name, _) in named(file, AxisId::Model, matrix) {
-        let table = tables.table(&name);
-        let own = |key| table.value(key).is_some();
-        let inputs = match own("input") {
-            true => inputs(document, &table, errors),
-            false => inputs(document, file, errors),
-        };
-        let outputs = errors.keep(outputs(document, if own("output") { &table } else { file }));
-        let string = |key| {
-            let given = table.text(key).or_else(|| tables.text(key).filter(|_| key != "name"));
-            given.map(|given| text(document, &given)).transpose()
-        };
-        let strings = errors.keep(string("name")).zip(errors.keep(string("version")));
-        let (Some(inputs), Some(outputs), Some((called, version))) = (inputs, outputs, strings) else { continue };
-        let batching = table.flag("batching").or_else(|| tables.flag("batching")).unwrap_or(true);
-        let model = Model { name: called.unwrap_or_else(|| name.to_string()), version, batching };
-        models.push((name, ModelTarget { model, inputs, outputs }));
+    let names = named(axes, AxisId::Model);
+    let is_alone = axes.table.value(AxisId::Model.axis().key).is_none();
+    // a table that all models replace is not asked to fit the matrix
+    let needs = |key| names.is_empty() || names.iter().any(|(name, _)| tables.table(name).value(key).is_none());
+    let shared_inputs = needs("input").then(|| inputs(document, file, axes, errors)).flatten();
+    let shared_outputs = needs("output").then(|| errors.keep(outputs(document, file))).flatten();
+    errors.keep(all_are_named(document, &tables, axes, AxisId::Model))?;
+    if is_alone {
+        let model = errors.keep(shared_model(document, &tables))?;
+        let first = ModelTarget { model, inputs: shared_inputs?, outputs: shared_outputs? };
+        return Some((first, Vec::new()));
     }
-    errors.keep(all_are_named(document, file, AxisId::Model, matrix))?;
-    Some(models)
+
+    let mut models = Vec::new();
+    for (name, _) in names {
+        let table = tables.table(&name);
+        let inputs = match table.value("input") {
+            Some(_) => inputs(document, &table, axes, errors),
+            None => shared_inputs.clone(),
+        };
+        let outputs = match table.value("output") {
+            Some(_) => errors.keep(outputs(document, &table)),
+            None => shared_outputs.clone(),
+        };
+        let model = errors.keep(named_model(document, &tables, &name));
+        if let (Some(model), Some(inputs), Some(outputs)) = (model, inputs, outputs) {
+            models.push((name, ModelTarget { model, inputs, outputs }));
+        }
+    }
+    let (_, first) = models.first()?;
+    Some((first.clone(), models))
+}
+
+fn shared_model(document: &Document<'_>, table: &Table<'_>) -> Checked<Model> {
+    Ok(Model {
+        name: name(document, table, "name")?,
+        version: table.text("version").map(|version| text(document, &version)).transpose()?,
+        batching: table.flag("batching").unwrap_or(true),
+    })
+}
+
+/// Its own table's, then that of `[model]`; the server knows it by the name that the matrix gives it, if nothing else is said.
+fn named_model(document: &Document<'_>, tables: &Table<'_>, name: &Name) -> Checked<Model> {
+    let table = tables.table(name);
+    let told = |given: Option<Spanned<String>>| given.map(|given| text(document, &given)).transpose();
+    Ok(Model {
+        name: told(table.text("name"))?.unwrap_or_else(|| name.to_string()),
+        version: told(table.text("version").or_else(|| tables.text("version")))?,
+        batching: table.flag("batching").or_else(|| tables.flag("batching")).unwrap_or(true),
+    })
 }
 
 /// The names that an axis has, and where they stand.
-fn named<'a>(file: &Table<'a>, id: AxisId, matrix: &Matrix) -> Vec<(Name, &'a Spanned<DeValue<'a>>)> {
-    let items = file.table("matrix").items(id.axis().key).iter();
+fn named<'a>(axes: &Axes<'a>, id: AxisId) -> Vec<(Name, &'a Spanned<DeValue<'a>>)> {
+    let items = axes.table.items(id.axis().key).iter();
     let with_name = |item: &'a Spanned<DeValue<'a>>| Some((Name::from(tree::text(item)?.get_ref().as_str()), item));
-    let is_value = |name: &Name| matrix.given(id).contains(&Value::Name(name.clone()));
-    items.filter_map(with_name).filter(|(name, _)| is_value(name)).collect()
+    items.filter_map(with_name).filter(|(name, _)| is_named(axes, id, name)).collect()
+}
+
+fn is_named(axes: &Axes<'_>, id: AxisId, name: &str) -> bool {
+    axes.matrix.is_some_and(|matrix| matrix.given(id).contains(&Value::Name(name.into())))
 }
 
 /// A table that no axis names would never be used.
-fn all_are_named(document: &Document<'_>, file: &Table<'_>, id: AxisId, matrix: &Matrix) -> Checked<()> {
-    let (tables, key) = (if id == AxisId::Server { "server" } else { "model" }, id.axis().key);
-    let is_named = |name: &str| matrix.given(id).iter().any(|value| value.to_string() == name);
-    match file.table(tables).inner().into_iter().find(|(name, _)| !is_named(name)) {
+fn all_are_named(document: &Document<'_>, tables: &Table<'_>, axes: &Axes<'_>, id: AxisId) -> Checked<()> {
+    // what is wrong with the matrix is said already
+    if axes.matrix.is_none() {
+        return Ok(());
+    }
+    let (table, key) = (if id == AxisId::Server { "server" } else { "model" }, id.axis().key);
+    match tables.inner().into_iter().find(|(name, _)| !is_named(axes, id, name)) {
         Some((name, span)) => {
             let help =
                 format!("add \"{name}\" to {key} in [matrix], such as {key} = [\"{name}\"], or remove the table");
-            Err(document.error(span, format!("nothing names the table [{tables}.{name}]"), help))
+            Err(document.error(span, format!("nothing names the table [{table}.{name}]"), help))
         }
         None => Ok(()),
     }

@@ -1,0 +1,167 @@
+//! Where a server is: `host:port`, what cannot be asked, and what to write instead. Pure: looks no name up.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// `host:port`, as it was given; what `Host` and `:authority` say.
+    pub authority: String,
+    /// Which of the name's addresses to connect to; `None` leaves it to the system.
+    pub peer: Option<SocketAddr>,
+}
+
+impl Address {
+    /// A port of this machine.
+    pub fn local(port: u16) -> Self {
+        Address { authority: format!("localhost:{port}"), peer: None }
+    }
+
+    /// Reads `host:port`.
+    ///
+    /// # Errors
+    /// It is something else, or cannot be asked: the remedy.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(help) = unsupported(text) {
+            return Err(help.to_owned());
+        }
+        if text.contains("://") {
+            return Err("leave the scheme out: \"localhost:8000\"".to_owned());
+        }
+        if text.contains('@') {
+            return Err("leave user names and passwords out of the address".to_owned());
+        }
+        if let Some(bracketed) = bracketed(text) {
+            return Err(format!("write an IPv6 address in brackets: \"{bracketed}\""));
+        }
+        let authority: http::uri::Authority =
+            text.parse().map_err(|_| "write host and port alone, such as \"localhost:8000\"".to_owned())?;
+        if authority.port_u16().is_none_or(|port| port == 0) || authority.host().is_empty() {
+            return Err("name a port from 1 to 65535: \"localhost:8000\"".to_owned());
+        }
+        Ok(Address { authority: text.to_owned(), peer: None })
+    }
+
+    /// The host's name or address, without brackets.
+    pub fn host(&self) -> &str {
+        let host = self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _)| host);
+        host.trim_matches(['[', ']'])
+    }
+
+    /// The port.
+    pub fn port(&self) -> Option<u16> {
+        self.authority.rsplit_once(':')?.1.parse().ok()
+    }
+
+    /// Whether it is this machine's own; `localhost` in a container's network may be another container.
+    pub fn is_loopback(&self) -> bool {
+        self.host() == "localhost" || self.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.authority)
+    }
+}
+
+/// The remedy for an address that cannot be asked, or not yet; `None` says nothing of whether it can.
+pub fn unsupported(text: &str) -> Option<&'static str> {
+    let (scheme, rest) = text.split_once("://").map_or((None, text), |(scheme, rest)| (Some(scheme), rest));
+    if scheme.is_some_and(|scheme| scheme.ends_with('s')) {
+        return Some("TLS (https) is not spoken yet: give the server's own port, or a proxy's that takes the TLS off");
+    }
+    if rest.trim_end_matches('/').contains('/') && !rest.ends_with("/v2") {
+        return Some("write host and port alone: a server behind a path (a prefix before /v2) cannot be asked yet");
+    }
+    if scheme.is_some() || rest.contains(['@', '/']) {
+        return None;
+    }
+    if rest.contains('%') {
+        return Some("an IPv6 address with a zone cannot be asked: give one without, or the host's name");
+    }
+    let (host, port) = rest.rsplit_once(':').unwrap_or((rest, ""));
+    if port.contains(|digit: char| !digit.is_ascii_digit()) && !port.contains(']') {
+        return Some("name a port from 1 to 65535, in digits: \"localhost:8000\"");
+    }
+    // underscores are in the names that container networks give
+    let in_names = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '.' | '_' | '[' | ']' | ':');
+    (!host.chars().all(in_names)).then_some("name one host by its name or its address: \"localhost:8000\"")
+}
+
+/// An IPv6 address without brackets as it has to be written: what is behind its last colon is most likely the port.
+fn bracketed(text: &str) -> Option<String> {
+    let with_port = text.rsplit_once(':').and_then(|(host, port)| {
+        let address: Ipv6Addr = host.parse().ok()?;
+        // fewer digits are most likely the address's own
+        let port: u16 = port.parse().ok().filter(|port| *port > 999)?;
+        Some(format!("[{address}]:{port}"))
+    });
+    with_port.or_else(|| text.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]:PORT")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_asked_is_told_apart() {
+        for (text, words) in [
+            ("https://gpu-box:8000", "TLS"),
+            ("grpcs://gpu-box:8001", "TLS"),
+            ("box:8000/prefix", "behind a path"),
+            ("http://box:8000/models/v1/", "behind a path"),
+            ("fe80::1%eth0", "zone"),
+            ("[fe80::1%eth0]:8000", "zone"),
+            ("localhost:+80", "digits"),
+            ("*:8000", "one host"),
+            ("a b:8000", "one host"),
+        ] {
+            assert!(unsupported(text).is_some_and(|help| help.contains(words)), "{text}: {:?}", unsupported(text));
+        }
+        for text in [
+            "localhost:8000",
+            "[::1]:8000",
+            "::1",
+            "10.0.0.1:1",
+            "my_box-1.example:8000",
+            "bücher.example:1",
+            "localhost:8000/v2",
+        ] {
+            assert_eq!(unsupported(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_ports_are_told_apart() {
+        let address = |text| Address::parse(text).unwrap();
+        for (text, host, port, is_loopback) in [
+            ("localhost:8000", "localhost", 8000, true),
+            ("[::1]:8001", "::1", 8001, true),
+            ("127.0.0.2:1", "127.0.0.2", 1, true),
+            ("gpu-box:65535", "gpu-box", 65535, false),
+        ] {
+            let found = address(text);
+            assert_eq!((found.host(), found.port(), found.is_loopback()), (host, Some(port), is_loopback), "{text}");
+            assert_eq!(found.to_string(), text);
+        }
+        for (text, help) in [
+            ("localhost", "name a port"),
+            ("localhost:0", "name a port"),
+            ("http://localhost:8000", "scheme"),
+            ("me:secret@localhost:8000", "passwords"),
+            ("::1:8000", "\"[::1]:8000\""),
+            ("::1", "\"[::1]:PORT\""),
+            ("", "host and port"),
+        ] {
+            assert!(
+                Address::parse(text).is_err_and(|words| words.contains(help)),
+                "{text}: {:?}",
+                Address::parse(text)
+            );
+        }
+    }
+}
