@@ -1,7 +1,6 @@
 # The runner as an image:
 #     docker build --tag runner . && docker run --rm runner scrfd --server embedded --quick
 # and beside a Triton: docker-compose.yml.
-# Protocol messages are compiled in pure Rust: the build needs no protoc.
 
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build

@@ -1,26 +1,8 @@
-//! Compiles `proto/` in pure Rust (no protoc to install) and records the git revision of the build.
+//! Records the git revision of the build, and the version of the embedded server's engine.
 
-use std::path::PathBuf;
 use std::process::Command;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler.include_imports(true).open_files(["inference.proto", "onnx.proto"])?;
-    // the names of all fields, for what is read and written as text or JSON
-    let descriptors = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
-    std::fs::write(descriptors, compiler.encode_file_descriptor_set())?;
-    let mut names = prost_build::Config::new();
-    names.enable_type_names();
-    // tensors are handed on without copying
-    names.bytes([
-        ".inference.ModelInferRequest.raw_input_contents",
-        ".inference.ModelInferResponse.raw_output_contents",
-        ".onnx.TensorProto.raw_data",
-    ]);
-    let services = tonic_prost_build::configure().build_transport(false);
-    services.compile_fds_with_config(compiler.file_descriptor_set(), names)?;
-    println!("cargo:rerun-if-changed=proto");
-
+fn main() -> std::io::Result<()> {
     // the embedded server names its engine
     let lock = std::fs::read_to_string("Cargo.lock")?;
     let rten = lock.split("[[package]]").find(|package| package.contains("name = \"rten\"\n"));

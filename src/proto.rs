@@ -1,4 +1,5 @@
-//! The generated messages of `proto/inference.proto`, how they read and write in text and JSON, and those of ONNX files.
+//! The messages of `proto/inference.proto`, how they read and write in text and JSON, and those of ONNX files. Their code is
+//! generated and kept beside them, so that the first build is short; `tests/generated.rs` writes it and holds it equal.
 #![allow(missing_docs)]
 
 mod scan;
@@ -11,17 +12,17 @@ use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 
-tonic::include_proto!("inference");
+include!("../proto/generated/inference.rs");
 
 /// The messages of `proto/onnx.proto`: their documentation is the ONNX specification.
 #[allow(rustdoc::all, clippy::all)]
 pub mod onnx {
-    tonic::include_proto!("onnx");
+    include!("../proto/generated/onnx.rs");
 }
 
 static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
-    DescriptorPool::decode(&bytes[..]).expect("the descriptors were written by the build")
+    let bytes = include_bytes!("../proto/generated/descriptors.bin");
+    DescriptorPool::decode(&bytes[..]).expect("a test keeps the descriptors equal to the messages")
 });
 
 fn descriptor<M: Name>() -> MessageDescriptor {
