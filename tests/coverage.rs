@@ -137,7 +137,7 @@ fn empty() -> Run {
         records: Vec::new(),
         blocks: Vec::new(),
         latencies: Vec::new(),
-        config: None,
+        asked: Vec::new(),
         torn: Vec::new(),
     }
 }

@@ -17,7 +17,11 @@ fn generate(into: &Path) {
         ".inference.ModelInferResponse.raw_output_contents",
         ".onnx.TensorProto.raw_data",
     ]);
-    let services = tonic_prost_build::configure().build_client(false).build_transport(false).emit_rerun_if_changed(false).out_dir(into);
+    let services = tonic_prost_build::configure()
+        .build_client(false)
+        .build_transport(false)
+        .emit_rerun_if_changed(false)
+        .out_dir(into);
     services.compile_fds_with_config(compiler.file_descriptor_set(), names).unwrap();
 }
 

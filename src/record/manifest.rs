@@ -53,10 +53,53 @@ pub struct Manifest {
     /// Whether the server's address is the client's own machine.
     #[serde(default)]
     pub one_machine: bool,
+    /// The servers and models that were asked; older files have the fields above alone.
+    #[serde(default)]
+    pub targets: Vec<Asked>,
     pub client: Environment,
 }
 
+/// A server and a model of it that a run asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Asked {
+    /// The names that the scenario gives the two; `None` where the run has one.
+    pub server_key: Option<String>,
+    pub model_key: Option<String>,
+    pub server: String,
+    pub server_version: String,
+    pub http: String,
+    pub grpc: String,
+    /// Whether the server's address is the client's own machine.
+    pub one_machine: bool,
+    pub model: String,
+    pub weights: String,
+}
+
+impl Asked {
+    /// Its names, as part of a file's name: those of a case's `target_tag`.
+    pub fn tag(&self) -> String {
+        [&self.server_key, &self.model_key].into_iter().flatten().map(|name| format!("-{name}")).collect()
+    }
+}
+
 impl Manifest {
+    /// The servers and models that were asked, also of older files.
+    pub fn asked(&self) -> Vec<Asked> {
+        let only = || Asked {
+            server_key: None,
+            model_key: None,
+            server: self.server.clone(),
+            server_version: self.server_version.clone(),
+            http: self.http.clone(),
+            grpc: self.grpc.clone(),
+            one_machine: self.one_machine,
+            model: self.model.clone(),
+            weights: self.weights.clone(),
+        };
+        if self.targets.is_empty() { vec![only()] } else { self.targets.clone() }
+    }
+
     /// The axis whose values are compared: in older runs the protocol, or with `--aa` equal variants.
     pub fn compared(&self, records: &[Record]) -> AxisId {
         let of_older = || match records.iter().any(|record| record.case.arm.is_some()) {

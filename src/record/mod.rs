@@ -19,7 +19,7 @@ use crate::file;
 use crate::recorder::{Distribution, Recorder};
 pub use errors::ErrorKinds;
 pub use flag::{Flag, Flags};
-pub use manifest::{CountCheck, Manifest, MetricsOf, MetricsRead, State};
+pub use manifest::{Asked, CountCheck, Manifest, MetricsOf, MetricsRead, State};
 pub use row::{BlockRecord, MetricRow, Record, Status};
 pub use table::{Rows, append, append_all, lines, read, read_whole_rows};
 pub use utc::Utc;
@@ -34,8 +34,8 @@ pub const COMPARISONS: &str = "comparisons.csv";
 pub const HISTOGRAMS: &str = "histograms.hlog";
 /// `run.json`: what holds for the whole run.
 pub const MANIFEST: &str = "run.json";
-/// `model_config.json`: the model's configuration, as the server gave it.
-pub const MODEL_CONFIG: &str = "model_config.json";
+/// `model_config.json`: a model's configuration, as the server gave it. Of several servers or models, their names follow.
+pub const MODEL_CONFIG: &str = "model_config";
 
 /// Nanoseconds as milliseconds, the unit of tables.
 pub fn milliseconds(nanoseconds: f64) -> f64 {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::run::Run;
 use super::words::{blocks_words, distinct, escaped, length_words, range_words, weights_words};
 use crate::matrix::{AxisId, Point};
-use crate::record::{Manifest, MetricsOf, MetricsRead, Record};
+use crate::record::{Asked, Manifest, MetricsOf, MetricsRead, Record};
 
 /// What stands where nothing is known.
 const UNKNOWN: &str = "not known";
@@ -56,40 +56,76 @@ pub fn environment(run: &Run) -> String {
     lines.push(("NVIDIA Driver", gpus.driver.clone().unwrap_or_else(none), "nvidia-smi"));
     lines.push(("CUDA", gpus.cuda.clone().unwrap_or_else(none), "nvidia-smi"));
     let mut out = format!("### Environment Profile\n\n{}", table("Client", &lines));
-    let place = match run.manifest.one_machine {
-        true => "on the client's machine, with which it shares its cores",
-        false => "at an address that is not the client's; it may be described by its own tables alone",
-    };
-    let Manifest { server, server_version, .. } = &run.manifest;
-    let _ = writeln!(out, "\nThe server, {} {}, is {place}.", escaped(server), escaped(server_version));
+    let servers = servers(run);
+    for asked in &servers {
+        let place = match asked.one_machine {
+            true => "on the client's machine, with which it shares its cores",
+            false => "at an address that is not the client's; it may be described by its own tables alone",
+        };
+        let which = match &asked.server_key {
+            Some(key) if servers.len() > 1 => format!("The server \"{}\"", escaped(key)),
+            _ => "The server".to_owned(),
+        };
+        let Asked { server, server_version, .. } = asked;
+        let _ = writeln!(out, "\n{which}, {} {}, is {place}.", escaped(server), escaped(server_version));
+    }
     out
 }
 
-/// Docker and the server.
+/// The servers that were asked, each once.
+fn servers(run: &Run) -> Vec<&Asked> {
+    let mut servers: Vec<&Asked> = Vec::new();
+    for (asked, _) in &run.asked {
+        if !servers.iter().any(|known| known.server_key == asked.server_key) {
+            servers.push(asked);
+        }
+    }
+    servers
+}
+
+/// Docker and the servers.
 pub fn docker(run: &Run) -> String {
-    let Manifest { client, server, server_version, http, grpc, metrics, .. } = &run.manifest;
+    let Manifest { client, metrics, .. } = &run.manifest;
     let none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none found".to_owned());
+    let servers = servers(run);
+    let each = |value: fn(&Asked) -> &str| {
+        let told = servers.iter().map(|asked| match &asked.server_key {
+            Some(key) if servers.len() > 1 => format!("{key}: {}", value(asked)),
+            _ => value(asked).to_owned(),
+        });
+        told.collect::<Vec<_>>().join("; ")
+    };
     let lines = [
         ("Docker Engine", none(&client.docker), "docker version --format '{{.Server.Version}}'"),
         ("Server Image", none(&client.server_image), "docker ps --format '{{.Image}}'"),
-        ("Server", server.clone(), "curl localhost:8000/v2"),
-        ("Server Version", server_version.clone(), "curl localhost:8000/v2"),
-        ("HTTP", http.clone(), "docker ps --format '{{.Ports}}'"),
-        ("gRPC", grpc.clone(), "docker ps --format '{{.Ports}}'"),
+        ("Server", each(|asked| &asked.server), "curl localhost:8000/v2"),
+        ("Server Version", each(|asked| &asked.server_version), "curl localhost:8000/v2"),
+        ("HTTP", each(|asked| &asked.http), "docker ps --format '{{.Ports}}'"),
+        ("gRPC", each(|asked| &asked.grpc), "docker ps --format '{{.Ports}}'"),
         ("Metrics", metrics_words(metrics), "curl localhost:8002/metrics"),
     ];
     format!("### Docker Environment\n\n{}", table("Server", &lines))
 }
 
-/// The model as the server's own configuration describes it.
+/// The models, as the servers' own configurations describe them.
 pub fn model(run: &Run) -> String {
-    let Manifest { model, weights, .. } = &run.manifest;
-    let mut out = format!("### Model Configuration: {}\n\n| | |\n|---|---|\n", escaped(model));
+    let several = servers(run).len() > 1;
+    let tables = run.asked.iter().map(|(asked, config)| {
+        let server = asked.server_key.as_deref().filter(|_| several);
+        let server = server.map_or(String::new(), |key| format!(" of the server {}", escaped(key)));
+        let heading = format!("### Model Configuration: {}{server}", escaped(&asked.model));
+        format!("{heading}\n\n{}", configuration(&asked.weights, config.as_ref()))
+    });
+    tables.collect::<Vec<_>>().join("\n")
+}
+
+fn configuration(weights: &str, config: Option<&Value>) -> String {
+    let mut out = "| | |\n|---|---|\n".to_owned();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "| {name} | {} |", escaped(&value));
     };
     line("Weights", weights_words(weights).to_owned());
-    let Some(config) = &run.config else {
+    let Some(config) = config else {
         line("Configuration", "not told by the server".to_owned());
         return out;
     };

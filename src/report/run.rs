@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::matrix::AxisId;
 use crate::record::column::Row;
 use crate::record::latencies::{self, Latencies};
-use crate::record::{self, BLOCKS, BlockRecord, MODEL_CONFIG, Manifest, RECORDS, Record, Rows, State, Status};
+use crate::record::{self, Asked, BLOCKS, BlockRecord, MODEL_CONFIG, Manifest, RECORDS, Record, Rows, State, Status};
 use crate::statistics;
 
 /// A run as its files tell it.
@@ -26,8 +26,8 @@ pub struct Run {
     pub blocks: Vec<BlockRecord>,
     /// The latencies of the blocks of each of the records; `None` where their histograms are not there.
     pub latencies: Vec<Option<Latencies>>,
-    /// The model's configuration, if the server told it.
-    pub config: Option<Value>,
+    /// The servers and models that were asked, each with the model's configuration, if the server told it.
+    pub asked: Vec<(Asked, Option<Value>)>,
     /// Files whose last line is torn, which is left out.
     pub torn: Vec<&'static str>,
 }
@@ -39,14 +39,21 @@ impl Run {
     /// The folder is not a run's; the message names the file.
     pub fn open(path: &Path) -> Result<Self> {
         let manifest = record::read_manifest(path)?;
-        let config = path.join(MODEL_CONFIG);
-        let config = if config.exists() { Some(record::read_json(&config)?) } else { None };
+        let asked = manifest.asked().into_iter().map(|asked| {
+            let name = format!("{MODEL_CONFIG}{}.json", asked.tag());
+            // a manifest from elsewhere must not lead out of its folder
+            let is_plain = Path::new(&name).components().count() == 1;
+            let file = path.join(name);
+            let config = if is_plain && file.exists() { Some(record::read_json(&file)?) } else { None };
+            Ok((asked, config))
+        });
+        let asked = asked.collect::<Result<_>>()?;
         let (records, blocks) = (rows(&path.join(RECORDS))?, rows(&path.join(BLOCKS))?);
         let torn = [(RECORDS, records.torn), (BLOCKS, blocks.torn)];
         let (records, blocks) = (records.rows, blocks.rows);
         let latencies = latencies::read(path, &records, &blocks, statistics::groups, statistics::group_of);
         Ok(Run {
-            config,
+            asked,
             path: path.to_owned(),
             compared: manifest.compared(&records),
             manifest,

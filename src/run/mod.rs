@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use crate::environment::Environment;
 use crate::matrix::Point;
 use crate::plan::Plan;
-use crate::record::{Manifest, MetricsRead, Record, State, Status};
+use crate::record::{Asked, Manifest, MetricsRead, Record, State, Status};
 use crate::report;
 use crate::report::terminal::{Progress, ReaderGone, say};
 use crate::scenario::{Overrides, Scenario, Server};
@@ -193,10 +193,10 @@ async fn measure(
     let http = &targets.first().scenario.server.http;
     let port = http.port().filter(|_| http.is_loopback());
     let client = Environment::read(port).await;
-    let mut manifest = manifest(scenario, plan, targets.first(), client, started);
+    let mut manifest = manifest(scenario, plan, &targets, client, started);
     folder.scenario(&scenario.text)?;
     for target in targets.iter() {
-        let (tag, reached) = (target.tag(), &target.reached);
+        let (tag, reached) = (target.case.target_tag(), &target.reached);
         folder.json(&format!("server{tag}"), &reached.server)?;
         folder.json(&format!("model_metadata{tag}"), &reached.metadata)?;
         if let Some(config) = &reached.config {
@@ -262,8 +262,8 @@ async fn measure(
 }
 
 /// What holds for a whole run; of several servers and models the first's, as rows have their own.
-fn manifest(scenario: &Scenario, plan: &Plan, target: &Target, client: Environment, started: Timestamp) -> Manifest {
-    let Target { scenario: Scenario { server, model, .. }, reached, .. } = target;
+fn manifest(scenario: &Scenario, plan: &Plan, targets: &Targets, client: Environment, started: Timestamp) -> Manifest {
+    let first = asked(targets.first());
     Manifest {
         scenario: scenario.name.clone(),
         title: scenario.title.clone(),
@@ -275,12 +275,12 @@ fn manifest(scenario: &Scenario, plan: &Plan, target: &Target, client: Environme
         overridden: scenario.overridden.clone(),
         cap_s: scenario.load.stop.most.map(|most| most.as_secs_f64()),
         quick: scenario.load.quick,
-        server: reached.server.name.clone(),
-        server_version: reached.server.version.clone(),
-        http: server.http.to_string(),
-        grpc: server.grpc.to_string(),
-        model: model.name.clone(),
-        weights: reached.weights(),
+        server: first.server,
+        server_version: first.server_version,
+        http: first.http,
+        grpc: first.grpc,
+        model: first.model,
+        weights: first.weights,
         iterations: scenario.load.stop.requests,
         duration_s: scenario.load.stop.least.map(|least| least.as_secs_f64()),
         warmup: scenario.load.warmup,
@@ -292,8 +292,25 @@ fn manifest(scenario: &Scenario, plan: &Plan, target: &Target, client: Environme
         counts: None,
         metrics: MetricsRead::default(),
         statistics: String::new(),
-        one_machine: server.address(scenario.matrix.protocols()[0]).is_loopback(),
+        one_machine: first.one_machine,
+        targets: targets.iter().map(asked).collect(),
         client,
+    }
+}
+
+/// What is told of a server and a model.
+fn asked(target: &Target) -> Asked {
+    let Target { case, scenario: Scenario { server, model, matrix, .. }, reached } = target;
+    Asked {
+        server_key: case.server.as_deref().map(str::to_owned),
+        model_key: case.model.as_deref().map(str::to_owned),
+        server: reached.server.name.clone(),
+        server_version: reached.server.version.clone(),
+        http: server.http.to_string(),
+        grpc: server.grpc.to_string(),
+        one_machine: server.address(matrix.protocols()[0]).is_loopback(),
+        model: model.name.clone(),
+        weights: reached.weights(),
     }
 }
 

@@ -24,7 +24,7 @@ impl Samplers {
     pub async fn start(targets: &Targets, folder: &Folder, stop: &watch::Receiver<bool>) -> Self {
         let mut all: Vec<OfServers> = Vec::new();
         for target in targets.iter() {
-            let (name, address) = (target.server.clone(), target.scenario.server.metrics.clone());
+            let (name, address) = (target.case.server.clone(), target.scenario.server.metrics.clone());
             match all.iter_mut().find(|known| known.address == address) {
                 Some(known) => known.servers.push(name),
                 None => {

@@ -15,9 +15,8 @@ use crate::scenario::Scenario;
 
 /// A server and a model of it.
 pub struct Target {
-    /// The names that the scenario gives them.
-    pub server: Option<Name>,
-    model: Option<Name>,
+    /// A case that asks it.
+    pub case: Point,
     /// The scenario as the cases of this target see it.
     pub scenario: Scenario,
     /// What the server tells, and what was found out.
@@ -48,7 +47,7 @@ impl Targets {
                 None => reached?,
             };
             let Some(reached) = reached else { return Ok(None) };
-            targets.push(Target { server: case.server.clone(), model: case.model.clone(), scenario, reached });
+            targets.push(Target { case: case.clone(), scenario, reached });
         }
         Ok(Some(Targets(targets)))
     }
@@ -86,13 +85,7 @@ impl Targets {
 impl Target {
     /// Whether a case asks it.
     pub fn is_of(&self, case: &Point) -> bool {
-        (&self.server, &self.model) == (&case.server, &case.model)
-    }
-
-    /// Its names in the scenario, as part of a file's name; empty where it is the only one.
-    pub fn tag(&self) -> String {
-        let names = [&self.server, &self.model].into_iter().flatten();
-        names.map(|name| format!("-{name}")).collect()
+        is_same(&self.case, case)
     }
 }
 

@@ -40,6 +40,11 @@ fn models_are_compared_and_each_is_counted_by_itself() {
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.contains("| Batch Size | Protocol | Model |"), "{printed}");
     assert!(printed.contains("Compared: models; the baseline is echo."), "{printed}");
+    let described = case.section("model");
+    for name in ["echo", "twin", "third"] {
+        assert!(described.contains(&format!("### Model Configuration: {name}\n")), "{described}");
+    }
+    assert_eq!(described.matches("| Largest Batch | 4 |").count(), 3, "{described}");
 }
 
 #[test]
@@ -64,6 +69,15 @@ fn servers_are_compared_and_the_program_s_own_may_be_one() {
         (manifest.compare.as_deref(), manifest.counts.map(|counts| counts.agrees())),
         (Some("server_key"), Some(true))
     );
+    let addresses = format!("| HTTP | embedded: {}; other: {http} |", manifest.http);
+    assert!(case.section("docker").contains(&addresses), "{}", case.section("docker"));
+    for words in [
+        "### Model Configuration: echo of the server embedded\n",
+        "### Model Configuration: echo of the server other\n",
+    ] {
+        assert!(case.section("model").contains(words), "{}", case.section("model"));
+    }
+    assert!(case.section("environment").contains("The server \"other\", embedded"), "{}", case.section("environment"));
     // what a run asks instead must be one of them
     let refused = case.command(&[]).output().unwrap();
     assert!(text(&refused).contains("names its servers: choose some of them by --set servers"), "{}", text(&refused));

@@ -87,6 +87,14 @@ impl Case {
         runs.map(|run| run.unwrap().path()).max()
     }
 
+    /// What a report tells of the newest run in one of its sections.
+    pub fn section(&self, name: &str) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+        let output = command.args(["report", "--section", name]).arg(self.newest().unwrap()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub fn records(&self) -> Vec<Record> {
         read(&self.newest().expect("no run").join(RECORDS)).unwrap()
     }
