@@ -273,7 +273,7 @@ pub struct BlockDone {
     pub last_unix_ns: u64,
     /// The worker's use of the machine in the block.
     pub usage: Usage,
-    /// Bytes over its connections.
+    /// Traffic of its connections.
     pub traffic: Traffic,
     /// One of the errors, as an example.
     pub example: Option<Fault>,
