@@ -72,7 +72,7 @@ async fn run_job<D: InferClient + 'static>(job: Job, messages: &mut mpsc::Unboun
     Ok(())
 }
 
-/// A load generator that is connected, verified and warm, with the number of requests that took.
+/// A load generator that is connected, verified and warm, with the requests that this took.
 struct Prepared<D: InferClient> {
     generator: LoadGenerator<D>,
     /// Requests answered.
