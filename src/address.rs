@@ -1,21 +1,21 @@
-//! Where a server is: `host:port`, what cannot be asked, and what to write instead. Pure: looks no name up.
+//! A server's address, `host:port`: which are unsupported, and what to write instead. Pure: resolves no names.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// Where a server is.
+/// A server's address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
-    /// `host:port`, as it was given; what `Host` and `:authority` say.
+    /// `host:port`, as given; the value of `Host` and `:authority`.
     pub authority: String,
-    /// Which of the name's addresses to connect to; `None` leaves it to the system.
+    /// The IP address to connect to, of those behind the name; `None` leaves the choice to the system.
     pub peer: Option<SocketAddr>,
 }
 
 impl Address {
-    /// A port of this machine.
+    /// An address on this machine.
     pub fn local(port: u16) -> Self {
         Address { authority: format!("localhost:{port}"), peer: None }
     }
@@ -23,7 +23,7 @@ impl Address {
     /// Reads `host:port`.
     ///
     /// # Errors
-    /// It is something else, or cannot be asked: the remedy.
+    /// It is something else, or unsupported: the remedy.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Some(help) = unsupported(text) {
             return Err(help.to_owned());
@@ -68,7 +68,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// The remedy for an address that cannot be asked, or not yet; `None` says nothing of whether it can.
+/// The remedy for an address that is unsupported, or not supported yet; `None` does not prove it valid.
 pub fn unsupported(text: &str) -> Option<&'static str> {
     let (scheme, rest) = text.split_once("://").map_or((None, text), |(scheme, rest)| (Some(scheme), rest));
     if scheme.is_some_and(|scheme| scheme.ends_with('s')) {
@@ -87,16 +87,16 @@ pub fn unsupported(text: &str) -> Option<&'static str> {
     if port.contains(|digit: char| !digit.is_ascii_digit()) && !port.contains(']') {
         return Some("name a port from 1 to 65535, in digits: \"localhost:8000\"");
     }
-    // underscores are in the names that container networks give
+    // names in container networks contain underscores
     let in_names = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '.' | '_' | '[' | ']' | ':');
     (!host.chars().all(in_names)).then_some("name one host by its name or its address: \"localhost:8000\"")
 }
 
-/// An IPv6 address without brackets as it has to be written: what is behind its last colon is most likely the port.
+/// Adds the missing brackets to an IPv6 address; the part after its last colon is most likely the port.
 fn bracketed(text: &str) -> Option<String> {
     let with_port = text.rsplit_once(':').and_then(|(host, port)| {
         let address: Ipv6Addr = host.parse().ok()?;
-        // fewer digits are most likely the address's own
+        // fewer digits are most likely part of the address
         let port: u16 = port.parse().ok().filter(|port| *port > 999)?;
         Some(format!("[{address}]:{port}"))
     });

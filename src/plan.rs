@@ -1,4 +1,4 @@
-//! Scenario -> Plan, pure: groups of cases that differ in the compared axis alone, and the seeded order of their blocks.
+//! Scenario -> Plan, pure: groups of cases that differ only in the compared axis, and their blocks' seeded order.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::matrix::Point;
 use crate::scenario::{Load, Scenario, StopRule};
 
-/// Cases that differ in the compared axis alone: what a reader compares, and so what is measured interleaved.
+/// Cases that differ only in the compared axis: a reader compares them, so they are measured interleaved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// In the order of the axis's values.
@@ -19,7 +19,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Requests of each process in each case, over all rounds, at least.
+    /// Minimum number of requests of each process in each case, over all rounds.
     pub fn iterations(&self) -> u64 {
         self.rounds.iter().map(|round| round.stop.requests).sum()
     }
@@ -28,13 +28,13 @@ impl Group {
 /// One block of every case of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
-    /// When each block ends; requests are those of each process.
+    /// When each block ends; requests are per process.
     pub stop: StopRule,
-    /// Indices into the group's cases, in the order in which they run.
+    /// Indices into the group's cases, in running order.
     pub order: Vec<usize>,
 }
 
-/// Everything that is to be measured, in order.
+/// All measurements, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The groups, in the order of the scenario's axes.
@@ -46,7 +46,7 @@ impl Plan {
     pub fn expand(scenario: &Scenario) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(scenario.load.seed);
         let group = |cases: Vec<Point>| {
-            // all cases of a group have as many blocks
+            // all cases of a group have the same number of blocks
             let blocks = cases.iter().map(|case| blocks(&scenario.load, case.rate, case.processes)).min().unwrap_or(1);
             let rounds = rounds(&scenario.load, blocks, cases.len(), &mut generator);
             Group { cases, rounds }
@@ -60,8 +60,8 @@ impl Plan {
     }
 }
 
-/// Over how many blocks a case is spread: no more than it has requests, where their number is known. A block of an open loop
-/// has two at least, as a single one does not tell a server that keeps up from one that does not.
+/// The number of blocks of a case: no more than its requests, if their number is known. A block of an open loop has
+/// at least two requests, as a single one does not show whether a server keeps up.
 fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
     let of_time = |time: Duration, rate: f64| (time.as_secs_f64() * rate / f64::from(processes)) as u64;
     let requests = match (rate, load.stop.least) {
@@ -75,19 +75,19 @@ fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
     u64::from(load.blocks).min(requests).max(1)
 }
 
-/// Spreads iterations and time over the blocks as evenly as whole numbers allow; no block is empty.
+/// Spreads iterations and time over the blocks as evenly as integers allow; no block is empty.
 fn rounds(load: &Load, blocks: u64, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
     let mut orders = Orders::new(cases);
     (0..blocks).map(|block| Round { stop: load.stop.block(block, blocks), order: orders.next(generator) }).collect()
 }
 
-/// The orders of rounds by Williams' designs: over a whole design each case is as often in each place, and follows each other
-/// one equally often. Which case is which in a design is drawn for each. Source: E. J. Williams, Experimental designs
-/// balanced for the estimation of residual effects of treatments, 1949.
+/// The orders of rounds by Williams' designs: over a whole design, each case is equally often in each place, and
+/// follows each other case equally often. The assignment of cases is drawn for each design. Source: E. J. Williams,
+/// Experimental designs balanced for the estimation of residual effects of treatments, 1949.
 struct Orders {
-    /// The case of each number of the design.
+    /// The case behind each number of the design.
     cases: Vec<usize>,
-    /// The design's rows that are still to come, last first.
+    /// The remaining rows of the design, last first.
     rows: Vec<Vec<usize>>,
     last: Vec<usize>,
 }
@@ -111,9 +111,9 @@ impl Orders {
     }
 }
 
-/// Williams' design of so many cases: a Latin square, and for an odd number its mirror image too.
+/// Williams' design for `cases` cases: a Latin square, plus its mirror image for an odd number.
 fn design(cases: usize) -> Vec<Vec<usize>> {
-    // 0, 1, n - 1, 2, n - 2, ..: neighbours differ by another distance each time
+    // 0, 1, n - 1, 2, n - 2, ..: each pair of neighbours has a different distance
     let first = (0..cases).map(|place| if place % 2 == 1 { place.div_ceil(2) } else { (cases - place / 2) % cases });
     let first: Vec<usize> = first.collect();
     let row = |shift: usize| first.iter().map(|number| (number + shift) % cases).collect::<Vec<_>>();

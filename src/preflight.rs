@@ -1,5 +1,5 @@
-//! Whether a scenario and a server's model agree, before anything is measured. Pure: gets what was read, asks nobody.
-//! What a server does not describe cannot disagree.
+//! Checks that a scenario and a server's model agree, before measuring starts. Pure: works on descriptions already
+//! read. Undescribed properties cannot disagree.
 
 use crate::matrix::{AxisId, Describer, Point, Value};
 use crate::protocol::control::description::{ModelConfig, ModelMetadata, TensorMetadata};
@@ -7,21 +7,21 @@ use crate::protocol::verify::{Expected, shapes_agree};
 use crate::scenario::{Input, Scenario};
 use crate::tensor::Source;
 
-/// Tensors and differences that are told one by one, at most.
+/// Most tensors and differences that are listed individually.
 const LISTED_MAX: usize = 20;
 
-/// The outputs of a model that a scenario asks for.
+/// The outputs that a scenario requests from a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outputs {
     /// As the model describes them, in the scenario's order.
     pub tensors: Vec<Expected>,
-    /// Whether a first dimension of any size is the batch. Only the server's configuration says so: a model that batches by
-    /// itself may give any number of rows for a batch.
+    /// Whether a first dimension of any size is the batch. Only the server's configuration shows it: a model that
+    /// batches by itself may return any number of rows for a batch.
     pub batched: bool,
 }
 
 impl Outputs {
-    /// What they have to look like in answers to requests of one batch size.
+    /// The expected outputs of requests of one batch size.
     pub fn of_batch(&self, batch_size: u32) -> Vec<Expected> {
         let mut tensors = self.tensors.clone();
         for shape in tensors.iter_mut().filter(|_| self.batched).filter_map(|tensor| tensor.shape.as_mut()) {
@@ -36,7 +36,7 @@ impl Outputs {
 /// Checks names, types, shapes and the batch limit.
 ///
 /// # Errors
-/// Everything that does not agree, a line each, with what the server offers.
+/// All disagreements, a line each, with what the server offers.
 pub fn agree(
     scenario: &Scenario,
     metadata: &ModelMetadata,
@@ -51,7 +51,7 @@ pub fn agree(
             inputs_agree(scenario, &inputs, metadata, config, &mut wrong);
         }
     }
-    // what is wrong with each shape is said once
+    // reports an error of several shapes only once
     let mut said = std::collections::BTreeSet::new();
     wrong.retain(|line| said.insert(line.clone()));
     let mut tensors = Vec::new();
@@ -84,11 +84,11 @@ pub fn agree(
     if wrong.is_empty() { Ok(Outputs { tensors, batched }) } else { Err(wrong) }
 }
 
-/// Gives a scenario that leaves inputs or outputs out those of the model's metadata: zeros for inputs that it needs, and all
-/// outputs. Whether there is a batch dimension then follows from the configuration, if the server tells it.
+/// Completes a scenario without inputs or outputs from the model's metadata: zeros for required inputs, and all
+/// outputs. The configuration then decides whether there is a batch dimension, if the server gives it.
 ///
 /// # Errors
-/// What the server does not describe well enough, a line each, with the remedy.
+/// Everything that the server does not describe well enough, a line each, with the remedy.
 pub fn complete(
     scenario: &mut Scenario,
     metadata: &ModelMetadata,
@@ -130,7 +130,7 @@ pub fn complete(
     if wrong.is_empty() { Ok(Describer::Server) } else { Err(wrong) }
 }
 
-/// An input as the server describes it, filled with zeros; with a shape of the scenario's axis where it has free dimensions.
+/// An input as the server describes it, filled with zeros; the scenario's axis of shapes gives its free dimensions.
 fn described_input(scenario: &Scenario, offered: &TensorMetadata) -> Result<Input, String> {
     let datatype = offered.datatype.as_deref().and_then(|name| name.parse().ok());
     let (Some(datatype), Some(shape)) = (datatype, &offered.shape) else {
@@ -152,7 +152,7 @@ fn described_input(scenario: &Scenario, offered: &TensorMetadata) -> Result<Inpu
     Ok(Input { name: offered.name.clone(), datatype, shape, data: Source::Zeros })
 }
 
-/// What a scenario asks for that the model's metadata leaves open, in words; nothing where all is described.
+/// The scenario's inputs and outputs that the metadata does not describe, as text; `None` if all are described.
 pub fn undescribed(scenario: &Scenario, metadata: &ModelMetadata) -> Option<String> {
     let told = |tensors: &[TensorMetadata], name: &str| {
         let tensor = tensors.iter().find(|tensor| tensor.name == name);
@@ -164,7 +164,7 @@ pub fn undescribed(scenario: &Scenario, metadata: &ModelMetadata) -> Option<Stri
     (!open.is_empty()).then(|| format!("type and shape of {}", open.join(", ")))
 }
 
-/// Why a model's answers cannot be measured as one for each request.
+/// The reason why a model does not give one answer per request, if so.
 fn not_one_answer_a_request(config: &ModelConfig) -> Option<&'static str> {
     if config.decoupled {
         return Some(
@@ -373,7 +373,7 @@ mod tests {
             (1, &[4][..], &["y", "z"].map(str::to_owned)[..])
         );
         assert!(agree(&scenario, &described, Some(&batched)).is_ok());
-        // a scenario's own tensors stay
+        // a scenario's own tensors are kept
         assert_eq!(complete(&mut self::scenario(true), &described, None), Ok(Describer::Scenario));
     }
 

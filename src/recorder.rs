@@ -1,4 +1,4 @@
-//! What is kept of many requests: histograms, exact sums, error counts. Memory does not grow with their number, and
+//! Statistics over many requests: histograms, exact sums, error counts. Memory does not grow with their number, and
 //! merging loses nothing. Knows no other module.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ const HIGHEST_NS: u64 = 3_600_000_000_000;
 /// Significant decimal digits of a bucket.
 const DIGITS: u8 = 3;
 
-/// Durations in nanoseconds: a histogram, and exact count, sums and extremes beside it.
+/// Durations in nanoseconds: a histogram, with exact count, sums and extremes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distribution {
     histogram: Histogram<u64>,
@@ -53,7 +53,7 @@ impl Distribution {
         self.max_ns = self.max_ns.max(ns);
     }
 
-    /// Adds what another holds: the same as having recorded everything here.
+    /// Adds another's contents, as if everything had been recorded here.
     pub fn merge(&mut self, other: &Distribution) {
         self.histogram.add(&other.histogram).expect("all distributions have the same bounds");
         self.sum_ns += other.sum_ns;
@@ -67,18 +67,18 @@ impl Distribution {
         self.histogram.len()
     }
 
-    /// Exact mean in nanoseconds; `None` without any.
+    /// Exact mean in nanoseconds; `None` if empty.
     pub fn mean_ns(&self) -> Option<f64> {
         (self.count() > 0).then(|| self.sum_ns as f64 / self.count() as f64)
     }
 
-    /// Exact sample deviation in nanoseconds; `None` with fewer than two.
+    /// Exact sample standard deviation in nanoseconds; `None` with fewer than two.
     pub fn stddev_ns(&self) -> Option<f64> {
         let count = u128::from(self.count());
         if count < 2 {
             return None;
         }
-        // n * sum(x^2) - sum(x)^2 in whole numbers: nothing cancels
+        // n * sum(x^2) - sum(x)^2 in integers: no cancellation
         let scaled = count.checked_mul(self.sum_of_squares)?.checked_sub(self.sum_ns.checked_mul(self.sum_ns)?)?;
         Some((scaled as f64 / (count as f64 * (count - 1) as f64)).sqrt())
     }
@@ -93,7 +93,7 @@ impl Distribution {
         (self.count() > 0).then_some(self.max_ns)
     }
 
-    /// The duration in nanoseconds that a share `q` did not exceed, to three significant digits.
+    /// The quantile `q` in nanoseconds, to three significant digits.
     pub fn quantile_ns(&self, q: f64) -> Option<u64> {
         (self.count() > 0).then(|| self.histogram.value_at_quantile(q).clamp(self.min_ns, self.max_ns))
     }
@@ -104,31 +104,30 @@ impl Distribution {
     }
 }
 
-/// How long an answered request and its parts took, in nanoseconds.
+/// The times of an answered request, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestTiming {
-    /// To the answer's last byte: in a closed loop from the request's start, in an open one from the instant at which it
-    /// was due.
+    /// Time to the answer's last byte: from the request's start in a closed loop, from its due time in an open one.
     pub latency: u64,
-    /// In an open loop, the same from the request's start.
+    /// The same from the request's start, in an open loop.
     pub service: Option<u64>,
-    /// The parts of the time from the request's start; `None` where several requests share a connection.
+    /// Phases of the time from the request's start; `None` if several requests share a connection.
     pub split: Option<Phases>,
 }
 
-/// The parts of a request, which add up.
+/// The phases of a request, which add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Phases {
-    /// What the client took until its last byte was handed to the system.
+    /// The client's time until the last byte was handed to the system.
     pub send: u64,
-    /// Beside that until the answer's head is there: for a server to take more of the request, and for its answer.
+    /// The rest of the time until the answer's head: the server takes more of the request, and answers.
     pub wait: u64,
     /// From there to the answer's last byte.
     pub receive: u64,
 }
 
-/// Sums of batches of 1, 2, 4 .. consecutive latencies, from which one can tell how much they depend on each other. Memory
-/// grows with the logarithm of their number. Merging adds up the complete batches of several sequences.
+/// Sums of batches of 1, 2, 4 .. consecutive latencies, which show how strongly latencies are correlated. Memory
+/// grows with the logarithm of their number. Merging adds the complete batches of several sequences.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sequence {
     levels: Vec<Level>,
@@ -138,11 +137,11 @@ pub struct Sequence {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Level {
     count: u64,
-    /// Of the batches' sums in nanoseconds, as floats: they serve a variance, which bears their rounding.
+    /// Mean of the batches' sums in nanoseconds. A float, since it serves a variance, which tolerates the rounding.
     mean: f64,
     /// Sum of squared distances from that mean.
     squares: f64,
-    /// The sum of a batch that waits for its second half.
+    /// The sum of a batch whose second half is still missing.
     half: Option<f64>,
 }
 
@@ -172,7 +171,7 @@ impl Sequence {
         for (mine, theirs) in self.levels.iter_mut().zip(&other.levels) {
             mine.merge(theirs);
         }
-        // what comes next does not follow on what came before
+        // the next sequence does not continue this one
         self.levels.iter_mut().for_each(|level| level.half = None);
     }
 
@@ -186,7 +185,7 @@ impl Sequence {
 }
 
 impl Level {
-    /// Welford's and Chan's way: sums of squares would cancel.
+    /// Welford's and Chan's algorithm: sums of squares would cancel.
     fn add(&mut self, sum: f64) {
         self.count += 1;
         let distance = sum - self.mean;
@@ -206,7 +205,7 @@ impl Level {
     }
 }
 
-/// Latencies and their parts, and errors by kind.
+/// Latencies, their phases, and errors by kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorder {
     /// See [`RequestTiming::latency`].
@@ -221,13 +220,13 @@ pub struct Recorder {
     pub wait: Distribution,
     /// See [`Phases::receive`].
     pub receive: Distribution,
-    /// The latencies one after the other.
+    /// The latencies in order.
     pub sequence: Sequence,
     errors: BTreeMap<String, u64>,
 }
 
 impl Recorder {
-    /// Forgets everything. Its memory is all there afterwards: recording never waits for the system to give some.
+    /// Forgets everything but keeps the memory, so that recording never waits for the system to provide it.
     pub fn clear(&mut self) {
         self.distributions_mut().into_iter().for_each(Distribution::clear);
         self.sequence.levels.clear();
@@ -256,7 +255,7 @@ impl Recorder {
         }
     }
 
-    /// Adds what another recorder holds: the same as having recorded everything here.
+    /// Adds another recorder's contents, as if everything had been recorded here.
     pub fn merge(&mut self, other: &Recorder) {
         for (mine, others) in self.distributions_mut().into_iter().zip(other.distributions()) {
             mine.merge(others);
@@ -292,7 +291,7 @@ impl Recorder {
     }
 }
 
-/// A recorder between processes.
+/// A recorder's form between processes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RecorderSnapshot {
     distributions: Vec<DistributionSnapshot>,
@@ -300,7 +299,7 @@ pub struct RecorderSnapshot {
     errors: BTreeMap<String, u64>,
 }
 
-/// A distribution between processes: the histogram in HdrHistogram's V2 form, the sums in decimal.
+/// A distribution's form between processes: the histogram in HdrHistogram's V2 format, the sums in decimal.
 #[derive(Debug, Serialize, Deserialize)]
 struct DistributionSnapshot {
     histogram: String,
@@ -311,19 +310,19 @@ struct DistributionSnapshot {
 }
 
 impl Recorder {
-    /// For sending to another process.
+    /// Converts for sending to another process.
     ///
     /// # Errors
-    /// A histogram cannot be serialised.
+    /// The histogram cannot be serialised.
     pub fn to_snapshot(&self) -> Result<RecorderSnapshot> {
         let distributions = self.distributions().into_iter().map(Distribution::to_snapshot).collect::<Result<_>>()?;
         Ok(RecorderSnapshot { distributions, sequence: self.sequence.clone(), errors: self.errors.clone() })
     }
 
-    /// From another process.
+    /// Converts from another process's snapshot.
     ///
     /// # Errors
-    /// The text is not what [`Recorder::to_snapshot`] makes.
+    /// The snapshot is not one that [`Recorder::to_snapshot`] makes.
     pub fn from_snapshot(snapshot: RecorderSnapshot) -> Result<Self> {
         let mut recorder = Recorder { sequence: snapshot.sequence, errors: snapshot.errors, ..Recorder::default() };
         ensure!(snapshot.distributions.len() == recorder.distributions().len(), "a distribution is missing");
@@ -389,7 +388,7 @@ mod tests {
                 merged.merge(&recorded(part));
             }
             let mut whole = recorded(&parts.concat());
-            // a batch does not reach from one sequence into the next
+            // a batch does not span two sequences
             let single = |recorder: &Recorder| recorder.sequence.batches().next();
             if let (Some((_, count, variance)), Some((_, of_whole, expected))) = (single(&merged), single(&whole)) {
                 prop_assert_eq!(count, of_whole);

@@ -1,11 +1,11 @@
-//! Words that files and the command line spell: each stands once, for reading, writing and messages. Knows nothing else.
+//! Words of files and the command line: each defined once, for reading, writing and messages. Knows nothing else.
 
 /// An enumeration whose values have one spelling each.
 pub trait Spelled: Copy + PartialEq + 'static {
     /// All values with their spelling.
     const ALL: &'static [(&'static str, Self)];
 
-    /// The value that a word spells.
+    /// Parses a word.
     fn spelled(word: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == word).map(|(_, value)| *value)
     }
@@ -16,7 +16,7 @@ pub trait Spelled: Copy + PartialEq + 'static {
     }
 }
 
-/// Declares an enumeration with its spelling, which is also that of `Display`, `FromStr` and serde.
+/// Declares an enumeration with its spelling, which `Display`, `FromStr` and serde use too.
 macro_rules! spelled {
     (
         $(#[$meta:meta])*
@@ -74,28 +74,28 @@ macro_rules! spelled {
 
 pub(crate) use spelled;
 
-/// The words that may stand behind a key.
+/// The allowed words of a key.
 pub struct Words {
     /// In the spelling of scenario files.
     pub names: &'static [&'static str],
-    /// What they are, together, such as `"http" or "grpc"`.
+    /// A description of all of them, such as `"http" or "grpc"`.
     pub expected: &'static str,
-    /// What is said before their list, where none is near.
+    /// The text before their list, if no word is similar.
     pub otherwise: &'static str,
-    /// What a word of another format means here.
+    /// The meaning here of another format's word.
     pub other_format: fn(&str) -> Option<&'static str>,
 }
 
 impl Words {
-    /// Words that other formats do not spell otherwise.
+    /// Words that other formats spell the same.
     pub const fn new(names: &'static [&'static str], expected: &'static str, otherwise: &'static str) -> Self {
         Words { names, expected, otherwise, other_format: |_| None }
     }
 
-    /// The word of these that a text is.
+    /// Finds the word in the list.
     ///
     /// # Errors
-    /// It is none of them: what was expected, and the remedy.
+    /// It is not in the list: what was expected, and the remedy.
     pub fn read(&self, word: &str) -> Result<&'static str, (String, String)> {
         if let Some(known) = self.names.iter().find(|known| **known == word) {
             return Ok(known);
@@ -114,7 +114,7 @@ impl Words {
     }
 }
 
-/// The known name that a typo most likely meant.
+/// The known name that a typo most likely stands for.
 pub fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
     let similarity = |name: &str| strsim::jaro_winkler(&found.to_lowercase(), &name.to_lowercase());
     let best = known.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;

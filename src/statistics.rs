@@ -1,26 +1,26 @@
-//! What may be concluded from numbers: effective sample sizes, intervals, ratios of paired blocks, verdicts. Pure: nothing
-//! is read or drawn by chance. Knows no other module.
+//! Statistical inference: effective sample sizes, intervals, ratios of paired blocks, verdicts. Pure: no input, no
+//! randomness. Knows no other module.
 //!
-//! Whatever cannot be told is `None`; no result is ever NaN or infinite.
+//! Undetermined results are `None`; no result is ever NaN or infinite.
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// Ratios within 1 ± this are equal for all practical purposes.
 pub const DELTA: f64 = 0.01;
-/// Chance of a wrong verdict in a whole table.
+/// Probability of any wrong verdict in a whole table.
 pub const ALPHA: f64 = 0.05;
-/// A percentile is trusted if so many samples lie beyond it.
+/// A percentile is trusted if this many samples lie beyond it.
 pub const BEYOND: f64 = 10.0;
 
 /// A standard normal deviate is within ± this with 95 % probability.
 const Z95: f64 = 1.96;
-/// So many batches are needed for their variance to mean anything.
+/// The fewest batches whose variance is meaningful.
 const BATCHES_MIN: u64 = 8;
-/// Batches are long enough when the autocorrelation time is below this part of their length.
+/// Batches are long enough when the autocorrelation time is below this fraction of their length.
 const SETTLED: f64 = 0.2;
-/// Up to so many values all ways of flipping signs are gone through.
+/// Up to this many values, all sign flips are enumerated.
 const BLOCKS_EXACT: usize = 20;
-/// Blocks are joined to at most so many groups of consecutive ones, all halves of which are gone through.
+/// Blocks are joined into at most this many groups of consecutive ones, all halves of which are enumerated.
 const GROUPS_MAX: usize = 10;
 
 /// An estimate and the ends of its 95 % interval.
@@ -32,18 +32,18 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// A ratio of two cases measured in paired blocks.
+/// A ratio of two cases, measured in paired blocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     /// The ratio and its 95 % interval.
     pub interval: Interval,
-    /// How probable so large a difference is if the two are the same: exact sign-flip test, two-sided.
+    /// The probability of a difference at least this large if the two are the same: exact sign-flip test, two-sided.
     pub p: f64,
-    /// Pairs of blocks.
+    /// Number of pairs of blocks.
     pub blocks: usize,
 }
 
-/// What the data say of a number beside another one that is to be low.
+/// The verdict on a lower-is-better value against another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Lower beyond chance, and by more than [`DELTA`].
@@ -52,12 +52,12 @@ pub enum Verdict {
     Slower,
     /// The same within [`DELTA`].
     Equal,
-    /// The data cannot tell.
+    /// The data do not decide.
     Unclear,
 }
 
 impl Verdict {
-    /// The spelling of results.
+    /// The name used in results.
     pub fn name(self) -> &'static str {
         match self {
             Verdict::Faster => "faster",
@@ -67,7 +67,7 @@ impl Verdict {
         }
     }
 
-    /// The same seen from the other side.
+    /// The verdict with the sides exchanged.
     pub fn reversed(self) -> Self {
         match self {
             Verdict::Faster => Verdict::Slower,
@@ -80,7 +80,7 @@ impl Verdict {
 /// Batches of consecutive samples, all of one length.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Batches {
-    /// Samples in each.
+    /// Samples in each batch.
     pub length: u64,
     /// Complete batches.
     pub count: u64,
@@ -88,8 +88,8 @@ pub struct Batches {
     pub variance: f64,
 }
 
-/// How many independent samples `samples` correlated ones are worth. `batches` have lengths 1, 2, 4 and so on; the time over
-/// which samples depend on each other is read off the first that is long against it (dyadic batch means).
+/// The number of independent samples that `samples` correlated ones are worth. `batches` have lengths 1, 2, 4 and so
+/// on; the autocorrelation time comes from the first that is long against it (dyadic batch means).
 pub fn effective_samples(samples: u64, batches: &[Batches]) -> f64 {
     let mut time = 1.0_f64;
     let variance = batches.first().map_or(0.0, |single| single.variance);
@@ -108,14 +108,14 @@ pub fn effective_samples(samples: u64, batches: &[Batches]) -> f64 {
     samples as f64 / time
 }
 
-/// Whether a quantile of so many independent samples is more than a handful of them.
+/// Whether at least [`BEYOND`] of the independent samples lie beyond the quantile.
 pub fn is_trusted(effective: f64, q: f64) -> bool {
-    // 200 * (1 - 0.95) is a little less than 10 in binary
+    // 200 * (1 - 0.95) is slightly below 10 in binary
     effective * (1.0 - q) >= BEYOND - 1e-9
 }
 
-/// The shares of the distribution between which its quantile `q` lies with 95 % probability, by order statistics. `None`
-/// where the samples do not reach as far.
+/// The levels of the quantiles that enclose quantile `q` with 95 % confidence, by order statistics. `None` if the
+/// samples do not reach that far.
 pub fn quantile_bounds(effective: f64, q: f64) -> Option<(f64, f64)> {
     if !(effective.is_finite() && effective > 0.0 && (0.0..=1.0).contains(&q)) {
         return None;
@@ -125,7 +125,7 @@ pub fn quantile_bounds(effective: f64, q: f64) -> Option<(f64, f64)> {
     (low >= 0.0 && high <= 1.0).then_some((low, high))
 }
 
-/// The mean of independent values, and its interval by Student's t. `None` with fewer than two.
+/// The mean of independent values, with its interval by Student's t. `None` with fewer than two.
 pub fn mean(values: &[f64]) -> Option<Interval> {
     let count = values.len() as f64;
     if values.len() < 2 || values.iter().any(|value| !value.is_finite()) {
@@ -144,8 +144,8 @@ fn student_975(freedom: usize) -> Option<f64> {
     t.is_finite().then_some(t)
 }
 
-/// The ratio of paired values, `ours` over `theirs`: geometric mean of the pairs' ratios, with its interval by Student's t.
-/// `None` with fewer than two pairs, or where a value is not positive.
+/// The ratio of paired values, `ours` over `theirs`: geometric mean of the pairs' ratios, with its interval by
+/// Student's t. `None` with fewer than two pairs, or if a value is not positive.
 pub fn ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
     let positive = |value: f64| value.is_finite() && value > 0.0;
     if !pairs.iter().all(|(ours, theirs)| positive(*ours) && positive(*theirs)) {
@@ -158,20 +158,20 @@ pub fn ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
     finite.then(|| Ratio { interval, p: sign_flip(&logarithms), blocks: pairs.len() })
 }
 
-/// The groups of consecutive blocks into which so many blocks are joined.
+/// The number of groups of consecutive blocks that `blocks` are joined into.
 pub fn groups(blocks: usize) -> usize {
     blocks.min(GROUPS_MAX)
 }
 
-/// Which of these groups a block belongs to.
+/// The group of a block.
 pub fn group_of(block: usize, blocks: usize) -> usize {
     block * groups(blocks) / blocks.max(1)
 }
 
-/// The ratio of two numbers that are each pooled over paired groups of blocks, with its interval by the paired jackknife: how
-/// far the ratio over half of the groups is from that over all of them, in logarithms, over all halves. `of_half` gives it
-/// for the groups to keep. Leaving out one group at a time would do for a mean, but not for a percentile, which may rest on
-/// few of them: such intervals are too short. `None` with fewer than two groups, or where a ratio is not positive.
+/// The ratio of two statistics, each pooled over paired groups of blocks, with its interval by the paired jackknife:
+/// how far, in logarithms, the ratio over half of the groups is from the ratio over all, across all halves. `of_half`
+/// gets the groups to keep. Leaving out one group at a time would do for a mean, but a percentile may rest on few
+/// groups: its intervals are too short. `None` with fewer than two groups, or if a ratio is not positive.
 pub fn jackknife(ratio: f64, groups: usize, mut of_half: impl FnMut(&[bool]) -> Option<f64>) -> Option<Interval> {
     if !(2..=GROUPS_MAX).contains(&groups) {
         return None;
@@ -193,21 +193,21 @@ pub fn jackknife(ratio: f64, groups: usize, mut of_half: impl FnMut(&[bool]) -> 
     (interval.low > 0.0 && interval.high.is_finite()).then_some(interval)
 }
 
-/// How probable a sum at least so far from 0 is if every sign is as likely to be the other way round: exact, over all ways
-/// of flipping; of more than 20 values, of sums of consecutive ones, which are fewer and tell less.
+/// The p-value of a sum at least this far from 0 if every sign is as likely flipped as not: exact, over all flips.
+/// More than 20 values are first summed in consecutive runs, which are fewer and less powerful.
 pub fn sign_flip(differences: &[f64]) -> f64 {
     let size = differences.len().div_ceil(BLOCKS_EXACT).max(1);
     let values: Vec<f64> = differences.chunks(size).map(|chunk| chunk.iter().sum()).collect();
     let Some((first, rest)) = values.split_first() else { return 1.0 };
-    // a sum that differs by rounding alone is as far
+    // a sum that differs only by rounding is as far
     let far = values.iter().sum::<f64>().abs() - 1e-12 * values.iter().map(|value| value.abs()).sum::<f64>();
-    // the first keeps its sign: the other half of the ways mirrors this one
+    // the first keeps its sign: the other half of the flips mirrors this one
     let mut signs = vec![1.0_f64; rest.len()];
     let mut sum = first + rest.iter().sum::<f64>();
     let ways = 1_u64 << rest.len();
     let mut as_far = u64::from(sum.abs() >= far);
     for way in 1..ways {
-        // one sign changes from a way to the next (Gray code)
+        // one sign changes from one flip to the next (Gray code)
         let place = way.trailing_zeros() as usize;
         sum -= 2.0 * signs[place] * rest[place];
         signs[place] = -signs[place];
@@ -216,7 +216,7 @@ pub fn sign_flip(differences: &[f64]) -> f64 {
     as_far as f64 / ways as f64
 }
 
-/// Holm's correction: what each p-value becomes when all of them are looked at.
+/// Holm's correction: adjusts each p-value for testing all of them.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
@@ -229,8 +229,8 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     corrected
 }
 
-/// The verdicts on all ratios of one table, each with its p-value after Holm's correction over the table; a ratio that cannot
-/// be told is unclear and has none.
+/// The verdicts on all ratios of one table, each with its p-value after Holm's correction over the table. An
+/// undetermined ratio is unclear, without a p-value.
 pub fn verdicts(ratios: &[Option<Ratio>], delta: f64) -> Vec<(Option<f64>, Verdict)> {
     let known: Vec<f64> = ratios.iter().flatten().map(|ratio| ratio.p).collect();
     let mut corrected = holm(&known).into_iter();
@@ -253,7 +253,7 @@ fn verdict(Interval { low, high, .. }: Interval, p: f64, delta: f64) -> Verdict 
     }
 }
 
-/// Whether the second half of some blocks is beyond chance and [`DELTA`] off the first.
+/// Whether the second half of the blocks differs from the first beyond chance and [`DELTA`].
 pub fn drifts(blocks: &[f64]) -> bool {
     let (early, late) = blocks.split_at(blocks.len() / 2);
     let (Some(early), Some(late)) = (mean(early), mean(late)) else { return false };

@@ -1,6 +1,6 @@
-//! All that is known of each axis of the run matrix, in the order of columns and tables: one entry an axis. From it follow the
-//! keys of a scenario file and their errors, `exclude`, the options of the command line, the points and their order, the tags
-//! of cases, the columns of results and the words of reports. What a point *means* stands in `run/job.rs`.
+//! All facts about the axes of the run matrix, in the order of columns and tables. From them derive the keys of a
+//! scenario file and their errors, `exclude`, the command line's options, the points and their order, the tags of
+//! cases, the columns of results and the words of reports. The *meaning* of a point is in `run/job.rs`.
 
 use super::shapes::Shapes;
 use super::value::{AxisValue, Limit, Name, Refusal, Value};
@@ -8,47 +8,47 @@ use super::variants::{Arm, Encode, Protocol};
 use super::{Matrix, phrases};
 use crate::spelling::{Words, nearest};
 
-/// What is known of an axis.
+/// The facts about an axis.
 pub struct Axis {
     /// Its column in the rows of cases and blocks.
     pub column: &'static str,
     /// Its key in a scenario file.
     pub key: &'static str,
-    /// The table of a scenario file that has the key.
+    /// The table of a scenario file that contains the key.
     pub home: Home,
-    /// Which values it may have.
+    /// The values it may have.
     pub limit: Limit,
-    /// Whether a scenario may give a value in place of a list.
+    /// Whether a scenario may give a single value instead of a list.
     pub takes_one: bool,
-    /// Its values where a scenario gives none; none, if they follow from another axis or there are none to speak of.
+    /// Its values if a scenario gives none; empty if they follow from another axis, or if there is no value.
     pub default: fn(&Matrix) -> Vec<Value>,
-    /// Whether its values are variants of what is asked, which a reader compares, and not how much is asked.
+    /// Whether its values are variants for a reader to compare, rather than amounts of load.
     pub is_variant: bool,
-    /// How the key is written in its table.
+    /// An example of the key in its table.
     pub example: &'static str,
-    /// How the key is written within `exclude`.
+    /// An example of the key within `exclude`.
     pub exclude_example: &'static str,
     /// The remedy for a value beyond the limit.
     pub remedy: &'static str,
-    /// The help of the option `--KEY`; empty where the axis has none but `--set`.
+    /// The help of the option `--KEY`; empty if only `--set` sets the axis.
     pub help: &'static str,
     /// Heading of its column in tables.
     pub heading: &'static str,
-    /// What all of its values are, as a parameter of a run.
+    /// The name of its values among the parameters of a run.
     pub parameter: &'static str,
-    /// Its part of a case's tag; empty where it is the usual.
+    /// Its part of a case's tag; empty for the usual value.
     pub tag: fn(&Point) -> String,
-    /// Its value as people write it: `gRPC`, `batch 4`.
+    /// Its value in prose: `gRPC`, `batch 4`.
     pub phrase: fn(&Point) -> String,
-    /// Its part of a sentence, if that is not its phrase; empty where it is the usual or another axis's part has it.
+    /// Its part of a sentence, if not its phrase; empty for the usual value, or if another axis's part covers it.
     pub in_sentence: Option<fn(&Point) -> String>,
-    /// What the column holds.
+    /// The column's content.
     pub meaning: &'static str,
-    /// Whether every row that was ever written has a value of it.
+    /// Whether every row ever written has a value of it.
     pub is_always_written: bool,
 }
 
-/// What most axes are.
+/// The values that most axes share.
 const PLAIN: Axis = Axis {
     column: "",
     key: "",
@@ -70,22 +70,21 @@ const PLAIN: Axis = Axis {
     is_always_written: false,
 };
 
-/// Which table of a scenario file has an axis's key.
+/// The table of a scenario file that contains an axis's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
     /// `[matrix]`.
     Matrix,
     /// `[load]`.
     Load,
-    /// None: an option alone sets it.
+    /// No table: only an option sets it.
     Option,
 }
 
-/// Declares the axes: their names and their table, and the point of the matrix that has a value of each, with the value that it
-/// has where nothing is said.
+/// Declares the axes: their names, their table, and the matrix's point with a value on each axis and its default.
 macro_rules! axes {
     ($($id:ident $field:ident: $type:ty = $usual:expr => $axis:expr;)+) => {
-        /// An axis, by its name.
+        /// The name of an axis.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[allow(missing_docs)]
         pub enum AxisId { $($id),+ }
@@ -109,12 +108,12 @@ macro_rules! axes {
         }
 
         impl Point {
-            /// The value on an axis; `None` where there is none to speak of.
+            /// The value on an axis; `None` if it has none.
             pub fn get(&self, axis: AxisId) -> Option<Value> {
                 match axis { $(AxisId::$id => self.$field.value()),+ }
             }
 
-            /// Sets the value on an axis, if it is one of the axis's.
+            /// Sets the value on an axis; ignores a value of another type.
             pub fn set(&mut self, axis: AxisId, value: &Value) {
                 match axis { $(AxisId::$id => self.$field.assign(value)),+ }
             }
@@ -256,7 +255,7 @@ axes! {
         column: "concurrency",
         key: "concurrency",
         limit: Limit::Whole(1, IN_FLIGHT_MAX),
-        // as a bound, 64 are enough for a server that stands still for a while, and few enough not to drown one
+        // as a limit, 64 survive a short stall of the server without flooding it
         default: |matrix| vec![Value::Whole(if matrix.given(AxisId::Rate).is_empty() { 1 } else { 64 })],
         example: "concurrency = [1, 8]",
         exclude_example: "concurrency = [8]",
@@ -273,7 +272,7 @@ axes! {
     Connections connections: u32 = 1 => Axis {
         column: "connections",
         key: "connections",
-        // none can be idle for good; by default there is one for each request in flight, which a point knows
+        // no connection may stay idle for good; the default, one per request in flight, is computed with the point
         limit: Limit::Whole(1, IN_FLIGHT_MAX),
         example: "connections = [1, 8]",
         exclude_example: "connections = [8]",
@@ -285,7 +284,7 @@ axes! {
             false => format!("-n{}", point.connections),
         },
         phrase: |point| phrases::connections(point.connections),
-        // said with the requests in flight
+        // already in the part of the requests in flight
         in_sentence: Some(|_| String::new()),
         meaning: "Connections of one process; files without the column have one for each request in flight.",
         ..PLAIN
@@ -303,7 +302,7 @@ axes! {
         parameter: "Rates (requests/s)",
         tag: |point| point.rate.map_or(String::new(), |rate| format!("-r{rate}")),
         phrase: |point| point.rate.map_or("closed loop".to_owned(), |rate| format!("{rate} requests/s")),
-        // said with the requests in flight
+        // already in the part of the requests in flight
         in_sentence: Some(|_| String::new()),
         meaning: "Requests a second that were to come from all processes together (open loop); empty in a closed loop.",
         ..PLAIN
@@ -319,7 +318,7 @@ static ENCODES: Words =
 static ARMS: Words = Words::new(Arm::WORDS, "\"a\" or \"b\"", "there are");
 
 impl AxisId {
-    /// What is known of it.
+    /// The facts about it.
     pub fn axis(self) -> &'static Axis {
         &AXES[self as usize]
     }
@@ -329,15 +328,15 @@ impl AxisId {
         Self::ALL.iter().copied().find(|id| id.axis().key == name || id.axis().column == name)
     }
 
-    /// The axes that a scenario or the command line may give values.
+    /// The axes whose values a scenario or the command line may set.
     pub fn settable() -> impl Iterator<Item = AxisId> {
         Self::ALL.iter().copied().filter(|id| id.axis().home != Home::Option)
     }
 
-    /// One of these, by its key or its column.
+    /// A settable axis, by its key or its column.
     ///
     /// # Errors
-    /// There is none of that name.
+    /// No such axis exists.
     pub fn settable_named(name: &str) -> Result<AxisId, Refusal> {
         let found = Self::settable().find(|id| id.axis().key == name || id.axis().column == name);
         found.ok_or_else(|| {
@@ -351,12 +350,12 @@ impl AxisId {
         })
     }
 
-    /// Its own option, such as `batch-sizes`.
+    /// Its option, such as `batch-sizes`, if it has one.
     pub fn option(self) -> Option<String> {
         Some(self.axis().key.replace('_', "-")).filter(|_| !self.axis().help.is_empty())
     }
 
-    /// Values as the command line gives them: `--batch-sizes 1,4`, or `--set KEY=1,4` for an axis without its own option.
+    /// Values in the command line's form: `--batch-sizes 1,4`, or `--set KEY=1,4` for an axis without its own option.
     pub fn setting(self, values: &str) -> String {
         match self.option() {
             Some(option) => format!("--{option} {values}"),
@@ -364,7 +363,7 @@ impl AxisId {
         }
     }
 
-    /// The axes whose keys a table of the scenario file has.
+    /// The axes whose keys are in a table of the scenario file.
     pub fn of_home(home: Home) -> impl Iterator<Item = AxisId> {
         Self::ALL.iter().copied().filter(move |id| id.axis().home == home)
     }

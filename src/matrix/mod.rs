@@ -1,5 +1,5 @@
-//! The run matrix: the values of each axis, the points that they make, and which of them are compared. Pure; knows what an axis
-//! is from its table alone, and nothing of files, servers or measuring.
+//! The run matrix: the values of each axis, the points they make, and which of them are compared. Pure; knows an axis
+//! only from its table, and nothing of files, servers or measuring.
 
 mod axes;
 mod phrases;
@@ -15,25 +15,25 @@ pub use shapes::Shapes;
 pub use value::{Limit, Name, Refusal, Value};
 pub use variants::{Arm, Arrival, Describer, Encode, Protocol};
 
-/// Most cases of a matrix, before any is left out: more are a mistake, and would not be read by anybody.
+/// Most cases of a matrix, before any exclusion: more are a mistake, which nobody would read.
 pub const CASES_MAX: usize = 10_000;
 
 /// The axes of the run matrix; no list has a repetition.
 #[derive(Clone, Debug, Default)]
 pub struct Matrix {
-    /// The values that the scenario gives, of the axes of which it gives any.
+    /// The values given by the scenario, for those axes that have any.
     given: Vec<(AxisId, Vec<Value>)>,
     /// Points to leave out.
     exclude: Vec<Exclude>,
-    /// The axis that the scenario wants compared.
+    /// The axis that the scenario wants to compare.
     compare: Option<AxisId>,
 }
 
-/// Points to leave out: those that have one of the values on every axis listed.
+/// Points to leave out: those with one of the values on every listed axis.
 pub type Exclude = Vec<(AxisId, Vec<Value>)>;
 
 impl Matrix {
-    /// Sets the values of an axis; none stand for its default.
+    /// Sets the values of an axis; an empty list restores its default.
     pub fn set(&mut self, axis: AxisId, values: Vec<Value>) {
         self.given.retain(|(id, _)| *id != axis);
         if !values.is_empty() {
@@ -46,12 +46,12 @@ impl Matrix {
         self.exclude.push(exclude);
     }
 
-    /// The values that the scenario gives on an axis.
+    /// The values given by the scenario on an axis.
     pub fn given(&self, axis: AxisId) -> &[Value] {
         self.given.iter().find(|(id, _)| *id == axis).map_or(&[], |(_, values)| values)
     }
 
-    /// The values on an axis; none where it has no default, or one that follows from another axis.
+    /// The values on an axis; empty if it has no default, or one that follows from another axis.
     pub fn values(&self, axis: AxisId) -> Vec<Value> {
         match self.given(axis) {
             [] => (axis.axis().default)(self),
@@ -78,12 +78,12 @@ impl Matrix {
         self.values(axis).iter().map(with).collect()
     }
 
-    /// Compares the values of an axis; `None` leaves the choice to what varies.
+    /// Sets the axis to compare; `None` chooses one that varies.
     pub fn compare(&mut self, axis: Option<AxisId>) {
         self.compare = axis;
     }
 
-    /// Makes a value the first of its axis, with which the others are compared. Whether it is one of the axis's.
+    /// Moves a value to the front of its axis as the baseline; returns whether the axis has it.
     pub fn baseline(&mut self, axis: AxisId, value: &Value) -> bool {
         let mut values = self.values(axis);
         let Some(place) = values.iter().position(|known| known == value) else { return false };
@@ -92,25 +92,24 @@ impl Matrix {
         true
     }
 
-    /// The axis whose values are compared. Where the scenario does not say, the first of those that tell variants apart that
-    /// has several; by default the protocol, be there one or several. How much is asked is compared only where that is asked
-    /// for: nobody wonders whether a larger batch takes longer.
+    /// The axis whose values are compared. By default, the first variant axis with several values, or else the
+    /// protocol. Amounts of load are compared only on request: nobody wonders whether a larger batch takes longer.
     pub fn compared(&self) -> AxisId {
         let several = |id: &AxisId| self.values(*id).len() > 1;
-        // two equal variants are there to be compared with each other
+        // equal variants exist to be compared with each other
         let arms = Some(AxisId::Arm).filter(several);
         let first = || AxisId::ALL.iter().copied().find(|id| id.axis().is_variant && several(id));
-        // options may leave one value of what a file compares
+        // options may leave a single value of the file's compared axis
         arms.or(self.compare.filter(several)).or_else(first).unwrap_or(AxisId::Protocol)
     }
 
-    /// Cases of all values with all others, before any is left out.
+    /// Number of combinations of all values, before any exclusion.
     pub fn all_cases(&self) -> usize {
         AxisId::ALL.iter().fold(1, |cases, id| cases.saturating_mul(self.values(*id).len().max(1)))
     }
 
-    /// What is left to measure, in groups that differ in the compared axis alone. Of the other axes those that say how much is
-    /// asked vary slowest, in the order of their table.
+    /// The cases to measure, in groups that differ only in the compared axis. Of the other axes, the load's vary
+    /// slowest, in the order of their table.
     pub fn groups(&self) -> Vec<Vec<Point>> {
         let compared = self.compared();
         let (load, variants): (Vec<AxisId>, Vec<AxisId>) =
@@ -126,17 +125,17 @@ impl Matrix {
         outer.into_iter().map(group).filter(|group| !group.is_empty()).collect()
     }
 
-    /// What is left to measure, group by group.
+    /// The cases to measure, group by group.
     pub fn points(&self) -> impl Iterator<Item = Point> {
         self.groups().into_iter().flatten()
     }
 
-    /// The first point that cannot be measured: what is wrong with it, and the remedy.
+    /// The first point that cannot be measured: the problem, and the remedy.
     pub fn impossible(&self) -> Option<Impossible> {
         self.points().find_map(|point| point.impossible().err())
     }
 
-    /// Each point with each value of one more axis.
+    /// Each point with each value of another axis.
     fn vary(&self, points: Vec<Point>, axis: AxisId) -> Vec<Point> {
         let values = self.values(axis);
         if values.is_empty() {
@@ -150,7 +149,7 @@ impl Matrix {
         points.iter().flat_map(|point| values.iter().map(|value| with(point, value)).collect::<Vec<_>>()).collect()
     }
 
-    /// A point with what follows from its other values.
+    /// A point with the values that follow from others.
     fn complete(&self, mut point: Point) -> Point {
         if self.given(AxisId::Connections).is_empty() {
             point.connections = point.concurrency;

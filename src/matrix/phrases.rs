@@ -1,8 +1,8 @@
-//! How points of the matrix are said in sentences, headings and progress lines.
+//! Wording of points of the matrix in sentences, headings and progress lines.
 
 use super::variants::{Encode, Protocol};
 
-/// A protocol as people write it.
+/// A protocol in prose.
 pub fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http => "HTTP",
@@ -10,7 +10,7 @@ pub fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
-/// When requests are encoded, as people write it.
+/// When requests are encoded, in prose.
 pub fn encode(encode: Encode) -> &'static str {
     match encode {
         Encode::Once => "encoded once",

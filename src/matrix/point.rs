@@ -1,14 +1,14 @@
-//! A point of the matrix: what it is called, how it is said, how it differs from another, and whether it can be measured.
+//! A point of the matrix: its names, its wording, its differences from another, and whether it can be measured.
 
 use super::axes::{AxisId, Point};
 use super::value::Value;
 use super::variants::Protocol;
 
-/// What is wrong with a point that cannot be measured: the problem, and the remedy.
+/// The reason why a point cannot be measured: the problem, and the remedy.
 pub type Impossible = (String, String);
 
 impl Point {
-    /// What is wrong with a point that cannot be measured.
+    /// Checks that the point can be measured.
     ///
     /// # Errors
     /// The problem, and the remedy.
@@ -16,7 +16,7 @@ impl Point {
         RULES.iter().try_for_each(|rule| rule(self))
     }
 
-    /// Whether two points differ on one axis alone, and on what follows from it.
+    /// Whether two points differ only on one axis, and on those that follow from it.
     pub fn differs_in(&self, axis: AxisId, other: &Point) -> bool {
         let same = |id: &AxisId| *id == axis || self.chosen(*id) == other.chosen(*id);
         self.get(axis) != other.get(axis) && AxisId::ALL.iter().all(same)
@@ -27,8 +27,8 @@ impl Point {
         self.get(axis).filter(|_| axis != AxisId::Connections || self.connections != self.concurrency)
     }
 
-    /// A case as part of a file name: `http-b1-p1-c1`, `http-a-b1-p1-c1` if it is one of two equal ones; with fewer
-    /// connections than requests in flight `-n1` follows, with a rate `-r50`.
+    /// A case as part of a file name: `http-b1-p1-c1`, or `http-a-b1-p1-c1` for one of two equal variants; followed
+    /// by `-n1` if connections are fewer than requests in flight, and by `-r50` if there is a rate.
     pub fn tag(&self) -> String {
         AxisId::ALL.iter().map(|id| (id.axis().tag)(self)).collect()
     }
@@ -39,22 +39,22 @@ impl Point {
         names.map(|name| format!("-{name}")).collect()
     }
 
-    /// What is compared: `gRPC`, or `gRPC B` if it is one of two equal variants.
+    /// The variant to compare: `gRPC`, or `gRPC B` for one of two equal variants.
     pub fn variant(&self) -> String {
         self.said(|id| id.axis().is_variant).join(" ")
     }
 
-    /// How much is asked: `batch 4, 3 processes, 8 in flight`.
+    /// The load: `batch 4, 3 processes, 8 in flight`.
     pub fn load(&self) -> String {
         self.load_but(None)
     }
 
-    /// How much is asked, but for one axis.
+    /// The load, without one axis.
     pub fn load_but(&self, axis: Option<AxisId>) -> String {
         self.said(|id| !id.axis().is_variant && Some(id) != axis).join(", ")
     }
 
-    /// Both in one, without what is the usual: `gRPC batch 4, 3 processes`.
+    /// Variant and load, without usual values: `gRPC batch 4, 3 processes`.
     pub fn phrase(&self) -> String {
         let usual = (self.rate, self.concurrency, self.connections) == (None, 1, 1);
         let load = self.said(|id| !(id.axis().is_variant || usual && id == AxisId::Concurrency));
@@ -68,10 +68,10 @@ impl Point {
     }
 }
 
-/// What joins axes, which the limits of each cannot tell.
+/// Rules between axes, beyond the limits of each.
 const RULES: &[Rule] = &[no_idle_connection, one_request_at_a_time];
 
-/// Whether a point can be measured.
+/// Checks that a point can be measured.
 type Rule = fn(&Point) -> Result<(), Impossible>;
 
 fn no_idle_connection(point: &Point) -> Result<(), Impossible> {

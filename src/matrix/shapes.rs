@@ -3,31 +3,31 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The shapes of some inputs; a single one without a name is that of the only input.
+/// The shapes of some inputs; a single one without a name belongs to the only input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shapes(Arc<[(String, Vec<usize>)]>);
 
-/// What a shape without dimensions is written as.
+/// The spelling of a shape without dimensions.
 const SCALAR: &str = "scalar";
 
 impl Shapes {
-    /// Of inputs by their names; an empty name is that of the only input.
+    /// Shapes of inputs by name; an empty name means the only input.
     pub fn new(shapes: Vec<(String, Vec<usize>)>) -> Self {
         Shapes(shapes.into())
     }
 
-    /// The shape of an input, if it is told.
+    /// The shape of an input, if given.
     pub fn of(&self, input: &str) -> Option<&[usize]> {
         let is_it = |name: &str| name.is_empty() || name == input;
         self.0.iter().find(|(name, _)| is_it(name)).map(|(_, shape)| &shape[..])
     }
 
-    /// The names of the inputs; an empty one is that of the only input.
+    /// The names of the inputs; an empty one means the only input.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// What a text such as `3x640x640` or `image=3x640x640;mask=640x640` spells.
+    /// Parses a text such as `3x640x640` or `image=3x640x640;mask=640x640`.
     pub fn parse(text: &str) -> Option<Self> {
         let shape = |text: &str| -> Option<Vec<usize>> {
             if text == SCALAR {
@@ -44,7 +44,7 @@ impl Shapes {
         is_clear.then(|| Shapes::new(shapes))
     }
 
-    /// As part of a case's tag, in which names have plain letters alone.
+    /// As part of a case's tag, with only plain letters in names.
     pub fn tag(&self) -> String {
         let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '_' };
         self.to_string().chars().map(plain).collect()

@@ -1,4 +1,4 @@
-//! A value on an axis, in one type for all axes, and the limits of an axis's values.
+//! A value on an axis, of one type for all axes, and the limits of an axis's values.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::shapes::Shapes;
 use crate::spelling::{Spelled, Words};
 
-/// A value on an axis. Displayed as files spell it.
+/// A value on an axis. Displayed as in files.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// A count.
@@ -15,13 +15,13 @@ pub enum Value {
     Number(f64),
     /// One of a short list.
     Word(&'static str),
-    /// A name that the scenario gives.
+    /// A name given by the scenario.
     Name(Name),
     /// Shapes of inputs.
     Shapes(Shapes),
 }
 
-/// A name that the scenario gives to one of its tables.
+/// The name of a table in the scenario.
 pub type Name = Arc<str>;
 
 impl fmt::Display for Value {
@@ -39,29 +39,29 @@ impl fmt::Display for Value {
 /// Longest name, in bytes.
 const NAME_MAX: usize = 64;
 
-/// Which values an axis may have.
+/// The values that an axis may have.
 #[derive(Clone, Copy)]
 pub enum Limit {
     /// One of these.
     Words(&'static Words),
-    /// From the first to the second.
+    /// Minimum and maximum.
     Whole(u32, u32),
-    /// From the first to the second.
+    /// Minimum and maximum.
     Number(f64, f64),
     /// Shapes of inputs.
     Shapes,
-    /// Names: they stand in the tags of cases, and so in files' names.
+    /// Names: they become part of the tags of cases, and so of file names.
     Names,
 }
 
-/// Why a value is not one of an axis's: what was expected, and the remedy.
+/// The reason why a value does not fit an axis: what was expected, and the remedy.
 pub type Refusal = (String, String);
 
 impl Limit {
-    /// The value that a text spells, such as that of an option or of a column.
+    /// Parses the value of an option or a column.
     ///
     /// # Errors
-    /// It is none of these.
+    /// It is not one of these values.
     pub fn read(self, text: &str, remedy: &str) -> Result<Value, Refusal> {
         match self {
             Limit::Names => self.name(text),
@@ -95,14 +95,14 @@ impl Limit {
         words.read(text).map(Value::Word)
     }
 
-    /// The value of a whole number.
+    /// Checks an integer.
     ///
     /// # Errors
-    /// It is none of these.
+    /// It is not one of these values.
     pub fn whole(self, number: i64, remedy: &str) -> Result<Value, Refusal> {
         match self {
             Limit::Whole(least, most) if (i64::from(least)..=i64::from(most)).contains(&number) => {
-                // within 32 bits, as the limits are
+                // fits 32 bits, as the limits do
                 Ok(Value::Whole(number as u32))
             }
             Limit::Number(..) => self.number(number as f64, remedy),
@@ -110,10 +110,10 @@ impl Limit {
         }
     }
 
-    /// The value of a number.
+    /// Checks a number.
     ///
     /// # Errors
-    /// It is none of these.
+    /// It is not one of these values.
     pub fn number(self, number: f64, remedy: &str) -> Result<Value, Refusal> {
         match self {
             Limit::Number(least, most) if (least..=most).contains(&number) => Ok(Value::Number(number)),
@@ -134,9 +134,9 @@ impl Limit {
 
 /// A type that holds an axis's value.
 pub trait AxisValue {
-    /// The value; `None` where there is none to speak of.
+    /// The value; `None` if it has none.
     fn value(&self) -> Option<Value>;
-    /// Takes a value, if it is of this type.
+    /// Sets the value, if it is of this type.
     fn assign(&mut self, value: &Value);
 }
 

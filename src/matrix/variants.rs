@@ -30,7 +30,7 @@ spelled! {
     /// When a request is encoded.
     #[derive(Default)]
     pub enum Encode {
-        /// Before anything is measured; all requests of a case are the same bytes.
+        /// Before measuring starts; all requests of a case are the same bytes.
         #[default]
         Once = "once",
         /// Each one, within its latency, as a client library does.

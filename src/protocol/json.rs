@@ -11,13 +11,13 @@ use serde::{Deserialize, Deserializer};
 use crate::protocol::{Fault, FaultKind, InputTensor};
 use crate::tensor::Datatype;
 
-/// The JSON part of an answer. What is optional in the protocol may be missing or `null`.
+/// The JSON part of an answer. Optional fields of the protocol may be missing or `null`.
 #[derive(Deserialize)]
 pub(in crate::protocol) struct Answer {
     pub outputs: Vec<Output>,
 }
 
-/// A tensor in it.
+/// A tensor in an answer.
 #[derive(Deserialize)]
 #[allow(missing_docs)]
 pub(in crate::protocol) struct Output {
@@ -30,7 +30,7 @@ pub(in crate::protocol) struct Output {
     pub data: Option<Elements>,
 }
 
-/// What is read of a tensor's parameters.
+/// The relevant parameters of a tensor.
 #[derive(Deserialize)]
 #[allow(missing_docs)]
 pub(in crate::protocol) struct Parameters {
@@ -38,14 +38,14 @@ pub(in crate::protocol) struct Parameters {
     pub binary_data_size: Option<usize>,
 }
 
-/// How many elements a tensor's `data` has, flat or nested.
+/// Number of elements in a tensor's `data`, flat or nested.
 #[derive(Clone, Copy, Default)]
 pub(in crate::protocol) struct Elements(pub usize);
 
 /// Reads the JSON of an answer.
 ///
 /// # Errors
-/// It is none, of kind `Answer`.
+/// It is not valid JSON: kind `Answer`.
 pub(in crate::protocol) fn read(bytes: &[u8]) -> Result<Answer, Fault> {
     let read = serde_json::from_slice(bytes).or_else(|error| match without_special_floats(bytes) {
         Cow::Owned(replaced) => serde_json::from_slice(&replaced),
@@ -54,7 +54,7 @@ pub(in crate::protocol) fn read(bytes: &[u8]) -> Result<Answer, Fault> {
     read.map_err(|error| Fault::new(FaultKind::Answer, format!("the answer's JSON cannot be read: {error}")))
 }
 
-/// `NaN` and `Infinity`, which Python's JSON has and JSON has not, as numbers of the same length.
+/// Replaces `NaN` and `Infinity`, which Python's JSON has and JSON does not, by numbers of the same length.
 pub(in crate::protocol) fn without_special_floats(bytes: &[u8]) -> Cow<'_, [u8]> {
     let mut replaced = Cow::Borrowed(bytes);
     let (mut at, mut in_string) = (0, false);
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Elements {
     }
 }
 
-/// Numbers, booleans and texts are one element each.
+/// Numbers, booleans and strings are one element each.
 macro_rules! one_element {
     ($($visit:ident: $kind:ty),*) => {
         $(fn $visit<E>(self, _: $kind) -> Result<Elements, E> {
@@ -122,7 +122,7 @@ impl<'de> Visitor<'de> for Elements {
 /// An input's elements as a flat JSON array.
 ///
 /// # Errors
-/// An element that JSON cannot express.
+/// JSON cannot express an element.
 pub(in crate::protocol) fn array(input: &InputTensor) -> Result<serde_json::Value, Fault> {
     let bytes = &input.bytes[..];
     let floats = |values: Vec<f64>| {
@@ -145,7 +145,7 @@ pub(in crate::protocol) fn array(input: &InputTensor) -> Result<serde_json::Valu
         Datatype::Int64 => elements(bytes, i64::from_le_bytes),
         Datatype::Fp16 => floats(elements(bytes, |raw| f16::from_le_bytes(raw).to_f64()))?,
         Datatype::Bf16 => floats(elements(bytes, |raw| bf16::from_le_bytes(raw).to_f64()))?,
-        // the shortest text of the 32-bit number, not of its 64-bit neighbour
+        // the shortest text of the 32-bit number, not of its 64-bit conversion
         Datatype::Fp32 => floats(elements(bytes, |raw| shortest(f32::from_le_bytes(raw))))?,
         Datatype::Fp64 => floats(elements(bytes, f64::from_le_bytes))?,
         Datatype::Bytes => texts(input)?,

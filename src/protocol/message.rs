@@ -1,4 +1,4 @@
-//! A gRPC answer as bytes: which of them describe its tensors, and reading them. Must not know connections.
+//! A gRPC answer as bytes: which of them describe its tensors, and decoding. Must not know connections.
 
 use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
@@ -13,27 +13,27 @@ pub(in crate::protocol) const FRAME_PREFIX: usize = 5;
 /// Number of the field `raw_output_contents`.
 const RAW_CONTENTS: u32 = 6;
 
-/// The bytes of a framed answer that every good answer of the same shapes shares: all but the raw contents.
+/// The bytes of a framed answer that every good answer with the same shapes shares: all but the raw contents.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pattern {
     /// Bytes of the whole frame.
     length: usize,
-    /// Where they lie, and what they are, in order.
+    /// Their offsets and contents, in order.
     fixed: Vec<(usize, Bytes)>,
 }
 
-/// One answer beside a pattern, chunk by chunk.
+/// Compares one answer with a pattern, chunk by chunk.
 pub(in crate::protocol) struct Comparison<'a> {
     pattern: &'a Pattern,
-    /// Bytes that were compared.
+    /// Bytes compared so far.
     at: usize,
-    /// The piece that is compared next.
+    /// Index of the piece to compare next.
     next: usize,
     alike: bool,
 }
 
 impl Pattern {
-    /// That of a framed answer; `None` if it is none.
+    /// The pattern of a framed answer; `None` if it is not one.
     pub(in crate::protocol) fn of(framed: &Bytes) -> Option<Self> {
         let mut rest = framed.clone();
         rest.try_get_u8().ok()?;
@@ -53,7 +53,7 @@ impl Pattern {
             }
         }
         fixed.push((begin, framed.slice(begin..)));
-        // the contents are not to be kept alive
+        // copied, so that the contents can be freed
         let fixed = fixed.into_iter().map(|(at, bytes)| (at, Bytes::copy_from_slice(&bytes))).collect();
         Some(Pattern { length: framed.len(), fixed })
     }
@@ -93,31 +93,31 @@ impl Comparison<'_> {
         self.at = end;
     }
 
-    /// Whether the description, which comes first, was compared and is the same: then what follows need not be kept.
+    /// Whether the description, which comes first, was compared and is the same: then the rest need not be kept.
     pub(in crate::protocol) fn described_alike(&self) -> bool {
         self.alike && self.next > 0
     }
 
-    /// Whether the answer's description was the same, and something after it is not.
+    /// Whether the answer's description was the same, but something after it differs.
     pub(in crate::protocol) fn sizes_differ(&self) -> bool {
         self.next > 0 && !self.is_same()
     }
 
-    /// Whether all of the answer was the same.
+    /// Whether the whole answer was the same.
     pub(in crate::protocol) fn is_same(&self) -> bool {
         self.alike && self.at == self.pattern.length
     }
 }
 
-/// What is wrong with an answer that begins like the verified one, and goes on with other sizes.
+/// The error of an answer that begins like the verified one, but whose contents have other sizes.
 pub(in crate::protocol) fn other_sizes() -> Fault {
     bad("the answer's contents have other sizes than its shapes ask for".to_owned())
 }
 
-/// Reads a framed answer.
+/// Decodes a framed answer.
 ///
 /// # Errors
-/// It is compressed, cut short or no answer.
+/// It is compressed, truncated or not an answer.
 pub(in crate::protocol) fn read(framed: Bytes) -> Result<Answer, Fault> {
     let message = ModelInferResponse::decode(unframed(framed)?)
         .map_err(|error| bad(format!("the answer's message cannot be read: {error}")))?;
@@ -140,10 +140,10 @@ pub(in crate::protocol) fn read(framed: Bytes) -> Result<Answer, Fault> {
     Ok(Answer { outputs })
 }
 
-/// Takes a message out of its frame.
+/// Removes the frame from a message.
 ///
 /// # Errors
-/// It is compressed or cut short.
+/// It is compressed or truncated.
 pub(in crate::protocol) fn unframed(mut framed: Bytes) -> Result<Bytes, Fault> {
     if framed.len() < FRAME_PREFIX {
         return Err(bad("the answer holds no message".to_owned()));
@@ -160,7 +160,7 @@ pub(in crate::protocol) fn unframed(mut framed: Bytes) -> Result<Bytes, Fault> {
     Ok(framed)
 }
 
-/// The chunks of an answer as one.
+/// Joins the chunks of an answer.
 pub(in crate::protocol) fn joined(chunks: Vec<Bytes>) -> Bytes {
     match <[Bytes; 1]>::try_from(chunks) {
         Ok([whole]) => whole,
@@ -172,7 +172,7 @@ pub(in crate::protocol) fn joined(chunks: Vec<Bytes>) -> Bytes {
     }
 }
 
-/// Only one of the typed lists is filled.
+/// Number of elements; only one of the typed lists is filled.
 fn element_count(contents: &InferTensorContents) -> usize {
     [
         contents.bool_contents.len(),
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(pattern.fixed.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(), verified.len() - contents);
         for chunk in [1, 2, 3, 7, 1000] {
             assert!(same(&pattern, &frame(&answer([b"1234", b"56"])), chunk));
-            // another description is read; other sizes after the same one are wrong, whatever they are
+            // another description has to be read; the same description with other sizes is always wrong
             let mut comparison = pattern.compare();
             frame(&answer([b"123", b"456"])).chunks(chunk).for_each(|data| comparison.feed(data));
             assert!(!comparison.is_same() && !comparison.sizes_differ());
@@ -280,7 +280,7 @@ mod tests {
                 assert_eq!(same(&pattern, &other, chunk), is_content, "byte {place} of {}", verified.len());
             }
         }
-        // as soon as the description is known to be the same, nothing need be kept
+        // as soon as the description matches, nothing need be kept
         let description = pattern.fixed[0].1.len();
         let mut comparison = pattern.compare();
         comparison.feed(&verified[..description - 1]);

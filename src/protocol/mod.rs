@@ -1,5 +1,5 @@
-//! How one inference request travels: the seam between the timed loop and the wire. Knows tensors and protobuf
-//! messages; must not know recorders, records, reports or workers, and never reads the clock.
+//! One inference request over a protocol: the seam between the timed loop and HTTP or gRPC. Knows tensors and
+//! protobuf messages; must not know recorders, records, reports or workers, and never reads the clock.
 
 pub mod control;
 pub mod infer;
@@ -25,21 +25,21 @@ use crate::tensor::{Datatype, Tensors};
 use crate::text;
 use stream::IoObserver;
 
-/// How long a connection may take to be made; the same for both protocols.
+/// Timeout for making a connection; the same for both protocols.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest answer that is kept to be read, in bytes.
+/// The longest answer that is kept for reading, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 
-/// One request in flight after the other, over a connection.
+/// Sends one request at a time over a connection.
 pub trait InferClient: Sized {
-    /// The request as it goes over the wire; cloning clones handles, not bytes.
+    /// The encoded request; cloning clones handles, not bytes.
     type Encoded: Clone;
-    /// A handle to a connection, which is made when it is first used and again when it broke.
+    /// A handle to a connection, which is made on first use and again after it broke.
     type Connection: Clone;
-    /// What is kept of an answer until it is read.
+    /// An unread answer, kept for checking after the clock is stopped.
     type Unread;
-    /// Those bytes of the verified answer that every good answer of the same size and shapes shares.
+    /// The bytes of the verified answer that every good answer of the same size and shapes shares.
     type Pattern;
 
     /// Encodes a request.
@@ -48,46 +48,46 @@ pub trait InferClient: Sized {
     /// The request cannot be expressed in the protocol.
     fn encode(address: &str, request: &Request) -> Result<Self::Encoded, Fault>;
 
-    /// A new connection; `observer` hears what goes over it.
+    /// A new connection; `observer` is notified of its traffic.
     fn connection(address: &Address, observer: Rc<dyn IoObserver>) -> Self::Connection;
 
-    /// Requests over a connection, which others share where the protocol has streams; `observer` hears of its answers.
+    /// A client over a connection, shared if the protocol has streams; `observer` is notified of its answers.
     fn new(connection: Self::Connection, encoded: Self::Encoded, observer: Rc<dyn IoObserver>) -> Self;
 
-    /// Takes another request in the place of the present one.
+    /// Replaces the request.
     fn replace(&mut self, encoded: Self::Encoded);
 
     /// Bytes of the request's body.
     fn body_bytes(&self) -> u64;
 
-    /// Makes the connection, if there is none.
+    /// Makes the connection, if it does not exist.
     fn connect(&mut self) -> impl Future<Output = Result<(), Fault>>;
 
     /// Sends the request and waits for the whole answer. The timed path: an answer that follows the pattern is dropped.
     fn infer(&mut self) -> impl Future<Output = Result<Reply<Self::Unread>, Fault>>;
 
-    /// Compares the answers to come with the verified one instead of keeping them whole.
+    /// From now on compares answers with the verified one instead of keeping them whole.
     fn follow(&mut self, pattern: Rc<Self::Pattern>);
 
-    /// The request under way took too long and was dropped; the next one must not wait for the same connection.
+    /// The pending request timed out and was dropped; the next one must not wait for the same connection.
     fn timed_out(&mut self);
 
     /// The pattern of an answer.
     fn pattern(unread: &Self::Unread) -> Option<Self::Pattern>;
 
-    /// Reads what was kept of an answer. Not for the timed path.
+    /// Decodes an unread answer. Not for the timed path.
     ///
     /// # Errors
-    /// It is no answer of the protocol, of kind `Answer`.
+    /// It is not an answer of the protocol: kind `Answer`.
     fn read(unread: Self::Unread) -> Result<Answer, Fault>;
 }
 
 /// An answer to a timed request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply<U> {
-    /// Names, types, shapes and sizes are those of the verified answer, byte for byte.
+    /// Names, types, shapes and sizes equal those of the verified answer, byte for byte.
     Same,
-    /// Something differs: it has to be read, once the clock is stopped.
+    /// Something differs: the answer has to be read after the clock is stopped.
     Unread(U),
 }
 
@@ -96,17 +96,17 @@ pub enum Reply<U> {
 pub struct Request {
     /// Name of the model.
     pub model: String,
-    /// Version of the model; `None` leaves it to the server.
+    /// Version of the model; `None` leaves the choice to the server.
     pub version: Option<String>,
     /// Input tensors.
     pub inputs: Vec<InputTensor>,
-    /// Names of the outputs wanted back.
+    /// Names of the requested outputs.
     pub outputs: Vec<String>,
     /// How tensors travel over HTTP.
     pub tensors: Tensors,
 }
 
-/// An input tensor with its bytes: little-endian, row-major, BYTES elements with their lengths.
+/// An input tensor with its bytes: little-endian, row-major, BYTES elements with length prefixes.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct InputTensor {
@@ -117,7 +117,7 @@ pub struct InputTensor {
     pub bytes: Bytes,
 }
 
-/// An answer that was read.
+/// A decoded answer.
 #[derive(Debug)]
 pub struct Answer {
     /// Output tensors in the server's order.
@@ -129,7 +129,7 @@ pub struct Answer {
 #[allow(missing_docs)]
 pub struct OutputTensor {
     pub name: String,
-    /// The server's spelling.
+    /// In the server's spelling.
     pub datatype: String,
     pub shape: Vec<i64>,
     pub payload: Payload,
@@ -140,23 +140,23 @@ pub struct OutputTensor {
 pub enum Payload {
     /// Raw bytes, as asked for.
     Raw(Bytes),
-    /// The number of raw bytes, which were not kept.
+    /// The number of raw bytes, if they were not kept.
     Size(usize),
-    /// The number of elements of a server that answered in JSON or typed contents.
+    /// The number of elements, if the server answered in JSON or typed contents.
     Elements(usize),
 }
 
-/// Why a request has no good answer.
+/// The reason why a request has no good answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// What sort of thing went wrong.
+    /// The kind of error.
     pub kind: FaultKind,
-    /// The cause in words: one line, bounded, fit to be shown.
+    /// The cause: one line, bounded, safe to display.
     pub message: String,
 }
 
 spelled! {
-    /// The kinds of faults that are counted apart.
+    /// The kinds of errors that are counted separately.
     pub enum FaultKind {
         /// No connection could be made.
         Connect = "connect",
@@ -166,17 +166,17 @@ spelled! {
         Transport = "transport",
         /// The server answered with an error.
         Server = "server",
-        /// The server, or a proxy before it, cannot answer now.
+        /// The server, or a proxy in front of it, cannot answer now.
         Unavailable = "unavailable",
         /// The server does not offer this call.
         Unsupported = "unsupported",
-        /// The answer is not what was asked for.
+        /// The answer does not match the request.
         Answer = "answer",
     }
 }
 
 impl FaultKind {
-    /// That of an HTTP status that is not a success.
+    /// The kind of an HTTP status that is not a success.
     fn of_status(status: u16) -> Self {
         match status {
             404 | 405 | 501 => FaultKind::Unsupported,
@@ -185,7 +185,7 @@ impl FaultKind {
         }
     }
 
-    /// Whether it may be over by itself: a restart, a lost connection, an overload.
+    /// Whether it may pass without intervention: a restart, a lost connection, an overload.
     pub fn may_pass(self) -> bool {
         match self {
             FaultKind::Connect
@@ -199,12 +199,12 @@ impl FaultKind {
 }
 
 impl Fault {
-    /// A fault with its cause in words, which may be a server's.
+    /// An error with its cause, which may be text from a server.
     pub fn new(kind: FaultKind, message: impl AsRef<str>) -> Self {
         Fault { kind, message: text::message(message.as_ref()) }
     }
 
-    /// A fault below the protocol, told apart by its causes.
+    /// An error below the protocol, classified by its causes.
     pub fn of_transport(error: &(dyn Error + 'static)) -> Self {
         let mut messages: Vec<String> = Vec::new();
         let mut kind = FaultKind::Transport;
@@ -228,7 +228,7 @@ impl Fault {
     }
 }
 
-/// An answer that is not kept.
+/// The error for an answer that is too long to keep.
 fn too_long() -> Fault {
     let most = ANSWER_BYTES_MAX / 1024 / 1024;
     Fault::new(FaultKind::Answer, format!("the answer is longer than {most} MiB, the most that is kept to be checked"))

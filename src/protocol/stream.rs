@@ -1,4 +1,4 @@
-//! A TCP connection that tells a observer what goes over it, so that both protocols are stamped and counted at the same
+//! A TCP connection whose traffic an observer sees, so that both protocols are timestamped and counted at the same
 //! place: where bytes are handed to the system and where they come back. Never reads the clock itself.
 
 use std::io::{self, IoSlice};
@@ -20,7 +20,7 @@ use crate::protocol::{CONNECT_TIMEOUT, Fault, FaultKind};
 /// Between the attempts to reach a name's addresses (RFC 8305).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// As much as leaves at once over the loopback: one segment.
+/// The amount that leaves at once over the loopback: one segment.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const UNSENT_BYTES: u32 = 64 * 1024;
 
@@ -28,15 +28,15 @@ const UNSENT_BYTES: u32 = 64 * 1024;
 pub trait IoObserver {
     /// A connection was made.
     fn connected(&self);
-    /// So many bytes were handed to the system.
+    /// `bytes` bytes were handed to the system.
     fn wrote(&self, bytes: usize);
-    /// So many bytes came from the system.
+    /// `bytes` bytes came from the system.
     fn read(&self, bytes: usize);
-    /// The head of an answer is there.
+    /// The head of an answer arrived.
     fn answered(&self);
 }
 
-/// Observes nothing: where nobody times.
+/// Ignores everything, for traffic that is not timed.
 pub struct NullObserver;
 
 impl IoObserver for NullObserver {
@@ -83,8 +83,8 @@ impl MeteredStream {
     }
 }
 
-/// Which of the addresses of a name takes connections, where it has several: what asks a server of itself and what is timed
-/// must reach the same one. The first that answers, each with a head start on the next. `None` if there is one only, or none.
+/// The first of a name's addresses to accept a connection, each with a head start on the next: the control plane and
+/// the timed path must reach the same one. `None` if the name has at most one address, or none answers.
 pub async fn answering(authority: &str) -> Option<SocketAddr> {
     let addresses: Vec<SocketAddr> = timeout(CONNECT_TIMEOUT, lookup_host(authority)).await.ok()?.ok()?.collect();
     if addresses.len() < 2 { None } else { first_to_answer(addresses).await }
@@ -110,18 +110,18 @@ async fn first_to_answer(addresses: Vec<SocketAddr>) -> Option<SocketAddr> {
     .ok()?
 }
 
-/// On this machine's own addresses no more than [`UNSENT_BYTES`] wait to be sent: what waits longer leaves the processor's
-/// caches before the server copies it, and the two contend for it. On a network the system's own choice stays, so that a
+/// Limits the unsent queue to [`UNSENT_BYTES`] on the loopback: bytes that wait longer leave the processor's caches
+/// before the server copies them, and the two contend for them. On a network, the system's default stays, so that a
 /// fast one never waits for this process to wake up.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 fn keep_queue_short(stream: &TcpStream) {
     if stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback()) {
-        // a system that knows no such limit keeps its own
+        // a system without this limit keeps its own
         let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES);
     }
 }
 
-/// Other systems have no such choice.
+/// Other systems have no such option.
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 fn keep_queue_short(_: &TcpStream) {}
 

@@ -1,30 +1,30 @@
-//! Whether an answer is what was asked for: names, types, shapes and sizes. Values are the model's affair.
+//! Checks that an answer matches the request: names, types, shapes and sizes. Values are the model's responsibility.
 
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{Answer, Fault, FaultKind, OutputTensor, Payload};
 use crate::tensor::Datatype;
 
-/// What an output of an answer must be; what nobody described is not checked.
+/// The expected output of an answer; undescribed properties are not checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
     /// The output's name.
     pub name: String,
-    /// Its type in the protocol's spelling; `None` where the server does not describe it.
+    /// Its type in the protocol's spelling; `None` if the server does not describe it.
     pub datatype: Option<String>,
-    /// Its shape, a free dimension being -1; `None` where the server does not describe it.
+    /// Its shape, with -1 for a free dimension; `None` if the server does not describe it.
     pub shape: Option<Vec<i64>>,
 }
 
-/// Whether two shapes can be the same; -1 on either side is any size.
+/// Whether two shapes are compatible; -1 on either side matches any size.
 pub fn shapes_agree(one: &[i64], other: &[i64]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a == b || *a == -1 || *b == -1)
 }
 
-/// Checks an answer against what is expected of its outputs.
+/// Checks an answer against its expected outputs.
 ///
 /// # Errors
-/// The first difference, of kind `Answer`.
+/// The first difference: kind `Answer`.
 pub fn verify(answer: &Answer, expected: &[Expected]) -> Result<(), Fault> {
     for wanted in expected {
         let found = answer.outputs.iter().find(|output| output.name == wanted.name);
@@ -37,7 +37,7 @@ pub fn verify(answer: &Answer, expected: &[Expected]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Whether shapes and types alone give the size of every output: those of BYTES elements vary with the values.
+/// Whether shapes and types alone determine the size of every output: sizes of BYTES elements vary with the values.
 pub fn has_fixed_sizes(answer: &Answer) -> bool {
     let size = |output: &OutputTensor| output.datatype.parse().ok().and_then(Datatype::size);
     answer.outputs.iter().all(|output| size(output).is_some())

@@ -1,10 +1,10 @@
-//! What errors of the libraries below mean to somebody who does not know HTTP/2. Must not know requests or connections.
+//! Explains the libraries' errors to somebody who does not know HTTP/2. Must not know requests or connections.
 
 use std::error::Error;
 
 use http::StatusCode;
 
-/// What an error says, if the library's own words do not.
+/// A plainer message for an error, if the library's own is unclear.
 pub(in crate::protocol) fn of(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<h2::Error>() {
         return of_http2(error);
@@ -29,15 +29,15 @@ fn of_http2(error: &h2::Error) -> Option<String> {
     error.is_go_away().then(|| format!("{who} ended the connection (GOAWAY, {reason:?}: {reason})"))
 }
 
-/// What to say of bytes that do not begin an HTTP/1.1 answer.
+/// The message for bytes that do not begin an HTTP/1.1 answer.
 pub(in crate::protocol) fn of_no_http(bytes: &[u8], cause: &str) -> String {
-    // a SETTINGS frame on stream 0 is what an HTTP/2 server says first
+    // an HTTP/2 server first sends a SETTINGS frame on stream 0
     let settings = matches!(bytes, [0, _, _, 4, _, 0, 0, 0, 0, ..]);
     let hint = if settings { format!(", it is HTTP/2: {OTHER_PORT_HTTP}") } else { String::new() };
     format!("the answer is not HTTP/1.1: {cause}{hint}")
 }
 
-/// What to say of an answer over HTTP/2 that is not gRPC's, such as a proxy's page.
+/// The message for an answer over HTTP/2 that is not gRPC's, such as a proxy's page.
 pub(in crate::protocol) fn of_page(status: StatusCode, content_type: Option<&str>) -> String {
     let kind = content_type.unwrap_or("no content type");
     let status = status.as_u16();

@@ -1,5 +1,5 @@
-//! The errors of a scenario file: where each is, what was found, what was expected and how to mend it.
-//! Knows TOML's spans; must not know what any key means. No password is ever shown.
+//! The errors of a scenario file: the place, what was found, what was expected and the remedy. Knows TOML's spans;
+//! must not know what any key means. Never shows a password.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,15 +8,15 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What is wrong in a scenario file: one error or several.
+/// The errors in a scenario file, at least one.
 #[derive(Debug)]
 pub struct ScenarioError {
     first: Box<Details>,
-    /// In the order of the file.
+    /// In the file's order.
     more: Vec<Details>,
 }
 
-/// Most errors that are shown of one file.
+/// Maximum number of errors shown for one file.
 const SHOWN_MAX: usize = 10;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl ScenarioError {
         ScenarioError { first: Box::new(details), more: Vec::new() }
     }
 
-    /// All of several errors as one, in the order of the file; `None` if there are none.
+    /// Several errors as one, in the file's order; `None` if there are none.
     pub fn all(errors: Vec<ScenarioError>) -> Option<Self> {
         let mut details: Vec<Details> =
             errors.into_iter().flat_map(|error| std::iter::once(*error.first).chain(error.more)).collect();
@@ -43,38 +43,38 @@ impl ScenarioError {
         Some(ScenarioError { first: Box::new(details.next()?), more: details.collect() })
     }
 
-    /// One-based line of the first; `None` when the file could not be read at all.
+    /// One-based line of the first error; `None` if the file could not be read at all.
     pub fn line(&self) -> Option<usize> {
         self.first.place.as_ref().map(|place| place.line)
     }
 
-    /// Dotted path of the first one's key, such as `matrix.batch_sizes[1]`; empty when no key is concerned.
+    /// Dotted path of the first error's key, such as `matrix.batch_sizes[1]`; empty if no key is concerned.
     pub fn key(&self) -> &str {
         &self.first.key
     }
 
-    /// What is wrong with the first.
+    /// The problem of the first error.
     pub fn problem(&self) -> &str {
         &self.first.problem
     }
 
-    /// How to mend the first.
+    /// The remedy for the first error.
     pub fn help(&self) -> &str {
         &self.first.help
     }
 
-    /// How many there are.
+    /// Number of errors.
     pub fn count(&self) -> usize {
         1 + self.more.len()
     }
 }
 
-/// Errors that are gathered while as much as can be is read.
+/// Collects errors while reading goes on as far as possible.
 #[derive(Default)]
 pub struct Errors(Vec<ScenarioError>);
 
 impl Errors {
-    /// The value, or `None` once its error is kept.
+    /// Returns the value, or `None` after keeping its error.
     pub fn keep<T>(&mut self, result: Result<T, ScenarioError>) -> Option<T> {
         result.map_err(|error| self.0.push(error)).ok()
     }
@@ -84,10 +84,10 @@ impl Errors {
         self.0.push(error);
     }
 
-    /// The value, if there was no error.
+    /// Returns the value, if there was no error.
     ///
     /// # Errors
-    /// All that were kept.
+    /// All kept errors.
     pub fn or<T>(self, value: T) -> Result<T, ScenarioError> {
         ScenarioError::all(self.0).map_or(Ok(value), Err)
     }
@@ -99,7 +99,7 @@ struct Place {
     line: usize,
     column: usize,
     text: String,
-    /// Characters before what is marked, and how many are marked.
+    /// Number of characters before the marked part, and in it.
     indent: usize,
     width: usize,
 }
@@ -152,9 +152,9 @@ pub struct Document<'a> {
 }
 
 impl Document<'_> {
-    /// An error at `span`; the key is the innermost one that the span lies in.
+    /// An error at `span`; its key is the innermost one around the span.
     pub fn error(&self, span: Range<usize>, problem: impl Into<String>, help: impl Into<String>) -> ScenarioError {
-        // what cannot be parsed is left out, and the rest still tells the key
+        // parts that cannot be parsed are left out; the rest still gives the key
         let key = key_at(&DeTable::parse_recoverable(self.text).0, &span);
         self.error_of(key, span, problem, help)
     }
@@ -181,7 +181,7 @@ impl Document<'_> {
         self.error(value.span(), format!("found {}, expected {expected}", self.shown(value.span())), help)
     }
 
-    /// What is written at `span`, cut to a length that a message can carry.
+    /// The text at `span`, cut to a length that suits a message.
     pub fn shown(&self, span: Range<usize>) -> String {
         let found = self.text.get(span).unwrap_or_default();
         let first = match found.split_once('\n') {
@@ -204,7 +204,7 @@ impl Document<'_> {
         let whole = self.text.get(start..span.end).unwrap_or_default();
         let spanned = whole.lines().next().unwrap_or_default();
 
-        // the carets stand under what is shown, which may be less than what is there
+        // the carets mark the shown text, which may be shorter than the original
         let line_text = line_text.trim_start_matches('\u{FEFF}');
         let begin = start.saturating_sub(line_start + if line_start == 0 { self.bom() } else { 0 });
         let begin = begin.min(line_text.len());
@@ -230,12 +230,12 @@ impl Document<'_> {
     }
 }
 
-/// What stands where a password was.
+/// The replacement for a password.
 const HIDDEN: &str = "***";
-/// Longest source line that is shown whole, in characters.
+/// Longest source line shown whole, in characters.
 const LINE_MAX: usize = 160;
 
-/// Where a line may hold a user name and password, in bytes: from a quote, slash or equals sign to the last `@`.
+/// The bytes of a line that may hold a user name and password: from a quote, slash or equals sign to the last `@`.
 fn secret_in(line: &str) -> Option<Range<usize>> {
     let end = line.rfind('@')?;
     let from = |marks: &[char]| line[..end].find(marks).map(|at| at + 1);
@@ -264,7 +264,7 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{FFFD}' } else { c }).collect()
 }
 
-/// The part of a long line around what is marked.
+/// The part of a long line around the marked text.
 fn window(text: &str, indent: usize, width: usize) -> (String, usize, usize) {
     if text.chars().count() <= LINE_MAX {
         return (text.to_owned(), indent, width);
@@ -277,7 +277,7 @@ fn window(text: &str, indent: usize, width: usize) -> (String, usize, usize) {
     (shown, indent - skip, width.min(LINE_MAX - (indent - skip).min(LINE_MAX - 1)))
 }
 
-/// The path of a key in a table; a name that is not a bare key stands in quotes.
+/// The path of a key in a table; a name that is not a bare key is quoted.
 pub fn dotted(path: &str, name: &str) -> String {
     let bare =
         !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '[' | ']'));
@@ -285,7 +285,7 @@ pub fn dotted(path: &str, name: &str) -> String {
     if path.is_empty() { name } else { format!("{path}.{name}") }
 }
 
-/// An error of a file that has no text to point into.
+/// An error of a file without text to point into.
 pub fn unreadable(file: PathBuf, problem: String, help: &str) -> ScenarioError {
     ScenarioError::one(Details { file, place: None, key: String::new(), problem, help: help.to_owned() })
 }
@@ -321,7 +321,7 @@ fn walk_value(value: &DeValue<'_>, span: &Range<usize>, path: &mut String) {
     }
 }
 
-/// A `[table]`'s own span is its header, so what it holds is asked too.
+/// Whether a value contains the span. A `[table]`'s own span is only its header, so its content is checked too.
 fn holds(value: &DeValue<'_>, span: &Range<usize>) -> bool {
     match value {
         DeValue::Table(table) => table.iter().any(|(key, value)| {

@@ -1,6 +1,5 @@
-//! A scenario: validated and complete, no `Option` left that a default fills. Read from TOML with spans, so that every
-//! error names file, line, key, value and remedy. Knows the matrix, tensors and spellings, and nothing else of the
-//! program.
+//! A scenario: validated and complete, with every default filled in. Read from TOML with spans, so that every error
+//! names file, line, key, value and remedy. Of the program, it knows only the matrix, tensors and spellings.
 
 mod error;
 mod overrides;
@@ -27,10 +26,10 @@ use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Protocol, Value};
 use crate::spelling::spelled;
 use crate::tensor::{Datatype, Source};
 
-/// Largest scenario file, in bytes: what is larger is something else.
+/// Maximum size of a scenario file, in bytes; a larger file is something else.
 const SIZE_MAX: u64 = 1 << 20;
 
-/// What to ask of which model, and how often.
+/// The requests to send, the models and servers they go to, and the load.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// The file's stem, made safe as a directory name: `scrfd` of `scenarios/scrfd.toml`.
@@ -45,9 +44,9 @@ pub struct Scenario {
     pub server: Server,
     /// The model to ask.
     pub model: Model,
-    /// Input tensors; none where the server is asked which there are.
+    /// Input tensors; empty if they are taken from the server's metadata.
     pub inputs: Vec<Input>,
-    /// Names of the requested output tensors; none where the server is asked which there are.
+    /// Names of the requested output tensors; empty if they are taken from the server's metadata.
     pub outputs: Vec<String>,
     /// The servers that the matrix names.
     pub servers: Vec<(Name, Server)>,
@@ -55,28 +54,28 @@ pub struct Scenario {
     pub models: Vec<(Name, ModelTarget)>,
     /// The axes of the run matrix.
     pub matrix: Matrix,
-    /// How much is asked in a case.
+    /// The load of a case.
     pub load: Load,
     /// Where the published weights come from.
     pub artifact: Option<Artifact>,
-    /// What the command line overrode, as it was given there.
+    /// The command line's overrides, as given there.
     pub overridden: Vec<String>,
 }
 
-/// The ports of a Triton that was not told others.
+/// Triton's default ports.
 const HTTP_PORT: u16 = 8000;
 const GRPC_PORT: u16 = 8001;
 const METRICS_PORT: u16 = 8002;
 
-/// Where a server is.
+/// The addresses of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Server {
     pub http: Address,
     pub grpc: Address,
-    /// Where the server's metrics are; `None` where that is not known.
+    /// Address of the server's metrics; `None` if unknown.
     pub metrics: Option<Address>,
-    /// Whether it is the program's own, whose addresses are known once it is started.
+    /// Whether it is the program's own server, whose addresses are known only once it runs.
     pub is_embedded: bool,
 }
 
@@ -94,7 +93,7 @@ impl Server {
         }
     }
 
-    /// The same, to note which of the addresses behind the name was found to answer.
+    /// The same, mutable: to note which of the name's addresses answered.
     pub fn address_mut(&mut self, protocol: Protocol) -> &mut Address {
         match protocol {
             Protocol::Http => &mut self.http,
@@ -106,7 +105,7 @@ impl Server {
 /// A model of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
-    /// The name the server knows it by.
+    /// The model's name on the server.
     pub name: String,
     /// A version; `None` leaves the choice to the server.
     pub version: Option<String>,
@@ -114,7 +113,7 @@ pub struct Model {
     pub batching: bool,
 }
 
-/// A model that the matrix names, and what is asked of it.
+/// A model that the matrix names, with its inputs and outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct ModelTarget {
@@ -123,7 +122,7 @@ pub struct ModelTarget {
     pub outputs: Vec<String>,
 }
 
-/// What `servers` and `--server` call the program's own server.
+/// The name of the program's own server in `servers` and `--server`.
 pub const EMBEDDED: &str = "embedded";
 
 /// An input tensor.
@@ -135,50 +134,50 @@ pub struct Input {
     pub datatype: Datatype,
     /// Shape without the batch dimension.
     pub shape: Vec<usize>,
-    /// What fills it.
+    /// The data that fills it.
     pub data: Source,
 }
 
 impl Input {
-    /// Bytes of the tensor without the batch dimension; as large as a number can be where they are more.
+    /// Bytes of the tensor without the batch dimension, saturating.
     fn item_bytes(&self) -> u64 {
         let size = self.datatype.generated_size() as u64;
         self.shape.iter().fold(size, |bytes, size| bytes.saturating_mul(*size as u64))
     }
 }
 
-/// How much is asked in a case, how, and when it ends.
+/// The load of a case: how much, how, and until when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
-    /// When a case ends: requests are those of one process, and its longest time includes its preparation as far as possible.
+    /// When a case ends. Requests are per process; the longest time includes preparation as far as possible.
     pub stop: StopRule,
     /// Whether `--quick` set it.
     pub quick: bool,
-    /// Requests of one process before anything is measured.
+    /// Requests of one process before measuring starts.
     pub warmup: u64,
-    /// A case is spread over this many interleaved blocks.
+    /// Number of interleaved blocks that a case is split into.
     pub blocks: u32,
     /// Longest wait for one answer.
     pub timeout: Duration,
     /// Seed of the order in which cases are interleaved, and of arrivals.
     pub seed: u64,
-    /// How requests arrive, where there is a rate.
+    /// How requests arrive, if there is a rate.
     pub arrival: Arrival,
 }
 
-/// When something ends that sends requests: what is asked for, at least, and the longest time.
+/// When to stop sending requests: the minimum to reach, and the longest time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopRule {
-    /// Requests, at least; 0 where time alone ends it.
+    /// Minimum number of requests; 0 if only time ends it.
     pub requests: u64,
-    /// Time, at least.
+    /// Minimum time.
     pub least: Option<Duration>,
-    /// No request begins later than this; the first always does.
+    /// No request starts later than this, except the first, which is always sent.
     pub most: Option<Duration>,
 }
 
 impl StopRule {
-    /// The part of one of several blocks, as even as whole numbers allow.
+    /// The stop rule of one of `blocks` blocks, split as evenly as integers allow.
     pub fn block(&self, block: u64, blocks: u64) -> StopRule {
         let share = |time: Option<Duration>| time.map(|time| time / blocks as u32);
         let requests = self.requests / blocks + u64::from(block < self.requests % blocks);
@@ -187,7 +186,7 @@ impl StopRule {
 }
 
 impl Load {
-    /// Whether a case has as many requests as its longest time has room for (`--quick`), and no number is asked for.
+    /// Whether a case sends as many requests as its longest time allows (`--quick`), with no number requested.
     pub fn is_open_ended(&self) -> bool {
         self.quick && self.stop.requests == 0
     }
@@ -204,16 +203,17 @@ pub struct Artifact {
     pub member: String,
     /// SHA-256 of that file.
     pub member_sha256: String,
-    /// What the user has to accept.
+    /// The licence the user has to accept.
     pub licence: String,
-    /// The built-in structure that stands in when the weights are not there.
+    /// The built-in structure used if the weights are missing.
     pub stand_in: Structure,
     /// Published output names and the names they are served under.
     pub outputs: Vec<(String, String)>,
 }
 
 spelled! {
-    /// A model structure that is built in: it can be written with random weights, and its published file made batchable.
+    /// A built-in model structure: it can be written with random weights, and its published file can be made
+    /// batchable.
     pub enum Structure {
         /// SCRFD-10G: `input.1` [batch, 3, 640, 640]; `score_8`.. [batch, 12800 | 3200 | 800, 1], `bbox_8`.. (4),
         /// `kps_8`.. (10).
@@ -224,10 +224,10 @@ spelled! {
 }
 
 impl Scenario {
-    /// Reads and checks a scenario file. A name alone is that of a file in `scenarios/`, or of one that is built in.
+    /// Reads and checks a scenario file. A bare name means a file in `scenarios/` or a built-in scenario.
     ///
     /// # Errors
-    /// All that is wrong in the file: see [`ScenarioError`].
+    /// Every error in the file: see [`ScenarioError`].
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
         let path = &found(path);
         let help = "give the path of a scenario file, such as scenarios/scrfd.toml; scrfd and arcface are built in: name \
@@ -254,17 +254,17 @@ impl Scenario {
         }
     }
 
-    /// Whether [`Scenario::load`] finds something to read.
+    /// Whether [`Scenario::load`] finds a file or a built-in scenario.
     pub fn is_there(path: &Path) -> bool {
         found(path).exists() || built_in(path).is_some()
     }
 
-    /// Checks a scenario file's content; `file` names it, and data files are looked for in its folder.
+    /// Checks a scenario file's content. `file` is its name in errors; data files are looked up in its folder.
     ///
     /// # Errors
-    /// All that is wrong in the file: see [`ScenarioError`].
+    /// Every error in the file: see [`ScenarioError`].
     pub fn parse(file: &Path, content: &[u8]) -> Result<Self, ScenarioError> {
-        // what cannot be read is replaced, so that the error can still show its line and name its key
+        // invalid UTF-8 is replaced, so that the error can still show its line and name its key
         let text = String::from_utf8_lossy(content);
         let document = error::Document { file: file.to_owned(), text: &text };
         match std::str::from_utf8(content) {
@@ -277,7 +277,7 @@ impl Scenario {
         }
     }
 
-    /// The scenario as one point of its matrix sees it: with the server, the model and the tensors that it means.
+    /// The scenario of one point of its matrix, with that point's server, model and tensors.
     pub fn target(&self, point: &Point) -> Scenario {
         let mut target = self.clone();
         target.server.clone_from(self.server_of(point));
@@ -286,36 +286,36 @@ impl Scenario {
             (target.model, target.inputs, target.outputs) = (model, inputs, outputs);
         }
         target.inputs = self.inputs_of(point);
-        // what else there is, no point of it asks
+        // a point uses no other servers or models
         (target.servers, target.models) = (Vec::new(), Vec::new());
         target
     }
 
-    /// The server that a point asks.
+    /// The server of a point.
     pub fn server_of(&self, point: &Point) -> &Server {
         named(&self.servers, &point.server).unwrap_or(&self.server)
     }
 
-    /// The inputs that a point sends, in its shapes.
+    /// The inputs of a point, in its shapes.
     pub fn inputs_of(&self, point: &Point) -> Vec<Input> {
         let inputs = named(&self.models, &point.model).map_or(&self.inputs, |target| &target.inputs);
         shapes::shaped(inputs, point.shapes.as_ref())
     }
 
-    /// Bytes of the input tensors of one of a point's requests; `None` where the server is asked which there are.
+    /// Bytes of the input tensors of one request of a point; `None` if the inputs come from the server's metadata.
     pub fn request_bytes(&self, point: &Point) -> Option<u64> {
         let inputs = self.inputs_of(point);
         (!inputs.is_empty()).then(|| shapes::request_bytes(&inputs, point.batch_size))
     }
 
-    /// Whether the inputs of all models take the shapes of the matrix, and requests of them are not too large.
+    /// Checks that the inputs of all models fit the shapes of the matrix, and that requests do not become too large.
     ///
     /// # Errors
-    /// The values for which they are not, the problem and the remedy.
+    /// The values that do not fit, the problem and the remedy.
     pub fn check_requests(&self) -> Result<(), String> {
         let batch = self.matrix.batch_sizes().into_iter().max().unwrap_or(1);
         let of_models = self.models.iter().map(|(_, target)| &target.inputs);
-        // the server is asked which there are where none are given
+        // empty inputs are taken from the server's metadata
         for inputs in of_models.chain([&self.inputs]).filter(|inputs| !inputs.is_empty()) {
             for value in self.matrix.given(AxisId::Shapes) {
                 let Value::Shapes(shapes) = value else { continue };
@@ -328,33 +328,33 @@ impl Scenario {
         Ok(())
     }
 
-    /// The servers that are asked.
+    /// The servers the scenario uses.
     pub fn asked_servers(&mut self) -> impl Iterator<Item = &mut Server> {
         let named = !self.servers.is_empty();
         let alone = Some(&mut self.server).filter(|_| !named);
         alone.into_iter().chain(self.servers.iter_mut().map(|(_, server)| server))
     }
 
-    /// The names by which servers know the models that are asked.
+    /// The server's names of the models the scenario uses.
     pub fn asked_models(&self) -> impl Iterator<Item = &str> {
         let alone = Some(self.model.name.as_str()).filter(|_| self.models.is_empty());
         alone.into_iter().chain(self.models.iter().map(|(_, target)| target.model.name.as_str()))
     }
 }
 
-/// What goes by a name of the matrix.
+/// The value that the matrix calls `wanted`.
 fn named<'a, T>(all: &'a [(Name, T)], wanted: &Option<Name>) -> Option<&'a T> {
     all.iter().find(|(name, _)| wanted.as_ref() == Some(name)).map(|(_, value)| value)
 }
 
-/// Where a scenario is: a name alone may be that of a file in `scenarios/`.
+/// The path of a scenario; a bare name may mean a file in `scenarios/`.
 fn found(path: &Path) -> PathBuf {
     let by_name = || Some(Path::new("scenarios").join(path.to_str()?)).map(|path| path.with_extension("toml"));
     let alone = path.components().count() == 1 && path.extension().is_none() && !path.exists();
     by_name().filter(|path| alone && path.is_file()).unwrap_or_else(|| path.to_owned())
 }
 
-/// The text of a scenario that comes with the program, by its name: an installed program has no files beside it.
+/// The text of a built-in scenario, by name: an installed program has no files beside it.
 fn built_in(path: &Path) -> Option<&'static str> {
     match path.to_str()? {
         "scrfd" => Some(include_str!("../../scenarios/scrfd.toml")),

@@ -1,4 +1,4 @@
-//! What the command line may change of a scenario, under the same limits as in the file.
+//! The command line's changes to a scenario, under the same limits as in the file.
 
 use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
@@ -12,7 +12,7 @@ use crate::matrix::{Arm, AxisId, CASES_MAX, Value};
 
 /// `--quick`: the longest time of a case, its preparation included.
 const QUICK_CAP: Duration = Duration::from_secs(3);
-/// `--quick`: blocks of a case, at most; each costs at least one request, and fewer could not tell cases apart.
+/// `--quick`: most blocks of a case. Each costs at least one request; with fewer, cases could not be told apart.
 const QUICK_BLOCKS: u32 = 10;
 
 /// Changes from the command line; `None` and empty leave the scenario as it is.
@@ -21,7 +21,7 @@ const QUICK_BLOCKS: u32 = 10;
 pub struct Overrides {
     pub iterations: Option<u64>,
     pub duration_s: Option<f64>,
-    /// Values of axes, as they are given there.
+    /// Values of axes, as given there.
     pub axes: Vec<(AxisId, Vec<String>)>,
     pub warmup: Option<u64>,
     /// Host of both protocols on Triton's default ports.
@@ -38,7 +38,7 @@ pub struct Overrides {
 }
 
 impl Scenario {
-    /// The scenario with the changes, which it remembers in `overridden`.
+    /// Applies the changes, and records them in `overridden`.
     ///
     /// # Errors
     /// A value beyond the format's limits, or one that leaves nothing to measure: one line with option, value, remedy.
@@ -56,7 +56,7 @@ impl Scenario {
             let cap = self.load.stop.most.map_or(QUICK_CAP, |cap| cap.min(QUICK_CAP));
             self.load.stop.most = Some(cap);
             self.load.quick = true;
-            // a fast model uses all of its time; requests that are asked for on the command line are all that is asked for
+            // a fast model uses all of its time; a number of requests on the command line is the only goal
             if overrides.iterations.is_none() {
                 self.load.stop.requests = 0;
                 self.load.stop.least = Some(self.load.stop.least.map_or(cap, |duration| duration.min(cap)));
@@ -133,10 +133,10 @@ impl Scenario {
         Ok(())
     }
 
-    /// Makes sure that the servers and models of an option are known; a model without a table has the scenario's tensors.
+    /// Checks that an option's servers and models are known; a model without a table gets the scenario's tensors.
     ///
     /// # Errors
-    /// What is not known, and the remedy.
+    /// The unknown name, and the remedy.
     fn names(&mut self, id: AxisId, values: &[Value]) -> Result<(), String> {
         for value in values {
             let Value::Name(name) = value else { continue };
@@ -163,7 +163,7 @@ impl Scenario {
     fn override_load(&mut self, overrides: &Overrides) -> Result<(), String> {
         if let Some(seconds) = overrides.duration_s {
             self.load.stop.least = Some(Duration::from_secs_f64(within("--duration", seconds, &DURATION_S)?));
-            // what is asked for on the command line is all that is asked for
+            // a limit on the command line replaces the file's
             self.load.stop.requests = overrides.iterations.unwrap_or(0);
             self.overridden.push(format!("--duration {seconds}"));
         } else if overrides.iterations.is_some() {
@@ -190,7 +190,7 @@ impl Scenario {
                 "{option}: the scenario names its servers: choose some of them by --set servers=NAME,.."
             ));
         }
-        // other ports of the server are not those of the file, nor need its metrics be where they were
+        // a server on other ports is not the file's, and its metrics may be elsewhere too
         if overrides.http.is_some() || overrides.grpc.is_some() {
             self.server.metrics = None;
         }

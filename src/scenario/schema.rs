@@ -1,5 +1,5 @@
-//! Every key of a scenario file: what kind of value it has, whether it must be there, and an example. Checked before
-//! anything is read, so that whoever reads a value finds the right kind. Must not know limits or defaults.
+//! Every key of a scenario file: the kind of its value, whether it is required, and an example. Checked before
+//! anything is read, so that all readers find the right kind. Must not know limits or defaults.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use super::words;
 use crate::matrix::{AxisId, Home, Limit};
 use crate::spelling::{Words, nearest};
 
-/// What may stand behind a key.
+/// The kind of a key's value.
 #[derive(Clone, Copy)]
 enum Kind {
     Text,
@@ -21,7 +21,7 @@ enum Kind {
     Whole,
     Number,
     Flag,
-    /// A text or a number.
+    /// A string or a number.
     Value,
     Texts,
     /// Shapes: of the only input, or of several by their names.
@@ -35,11 +35,11 @@ enum Kind {
     Data,
     /// A `[table]`.
     Table(Keys),
-    /// A `[table]` which holds tables with names of one's own, `[table.NAME]`, beside its keys.
+    /// A `[table]` that holds named tables, `[table.NAME]`, beside its keys.
     Named(Keys, Keys),
     /// `[[tables]]`.
     Tables(Keys),
-    /// A table whose keys are names and whose values are text.
+    /// A table whose keys are names and whose values are strings.
     Names,
 }
 
@@ -51,7 +51,7 @@ struct Key {
     name: &'static str,
     kind: Kind,
     required: bool,
-    /// How it is written.
+    /// An example of the key in a file.
     example: &'static str,
 }
 
@@ -185,7 +185,7 @@ pub fn keys() -> Vec<&'static str> {
     all
 }
 
-/// Keys of other formats, and what they are called here.
+/// Keys of other formats, and their names here.
 const ALIASES: &[(&str, &str)] = &[
     ("dims", "shape"),
     ("type", "datatype"),
@@ -197,7 +197,7 @@ const ALIASES: &[(&str, &str)] = &[
 /// Checks names, kinds and words of everything in a parsed file.
 ///
 /// # Errors
-/// All that is wrong.
+/// Every error found.
 pub fn check(document: &Document<'_>, file: &Spanned<DeTable<'_>>) -> Result<(), ScenarioError> {
     let end = document.text.trim_end().len();
     let matrix = file.get_ref().get("matrix").map(|matrix| matrix.get_ref());
@@ -213,14 +213,14 @@ pub fn check(document: &Document<'_>, file: &Spanned<DeTable<'_>>) -> Result<(),
 struct Walk<'a> {
     document: &'a Document<'a>,
     errors: Errors,
-    /// Keys that an error spoke of already: that they are missing elsewhere follows from it.
+    /// Keys that an error already mentioned: that they are missing elsewhere follows from it.
     told: Vec<&'static str>,
-    /// Whether the matrix names the models: then `[model]` need not.
+    /// Whether the matrix names the models: then `[model]` is not required to.
     names_models: bool,
 }
 
 impl Walk<'_> {
-    /// `place` is where a missing key is told: the table's header, or the end of the file.
+    /// `place` is where a missing key is reported: the table's header, or the end of the file.
     fn table(&mut self, table: &DeTable<'_>, keys: &[Key], named: Option<&[Key]>, path: &str, place: Range<usize>) {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
@@ -235,7 +235,7 @@ impl Walk<'_> {
                 },
             }
         }
-        // what tables of one's own names say need not be said for all of them
+        // keys set in named tables are not required in the shared one
         let has_tables = || table.iter().any(|(_, value)| matches!(value.get_ref(), DeValue::Table(_)));
         let is_named = named.is_some_and(|_| self.names_models || has_tables());
         for key in keys.iter().filter(|key| key.required && !is_named && !table.contains_key(key.name)) {
@@ -353,7 +353,7 @@ impl Walk<'_> {
         self.errors.push(self.document.error_of(path.to_owned(), value.span(), problem, help));
     }
 
-    /// The value as it is written, and what kind that is.
+    /// The value as written, with its kind.
     fn found(&self, value: &Spanned<DeValue<'_>>) -> String {
         let kind = match value.get_ref() {
             DeValue::String(_) => "a string",
@@ -390,7 +390,7 @@ impl Walk<'_> {
     }
 }
 
-/// A table's header and its first key, as they are written.
+/// A table's header and its first key, as written.
 fn header(key: &Key) -> String {
     let (Kind::Table(inner) | Kind::Named(inner, _) | Kind::Tables(inner)) = key.kind else {
         return key.example.to_owned();
@@ -404,7 +404,7 @@ fn is_data(name: &str) -> bool {
     DATA.iter().any(|key| key.name == name)
 }
 
-/// The table that has the key, when one has; those that are nearest to the top come first.
+/// A table that has the key, if any; tables nearest to the top come first.
 fn elsewhere(name: &str, keys: &[Key], path: &str) -> Option<String> {
     if keys.iter().any(|key| key.name == name) {
         return Some(path.to_owned());

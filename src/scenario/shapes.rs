@@ -1,19 +1,19 @@
-//! Inputs with the shapes of a point of the matrix, and whether they can have them.
+//! Applies the shapes of a matrix point to inputs, and checks that they fit.
 
 use super::Input;
 use crate::matrix::{Refusal, Shapes};
 use crate::tensor::{self, Source};
 
-/// A protobuf message, and so a gRPC request, holds at most this many bytes; HTTP is held to the same, to compare.
+/// Maximum size of a protobuf message, and so of a gRPC request; the same limit holds for HTTP, for comparability.
 const REQUEST_BYTES_MAX: u64 = i32::MAX as u64;
 
-/// Bytes of the inputs of one request; as large as a number can be where they are more.
+/// Bytes of the inputs of one request, saturating.
 pub fn request_bytes(inputs: &[Input], batch: u32) -> u64 {
     let items = inputs.iter().fold(0_u64, |total, input| total.saturating_add(input.item_bytes()));
     items.saturating_mul(batch.into())
 }
 
-/// Whether a request holds so much.
+/// Checks that a request can hold its inputs.
 ///
 /// # Errors
 /// The problem, and the remedy.
@@ -27,13 +27,13 @@ pub fn request_fits(inputs: &[Input], batch: u32) -> Result<(), Refusal> {
     Err((problem, "lower the largest of batch_sizes, or the shape: a protobuf message holds no more".to_owned()))
 }
 
-/// The inputs, of which those that `shapes` tells of have those.
+/// The inputs, with the shapes that `shapes` gives.
 pub fn shaped(inputs: &[Input], shapes: Option<&Shapes>) -> Vec<Input> {
     let shape = |input: &Input| shapes.and_then(|shapes| shapes.of(&input.name)).unwrap_or(&input.shape).to_vec();
     inputs.iter().map(|input| Input { shape: shape(input), ..input.clone() }).collect()
 }
 
-/// Whether inputs can have some shapes, in requests of `batch` items. `shapeless` are those that have no shape else.
+/// Checks that inputs fit the shapes, in requests of `batch` items. `shapeless`: inputs without any other shape.
 ///
 /// # Errors
 /// The problem, and the remedy.

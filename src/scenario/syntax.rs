@@ -1,15 +1,15 @@
-//! What is not TOML: the parser's words put into plain ones, and the key found from the text, since no tree exists.
+//! Invalid TOML: the parser's errors in plain words, and the key found from the text, since no tree exists.
 
 use std::ops::Range;
 
 use super::error::{Document, Errors, ScenarioError, dotted};
 use crate::lookalike;
 
-/// All errors of a text that is not TOML, but for those that follow from another: on the same line, behind a bracket that
-/// is not closed, and in a table that is there twice.
+/// All errors of a text that is not TOML, except those that follow from another: on the same line, after an unclosed
+/// bracket, and in a duplicate table.
 ///
 /// # Errors
-/// Those, if there are any.
+/// The errors found, if any.
 pub fn explain_all(document: &Document<'_>, errors: &[toml::de::Error]) -> Result<(), ScenarioError> {
     let (mut lines, mut twice) = (Vec::new(), Vec::new());
     let mut all = Errors::default();
@@ -34,7 +34,7 @@ pub fn explain_all(document: &Document<'_>, errors: &[toml::de::Error]) -> Resul
     all.or(())
 }
 
-/// The parser's error in plain words. Also takes serde's, which [`super::schema`] should have left nothing for.
+/// The parser's error in plain words. Also handles serde's, although [`super::schema`] should leave none.
 pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioError {
     let text = document.text;
     let span = error.span().unwrap_or(0..0);
@@ -107,7 +107,7 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
             "check quotes, brackets, commas and equals signs here".to_owned(),
         ),
     };
-    // an unclosed list is noticed on a later line than the one it is on
+    // an unclosed list is noticed on a later line than its own
     let before = text.get(..span.start).unwrap_or_default();
     let content = before.trim_end();
     let late = before[content.len()..].contains('\n') && problem.contains("not closed");
@@ -116,7 +116,7 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
     document.error_of(key, span, problem, help)
 }
 
-/// The error of a character that looks like one of TOML's, at the beginning of what was found or within it.
+/// The error of a character that resembles one of TOML's, at the start of the found text or within it.
 fn lookalikes(document: &Document<'_>, span: &Range<usize>, found: &str) -> Option<(String, String)> {
     let at_once = document.text.get(span.start..).and_then(|rest| rest.chars().next());
     let within = document.text.get(span.clone()).unwrap_or_default().chars();
@@ -131,7 +131,7 @@ fn lookalikes(document: &Document<'_>, span: &Range<usize>, found: &str) -> Opti
     Some((format!("found {}", lookalike::shown(character)), help))
 }
 
-/// Several numbers with spaces between.
+/// Whether the text is several numbers separated by spaces.
 fn are_numbers(found: &str) -> bool {
     found.split_whitespace().count() > 1 && found.split_whitespace().all(|word| word.parse::<f64>().is_ok())
 }
@@ -148,7 +148,7 @@ fn twice(document: &Document<'_>, span: Range<usize>) -> ScenarioError {
     document.error_of(key, span, format!("the key is given twice{first}"), "keep one of the two, or rename one")
 }
 
-/// The dotted path of the last key or table header that begins before `end`, as far as single lines tell.
+/// The dotted path of the last key or table header that begins before `end`, as far as single lines show.
 fn key_before(text: &str, end: usize) -> String {
     let mut counts = std::collections::BTreeMap::<String, usize>::new();
     let (mut table, mut key) = (String::new(), String::new());

@@ -1,12 +1,12 @@
-//! The values of a scenario file's tables, each with its place. [`super::schema`] has checked their kinds: one of another kind is
-//! as if it were not there. Must not know limits or defaults.
+//! The values of a scenario file's tables, each with its place. [`super::schema`] has checked their kinds: a value of
+//! another kind counts as missing. Must not know limits or defaults.
 
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A table of the file; one that is not there has no values.
+/// A table of the file; a missing one has no values.
 #[derive(Clone)]
 pub struct Table<'a> {
     table: Option<&'a DeTable<'a>>,
@@ -19,7 +19,7 @@ impl<'a> Table<'a> {
         Table { table: Some(file.get_ref()), span: file.span() }
     }
 
-    /// Where it stands: its header, or its braces.
+    /// Its place: its header, or its braces.
     pub fn span(&self) -> Range<usize> {
         self.span.clone()
     }
@@ -57,7 +57,7 @@ impl<'a> Table<'a> {
         self.value(key).map_or(Table { table: None, span: self.span() }, inner)
     }
 
-    /// The tables within this one that are no lists, with their names and places, in the order of the file.
+    /// The tables within this one, except lists of tables, with their names and places, in the file's order.
     pub fn inner(&self) -> Vec<(String, Range<usize>)> {
         let entries = self.table.into_iter().flat_map(|table| table.iter());
         let is_table = |(_, value): &(_, &Spanned<DeValue<'_>>)| matches!(value.get_ref(), DeValue::Table(_));
@@ -72,7 +72,7 @@ impl<'a> Table<'a> {
         self.items(key).iter().map(|item| inner(item)).collect()
     }
 
-    /// The values of a list, or the value alone where there is no list.
+    /// The values of a list, or a single value as if in a list.
     pub fn items(&self, key: &str) -> &'a [Spanned<DeValue<'a>>] {
         match self.value(key) {
             Some(value) => match value.get_ref() {
@@ -101,7 +101,7 @@ fn inner<'a>(value: &'a Spanned<DeValue<'a>>) -> Table<'a> {
     Table { table, span: value.span() }
 }
 
-/// The string that a value is.
+/// A value's string, if it is one.
 pub fn text(value: &Spanned<DeValue<'_>>) -> Option<Spanned<String>> {
     match value.get_ref() {
         DeValue::String(text) => Some(Spanned::new(value.span(), text.to_string())),
@@ -109,7 +109,7 @@ pub fn text(value: &Spanned<DeValue<'_>>) -> Option<Spanned<String>> {
     }
 }
 
-/// The integer that a value is.
+/// A value's integer, if it is one.
 pub fn whole(value: &Spanned<DeValue<'_>>) -> Option<Spanned<i64>> {
     match value.get_ref() {
         DeValue::Integer(number) => {
@@ -119,7 +119,7 @@ pub fn whole(value: &Spanned<DeValue<'_>>) -> Option<Spanned<i64>> {
     }
 }
 
-/// The integer or float that a value is.
+/// A value's integer or float, if it is one.
 pub fn number(value: &Spanned<DeValue<'_>>) -> Option<Spanned<f64>> {
     match value.get_ref() {
         DeValue::Float(number) => Some(Spanned::new(value.span(), number.as_str().parse().ok()?)),

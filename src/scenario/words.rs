@@ -1,4 +1,4 @@
-//! The words that may stand behind some keys, what is said of others, and what those of other formats mean here.
+//! The allowed words of some keys, their descriptions, and the equivalents of other formats' words.
 
 use toml::Spanned;
 
@@ -23,7 +23,7 @@ pub static ARRIVALS: Words =
 /// Structures of models.
 pub static STRUCTURES: Words = Words::new(Structure::WORDS, "\"scrfd\" or \"arcface\"", "these are built in:");
 
-/// The value of a word that the format was checked to know.
+/// The value of a word; the format check already ensured that it is known.
 pub fn known<T: Spelled>(document: &Document<'_>, word: &Spanned<String>) -> Result<T, ScenarioError> {
     T::spelled(word.get_ref())
         .ok_or_else(|| document.unexpected(word, "a word of the format", "scenarios/README.md has them"))

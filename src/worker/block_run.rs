@@ -1,4 +1,4 @@
-//! A worker's run of a block: when it ends, and what comes of its requests. Must not know how requests are sent.
+//! A worker's run of a block: when it ends, and the outcome of its requests. Must not know how requests are sent.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
@@ -9,55 +9,55 @@ use crate::protocol::Fault;
 use crate::recorder::{Recorder, RequestTiming};
 use crate::scenario::StopRule;
 
-/// A server that fails this often in a row, and for at least [`SERVER_WAIT`], is not asked again in the same block.
+/// A server that fails this often in a row, for at least [`SERVER_WAIT`], gets no more requests in the same block.
 pub const FAILURES_IN_A_ROW: u32 = 10;
 
-/// How long a server that is away or refuses is waited for: a restart or a lost connection must not end a case.
+/// How long to wait for a server that is away or refuses: a restart or a lost connection must not end a case.
 pub const SERVER_WAIT: Duration = Duration::from_secs(5);
 
-/// The longest pause between two tries of a request that keeps failing.
+/// The longest pause between two attempts at a request that keeps failing.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
-/// Answers recorded at once: recording in batches keeps the histogram code and buckets hot in the caches, from which a
-/// request evicts them.
+/// Number of answers recorded at once: recording in batches keeps the histogram code and buckets hot in the caches,
+/// from which a request evicts them.
 const RECORDED_AT_ONCE: usize = 16;
 
-/// What the requests of a worker share while it runs a block.
+/// The state that a worker's requests share during a block.
 #[derive(Default)]
 pub struct BlockRun {
     stop: StopRule,
     taken: Cell<u64>,
     finished: Cell<u64>,
     recorder: Rc<RefCell<Recorder>>,
-    /// Answers that are not in the recorder yet.
+    /// Answers that are not recorded yet.
     answered: RefCell<Vec<RequestTiming>>,
     /// The first start and the last end of a request.
     pub window: Cell<Option<(Instant, Instant)>>,
-    /// Until when requests of an open loop are due early.
+    /// The end of the schedule's first half, in which an open loop's requests are early.
     pub early_until: Cell<Option<Instant>>,
-    /// The longest response time of these.
+    /// The longest response time of early requests.
     pub slowest_early_ns: Cell<u64>,
-    /// Requests that had to wait because as many were in flight as may be.
+    /// Requests that waited because the maximum number was in flight.
     pub held_back: Cell<u64>,
     failures_in_a_row: Cell<u32>,
-    /// When the first of them began.
+    /// When the first of these failed requests began.
     failing_since: Cell<Option<Instant>>,
     /// Whether requests kept failing.
     pub aborted: Cell<bool>,
-    /// One of the errors.
+    /// One of the errors, as an example.
     pub example: RefCell<Option<Fault>>,
     /// How good answers were checked.
     pub checks: Cell<Checks>,
 }
 
 impl BlockRun {
-    /// Nothing is done yet; what `recorder` held is forgotten.
+    /// Starts a block; forgets the content of `recorder`.
     pub fn new(stop: StopRule, recorder: Rc<RefCell<Recorder>>) -> Self {
         recorder.borrow_mut().clear();
         BlockRun { stop, recorder, ..BlockRun::default() }
     }
 
-    /// Whether there is a request left to send, which is then taken. `elapsed` is the time since the block's start.
+    /// Whether a request is left to send; if so, counts it as started. `elapsed` is the time since the block's start.
     pub fn start(&self, elapsed: impl Fn() -> Duration) -> bool {
         let taken = self.taken.get();
         let enough = || taken >= self.stop.requests && self.stop.least.is_none_or(|least| elapsed() >= least);
@@ -68,12 +68,12 @@ impl BlockRun {
         true
     }
 
-    /// Whether the longest time is over so long after the block's start.
+    /// Whether the longest time is over, `elapsed` after the block's start.
     pub fn over_at(&self, elapsed: impl FnOnce() -> Duration) -> bool {
         self.taken.get() > 0 && self.stop.most.is_some_and(|cap| elapsed() >= cap)
     }
 
-    /// The part that is done, from 0 to 1.
+    /// The completed fraction, from 0 to 1.
     pub fn done(&self, elapsed: Duration) -> f64 {
         let of_time = |time: Duration| elapsed.as_secs_f64() / time.as_secs_f64().max(1e-9);
         let requests = self.finished.get() as f64 / (self.stop.requests.max(1)) as f64;
@@ -82,18 +82,18 @@ impl BlockRun {
         asked.max(self.stop.most.map_or(0.0, of_time)).min(1.0)
     }
 
-    /// A request of an open loop begins so many nanoseconds after it was due.
+    /// Records that a request of an open loop starts `late_ns` after it was due.
     pub fn begin(&self, late_ns: u64) {
         self.recorder.borrow_mut().lateness.record(late_ns);
     }
 
-    /// What was recorded.
+    /// The recorder, with all answers recorded.
     pub fn recorder(&self) -> Ref<'_, Recorder> {
         self.record_if(1);
         self.recorder.borrow()
     }
 
-    /// Records the answers that are not yet, if there are so many.
+    /// Records the pending answers, if there are at least `least`.
     fn record_if(&self, least: usize) {
         let mut answered = self.answered.borrow_mut();
         if answered.len() >= least {
@@ -102,7 +102,7 @@ impl BlockRun {
         }
     }
 
-    /// A request has ended.
+    /// Records the end of a request.
     pub fn complete(&self, started: Instant, done: Instant, outcome: Result<RequestTiming, Fault>) {
         let (first, last) = self.window.get().unwrap_or((started, done));
         self.window.set(Some((first.min(started), last.max(done))));
@@ -136,14 +136,14 @@ impl BlockRun {
         self.example.replace(Some(fault));
     }
 
-    /// How long to wait before the next request, where none is due: longer with each failure in a row, so that a server that
-    /// is away is neither flooded nor given up at once.
+    /// The pause before the next request, if none is due: longer with each failure in a row, so that a server that is
+    /// away is neither flooded nor given up at once.
     pub fn pause(&self) -> Option<Duration> {
         pause_after(self.failures_in_a_row.get())
     }
 }
 
-/// The pause after so many failures in a row; none after a single one.
+/// The pause after `failures` failures in a row; none after a single one.
 pub fn pause_after(failures: u32) -> Option<Duration> {
     let doublings = failures.checked_sub(2)?;
     Some(Duration::from_millis(1 << doublings.min(8)).min(PAUSE_MAX))
@@ -200,7 +200,7 @@ mod tests {
         assert!(!block_run.aborted.get());
         failed(&block_run, FaultKind::Connect, SERVER_WAIT);
         assert!(block_run.aborted.get());
-        // one good answer, and the time begins again
+        // a good answer restarts the time
         let block_run = BlockRun::default();
         failed(&block_run, FaultKind::Connect, SERVER_WAIT);
         let now = Instant::now();

@@ -1,5 +1,5 @@
-//! A worker process: connects, verifies, warms up, and measures blocks when it is told to.
-//! Must not know plans, records or results.
+//! A worker process: connects, verifies, warms up, and measures blocks on the parent's command. Must not know plans,
+//! records or results.
 
 use std::cell::Cell;
 use std::io::{BufRead, Write};
@@ -23,22 +23,22 @@ use crate::protocol::verify::{has_fixed_sizes, verify};
 use crate::protocol::{Fault, FaultKind, InferClient, Reply};
 use crate::scenario::StopRule;
 
-/// Tries of a request that the server answers with an error or not as it should: it may fail now and then.
+/// Attempts at a request that the server answers with an error or a wrong answer, which may happen occasionally.
 const VERIFY_ATTEMPTS: u32 = 3;
 
-/// How often a worker looks whether its timer is late.
+/// How often a worker checks whether its timer is late.
 const TICK: Duration = Duration::from_millis(100);
-/// After so many looks it says that it is alive: once a second.
+/// A heartbeat is sent after this many ticks: once a second.
 const TICKS: u32 = 10;
 
-/// Obeys the parent's messages on standard input until it closes.
+/// Handles the parent's messages on standard input until it closes.
 ///
 /// # Errors
-/// A message that cannot be understood, or a parent that is gone.
+/// A message that cannot be parsed, or a parent that is gone.
 pub fn run() -> Result<()> {
     let runtime = timeline::runtime()?;
     let (sender, mut messages) = mpsc::unbounded_channel();
-    // a thread of its own: it sleeps in read while requests are timed, and sees at once when the parent is gone
+    // its own thread: it sleeps in read while requests are timed, and notices at once if the parent is gone
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             if sender.send(line).is_err() {
@@ -72,7 +72,7 @@ async fn run_job<D: InferClient + 'static>(job: Job, messages: &mut mpsc::Unboun
     Ok(())
 }
 
-/// A load generator that is connected, has verified an answer and is warm; and what that took.
+/// A load generator that is connected, verified and warm, with the requests that this took.
 struct Prepared<D: InferClient> {
     generator: LoadGenerator<D>,
     /// Requests answered.
@@ -99,7 +99,7 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
             (D::new(connection.clone(), encoded.clone(), timeline.clone()), timeline)
         })
         .collect();
-    // what the job asks for is in the clients
+    // the clients hold the job's content
     drop((encoded, connections));
     let mut tries = Tries::default();
     let pattern = tries.until_good(&mut clients[0].0, async |client| verified(client, job, limit).await).await?;
@@ -116,12 +116,12 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     let contexts = clients.into_iter().map(context).collect();
     tokio::task::spawn_local(deadlines.keep());
     let mut generator = LoadGenerator { contexts, timelines, timer: PreciseTimer::new(), recorder: Rc::default() };
-    // an answer that took all of that time to verify has warmed up enough
+    // if verifying took all of that time, the worker is warm enough
     let cap = job.warmup_cap_ms.map(|cap| Duration::from_millis(cap).saturating_sub(begin.elapsed()));
     let iterations = if cap == Some(Duration::ZERO) { 0 } else { job.warmup };
     let stop = StopRule { requests: iterations, least: None, most: cap };
     let block_run = Rc::new(BlockRun::new(stop, generator.recorder.clone()));
-    // where requests come whether or not earlier ones were answered, those to warm up must not pile up
+    // open-loop requests do not wait for answers, and must not pile up during warm-up
     let at_once = if job.open_loop { 1 } else { generator.contexts.len() };
     generator.closed(&block_run, at_once, Instant::now()).await;
     beat.abort();
@@ -133,14 +133,14 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     Ok(Prepared { generator, requests, errors })
 }
 
-/// Tries of a worker that prepares. What may pass is waited for, as in a block.
+/// Attempts of a worker that prepares. Transient errors are waited out, as in a block.
 #[derive(Default)]
 struct Tries {
     failed: u32,
 }
 
 impl Tries {
-    /// What comes of the first good try; or the fault that tells most, when there is none.
+    /// Returns the result of the first good attempt, or the most informative error if there is none.
     async fn until_good<D, T>(
         &mut self,
         client: &mut D,
@@ -163,7 +163,7 @@ impl Tries {
                 FaultKind::Server | FaultKind::Answer => (false, failed >= VERIFY_ATTEMPTS),
                 FaultKind::Unsupported => (false, true),
             };
-            // what the server said tells more than that it closed the connection afterwards
+            // the server's message is more informative than its closing of the connection afterwards
             let tells_most = told.take().filter(|_| lost).unwrap_or(fault);
             if give_up {
                 return Err(tells_most);
@@ -174,7 +174,7 @@ impl Tries {
     }
 }
 
-/// Sends one request and verifies its answer, whose pattern is returned unless its size varies with the values.
+/// Sends one request, verifies its answer, and returns its pattern unless its size varies with the values.
 async fn verified<D: InferClient>(client: &mut D, job: &Job, limit: Duration) -> Result<Option<Rc<D::Pattern>>, Fault> {
     match in_time(limit, client.infer()).await {
         Ok(Reply::Unread(unread)) => {
@@ -207,10 +207,10 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
     let schedule = block.arrivals.zip(scheduled).map(|(arrivals, count)| Schedule::new(arrivals, count));
     let length = block.arrivals.zip(scheduled).map(|(arrivals, count)| arrivals.length_ns(count) as u64);
     generator.timer.until(Instant::now() + Duration::from_nanos(block.start_unix_ns.saturating_sub(unix_ns()))).await;
-    // what went over the connections before belongs to no block
+    // earlier traffic belongs to no block
     generator.traffic();
     let before = usage();
-    // wall clock once, so that processes share a time line; everything after it is monotonic
+    // reads the wall clock once, so that processes share a time line; everything after is monotonic
     let (wall, begin) = (unix_ns(), Instant::now());
     block_run.early_until.set(length.map(|length| begin + Duration::from_nanos(length / 2)));
     let progress = block_run.clone();
@@ -221,7 +221,7 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
         None => generator.closed(&block_run, generator.contexts.len(), begin).await,
     }
     beat.abort();
-    // before the histograms are packed, which is none of the requests' cost
+    // before the histograms are packed, which is not part of the requests' cost
     let usage = usage().since(&before);
     let at = |instant: Instant| wall + (instant - begin).as_nanos() as u64;
     let window = block_run.window.get().map(|(first, last)| (at(first), at(last)));
@@ -246,8 +246,8 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
     })
 }
 
-/// Says that the worker is alive, and notes in `stall` how late its timer was at worst: a worker that does not run must not
-/// be taken for a server that is slow.
+/// Reports that the worker is alive, and keeps its timer's worst lateness in `stall`: a worker that does not run must
+/// not be mistaken for a slow server.
 async fn heartbeat(done: impl Fn() -> f64, stall: Rc<Cell<Duration>>) {
     let mut timer = PreciseTimer::new();
     loop {
@@ -274,7 +274,7 @@ fn unix_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// What this process has taken of the machine so far.
+/// This process's use of the machine so far.
 #[cfg(unix)]
 fn usage() -> Usage {
     use nix::sys::resource::{UsageWho, getrusage};

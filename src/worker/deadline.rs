@@ -1,7 +1,6 @@
-//! How long requests may take. One timer watches over all requests of a worker, and sleeps until the one that has been under
-//! way longest would have taken too long: a timer for each request would cost as much as all the rest of the loop, and the
-//! runtime asks for the time around every wait as long as any timer of its own is set.
-//! Must not know what requests are.
+//! Request timeouts. One timer watches all requests of a worker, and sleeps until the oldest pending one would time
+//! out: a timer for each request would cost as much as the rest of the loop, and the runtime reads the clock around
+//! every wait as long as one of its own timers is set. Must not know what requests are.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -12,46 +11,46 @@ use std::time::{Duration, Instant};
 
 use super::pace::PreciseTimer;
 
-/// Looks after requests that may take so long.
+/// Times out requests after `limit`.
 pub struct DeadlineTimer {
     limit: Duration,
     waits: Vec<Rc<Wait>>,
 }
 
-/// For one request after the other.
+/// The deadline of one request at a time.
 pub struct Deadline {
-    /// Longest wait.
+    /// The timeout.
     pub limit: Duration,
     wait: Rc<Wait>,
 }
 
 #[derive(Default)]
 struct Wait {
-    /// When the request under way began; `None` once it took too long, and when there is none.
+    /// Start of the pending request; `None` once it timed out, and while none is pending.
     started: Cell<Option<Instant>>,
-    /// Whom to tell.
+    /// The task to wake on a timeout.
     waker: RefCell<Option<Waker>>,
 }
 
 impl DeadlineTimer {
-    /// Over nothing yet.
+    /// Without deadlines yet.
     pub fn new(limit: Duration) -> Self {
         DeadlineTimer { limit, waits: Vec::new() }
     }
 
-    /// For requests that this timer watches over while it is kept.
+    /// Returns a deadline, which this timer watches while [`DeadlineTimer::keep`] runs.
     pub fn deadline(&mut self) -> Deadline {
         let wait = Rc::<Wait>::default();
         self.waits.push(wait.clone());
         Deadline { limit: self.limit, wait }
     }
 
-    /// Does not end.
+    /// Watches the deadlines forever.
     pub async fn keep(self) {
         let mut timer = PreciseTimer::new();
         loop {
             let now = Instant::now();
-            // a request that begins meanwhile may take longer than this
+            // requests that start meanwhile time out later than this
             let mut next = now + self.limit;
             for wait in &self.waits {
                 match wait.started.get().map(|started| started + self.limit) {
@@ -75,7 +74,7 @@ impl Wait {
 }
 
 impl Deadline {
-    /// What comes of a request that started at an instant; `None` if it takes too long.
+    /// Returns the output of a request that started at an instant; `None` if it times out.
     pub async fn with<T>(&mut self, started: Instant, mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         let wait = &*self.wait;
         wait.started.set(Some(started));
@@ -116,7 +115,7 @@ mod tests {
                 let (first, second) = tokio::join!(one.with(started, first), other.with(started, second));
                 assert_eq!((first, second), (None, None));
                 assert!(started.elapsed() >= limit);
-                // that the one before was too late is forgotten
+                // an earlier timeout is forgotten
                 let soon = pin!(async { yield_now().await });
                 assert_eq!(one.with(Instant::now(), soon).await, Some(()));
             }

@@ -1,5 +1,5 @@
-//! What a worker sends requests with: a closed loop or an open one over its connections, and the stamps of each request.
-//! Must not know orders, blocks or who asked for them.
+//! A worker's load generator: a closed or an open loop over its connections, and the timestamps of each request. Must
+//! not know orders, blocks or who asked for them.
 
 use std::cell::RefCell;
 use std::pin::pin;
@@ -18,26 +18,26 @@ use crate::protocol::verify::{Expected, verify};
 use crate::protocol::{Fault, FaultKind, InferClient, Reply, Request};
 use crate::recorder::{Recorder, RequestTiming};
 
-/// What a worker sends requests with.
+/// A worker's load generator.
 pub(super) struct LoadGenerator<D: InferClient> {
-    /// A place for each request in flight.
+    /// One context for each request in flight.
     pub(super) contexts: Vec<ClientContext<D>>,
-    /// What counts the bytes of each connection.
+    /// The byte counters of the connections.
     pub(super) timelines: Vec<Rc<Timeline>>,
     pub(super) timer: PreciseTimer,
-    /// For one block after the other.
+    /// Reused from block to block.
     pub(super) recorder: Rc<RefCell<Recorder>>,
 }
 
-/// What holds for all requests of a worker.
+/// The facts common to all requests of a worker.
 pub(super) struct RequestSpec {
-    /// What an answer must be.
+    /// The outputs an answer must have.
     pub(super) expected: Vec<Expected>,
-    /// The address and the request, where it is encoded each time.
+    /// The address and the request, if it is encoded each time.
     pub(super) encoded_each: Option<(String, Request)>,
 }
 
-/// A place for a request in flight.
+/// The context of one request in flight.
 pub(super) struct ClientContext<D: InferClient> {
     pub(super) client: D,
     pub(super) timeline: Rc<Timeline>,
@@ -46,7 +46,7 @@ pub(super) struct ClientContext<D: InferClient> {
 }
 
 impl<D: InferClient> LoadGenerator<D> {
-    /// Bytes on all connections since this was last asked.
+    /// Traffic of all connections since the last call.
     pub(super) fn traffic(&self) -> Traffic {
         let mut sum = Traffic::default();
         self.timelines.iter().for_each(|timeline| sum += timeline.take_traffic());
@@ -55,7 +55,7 @@ impl<D: InferClient> LoadGenerator<D> {
 }
 
 impl<D: InferClient + 'static> LoadGenerator<D> {
-    /// Runs a block with so many requests in flight, each sent when the one before it is answered.
+    /// Runs a block with `at_once` requests in flight, each sent when the one before it is answered.
     pub(super) async fn closed(&mut self, block_run: &Rc<BlockRun>, at_once: usize, begin: Instant) {
         let mut tasks = JoinSet::new();
         for mut context in self.contexts.drain(..at_once) {
@@ -73,8 +73,8 @@ impl<D: InferClient + 'static> LoadGenerator<D> {
         self.contexts.extend(tasks.join_all().await);
     }
 
-    /// Runs a block with requests sent when they are due, whether or not earlier ones are answered; at most as
-    /// many are in flight as there are contexts, and those beyond wait for one.
+    /// Runs a block with requests sent when they are due, whether or not earlier ones are answered. At most one
+    /// request per context is in flight; further ones wait for a context.
     pub(super) async fn open(&mut self, block_run: &Rc<BlockRun>, schedule: Schedule, begin: Instant) {
         let mut flying = JoinSet::new();
         for offset in schedule.map(Duration::from_nanos) {
@@ -94,14 +94,14 @@ impl<D: InferClient + 'static> LoadGenerator<D> {
                 break;
             }
             block_run.held_back.set(block_run.held_back.get() + u64::from(held_back));
-            // the one that was used last: its connection is warm
+            // the context used last: its connection is warm
             let Some(mut context) = self.contexts.pop() else { break };
             let block_run = block_run.clone();
             flying.spawn_local(async move {
                 context.request(&block_run, Some(due)).await;
                 context
             });
-            // it leaves now: setting the timer for the next one would come first otherwise
+            // sends it now: otherwise setting the timer for the next one would come first
             yield_now().await;
         }
         self.contexts.extend(flying.join_all().await);
@@ -109,7 +109,7 @@ impl<D: InferClient + 'static> LoadGenerator<D> {
 }
 
 impl<D: InferClient> ClientContext<D> {
-    /// Sends one request, `due` at an instant in an open loop, and records what came of it.
+    /// Sends one request, `due` at an instant in an open loop, and records the outcome.
     async fn request(&mut self, block_run: &BlockRun, due: Option<Instant>) {
         let started = self.timeline.start();
         if let Some(due) = due {
@@ -121,7 +121,7 @@ impl<D: InferClient> ClientContext<D> {
         };
         let (done, split) = self.timeline.end();
         let limit = self.deadline.limit;
-        // an answer after its time is none, however late the timer was that should have said so
+        // an answer after the timeout does not count, however late the timer fired
         let in_time = outcome.filter(|_| done.saturating_duration_since(started) <= limit);
         if in_time.is_none() {
             self.client.timed_out();
@@ -135,7 +135,7 @@ impl<D: InferClient> ClientContext<D> {
         block_run.complete(started, done, parts);
     }
 
-    /// Whether an answer is what it must be. The clock has stopped.
+    /// Checks that an answer is as expected. The clock has stopped.
     fn check(&self, reply: Reply<D::Unread>, block_run: &BlockRun) -> Result<(), Fault> {
         let mut checks = block_run.checks.get();
         match reply {
@@ -184,19 +184,19 @@ mod tests {
     use crate::worker::deadline::DeadlineTimer;
     use crate::worker::message::{Arrivals, Checks};
 
-    /// What a scripted client answers.
+    /// An answer of a scripted client.
     #[derive(Clone, Copy, PartialEq)]
     enum Step {
-        /// As the verified answer.
+        /// Equal to the verified answer.
         Same,
-        /// An answer of so many FP32 elements, to be read.
+        /// An answer with this many FP32 elements, to be read.
         Elements(usize),
-        /// An error of the connection.
+        /// A connection error.
         Reset,
     }
     use Step::{Elements, Reset, Same};
 
-    /// A client that answers in a script's order, from its end; after it wrongly.
+    /// A client that answers from a script, read from its end; with errors after that.
     struct Scripted(Rc<RefCell<Vec<Step>>>);
 
     impl InferClient for Scripted {
@@ -228,7 +228,7 @@ mod tests {
         }
 
         async fn infer(&mut self) -> Result<Reply<usize>, Fault> {
-            // long enough for the next request to begin meanwhile
+            // long enough for the next request to start meanwhile
             for _ in 0..4 {
                 yield_now().await;
             }
@@ -257,7 +257,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
 
-    /// What comes of so many requests, in a closed loop or in an open one that would send all at once.
+    /// The outcome of `requests` requests, in a closed loop or in an open one that would send all at once.
     fn drive(script: Vec<Step>, contexts: usize, requests: u64, limit: Duration, open: bool) -> Rc<BlockRun> {
         let script = Rc::new(RefCell::new(script));
         let expected = Expected { name: "y".into(), datatype: Some("FP32".into()), shape: Some(vec![3]) };

@@ -1,4 +1,4 @@
-//! What parent and worker say to each other, as JSON lines over a duplex stream. Must not know what the stream is.
+//! Messages between parent and worker, as JSON lines over a duplex stream. Must not know what the stream is.
 
 use std::ops::AddAssign;
 use std::time::Duration;
@@ -18,35 +18,35 @@ use crate::tensor::{Tensors, bytes_of};
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::large_enum_variant)]
 pub enum ToWorker {
-    /// Connect, verify an answer, warm up, say `Ready`.
+    /// Connect, verify an answer, warm up, send `Ready`.
     Job(Job),
-    /// Measure one block, say `Done`.
+    /// Measure one block, send `Done`.
     Block(Block),
 }
 
-/// What a worker is to do in one case.
+/// A worker's job in one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Job {
     pub protocol: Protocol,
-    /// The server's.
+    /// The server's address.
     pub address: Address,
     pub model: Model,
     pub inputs: Vec<Input>,
-    /// The outputs to ask for, and what they have to look like.
+    /// The outputs to ask for, and their expected shapes and types.
     pub outputs: Vec<Expected>,
     pub batch_size: u32,
-    /// Requests in flight; in an open loop at most so many.
+    /// Requests in flight; in an open loop, the maximum.
     pub concurrency: u32,
     pub connections: u32,
     pub encode: Encode,
     /// How tensors travel.
     pub tensors: Tensors,
-    /// Whether requests will come whether or not earlier ones were answered.
+    /// Whether requests will be sent without waiting for earlier answers.
     pub open_loop: bool,
-    /// Requests before anything is measured.
+    /// Requests before measuring starts.
     pub warmup: u64,
-    /// From the begin of preparing, the time after which none of them begins.
+    /// No warm-up request starts later than this after preparation began.
     pub warmup_cap_ms: Option<u64>,
     /// Longest wait for one answer.
     pub timeout_ms: u64,
@@ -56,7 +56,7 @@ impl Job {
     /// The request with its tensors' bytes.
     ///
     /// # Errors
-    /// Input data cannot be had.
+    /// The input data cannot be obtained.
     pub fn request(&self) -> anyhow::Result<Request> {
         let batch = if self.model.batching { Some(self.batch_size) } else { None };
         let tensor = |input: &Input| {
@@ -80,38 +80,38 @@ impl Job {
 /// One block of a case.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Block {
-    /// When it ends; times are from its start.
+    /// When the block ends; times count from its start.
     pub stop: StopRule,
-    /// When requests are due; without it, each waits for the one before.
+    /// The arrival schedule; without it, each request waits for the one before.
     pub arrivals: Option<Arrivals>,
-    /// All workers begin at this instant, in nanoseconds of the Unix epoch.
+    /// The instant at which all workers start, in nanoseconds of the Unix epoch.
     pub start_unix_ns: u64,
 }
 
-/// How the requests of an open loop arrive.
+/// Arrivals of an open loop's requests.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Arrivals {
-    /// Requests a second of all processes together.
+    /// Requests a second, all processes together.
     pub rate: f64,
     pub arrival: Arrival,
     pub seed: u64,
     /// Number of the block.
     pub block: u32,
-    /// Which of how many processes this is.
+    /// Index of this process among `processes`.
     pub process: u32,
     pub processes: u32,
 }
 
 impl Block {
-    /// Requests of this process in an open loop: as many as iterations and time ask for.
+    /// Requests of this process in an open loop: as many as iterations and time demand.
     pub fn arrivals_count(&self, arrivals: &Arrivals) -> u64 {
         let seconds = self.stop.least.unwrap_or_default().as_secs_f64();
         let of_time = (seconds * arrivals.rate / f64::from(arrivals.processes)).round() as u64;
         self.stop.requests.max(of_time).max(1)
     }
 
-    /// How many of them its longest time has room for: at least one.
+    /// How many of them fit into the block's longest time: at least one.
     pub fn scheduled(&self, arrivals: &Arrivals) -> u64 {
         let asked = self.arrivals_count(arrivals);
         let fitting = |most: Duration| (most.as_nanos() as f64 / arrivals.length_ns(1) + 1e-9) as u64;
@@ -120,7 +120,7 @@ impl Block {
 }
 
 impl Arrivals {
-    /// The time over which the rate spreads `count` requests of each process, in nanoseconds.
+    /// The time over which the rate spreads `count` requests per process, in nanoseconds.
     pub fn length_ns(&self, count: u64) -> f64 {
         1e9 * count as f64 * f64::from(self.processes) / self.rate
     }
@@ -135,12 +135,12 @@ pub enum FromWorker {
     Ready {
         /// Requests answered so far.
         requests: u64,
-        /// Requests that failed meanwhile, and were sent again.
+        /// Requests that failed meanwhile and were repeated.
         errors: u64,
     },
     /// Still alive. At most once a second.
     Progress {
-        /// The part of the block that is done, from 0 to 1.
+        /// The completed fraction of the block, from 0 to 1.
         done: f64,
     },
     /// A block's result.
@@ -149,7 +149,7 @@ pub enum FromWorker {
     Failed(Fault),
 }
 
-/// What a process takes of the machine; zeros where that cannot be read.
+/// A process's use of the machine; zeros if it cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Usage {
@@ -157,11 +157,11 @@ pub struct Usage {
     pub system_ns: u64,
     /// Context switches because the process waited.
     pub voluntary: u64,
-    /// Context switches because others had their turn.
+    /// Context switches because others took their turn.
     pub involuntary: u64,
 }
 
-/// What went over connections, headers and framing included, in bytes; and how many connections were made.
+/// Bytes sent and received, headers and framing included, and the number of connections made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Traffic {
@@ -173,9 +173,9 @@ pub struct Traffic {
 /// How the answers of timed requests were checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checks {
-    /// By comparing: names, types, shapes and sizes are those of the verified answer, byte for byte.
+    /// Answers compared: names, types, shapes and sizes equal those of the verified answer, byte for byte.
     pub compared: u64,
-    /// By reading them, once the clock was stopped.
+    /// Answers read, after the clock was stopped.
     pub read: u64,
 }
 
@@ -187,12 +187,12 @@ impl AddAssign for Checks {
 }
 
 impl Usage {
-    /// User and system.
+    /// User and system time.
     pub fn cpu_ns(&self) -> u64 {
         self.user_ns + self.system_ns
     }
 
-    /// What was added since `earlier`.
+    /// The increase since `earlier`.
     pub fn since(&self, earlier: &Usage) -> Usage {
         Usage {
             user_ns: self.user_ns.saturating_sub(earlier.user_ns),
@@ -220,21 +220,21 @@ impl AddAssign for Traffic {
     }
 }
 
-/// What a schedule offered to the server.
+/// The load that a schedule offered to the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offered {
-    /// Requests of the schedule.
+    /// Requests in the schedule.
     pub requests: u64,
-    /// The schedule's begin, in nanoseconds of the Unix epoch.
+    /// The schedule's start, in nanoseconds of the Unix epoch.
     pub begin_unix_ns: u64,
-    /// The time over which it spreads them.
+    /// The time over which it spreads the requests.
     pub length_ns: u64,
-    /// The longest response time of those that were due in its first half.
+    /// The longest response time of requests due in its first half.
     pub slowest_early_ns: u64,
 }
 
 impl Offered {
-    /// Both together.
+    /// Both added up.
     pub fn with(self, other: Offered) -> Offered {
         Offered {
             requests: self.requests + other.requests,
@@ -244,15 +244,16 @@ impl Offered {
         }
     }
 
-    /// The time in which the server took what it was offered, if it was done with `settled` requests at `last_unix_ns`.
+    /// The time the server needed for the offered load, if it completed `settled` requests by `last_unix_ns`.
     ///
-    /// A server that keeps up takes N requests in the time over which they are spread; its last answers come later by what
-    /// any request takes. One that does not keep up is left with more and more requests, so that the last one waits longer
-    /// after the schedule's end than any of the first half did, and than the fastest of all: it takes until the last answer.
+    /// A server that keeps up handles N requests in the time over which they are spread; its last answers only come
+    /// later by an ordinary response time. A server that does not keep up builds a backlog: its last answer comes
+    /// later after the schedule's end than any response of the first half took, and than the fastest of all. Its time
+    /// runs to the last answer.
     pub fn window_ns(&self, last_unix_ns: u64, settled: u64, fastest_ns: u64) -> u64 {
         let taken = last_unix_ns.saturating_sub(self.begin_unix_ns);
         let behind = taken.saturating_sub(self.length_ns);
-        // a single request cannot tell
+        // a single request proves nothing
         let deadline = if self.requests > 1 { self.slowest_early_ns.max(fastest_ns) } else { 0 };
         match settled >= self.requests && behind <= deadline {
             true => self.length_ns,
@@ -261,7 +262,7 @@ impl Offered {
     }
 }
 
-/// What one worker measured in one block.
+/// The measurements of one worker in one block.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct BlockDone {
     /// Latencies and errors.
@@ -270,21 +271,21 @@ pub struct BlockDone {
     pub first_unix_ns: u64,
     /// Last answer, in nanoseconds of the Unix epoch.
     pub last_unix_ns: u64,
-    /// What the worker took of the machine in the block.
+    /// The worker's use of the machine in the block.
     pub usage: Usage,
-    /// What went over its connections.
+    /// Traffic of its connections.
     pub traffic: Traffic,
-    /// One of the errors, in words.
+    /// One of the errors, as an example.
     pub example: Option<Fault>,
-    /// What the schedule of an open loop offered; `None` in the closed one.
+    /// The load offered by an open loop's schedule; `None` in a closed loop.
     pub offered: Option<Offered>,
-    /// Of these, requests that were sent late because as many were in flight as may be.
+    /// Requests of the schedule that were sent late because the maximum number was in flight.
     pub held_back: u64,
     /// Whether the worker stopped early because requests kept failing.
     pub aborted: bool,
     /// How good answers were checked.
     pub checks: Checks,
-    /// How late the worker's timer was at worst, in nanoseconds: so long it did not run, whatever the server did.
+    /// The worst lateness of the worker's timer, in nanoseconds: a pause of the worker, not of the server.
     pub stall_ns: u64,
 }
 
@@ -313,7 +314,7 @@ mod tests {
         assert_eq!(block(10, Some(300)).scheduled(&arrivals(0.5, 1)), 1);
     }
 
-    /// Answered requests a second where `requests`, spread evenly at `rate`, are answered after these times in milliseconds.
+    /// Answered requests a second if requests, spread evenly at `rate`, take these response times.
     fn rate(rate: f64, responses_ms: &[u64]) -> f64 {
         let requests = responses_ms.len() as u64;
         let length_ns = arrivals(rate, 1).length_ns(requests) as u64;
@@ -336,11 +337,11 @@ mod tests {
             assert_eq!(rate(20.0, &vec![5; requests]), 20.0, "{requests}");
             assert_eq!(rate(50.0, &vec![1; requests]), 50.0, "{requests}");
         }
-        // answers that overlap are no backlog, be they few and slow ..
+        // overlapping answers are no backlog, even if few and slow ..
         for requests in [2, 10, 100] {
             assert_eq!(rate(50.0, &vec![2000; requests]), 50.0, "{requests}");
         }
-        // .. or take now this long, now that
+        // .. or of varying length
         let varied: Vec<u64> = (0..20).map(|request| 100 + 37 * request % 90).collect();
         assert_eq!(rate(50.0, &varied), 50.0);
     }
@@ -358,7 +359,7 @@ mod tests {
         // two at a time: 20 a second
         let pairs: Vec<u64> = (0..20).map(|request| (request / 2 + 1) * 100 - request * 10).collect();
         assert_eq!(rate(100.0, &pairs), 20.0);
-        // a single slow answer cannot tell, and the offered rate is not claimed
+        // a single slow answer proves nothing, and the offered rate is not claimed
         assert_eq!(rate(20.0, &[500]), 2.0);
     }
 
@@ -367,7 +368,7 @@ mod tests {
         let offered = Offered { requests: 100, begin_unix_ns: 0, length_ns: 5000 * MS, slowest_early_ns: 10 * MS };
         assert_eq!(offered.window_ns(1000 * MS, 20, MS), 1000 * MS);
         assert_eq!(offered.window_ns(4960 * MS, 100, MS), 5000 * MS);
-        // none may be due in the first half, and the last right before the end
+        // possibly none is due in the first half, and the last is due just before the end
         let late = Offered { requests: 3, length_ns: 60 * MS, slowest_early_ns: 0, ..offered };
         assert_eq!(late.window_ns(69 * MS, 3, 10 * MS), 60 * MS);
     }

@@ -1,5 +1,5 @@
-//! When the requests of an open loop are due, and waiting for that instant more finely than a runtime's timer does.
-//! Must not know connections or recorders.
+//! The due times of an open loop's requests, and a wait that is finer than a runtime's timer. Must not know
+//! connections or recorders.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,17 @@ use tokio::task::yield_now;
 use super::message::Arrivals;
 use crate::matrix::Arrival;
 
-/// The last of a wait is spent awake: what a sleeping core takes to wake up would be late.
+/// The end of a wait is spent awake: a sleeping core wakes up too late.
 const AWAKE: Duration = Duration::from_micros(120);
 
-/// Instants at which requests are due, in nanoseconds from a block's start, in order. What it takes to draw them does
-/// not grow with their number.
+/// Due times of requests, in nanoseconds from a block's start, in order. The memory for drawing them does not grow
+/// with their number.
 pub struct Schedule {
     arrivals: Arrivals,
     generator: ChaCha8Rng,
-    /// Nanoseconds of one unit of what is drawn.
+    /// Nanoseconds of one drawn unit.
     scale: f64,
-    /// What was drawn so far.
+    /// Sum of the draws so far.
     drawn: f64,
     next: u64,
     count: u64,
@@ -29,17 +29,17 @@ pub struct Schedule {
 impl Schedule {
     /// The first `count` requests of one process. The same arrivals always give the same schedule.
     ///
-    /// Poisson arrivals are drawn under the condition that `count` of them fall into the time that the rate allows for so
-    /// many: distances are exponential, and the rate is the one asked for and not one that happened to be drawn.
+    /// Poisson arrivals are drawn on condition that `count` of them fall into the time that the rate allows for
+    /// `count`: distances are exponential, and the rate is exactly the requested one, not a random one.
     pub fn new(arrivals: Arrivals, count: u64) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(arrivals.seed);
-        // processes and blocks have streams of their own; protocols share them
+        // processes and blocks have their own streams; protocols share them
         generator.set_stream((u64::from(arrivals.block) << 32) | u64::from(arrivals.process));
         let scale = match arrivals.arrival {
             Arrival::Constant => 1e9 / arrivals.rate,
             Arrival::Poisson => {
                 let mut ahead = generator.clone();
-                // with the time that is left after the last
+                // including the time left after the last arrival
                 let drawn: f64 = (0..=count).map(|_| exponential(&mut ahead)).sum();
                 1e9 * count as f64 * f64::from(arrivals.processes) / (arrivals.rate * drawn)
             }
@@ -56,7 +56,7 @@ impl Iterator for Schedule {
             return None;
         }
         let units = match self.arrivals.arrival {
-            // processes take turns, so that all together arrive at equal distances
+            // processes take turns, so that together they arrive at equal distances
             Arrival::Constant => {
                 let turn = self.next * u64::from(self.arrivals.processes) + u64::from(self.arrivals.process);
                 turn as f64
@@ -71,12 +71,12 @@ impl Iterator for Schedule {
     }
 }
 
-/// Of mean 1.
+/// An exponential deviate of mean 1.
 fn exponential(generator: &mut ChaCha8Rng) -> f64 {
     -(1.0 - generator.random::<f64>()).ln()
 }
 
-/// Waits for instants.
+/// Waits until given instants.
 pub struct PreciseTimer {
     #[cfg(target_os = "linux")]
     timer: Option<linux::Timer>,
@@ -89,7 +89,7 @@ impl Default for PreciseTimer {
 }
 
 impl PreciseTimer {
-    /// Within a runtime. Without a timer of the system's it waits with the runtime's.
+    /// Needs a runtime. Without a system timer it waits with the runtime's.
     pub fn new() -> Self {
         PreciseTimer {
             #[cfg(target_os = "linux")]
@@ -97,7 +97,7 @@ impl PreciseTimer {
         }
     }
 
-    /// Returns at the instant or right after it, and at once if it has passed. Other tasks go on meanwhile.
+    /// Returns at the instant or just after it, at once if it has passed. Other tasks run meanwhile.
     pub async fn until(&mut self, due: Instant) {
         loop {
             let left = due.saturating_duration_since(Instant::now());
@@ -111,7 +111,7 @@ impl PreciseTimer {
         }
     }
 
-    /// Sleeps about so long, where the system has a timer without one of the runtime's.
+    /// Sleeps for about `length`, with the system's timer where possible instead of the runtime's.
     #[cfg(target_os = "linux")]
     pub async fn sleep(&mut self, length: Duration) {
         let slept = match &mut self.timer {
@@ -123,14 +123,14 @@ impl PreciseTimer {
         }
     }
 
-    /// Sleeps about so long.
+    /// Sleeps for about `length`.
     #[cfg(not(target_os = "linux"))]
     pub async fn sleep(&mut self, length: Duration) {
         sleep_coarsely(length).await;
     }
 }
 
-/// The runtime's timer is late by up to two milliseconds, so the rest is spent awake.
+/// The runtime's timer is up to two milliseconds late, so the rest is spent awake.
 async fn sleep_coarsely(length: Duration) {
     match length.checked_sub(Duration::from_millis(2)) {
         Some(length) => tokio::time::sleep(length).await,
@@ -149,10 +149,10 @@ mod linux {
     use tokio::io::AsyncReadExt;
     use tokio::net::unix::pipe::Receiver;
 
-    /// A timer of the system's, with its resolution.
+    /// A system timer, at the system's resolution.
     pub struct Timer {
         timer: TimerFd,
-        /// The same descriptor: to the runtime, a timer is read like a pipe.
+        /// The same descriptor: the runtime reads a timer like a pipe.
         expirations: Receiver,
     }
 
@@ -167,7 +167,7 @@ mod linux {
         pub async fn sleep(&mut self, length: Duration) -> io::Result<()> {
             let expiration = Expiration::OneShot(TimeSpec::from_duration(length));
             self.timer.set(expiration, TimerSetTimeFlags::empty())?;
-            // how often it has expired
+            // the number of expirations
             self.expirations.read_u64_le().await.map(drop)
         }
     }
@@ -187,7 +187,7 @@ mod tests {
         Schedule::new(arrivals(arrival, rate, 0, 1), count).collect()
     }
 
-    /// The largest distance between the distances' distribution and the exponential one of that mean.
+    /// The largest distance between the distribution of the gaps and the exponential one of that mean.
     fn kolmogorov_smirnov(instants: &[u64], mean_ns: f64) -> f64 {
         let mut gaps: Vec<f64> = instants.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
         gaps.sort_by(f64::total_cmp);
@@ -199,7 +199,7 @@ mod tests {
         gaps.iter().enumerate().map(distance).fold(0.0, f64::max)
     }
 
-    /// Critical value of the test at 5 % for a given number of distances.
+    /// Critical value of the test at 5 % for a given number of gaps.
     fn critical(count: usize) -> f64 {
         1.358 / (count as f64).sqrt()
     }

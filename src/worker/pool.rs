@@ -1,5 +1,5 @@
-//! The parent's side: starts worker processes, starts their blocks together, gathers what they measured, and puts an
-//! end to one that dies or hangs. Must not know plans, records or results.
+//! The parent's side: starts worker processes, starts their blocks simultaneously, merges their measurements, and
+//! reports one that dies or kills one that hangs. Must not know plans, records or results.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -16,11 +16,11 @@ use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
 use crate::recorder::Recorder;
 
-/// A worker that says nothing for this long hangs. While it prepares tensors it cannot speak.
+/// A worker that is silent for this long hangs. It cannot report while it prepares tensors.
 const SILENCE_PREPARING: Duration = Duration::from_secs(120);
-/// The same while requests are under way: a heartbeat a second is due.
+/// The same while requests are in flight: a heartbeat is due every second.
 const SILENCE: Duration = Duration::from_secs(20);
-/// Ahead of a block's start, so that every worker has heard of it.
+/// How far ahead a block's start is announced, so that every worker knows it in time.
 const LEAD: Duration = Duration::from_millis(10);
 /// The worker processes of one case.
 pub struct Pool {
@@ -31,7 +31,7 @@ pub struct Pool {
     pub prepared_errors: u64,
 }
 
-/// What the workers of a case measured in one block, merged.
+/// The measurements of a case's workers in one block, merged.
 #[derive(Clone, Debug, Default)]
 pub struct BlockOutcome {
     /// Latencies and errors of all workers.
@@ -40,27 +40,27 @@ pub struct BlockOutcome {
     pub first_unix_ns: u64,
     /// Last answer of any worker, in nanoseconds of the Unix epoch.
     pub last_unix_ns: u64,
-    /// What all workers took of the machine.
+    /// Use of the machine by all workers.
     pub usage: Usage,
-    /// What went over all connections.
+    /// Traffic of all connections.
     pub traffic: Traffic,
-    /// What the schedule of an open loop offered; `None` in the closed one.
+    /// The load offered by an open loop's schedule; `None` in a closed loop.
     pub offered: Option<Offered>,
-    /// Of these, requests that were sent late because as many were in flight as may be.
+    /// Requests of the schedule that were sent late because the maximum number was in flight.
     pub held_back: u64,
-    /// One of the errors, in words.
+    /// One of the errors, as an example.
     pub example: Option<Fault>,
     /// Whether a worker stopped early because requests kept failing.
     pub aborted: bool,
     /// How good answers were checked.
     pub checks: Checks,
-    /// How long a worker did not run at worst, in nanoseconds.
+    /// The longest pause of a worker, in nanoseconds.
     pub stall_ns: u64,
 }
 
 impl BlockOutcome {
-    /// The time over which the block's answers count, in nanoseconds: in a closed loop from the first send to the last
-    /// answer of any worker, in an open one see [`Offered::window_ns`].
+    /// The time over which the block's answers count, in nanoseconds. Closed loop: from the first send to the last
+    /// answer of any worker; open loop: see [`Offered::window_ns`].
     pub fn window_ns(&self) -> u64 {
         match &self.offered {
             Some(offered) => {
@@ -72,12 +72,12 @@ impl BlockOutcome {
     }
 }
 
-/// Why a case cannot go on.
+/// The reason why a case cannot go on.
 #[derive(Debug)]
 pub enum PoolError {
     /// The user asked to stop.
     Interrupted,
-    /// A worker could not do its work.
+    /// A worker could not do its job.
     Failed(Fault),
 }
 
@@ -118,11 +118,11 @@ impl Pool {
         Ok(Pool { workers, prepared_requests, prepared_errors })
     }
 
-    /// Runs one block on all workers, started together; what differs between them is filled in. `progress` hears the part
-    /// that is done, from 0 to 1.
+    /// Runs one block on all workers, started simultaneously; fills in the fields that differ between them.
+    /// `progress` gets the completed fraction, from 0 to 1.
     ///
     /// # Errors
-    /// A worker died, hung or failed, or the user asked to stop: the pool is of no use after that.
+    /// A worker died, hung or failed, or the user asked to stop: the pool is unusable after that.
     pub async fn block(
         &mut self,
         block: Block,
@@ -137,7 +137,7 @@ impl Pool {
             worker.send(&ToWorker::Block(Block { start_unix_ns, arrivals, ..block })).await?;
         }
         let parts = RefCell::new((vec![0.0; self.workers.len()], progress));
-        // all are heard at once: a worker whose words nobody reads would stand still when the pipe is full
+        // reads all workers concurrently: one whose messages are not read would block on a full pipe
         let done = self.workers.iter_mut().enumerate().map(async |(index, worker)| {
             loop {
                 match worker.receive(SILENCE, stop).await.map_err(|error| named(error, index, processes))? {
@@ -168,7 +168,7 @@ impl Pool {
         Ok(outcome)
     }
 
-    /// Lets the workers end in order, and waits for them; one that does not is killed.
+    /// Lets the workers finish in an orderly way, and waits for them; kills any that do not.
     pub async fn stop(self) {
         join_all(self.workers.into_iter().map(|worker| worker.process.stop())).await;
     }
@@ -182,7 +182,7 @@ impl Worker {
     async fn send(&mut self, message: &ToWorker) -> Result<()> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
-        // a worker that died is told by its next silence, with the reason
+        // a worker that died is reported when its messages end, with the reason
         let _ = self.process.input.write_all(&line).await;
         Ok(())
     }
@@ -219,7 +219,7 @@ fn unexpected(message: FromWorker) -> PoolError {
     })
 }
 
-/// Says which of several processes it was.
+/// Adds which of several processes it was.
 fn named(error: PoolError, index: usize, processes: u32) -> PoolError {
     match error {
         PoolError::Failed(fault) if processes > 1 => {

@@ -1,5 +1,5 @@
-//! The stamps of one request after the other on one connection, from the monotonic clock, and the bytes that went over it.
-//! And how long the worker had nothing to do meanwhile, which is not the client's time.
+//! Timestamps of successive requests on one connection, from the monotonic clock, and the bytes over it. Also
+//! measures the worker's idle time meanwhile, which is not the client's time.
 
 use std::cell::Cell;
 use std::io;
@@ -12,13 +12,13 @@ use crate::protocol::stream::IoObserver;
 use crate::recorder::Phases;
 
 thread_local! {
-    /// How long this thread had nothing to do so far.
+    /// This thread's idle time so far.
     static IDLE: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    /// Since when it has nothing to do.
+    /// Start of the current idle time.
     static PARKED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// A worker's runtime of one thread, which tells the timelines when it waits for the system.
+/// A worker's single-threaded runtime, which notifies the timelines when it waits for the system.
 pub fn runtime() -> io::Result<LocalRuntime> {
     let park = || PARKED.set(Some(Instant::now()));
     let unpark = || {
@@ -33,23 +33,23 @@ pub fn runtime() -> io::Result<LocalRuntime> {
         .build_local(Default::default())
 }
 
-/// What is known of the request under way.
+/// The state of the pending request.
 pub struct Timeline {
-    /// Whether what goes over the connection belongs to this request.
+    /// Whether all traffic of the connection belongs to this request.
     alone: bool,
     started: Cell<Instant>,
-    /// How long the thread had been idle when it started.
+    /// The thread's idle time at the start.
     idle: Cell<Duration>,
-    /// Bytes of the request that were not handed over yet.
+    /// Bytes of the request that are not handed over yet.
     left: Cell<u64>,
-    /// When the last of them was, and how long the thread had been idle since the start.
+    /// When the last of them was handed over, and the thread's idle time between start and then.
     sent: Cell<Option<(Instant, Duration)>>,
     answered: Cell<Option<Instant>>,
     traffic: Cell<Traffic>,
 }
 
 impl Timeline {
-    /// Nothing is under way. `alone`: on a connection that no other request shares.
+    /// No request is pending. `alone`: on a connection that no other request shares.
     pub fn new(alone: bool) -> Self {
         Timeline {
             alone,
@@ -62,7 +62,7 @@ impl Timeline {
         }
     }
 
-    /// A request begins now.
+    /// Starts a request now.
     pub fn start(&self) -> Instant {
         let now = Instant::now();
         self.started.set(now);
@@ -72,12 +72,12 @@ impl Timeline {
         now
     }
 
-    /// It has a body of so many bytes, which are about to be sent.
+    /// Sets the size of its body, which is about to be sent.
     pub fn body(&self, bytes: u64) {
         self.left.set(bytes);
     }
 
-    /// It ends now: the instant, and how long its parts took.
+    /// Ends the request now: returns the instant and its phases.
     pub fn end(&self) -> (Instant, Option<Phases>) {
         let done = Instant::now();
         (done, self.split(done))
@@ -88,13 +88,13 @@ impl Timeline {
         let answered = self.answered.get().unwrap_or(done);
         let (sent, idle) = self.sent.get().unwrap_or((started, Duration::ZERO));
         let to_answer = answered - started;
-        // the server may answer, and refuse, before it has the whole request
+        // the server may answer, and refuse, before it received the whole request
         let send = (sent - started).saturating_sub(idle).min(to_answer);
         let ns = |duration: Duration| duration.as_nanos() as u64;
         self.alone.then(|| Phases { send: ns(send), wait: ns(to_answer - send), receive: ns(done - answered) })
     }
 
-    /// Bytes so far; the next count begins at zero.
+    /// Returns the traffic so far, and resets it.
     pub fn take_traffic(&self) -> Traffic {
         self.traffic.take()
     }
@@ -111,7 +111,7 @@ impl IoObserver for Timeline {
         let mut traffic = self.traffic.get();
         traffic.sent += bytes as u64;
         self.traffic.set(traffic);
-        // once as many bytes are gone as the body has: what follows may be HTTP/2's answers to pings. Headers and frames
+        // once the body's number of bytes is sent: later bytes may be HTTP/2's answers to pings. Headers and frames
         // count, so the stamp is early by less than a thousandth of a large body
         if self.sent.get().is_none() {
             self.left.set(self.left.get().saturating_sub(bytes as u64));

@@ -1,4 +1,4 @@
-//! Answers of the control plane, read within bounds of size and time. Must not know what they say.
+//! Answers of the control plane, read within limits of size and time. Must not know their meaning.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use reqwest::header::CONTENT_ENCODING;
 use crate::protocol::infer::http::compressed;
 use crate::protocol::{Fault, FaultKind};
 
-/// Largest answer of the control plane that is read, whatever it announces.
+/// Largest answer of the control plane that is read, whatever size it announces.
 pub const TOLD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The whole body of an answer, if it is not too large.
 pub(in crate::protocol) async fn whole(mut response: Response, question: &str) -> Result<Vec<u8>, Fault> {
@@ -25,12 +25,12 @@ pub(in crate::protocol) async fn whole(mut response: Response, question: &str) -
     Ok(body)
 }
 
-/// The fault of an answer that did not come in time.
+/// The error of an answer that did not come in time.
 pub(in crate::protocol) fn too_late(limit: Duration) -> Fault {
     Fault::new(FaultKind::Timeout, format!("no answer within {} s", limit.as_secs_f64()))
 }
 
-/// The fault of an answer that is not read to its end.
+/// The error of an answer that is too large to read.
 pub(in crate::protocol) fn too_large(question: &str, most: usize) -> Fault {
     let most = most / 1024;
     Fault::new(FaultKind::Answer, format!("the answer to {question} is larger than {most} KiB, which is not read"))

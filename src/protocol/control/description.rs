@@ -1,5 +1,5 @@
-//! What servers say of themselves and of their models, read from JSON or from gRPC's messages. Servers differ: what is
-//! `null`, left out or no value of the protocol counts as not told. Pure: asks nobody.
+//! Servers' descriptions of themselves and their models, from JSON or gRPC messages. Servers differ: a value that is
+//! `null`, missing or not the protocol's counts as not given. Pure: asks nobody.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::protocol::{Fault, FaultKind};
 use crate::tensor::Datatype;
 use crate::text;
 
-/// Extensions that are kept of what a server lists.
+/// Maximum number of a server's extensions that is kept.
 const EXTENSIONS_MAX: usize = 64;
 /// Longest label of weights that is kept, in characters.
 const LABEL_MAX: usize = 200;
@@ -30,7 +30,7 @@ pub struct ServerMetadata {
     pub extensions: Vec<String>,
 }
 
-/// A model's tensors; none where the server describes none.
+/// A model's tensors; empty if the server describes none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
@@ -54,34 +54,34 @@ pub struct ModelMetadata {
 pub struct TensorMetadata {
     #[serde(deserialize_with = "or_default")]
     pub name: String,
-    /// `None` where the server tells none, or none that the protocol knows, such as `INVALID`.
+    /// `None` if the server gives none, or none of the protocol's, such as `INVALID`.
     #[serde(deserialize_with = "known_datatype", skip_serializing_if = "Option::is_none")]
     pub datatype: Option<String>,
-    /// With a batch dimension where the model has one; a dimension of -1 is of any size. `None` where the server tells
-    /// none: an empty shape is what servers write that know no better.
+    /// With a batch dimension if the model has one; a dimension of -1 has any size. `None` if the server gives none:
+    /// servers that do not know the shape write an empty one.
     #[serde(deserialize_with = "known_shape", skip_serializing_if = "Option::is_none")]
     pub shape: Option<Vec<i64>>,
 }
 
-/// The parts of Triton's model configuration that are read; `json` is the whole of it.
+/// The fields of Triton's model configuration that are read; `json` is the whole configuration.
 #[derive(Clone, Debug, Default)]
 pub struct ModelConfig {
-    /// As the server gave it.
+    /// As given by the server.
     pub json: Value,
-    /// Largest batch; 0 is a model without batching by the server.
+    /// Largest batch; 0 means that the server does not batch the model.
     pub max_batch_size: i64,
     /// Inputs that may be left out.
     pub optional_inputs: Vec<String>,
-    /// What the configuration's parameter `weights` says of the weights.
+    /// The description of the weights in the configuration's parameter `weights`.
     pub weights: Option<String>,
-    /// Whether the model answers a request as often as it likes.
+    /// Whether the model may answer a request any number of times.
     pub decoupled: bool,
     /// Whether requests belong to sequences.
     pub sequences: bool,
 }
 
 impl ServerMetadata {
-    /// Fit to be shown: all of it is words.
+    /// Cleaned for display.
     pub(in crate::protocol) fn shown(self) -> Self {
         let extensions = self.extensions.iter().take(EXTENSIONS_MAX).map(|name| text::name(name)).collect();
         ServerMetadata { name: text::name(&self.name), version: text::name(&self.version), extensions }
@@ -96,10 +96,10 @@ impl ModelMetadata {
 }
 
 impl ModelConfig {
-    /// Reads the parts out of a configuration.
+    /// Reads the fields from a configuration.
     ///
     /// # Errors
-    /// It is no JSON object, as every configuration is.
+    /// It is not a JSON object, as every configuration is.
     pub fn of(json: Value) -> Result<Self, Fault> {
         if !json.is_object() {
             return Err(Fault::new(FaultKind::Answer, "the model's configuration is no JSON object"));
@@ -143,10 +143,10 @@ impl From<proto::ModelMetadataResponse> for ModelMetadata {
     }
 }
 
-/// Reads JSON as servers write it: Python's `NaN`, `Infinity` and `-Infinity`, which are none, count as numbers.
+/// Reads JSON as servers write it: Python's `NaN`, `Infinity` and `-Infinity`, which are not JSON, count as numbers.
 ///
 /// # Errors
-/// It is not JSON, or nested deeper than is read.
+/// It is not JSON, or nested too deeply.
 pub fn read<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, Fault> {
     let read = serde_json::from_slice(body).or_else(|error| match without_special_floats(body) {
         Cow::Owned(replaced) => serde_json::from_slice(&replaced),

@@ -1,4 +1,4 @@
-//! A server's metrics, in Prometheus' text format, as far as they tell of the machine and of waiting requests.
+//! A server's metrics, in Prometheus' text format: those about the machine and about waiting requests.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::protocol::control::bounded::{too_late, whole};
 use crate::protocol::infer::http::client;
 use crate::text;
 
-/// Longest wait for an answer.
+/// Timeout for an answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Beginnings of the names that are kept: processors, memory, power, and requests that wait.
+/// Prefixes of the metrics to keep: processors, memory, power, and waiting requests.
 const KEPT: &[&str] = &["nv_gpu_", "nv_energy_", "nv_cpu_", "nv_inference_pending_request_count"];
 
 /// One value of a metric.
@@ -21,7 +21,7 @@ const KEPT: &[&str] = &["nv_gpu_", "nv_energy_", "nv_cpu_", "nv_inference_pendin
 pub struct Sample {
     /// Name of the metric.
     pub metric: String,
-    /// `gpu_uuid="GPU-1"`, as the server wrote it, if it is fit to be shown.
+    /// `gpu_uuid="GPU-1"`, as the server wrote it, if it is safe to display.
     pub labels: String,
     /// The value.
     pub value: f64,
@@ -34,7 +34,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// At an address.
+    /// Client for the metrics at an address.
     ///
     /// # Errors
     /// The client cannot be built.
@@ -45,7 +45,7 @@ impl Metrics {
     /// The values now.
     ///
     /// # Errors
-    /// No answer, or not one of metrics.
+    /// No answer, or not one with metrics.
     pub async fn read(&self) -> Result<Vec<Sample>, Fault> {
         let exchange = async {
             let response = self.client.get(&self.url).send().await.and_then(reqwest::Response::error_for_status);
@@ -56,7 +56,7 @@ impl Metrics {
     }
 }
 
-/// Those that are kept of the lines `name{labels} value`; what is no number is left out.
+/// The metrics to keep among the lines `name{labels} value`; leaves out values that are not numbers.
 fn parse(answer: &str) -> Vec<Sample> {
     let sample = |line: &str| {
         let end = line.find(['{', ' ', '\t'])?;

@@ -1,4 +1,4 @@
-//! The control plane: what a server tells of itself and its models. Nobody times it; it is bounded in time and size.
+//! The control plane: a server's descriptions of itself and its models. Not timed; bounded in time and size.
 
 mod bounded;
 pub mod description;

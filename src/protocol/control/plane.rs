@@ -1,5 +1,5 @@
-//! The control plane: what a server is asked of itself, over either protocol, each answer bounded in time and size. How
-//! the answers read is [`crate::protocol::control::description`]'s affair; what follows from them is nobody's here.
+//! The control plane: asks a server about itself over either protocol; every answer is bounded in time and size.
+//! Decoding answers is the task of [`crate::protocol::control::description`]; no conclusions are drawn here.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::protocol::control::unary::Unary;
 use crate::protocol::infer::http::{client, compressed, url, words_of};
 use crate::protocol::{CONNECT_TIMEOUT, Fault, FaultKind};
 
-/// Largest configuration that is read over gRPC: as JSON, with all fields that it leaves out, it takes a thousand times the
+/// Largest configuration read over gRPC: as JSON, with every field it leaves out, it takes a thousand times the
 /// memory.
 const CONFIG_BYTES_MAX: usize = 512 * 1024;
-/// What is read of an answer that is not a success.
+/// Bytes read of an answer that is not a success.
 const REFUSAL_BYTES_MAX: usize = 8 * 1024;
 
 /// The control plane of one server over one protocol.
@@ -32,7 +32,7 @@ pub struct Control {
 }
 
 enum Link {
-    /// Keeps its connection.
+    /// Keeps its connection open.
     Http {
         client: reqwest::Client,
         address: String,
@@ -41,7 +41,7 @@ enum Link {
 }
 
 impl Control {
-    /// Over HTTP, with the longest wait for an answer.
+    /// Over HTTP, with a timeout for each answer.
     ///
     /// # Errors
     /// The client cannot be built.
@@ -52,20 +52,20 @@ impl Control {
         })
     }
 
-    /// Over gRPC, with the longest wait for an answer.
+    /// Over gRPC, with a timeout for each answer.
     pub fn grpc(address: &Address, limit: Duration) -> Self {
         Control { link: Link::Grpc(Unary::new(address)), limit }
     }
 
-    /// Waits this long from now on.
+    /// Changes the timeout.
     pub fn within(&mut self, limit: Duration) {
         self.limit = limit;
     }
 
-    /// Whether the server is ready.
+    /// Checks that the server is ready.
     ///
     /// # Errors
-    /// The server cannot be reached, or says that it is not; kind `Unsupported` where it does not tell.
+    /// The server is unreachable or not ready; kind `Unsupported` if it does not report readiness.
     pub async fn server_ready(&mut self) -> Result<(), Fault> {
         match &mut self.link {
             Link::Http { client, address } => get(client, address, &["health", "ready"], self.limit).await.map(drop),
@@ -77,7 +77,7 @@ impl Control {
         }
     }
 
-    /// Whether the model is ready.
+    /// Checks that the model is ready.
     ///
     /// # Errors
     /// As [`Control::server_ready`].
@@ -99,7 +99,7 @@ impl Control {
     /// The server's name and version.
     ///
     /// # Errors
-    /// No answer, or one that cannot be read; kind `Unsupported` where the server does not tell.
+    /// No answer, or an unreadable one; kind `Unsupported` if the server does not offer the call.
     pub async fn server_metadata(&mut self) -> Result<ServerMetadata, Fault> {
         match &mut self.link {
             Link::Http { client, address } => {
@@ -148,7 +148,7 @@ impl Control {
                 if answer.encoded_len() > CONFIG_BYTES_MAX {
                     return Err(too_large("ModelConfig", CONFIG_BYTES_MAX));
                 }
-                // as the HTTP endpoint gives it, which one reader serves
+                // as the HTTP endpoint gives it, so that one reader serves both
                 to_json(&answer.config.unwrap_or_default())?
             }
         };
@@ -191,7 +191,7 @@ fn not_ready(what: &str) -> Fault {
     Fault::new(FaultKind::Server, format!("{what} says that it is not ready"))
 }
 
-/// The body of a GET.
+/// Returns the body of a GET.
 async fn get(client: &reqwest::Client, address: &str, path: &[&str], limit: Duration) -> Result<Vec<u8>, Fault> {
     let url = url(address, path)?;
     let question = format!("GET {}", url.path());
@@ -206,7 +206,7 @@ async fn get(client: &reqwest::Client, address: &str, path: &[&str], limit: Dura
     timeout(limit, exchange).await.map_err(|_| too_late(limit))?
 }
 
-/// Why a GET was not answered: in the server's own words, or with what was there instead.
+/// The reason why a GET failed: the server's own message, or a description of the answer.
 async fn refusal(mut response: Response) -> Fault {
     let status = response.status();
     let field = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
@@ -228,7 +228,7 @@ async fn refusal(mut response: Response) -> Fault {
     refusal_of(status, &body)
 }
 
-/// A body with an `error` is the protocol's: the endpoint is there, and says no. Any other may be a web server's.
+/// A body with an `error` is the protocol's: the endpoint exists and refuses. Any other may be a web server's.
 fn refusal_of(status: StatusCode, body: &[u8]) -> Fault {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let own = json.is_some_and(|json| json["error"].is_string());

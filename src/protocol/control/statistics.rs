@@ -1,33 +1,33 @@
-//! The statistics extension: what a model has done since the server's start. Sums only; differences are the reader's.
+//! The statistics extension: a model's work since the server's start. Sums only; readers take differences.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::proto;
 
-/// A model's cumulative statistics. Every successful request adds its own wait and the full duration of the execution that
-/// it was part of.
+/// A model's cumulative statistics. Every successful request adds its own wait, and the full duration of the
+/// execution that it was part of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Items inferred: a request of batch 4 counts 4. Without those that the response cache answered.
+    /// Items inferred: a request of batch 4 counts 4. Excludes requests that the response cache answered.
     pub inference_count: u64,
     /// Executions of the model.
     pub execution_count: u64,
-    /// Requests answered, and their time in the server; also by the response cache.
+    /// Requests answered, also by the response cache, and their time in the server.
     pub success: Sum,
     /// Waiting for an instance of the model.
     pub queue: Sum,
-    /// Putting inputs together.
+    /// Assembling inputs.
     pub compute_input: Sum,
-    /// The model.
+    /// Running the model.
     pub compute_infer: Sum,
-    /// Taking outputs apart.
+    /// Splitting outputs.
     pub compute_output: Sum,
     /// Requests that the response cache answered.
     pub cache_hit: Sum,
 }
 
-/// How often something happened, and how long it took in all.
+/// The count of an event, and its total time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
@@ -39,12 +39,12 @@ pub struct Sum {
 }
 
 impl Statistics {
-    /// What was added since an earlier time; `None` if the server restarted meanwhile.
+    /// The increase since an earlier time; `None` if the server restarted meanwhile.
     pub fn since(&self, before: &Statistics) -> Option<Statistics> {
         self.with(before, u64::checked_sub)
     }
 
-    /// Both together.
+    /// Both added up.
     pub fn plus(&self, other: &Statistics) -> Statistics {
         self.with(other, |a, b| Some(a.saturating_add(b))).unwrap_or_default()
     }
@@ -64,7 +64,7 @@ impl Statistics {
     }
 }
 
-/// The extension's answer; what a server leaves out counts as 0.
+/// The extension's answer; missing fields count as 0.
 #[derive(Deserialize)]
 pub struct AllStatistics {
     model_stats: Vec<OneVersion>,
@@ -140,7 +140,7 @@ impl From<OneVersion> for Statistics {
 }
 
 impl AllStatistics {
-    /// Of all versions of the model.
+    /// The sum over all versions of the model.
     pub fn sum(self) -> Statistics {
         self.model_stats.into_iter().map(Statistics::from).sum()
     }

@@ -1,5 +1,5 @@
-//! One gRPC call after the other over a connection, for the control plane: bounded in time and size. The connection is
-//! made where the timed path makes its own, and only driven while a call is under way. Must not know which calls there are.
+//! One gRPC call at a time over a connection, for the control plane: bounded in time and size. The connection is made
+//! by the same code as the timed path's, and only polled during a call. Must not know which calls exist.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -18,12 +18,12 @@ use crate::protocol::message::{FRAME_PREFIX, unframed};
 use crate::protocol::stream::{MeteredStream, NullObserver};
 use crate::protocol::{Fault, FaultKind};
 
-/// Longest wait for a connection that broke to say why.
+/// How long to wait for a broken connection to report the cause.
 const CAUSE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Largest fields of an answer's head or trailers.
 const FIELDS_BYTES_MAX: u32 = 64 * 1024;
 
-/// Calls to one address, over a connection that is made when it is needed and again after every fault.
+/// Calls to one address, over a connection that is made when needed and again after every error.
 pub(in crate::protocol) struct Unary {
     address: Address,
     open: Option<Open>,
@@ -31,12 +31,12 @@ pub(in crate::protocol) struct Unary {
 
 struct Open {
     sender: SendRequest<Bytes>,
-    /// Drives what goes over it; ends with it.
+    /// Drives the connection; ends with it.
     connection: Pin<Box<dyn Future<Output = Result<(), h2::Error>>>>,
 }
 
 impl Open {
-    /// Why the connection broke: where that is found while writing, h2 tells its streams of a broken pipe only.
+    /// Why the connection broke: if h2 notices it while writing, it reports only a broken pipe to its streams.
     async fn cause(self) -> Option<Fault> {
         let ended = timeout(CAUSE_TIMEOUT, self.connection).await.ok()?;
         ended.err().map(|error| Fault::of_transport(&error))
@@ -44,15 +44,15 @@ impl Open {
 }
 
 impl Unary {
-    /// To `host:port`; nothing is connected yet.
+    /// For `host:port`; connects later.
     pub(in crate::protocol) fn new(address: &Address) -> Self {
         Unary { address: address.clone(), open: None }
     }
 
-    /// The answer to a call of the service.
+    /// Makes a call of the service.
     ///
     /// # Errors
-    /// No answer within the limit, or not a good one; the next call then makes a connection again.
+    /// No good answer within the limit; the next call then makes a new connection.
     pub(in crate::protocol) async fn call<A: Message + Default>(
         &mut self,
         method: &str,
@@ -65,7 +65,7 @@ impl Unary {
         question.encode(&mut framed).map_err(|error| Fault::new(FaultKind::Server, error.to_string()))?;
         let framed = framed.freeze();
         let exchange = async {
-            // a connection that lay still may be closed by now, which is no fault of the server
+            // an idle connection may be closed by now, which is no error of the server
             if let Some(open) = self.open.take()
                 && let Ok(answer) = self.over(open, method, framed.clone()).await
             {
@@ -78,7 +78,7 @@ impl Unary {
         A::decode(message).map_err(|error| bad(format!("the server's answer cannot be read: {error}")))
     }
 
-    /// The server's message or refusal, over a connection that is kept if all is well; `Err` where the connection broke.
+    /// The server's message or refusal, over a connection that is kept if all is well; `Err` if the connection broke.
     async fn over(&mut self, mut open: Open, method: &str, framed: Bytes) -> Result<Result<Bytes, Fault>, Fault> {
         let exchange = exchange(open.sender.clone(), &self.address.authority, method, framed);
         let answer = {

@@ -1,6 +1,6 @@
-//! Inference over gRPC with raw tensor contents. The message is framed once and handed to h2 as it is, not through a codec,
-//! whose buffer would copy it for every request, and in one go with its headers, so that a small request is one packet.
-//! Must not know how requests are timed or counted.
+//! Inference over gRPC with raw tensor contents. The message is framed once and handed to h2 as it is, since a
+//! codec's buffer would copy it for every request. It goes out together with its headers, so that a small request is
+//! one packet. Must not know how requests are timed or counted.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -25,35 +25,35 @@ use crate::protocol::{ANSWER_BYTES_MAX, Answer, Fault, FaultKind, InferClient, R
 /// The service's part of every path.
 pub(in crate::protocol) const SERVICE: &str = "/inference.GRPCInferenceService/";
 
-/// How often a request that the server did not look at is sent again.
+/// How often a request that the server did not process is repeated.
 const SENT_AGAIN_MAX: u32 = 3;
 
-/// Answers up to this size come without a pause for flow control; requests depend on the server's window.
+/// Answers up to this size arrive without a pause for flow control; requests depend on the server's window.
 const ANSWER_WINDOW: u32 = 16 * 1024 * 1024;
 
-/// One request in flight after the other, each a stream of a connection.
+/// Sends one request at a time, each in its own stream of a connection.
 pub struct Grpc {
     connection: Rc<Connection>,
     head: http::Request<()>,
     framed: Bytes,
     observer: Rc<dyn IoObserver>,
     pattern: Option<Rc<Pattern>>,
-    /// The connection of the last request, by its number.
+    /// The number of the connection of the last request.
     used: u64,
 }
 
-/// A connection to one address, with as many streams as there are requests in flight.
+/// A connection to one address, with one stream per request in flight.
 pub struct Connection {
     address: Address,
     observer: Rc<dyn IoObserver>,
-    /// While there is one. Locked while it is made, so that those who share it wait for it.
+    /// The open connection, if any. Locked while connecting, so that everyone who shares it waits.
     sender: Mutex<Option<SendRequest<Bytes>>>,
-    /// How many were made.
+    /// Number of connections made.
     made: Cell<u64>,
-    /// The number of one on which a request took too long: it may be dead, so that the next request begins another.
-    /// Requests under way on it go on.
+    /// The number of a connection on which a request timed out. It may be dead, so the next request opens another;
+    /// requests pending on it continue.
     retired: Cell<u64>,
-    /// Why the last one broke: where that is found while writing, h2 tells its streams of a broken pipe only.
+    /// Why the last connection broke: if h2 notices it while writing, it reports only a broken pipe to its streams.
     broken: Rc<RefCell<Option<Fault>>>,
 }
 
@@ -113,7 +113,7 @@ impl InferClient for Grpc {
 
     fn new(connection: Rc<Connection>, framed: Bytes, observer: Rc<dyn IoObserver>) -> Self {
         let authority = &connection.address.authority;
-        // an address that cannot stand in a URI was refused with the scenario
+        // reading the scenario already rejected addresses that cannot be part of a URI
         let head = request_head(authority, &format!("{SERVICE}ModelInfer")).unwrap_or_default();
         Grpc { connection, head, framed, observer, pattern: None, used: 0 }
     }
@@ -149,7 +149,7 @@ impl InferClient for Grpc {
         exchanged.await?;
         match comparison {
             Some(comparison) if comparison.is_same() => Ok(Reply::Same),
-            // the beginning of the contents was not kept
+            // the start of the contents was not kept
             Some(comparison) if comparison.sizes_differ() => Err(message::other_sizes()),
             _ => Ok(Reply::Unread(chunks)),
         }
@@ -190,8 +190,8 @@ pub(in crate::protocol) fn request_head(address: &str, path: &str) -> Result<htt
 }
 
 impl Grpc {
-    /// Sends the request and hands over the answer's data, piece by piece. What the server says that it did not look at is
-    /// sent again: on a connection that it is about to close, that is a matter of timing alone.
+    /// Sends the request and passes on the answer's data, piece by piece. Repeats a request that the server reports
+    /// as not processed: on a connection that is about to close, that is only a matter of timing.
     async fn exchange(&mut self, mut sink: impl FnMut(Bytes) -> Result<(), Fault>) -> Result<(), Fault> {
         let mut sent_again = 0;
         let mut body = loop {
@@ -222,7 +222,7 @@ impl Grpc {
         let mut sender = self.connection.sender().await?;
         self.used = self.connection.made.get();
         let sent = sender.send_request(self.head.clone(), false).and_then(|(response, mut stream)| {
-            // before the connection has its turn, so that headers and data leave together
+            // before the connection is polled, so that headers and data leave together
             stream.send_data(self.framed.clone(), true).map(|()| response)
         });
         let response = match sent {
@@ -237,9 +237,9 @@ impl Grpc {
     }
 }
 
-/// Why a request got no answer's head.
+/// The reason why a request got no answer head.
 enum SendError {
-    /// The server did not look at it.
+    /// The server did not process it.
     NotProcessed(Fault),
     Fault(Fault),
 }
@@ -264,7 +264,7 @@ impl SendError {
 }
 
 impl Connection {
-    /// A handle to what is open, or to a new one, once it may begin a stream.
+    /// A handle to the open connection, or to a new one, once it can open a stream.
     async fn sender(&self) -> Result<SendRequest<Bytes>, Fault> {
         let mut place = self.sender.lock().await;
         if self.retired.get() == self.made.get() {
@@ -298,7 +298,7 @@ impl Connection {
     }
 }
 
-/// The data of an answer, then its status.
+/// An answer's data, followed by its status.
 struct AnswerBody {
     body: RecvStream,
     headers: HeaderMap,
@@ -309,7 +309,7 @@ impl AnswerBody {
         let Some(data) = self.body.data().await.transpose().map_err(|error| Fault::of_transport(&error))? else {
             return Ok(None);
         };
-        // the window is only opened again by what was taken
+        // only data that was taken reopens the window
         let released = self.body.flow_control().release_capacity(data.len());
         released.map_err(|error| Fault::of_transport(&error))?;
         Ok(Some(data))
@@ -321,8 +321,8 @@ impl AnswerBody {
     }
 }
 
-/// What the status among some headers or trailers says; `None` if it is not there. That of a good answer is only compared:
-/// to read it whole would copy all fields.
+/// The gRPC status in headers or trailers; `None` if absent. A good answer's status is only compared: reading it
+/// whole would copy all fields.
 fn outcome_of(fields: &HeaderMap) -> Option<Result<(), Fault>> {
     if fields.get("grpc-status")?.as_bytes() == b"0" {
         return Some(Ok(()));
@@ -330,7 +330,7 @@ fn outcome_of(fields: &HeaderMap) -> Option<Result<(), Fault>> {
     Status::from_header_map(fields).map(|status| Err(of_status(&status)))
 }
 
-/// A gRPC status that is not OK, in the words of the server.
+/// The error for a gRPC status that is not OK, with the server's message.
 fn of_status(status: &Status) -> Fault {
     let kind = match status.code() {
         Code::Unimplemented => FaultKind::Unsupported,
@@ -342,12 +342,12 @@ fn of_status(status: &Status) -> Fault {
     Fault::new(kind, format!("gRPC {:?}: {words}", status.code()))
 }
 
-/// What an answer's head says that is not followed by a message: an error, or that something else than gRPC answers.
+/// Checks whether a message follows an answer's head.
 ///
 /// # Errors
-/// That.
+/// The head reports an error, or something other than gRPC answers.
 pub(in crate::protocol) fn head_outcome(status: StatusCode, fields: &HeaderMap) -> Result<(), Fault> {
-    // an answer without a body carries its status in the headers
+    // an answer without a body has its status in the headers
     if let Some(outcome) = outcome_of(fields) {
         return outcome;
     }
@@ -358,10 +358,10 @@ pub(in crate::protocol) fn head_outcome(status: StatusCode, fields: &HeaderMap) 
     Err(Fault::new(FaultKind::of_status(status.as_u16()), words::of_page(status, kind)))
 }
 
-/// What an answer's trailers say.
+/// Checks the status in an answer's trailers.
 ///
 /// # Errors
-/// The status is not OK, or there is none.
+/// The status is not OK, or missing.
 pub(in crate::protocol) fn end_outcome(trailers: &HeaderMap) -> Result<(), Fault> {
     outcome_of(trailers)
         .unwrap_or_else(|| Err(Fault::new(FaultKind::Transport, "the answer ended without a gRPC status")))

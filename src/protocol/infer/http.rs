@@ -19,7 +19,7 @@ use crate::protocol::{
 use crate::tensor::Tensors;
 use crate::text;
 
-/// A client that keeps one HTTP/1.1 connection, follows no proxy and asks for no compression.
+/// A client that keeps one HTTP/1.1 connection, uses no proxy and requests no compression.
 pub(in crate::protocol) fn client(address: &Address, connect_timeout: Duration) -> Result<Client, Fault> {
     let mut builder = Client::builder();
     if let (Some(peer), Some((host, _))) = (address.peer, address.authority.rsplit_once(':')) {
@@ -38,8 +38,8 @@ pub(in crate::protocol) fn client(address: &Address, connect_timeout: Duration) 
         .map_err(|error| Fault::of_transport(&error))
 }
 
-/// A TLS set-up that trusts nobody: the client would otherwise read the system's certificates for every connection,
-/// and this protocol is spoken in the clear.
+/// A TLS configuration that trusts nobody: otherwise the client would read the system's certificates for every
+/// connection, although this protocol is not encrypted.
 fn no_tls() -> Result<rustls::ClientConfig, Fault> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
@@ -58,7 +58,7 @@ pub(in crate::protocol) fn url(address: &str, segments: &[&str]) -> Result<Url, 
     Ok(url)
 }
 
-/// One request in flight after the other, over a connection that no other shares.
+/// Sends one request at a time, over its own connection.
 pub struct Http {
     connection: Rc<Connection>,
     head: Bytes,
@@ -68,17 +68,17 @@ pub struct Http {
     pattern: Option<Rc<Pattern>>,
 }
 
-/// What is kept of an answer: its JSON at least.
+/// The kept part of an answer: at least its JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unread {
-    /// Length of the JSON before the binary tensors, if there are such.
+    /// Length of the JSON before the binary tensors, if any.
     json_length: Option<u64>,
     body_bytes: u64,
-    /// The body or its beginning.
+    /// The body or its start.
     kept: Vec<u8>,
 }
 
-/// An answer's JSON, which describes its tensors, and its size. Where tensors are in the JSON, all of the answer.
+/// An answer's JSON, which describes its tensors, and its size. If the tensors are in the JSON, the whole answer.
 pub struct Pattern {
     json_length: Option<u64>,
     body_bytes: u64,
@@ -89,7 +89,7 @@ pub struct Pattern {
 #[derive(Clone)]
 pub struct Encoded {
     url: Url,
-    /// Length of the JSON before the binary tensors, if there are such.
+    /// Length of the JSON before the binary tensors, if any.
     json_length: Option<usize>,
     body: Bytes,
 }
@@ -159,7 +159,7 @@ impl InferClient for Http {
         self.pattern = Some(pattern);
     }
 
-    /// The connection went with the request.
+    /// The connection was dropped with the request.
     fn timed_out(&mut self) {}
 
     fn pattern(unread: &Unread) -> Option<Pattern> {
@@ -174,7 +174,7 @@ impl InferClient for Http {
 }
 
 impl Encoded {
-    /// Everything before the body; what `Url` accepts as a path and the scenario as an address is one line.
+    /// Everything before the body. Neither a path from `Url` nor a scenario's address can contain a line break.
     fn head(&self, address: &str) -> Bytes {
         let path = self.url.path();
         let length = self.body.len();
@@ -203,7 +203,7 @@ impl Http {
     }
 }
 
-/// For the control plane too, which asks for none either.
+/// The error for a compressed body; the control plane requests no compression either.
 pub(in crate::protocol) fn compressed(encoding: &str) -> Fault {
     let message = format!(
         "the answer is compressed (Content-Encoding: {encoding}), which was not asked for: is this a setting of a proxy?"
@@ -211,7 +211,7 @@ pub(in crate::protocol) fn compressed(encoding: &str) -> Fault {
     Fault::new(FaultKind::Answer, message)
 }
 
-/// The JSON of a request; with its tensors, where they do not follow it.
+/// The JSON of a request; includes the tensors unless they follow it in binary.
 fn json_of(request: &Request) -> Result<Vec<u8>, Fault> {
     let binary = request.tensors == Tensors::Binary;
     let input = |input: &InputTensor| {
@@ -232,13 +232,13 @@ fn json_of(request: &Request) -> Result<Vec<u8>, Fault> {
     Ok(json!({"inputs": inputs, "outputs": outputs}).to_string().into_bytes())
 }
 
-/// The server's own words in the body of an answer that is not a success.
+/// The error for an answer that is not a success, with the server's message.
 fn refusal(status: StatusCode, body: &[u8]) -> Fault {
     let kind = FaultKind::of_status(status.as_u16());
     Fault::new(kind, format!("HTTP {}: {}", status.as_u16(), words_of(status, body)))
 }
 
-/// For the control plane too: what a body says of it.
+/// The server's message in a body; also for the control plane.
 pub(in crate::protocol) fn words_of(status: StatusCode, body: &[u8]) -> String {
     // the protocol's key, TorchServe's and FastAPI's
     let said = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|body| {
@@ -255,7 +255,7 @@ pub(in crate::protocol) fn words_of(status: StatusCode, body: &[u8]) -> String {
     }
 }
 
-/// Takes an answer apart: the JSON, then each binary output in turn, as far as it was kept.
+/// Decodes an answer: the JSON, then each binary output in turn, as far as kept.
 fn read(unread: Unread) -> Result<Answer, Fault> {
     let bad = |message: String| Fault::new(FaultKind::Answer, message);
     let Unread { json_length, body_bytes, kept } = unread;

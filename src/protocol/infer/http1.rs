@@ -1,6 +1,6 @@
-//! HTTP/1.1 as the timed path needs it: one prepared request out, its answer in, on a connection that is kept. Written for
-//! this, and not taken from a client library, because the hand-overs within one cost more than all the rest of a small
-//! request. Must not know tensors, nor how requests are timed or counted.
+//! HTTP/1.1 as far as the timed path needs it: sends a prepared request and reads its answer, on a connection that is
+//! kept. A client library was not used: the hand-overs within one cost more than all the rest of a small request.
+//! Must not know tensors, nor how requests are timed or counted.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -16,39 +16,39 @@ use crate::protocol::infer::http1_answer::{BUFFER_BYTES, BodyError, Cut, Encodin
 use crate::protocol::stream::{IoObserver, MeteredStream};
 use crate::protocol::{ANSWER_BYTES_MAX, Fault, too_long};
 
-/// An error's text is cut here: a proxy may answer with a page.
+/// An error's text is truncated to this length: a proxy may answer with a page.
 pub(in crate::protocol) const ERROR_BYTES_MAX: usize = 64 * 1024;
 
-/// A connection to `host:port`, made when it is first used and again when it broke.
+/// A connection to `host:port`, made on first use and again after it broke.
 pub struct Connection {
     pub(in crate::protocol) address: Address,
     observer: Rc<dyn IoObserver>,
-    /// While there is one and no request is under way.
+    /// The open connection, if any, while no request is pending.
     idle: RefCell<Option<MeteredStream>>,
 }
 
-/// What is used again from one answer to the next.
+/// Buffers reused from one answer to the next.
 #[derive(Default)]
 pub(in crate::protocol) struct Memory {
-    /// What answers are read into.
+    /// The buffer that answers are read into.
     buffer: Vec<u8>,
-    /// The last answer's head, and what it says: a server that is asked the same mostly begins its answer with the same
-    /// bytes, and to compare them is a fraction of reading them.
+    /// The last answer's head, raw and parsed: to the same request, a server mostly answers with the same first
+    /// bytes, and comparing them costs a fraction of parsing.
     known: Option<(Vec<u8>, Head)>,
-    /// What was kept of the last answer's body: all of it or its beginning.
+    /// The kept part of the last answer's body: all of it or its start.
     pub kept: Vec<u8>,
 }
 
-/// How much of the body of a good answer is kept. Of one that says what went wrong, it is always the beginning.
+/// How much of a good answer's body is kept. Of an error's body, it is always the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::protocol) enum Keep {
-    /// The JSON in front of binary tensors; without those, the answer is all JSON and is kept whole.
+    /// The JSON in front of binary tensors; without these, the answer is all JSON and kept whole.
     Json,
     /// All of it.
     Whole,
 }
 
-/// An answer, or what was kept of it.
+/// An answer, as far as it was kept.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::protocol) struct Response {
     pub status: u16,
@@ -56,24 +56,24 @@ pub(in crate::protocol) struct Response {
     pub json_length: Option<u64>,
     /// Bytes of the body.
     pub body_bytes: u64,
-    /// How the body is compressed, which nobody asked for.
+    /// The body's compression, which was not requested.
     pub compressed: Option<Encoding>,
 }
 
 impl Connection {
-    /// Nothing is connected yet.
+    /// A connection that is not made yet.
     pub(in crate::protocol) fn new(address: &Address, observer: Rc<dyn IoObserver>) -> Self {
         Connection { address: address.clone(), observer, idle: RefCell::default() }
     }
 
-    /// Makes the connection, if it is not there.
+    /// Makes the connection, if it does not exist.
     pub(in crate::protocol) async fn connect(&self) -> Result<(), Fault> {
         let stream = self.open().await?;
         self.idle.replace(Some(stream));
         Ok(())
     }
 
-    /// Sends a request and reads its answer, of which `memory` keeps a part; `answered` hears when the answer's head arrived.
+    /// Sends a request and reads its answer, keeping a part in `memory`; notifies `answered` of the answer's head.
     pub(in crate::protocol) async fn exchange(
         &self,
         head: &[u8],
@@ -88,7 +88,7 @@ impl Connection {
         let mut reader = Reader { buffer, known, start: 0, end: 0 };
         reader.buffer.resize(reader.buffer.len().max(BUFFER_BYTES), 0);
         let sent = send(&mut stream, head, body, &mut reader).await;
-        // a server that closes while it is sent to may have said why
+        // a server that closes during sending may have given the reason
         let Head { status, json_length, compressed, framing, stays } = match (reader.head(&mut stream).await, &sent) {
             (Ok(head), _) => head,
             (Err(_), Err(cause)) => return Err(Fault::of_transport(cause)),
@@ -102,7 +102,7 @@ impl Connection {
             (Keep::Json, Some(length)) => usize::try_from(length).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX),
             _ => ANSWER_BYTES_MAX,
         };
-        // where all is kept, what is longer is given up
+        // if everything is kept, reading stops at the limit
         let whole = failed || keep == Keep::Whole || json_length.is_none();
         let mut sink = |data: &[u8]| {
             response.body_bytes += data.len() as u64;
@@ -116,14 +116,14 @@ impl Connection {
             Err(BodyError::Cut) if failed => return Ok(response),
             Err(BodyError::Cut) => return Err(too_long()),
         }
-        // what is left in the buffer was not asked for
+        // bytes left in the buffer are unsolicited
         if stays && matches!(sent, Ok(true)) && reader.start == reader.end {
             self.idle.replace(Some(stream));
         }
         Ok(response)
     }
 
-    /// What is open and quiet, or a new one.
+    /// The idle connection, if it is quiet, or a new one.
     async fn open(&self) -> Result<MeteredStream, Fault> {
         let idle = self.idle.take();
         if let Some(stream) = idle.filter(MeteredStream::is_quiet) {
@@ -133,7 +133,7 @@ impl Connection {
     }
 }
 
-/// Hands the request to the system; `false` when an answer came before all of it was gone.
+/// Hands the request to the system; returns `false` if an answer came before all of it was sent.
 async fn send(stream: &mut MeteredStream, head: &[u8], body: &[u8], reader: &mut Reader<'_>) -> io::Result<bool> {
     let mut parts = [IoSlice::new(head), IoSlice::new(body)];
     let mut unsent = &mut parts[..];
@@ -142,7 +142,7 @@ async fn send(stream: &mut MeteredStream, head: &[u8], body: &[u8], reader: &mut
             match Pin::new(&mut *stream).poll_write_vectored(context, unsent)? {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(written) => IoSlice::advance_slices(&mut unsent, written),
-                // a server that refuses may answer at once, and read no more
+                // a server that refuses may answer at once, and stop reading
                 Poll::Pending => return reader.poll_fill(stream, context).map(|filled| filled.map(|_| false)),
             }
         }
@@ -160,8 +160,8 @@ mod tests {
     use crate::protocol::FaultKind;
     use crate::protocol::stream::NullObserver;
 
-    /// What comes of two requests to a server that reads `reads` bytes of each and gives these answers, in pieces of a
-    /// size, on as many connections as are made; with what was kept of each.
+    /// The outcome of two requests to a server that reads `reads` bytes of each and answers with these, in pieces of
+    /// the given size, on as many connections as are made; with the kept bytes of each.
     fn answers(
         pieces: usize,
         reads: usize,
@@ -236,7 +236,7 @@ mod tests {
         const REFUSAL: &str = "HTTP/1.1 400 Bad\r\nContent-Length: 2\r\n\r\nno";
         let found = answers(1000, 100, 64 << 20, [REFUSAL, REFUSAL]);
         for answer in found {
-            // a system may throw away what was sent with a connection that it resets
+            // a system may discard sent data with a connection that it resets
             match answer {
                 Ok((answer, kept)) => assert_eq!((answer.status, &kept[..]), (400, &b"no"[..])),
                 Err(fault) => assert_eq!(fault.kind, FaultKind::Transport, "{fault}"),

@@ -1,5 +1,5 @@
-//! Reads an HTTP/1.1 answer from a connection: its head, where its body ends, and the body piece by piece. Must not know
-//! requests, nor what is kept of an answer.
+//! Reads an HTTP/1.1 answer from a connection: its head, where its body ends, and the body piece by piece. Must not
+//! know requests, nor which parts of an answer are kept.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,13 +11,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use crate::protocol::stream::MeteredStream;
 use crate::protocol::{Fault, FaultKind, words};
 
-/// Room for an answer's head, and for what is read of small answers at once.
+/// Buffer for an answer's head, and for reading small answers.
 pub(in crate::protocol) const BUFFER_BYTES: usize = 4 * 1024;
-/// What is read of large answers at once.
+/// Buffer for reading large answers.
 pub(in crate::protocol) const BUFFER_BYTES_LARGE: usize = 64 * 1024;
-/// A head that is longer is none.
+/// A longer head is an error.
 pub(in crate::protocol) const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Header fields of an answer.
+/// Maximum number of header fields in an answer.
 pub(in crate::protocol) const FIELDS_MAX: usize = 64;
 
 /// A content coding that an answer may have.
@@ -35,18 +35,18 @@ pub(in crate::protocol) enum Encoding {
 pub(in crate::protocol) enum Framing {
     Length(u64),
     Chunked,
-    /// With the connection.
+    /// At the end of the connection.
     Close,
 }
 
-/// What an answer's head says.
+/// The relevant content of an answer's head.
 #[derive(Clone, Copy)]
 pub(in crate::protocol) struct Head {
     pub(in crate::protocol) status: u16,
     pub(in crate::protocol) json_length: Option<u64>,
     pub(in crate::protocol) compressed: Option<Encoding>,
     pub(in crate::protocol) framing: Framing,
-    /// Whether the connection stays.
+    /// Whether the connection stays open.
     pub(in crate::protocol) stays: bool,
 }
 
@@ -55,10 +55,10 @@ pub(in crate::protocol) trait Sink: FnMut(&[u8]) -> Result<(), Cut> {}
 
 impl<F: FnMut(&[u8]) -> Result<(), Cut>> Sink for F {}
 
-/// The body is longer than what is kept of it.
+/// The body is longer than the part to keep.
 pub(in crate::protocol) struct Cut;
 
-/// Why a body was not read to its end.
+/// The reason why a body was not read to its end.
 pub(in crate::protocol) enum BodyError {
     Cut,
     Fault(Fault),
@@ -76,7 +76,7 @@ impl From<Fault> for BodyError {
     }
 }
 
-/// What was read of an answer and not used yet: `buffer[start..end]`.
+/// The bytes of an answer that are read, but not used yet: `buffer[start..end]`.
 pub(in crate::protocol) struct Reader<'a> {
     pub(in crate::protocol) buffer: &'a mut Vec<u8>,
     pub(in crate::protocol) known: &'a mut Option<(Vec<u8>, Head)>,
@@ -85,7 +85,7 @@ pub(in crate::protocol) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads more behind what is there; 0 bytes are the end of the connection.
+    /// Reads more behind the unused bytes; 0 bytes mean the end of the connection.
     pub(in crate::protocol) fn poll_fill(
         &mut self,
         stream: &mut MeteredStream,
@@ -109,7 +109,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The head of the answer; those that only announce one are passed over.
+    /// Returns the answer's head; skips informational ones before it.
     pub(in crate::protocol) async fn head(&mut self, stream: &mut MeteredStream) -> Result<Head, Fault> {
         loop {
             let there = &self.buffer[self.start..self.end];
@@ -134,7 +134,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Makes room behind what is there.
+    /// Makes room behind the unused bytes.
     fn room(&mut self, most: usize) -> Result<(), Fault> {
         if self.end < self.buffer.len() {
             return Ok(());
@@ -215,7 +215,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Fields after the last chunk, to the empty line.
+    /// Skips the fields after the last chunk, up to the empty line.
     async fn trailers(&mut self, stream: &mut MeteredStream) -> Result<(), Fault> {
         loop {
             let rest = &self.buffer[self.start..self.end];
@@ -236,7 +236,7 @@ impl Reader<'_> {
     }
 }
 
-/// The head at the beginning of some bytes and its length; `None` while it is not there whole.
+/// Parses the head at the start of `bytes`; returns it with its length, or `None` if it is incomplete.
 pub(in crate::protocol) fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, Fault> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut fields);

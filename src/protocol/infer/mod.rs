@@ -1,4 +1,4 @@
-//! The timed path: a request that was encoded beforehand, over HTTP/1.1 and over gRPC. Must not know what is measured.
+//! The timed path: a request encoded beforehand, over HTTP/1.1 and over gRPC. Must not know what is measured.
 
 pub mod grpc;
 pub mod http;

@@ -1,4 +1,4 @@
-//! How much is asked in a case, how, and when it ends.
+//! The load of a case: how much, how, and until when.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -19,10 +19,10 @@ pub(in super::super) const WARMUP: RangeInclusive<i64> = 0..=1_000_000;
 pub(in super::super) const DURATION_S: RangeInclusive<f64> = 0.01..=604_800.0;
 const BLOCKS: RangeInclusive<i64> = 1..=1000;
 const TIMEOUT_S: RangeInclusive<f64> = 0.001..=86_400.0;
-/// Requests of a process in a case, where nothing else ends it.
+/// Requests of a process in a case, if nothing else ends it.
 const ITERATIONS_DEFAULT: u64 = 1000;
 
-/// `None` once there is an error; those of all keys are kept.
+/// `None` once there is an error; the errors of all keys are kept.
 pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Option<Load> {
     let read = |key, range: RangeInclusive<i64>, help: &str| {
         table.whole(key).map(|value| whole(document, &value, range, help).map(i64::unsigned_abs)).transpose()
@@ -82,7 +82,7 @@ fn times(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Opt
     Some(times)
 }
 
-/// A word of a short list, which the format was checked to know.
+/// A word of a list; the format check already ensured that it is known.
 fn one_of<T: Spelled>(document: &Document<'_>, word: Option<Spanned<String>>) -> Checked<Option<T>> {
     word.map(|word| known(document, &word)).transpose()
 }

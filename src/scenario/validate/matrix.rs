@@ -1,4 +1,4 @@
-//! The axes of the run matrix, and what is left out of it.
+//! The axes of the run matrix, and its exclusions.
 
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
@@ -8,7 +8,7 @@ use super::super::tree::{self, Table};
 use super::Checked;
 use crate::matrix::{AxisId, CASES_MAX, Exclude, Home, Limit, Matrix, Shapes, Value};
 
-/// `load` has the rates, which are an axis too. `None` once there is an error; those of all axes are kept.
+/// `load` has the rates, which are an axis too. `None` once there is an error; the errors of all axes are kept.
 pub(super) fn matrix(
     document: &Document<'_>,
     matrix: &Table<'_>,
@@ -48,7 +48,7 @@ pub(super) fn matrix(
     None
 }
 
-/// Reads which axis is compared, and with which of its values.
+/// Reads the compared axis, and its baseline value.
 fn compared(document: &Document<'_>, table: &Table<'_>, matrix: &mut Matrix) -> Checked<()> {
     if let Some(name) = table.text("compare") {
         let id = AxisId::settable_named(name.get_ref());
@@ -72,7 +72,7 @@ fn compared(document: &Document<'_>, table: &Table<'_>, matrix: &mut Matrix) -> 
     Ok(())
 }
 
-/// Reads what is left out; something has to stay.
+/// Reads the exclusions; something has to stay.
 fn leave_out(document: &Document<'_>, table: &Table<'_>, matrix: &mut Matrix) -> Checked<()> {
     for excluded in table.tables("exclude") {
         let mut exclude = Exclude::new();
@@ -93,7 +93,7 @@ fn leave_out(document: &Document<'_>, table: &Table<'_>, matrix: &mut Matrix) ->
     Ok(())
 }
 
-/// What is excluded has to be on the matrix's axis, or it would exclude nothing.
+/// Checks that an excluded value is on the matrix's axis: otherwise it would exclude nothing.
 fn on_the_axis(
     document: &Document<'_>,
     table: &Table<'_>,
@@ -111,7 +111,7 @@ fn on_the_axis(
     Err(document.unexpected(&table.items(id.axis().key)[stray], &expected, help))
 }
 
-/// The values that a table gives on an axis; none where it does not have the key.
+/// The values that a table gives on an axis; empty without the key.
 fn values(document: &Document<'_>, table: &Table<'_>, id: AxisId) -> Checked<Vec<Value>> {
     let axis = id.axis();
     let Some(list) = table.value(axis.key) else { return Ok(Vec::new()) };

@@ -1,5 +1,5 @@
-//! From the file's tree to a [`Scenario`]: limits, defaults, and what must agree with what. Here the model and its
-//! tensors; the matrix and the load have files of their own.
+//! From the file's tree to a [`Scenario`]: limits, defaults and consistency. This file has the model and its tensors;
+//! the matrix and the load have their own files.
 
 mod load;
 mod matrix;
@@ -28,15 +28,15 @@ pub(super) use load::{DURATION_S, ITERATIONS, WARMUP};
 const SEED: RangeInclusive<i64> = 0..=i64::MAX;
 const DIMENSION: RangeInclusive<i64> = 1..=i64::MAX;
 
-/// The matrix as it was read, and its table in the file.
+/// The parsed matrix, and its table in the file.
 struct Axes<'a> {
     table: &'a Table<'a>,
-    /// `None` where it has an error.
+    /// `None` if it has an error.
     matrix: Option<&'a Matrix>,
 }
 
 /// # Errors
-/// All that is wrong: what is not TOML, else what is not of the format, else what is beyond its limits or does not agree.
+/// All errors of the first kind found: invalid TOML, violations of the format, or exceeded limits and contradictions.
 pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let (file, errors) = DeTable::parse_recoverable(document.text);
     syntax::explain_all(document, &errors)?;
@@ -61,7 +61,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let given = file.value("artifact").is_some();
     let artifact = given.then(|| artifact(document, &file.table("artifact"), served)).transpose();
     let artifact = errors.keep(artifact);
-    // the errors say why one is missing
+    // the errors explain why one is missing
     let read = || {
         let ModelTarget { model, inputs, outputs } = first?;
         Some(Scenario {
@@ -86,7 +86,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     scenario.ok_or_else(|| document.error(0..0, "the file cannot be read as a scenario", "check it"))
 }
 
-/// A model without batches is sent one item.
+/// A model without batching gets one item per request.
 fn batches_fit(document: &Document<'_>, matrix: &Table<'_>) -> Checked<()> {
     let is_one = |size: &&Spanned<DeValue<'_>>| tree::whole(size).is_some_and(|size| *size.get_ref() == 1);
     match matrix.items("batch_sizes").iter().find(|size| !is_one(size)) {
@@ -98,13 +98,13 @@ fn batches_fit(document: &Document<'_>, matrix: &Table<'_>) -> Checked<()> {
     }
 }
 
-/// The inputs of a table of the file, in the first of their shapes. `None` once there is an error; all of them are kept.
+/// The inputs of a table of the file, in the first of their shapes. `None` once there is an error; all are kept.
 fn inputs(document: &Document<'_>, table: &Table<'_>, axes: &Axes<'_>, errors: &mut Errors) -> Option<Vec<Input>> {
     let tables = errors.keep(at_least_one(document, table, "input", "add an [[input]] table"))?;
     errors.keep(distinct(document, &tables, "input"))?;
     let inputs: Vec<Option<Input>> = tables.iter().map(|table| errors.keep(input(document, table))).collect();
     let inputs: Vec<Input> = inputs.into_iter().collect::<Option<_>>()?;
-    // what is wrong with the matrix is said already
+    // the matrix's errors are already reported
     let Some(matrix) = axes.matrix else { return Some(inputs) };
     errors.keep(request_fits(document, &tables, &inputs, matrix))?;
     errors.keep(in_first_shapes(document, axes.table, &tables, inputs, matrix))
@@ -118,7 +118,7 @@ fn input(document: &Document<'_>, table: &Table<'_>) -> Checked<Input> {
     Ok(Input { name: name(document, table, "name")?, datatype, shape, data })
 }
 
-/// Checks that the inputs take every value of the axis of shapes, and gives them the first.
+/// Checks that the inputs fit every value of the axis of shapes, and gives them the first.
 fn in_first_shapes(
     document: &Document<'_>,
     axes: &Table<'_>,
@@ -127,7 +127,7 @@ fn in_first_shapes(
     matrix: &Matrix,
 ) -> Checked<Vec<Input>> {
     if inputs.is_empty() {
-        // the server is asked which there are
+        // the inputs are taken from the server's metadata
         return Ok(inputs);
     }
     let shapeless = tables.iter().filter(|input| input.value("shape").is_none());
@@ -151,7 +151,7 @@ fn size(document: &Document<'_>, dimension: &Spanned<i64>) -> Checked<usize> {
     usize::try_from(size).map_err(|_| document.unexpected(dimension, "a size that fits memory", help))
 }
 
-/// What fills an input.
+/// The data that fills an input.
 fn source(document: &Document<'_>, table: &Table<'_>, datatype: Datatype, shape: &[usize]) -> Checked<Source> {
     let data = table.table("data");
     if let Some(file) = data.text("file") {
@@ -166,7 +166,7 @@ fn source(document: &Document<'_>, table: &Table<'_>, datatype: Datatype, shape:
     }
 }
 
-/// The path, relative to the scenario's folder, of a file that holds what the input needs.
+/// The path, relative to the scenario's folder, of a file with the input's data.
 fn data_file(document: &Document<'_>, file: &Spanned<String>, datatype: Datatype, shape: &[usize]) -> Checked<PathBuf> {
     let shown = document.shown(file.span());
     let joined = document.file.parent().unwrap_or(Path::new("")).join(file.get_ref());
@@ -191,7 +191,7 @@ fn data_file(document: &Document<'_>, file: &Spanned<String>, datatype: Datatype
                 Datatype::Bf16 => "give raw little-endian bytes of the input's type and shape",
                 _ => "give a .npy array or raw little-endian bytes of the input's type and shape",
             };
-            // words of one part may end in a remedy; several are what the system says
+            // a message of one part may end in a remedy; several parts are the system's
             match &words[..] {
                 [one] => {
                     let (problem, help) = one.split_once(": ").unwrap_or((one, help));
@@ -209,7 +209,7 @@ fn outputs(document: &Document<'_>, file: &Table<'_>) -> Checked<Vec<String>> {
     tables.iter().map(|table| name(document, table, "name")).collect()
 }
 
-/// The tables of a list that must not be empty.
+/// The tables of a list, which must not be empty.
 fn at_least_one<'a>(document: &Document<'_>, file: &Table<'a>, key: &str, help: &str) -> Checked<Vec<Table<'a>>> {
     let tables = file.tables(key);
     match file.value(key).filter(|_| tables.is_empty()) {
@@ -218,11 +218,11 @@ fn at_least_one<'a>(document: &Document<'_>, file: &Table<'a>, key: &str, help: 
     }
 }
 
-/// The largest request must fit what a request can hold.
+/// Checks that the largest request is not too large.
 fn request_fits(document: &Document<'_>, tables: &[Table<'_>], inputs: &[Input], matrix: &Matrix) -> Checked<()> {
     let batch = matrix.batch_sizes().into_iter().max().unwrap_or(1);
     for (index, table) in tables.iter().enumerate() {
-        // the input with which it is too large
+        // the input that makes it too large
         let fits = shapes::request_fits(&inputs[..=index], batch);
         let span = table.value("shape").map_or(table.span(), Spanned::span);
         fits.map_err(|(problem, help)| document.error(span, problem, help))?;
@@ -281,7 +281,7 @@ fn whole(document: &Document<'_>, value: &Spanned<i64>, range: RangeInclusive<i6
     Err(document.unexpected(value, &expected, help))
 }
 
-/// `whole` for numbers with a fraction.
+/// `whole` for floats.
 fn number(document: &Document<'_>, value: &Spanned<f64>, range: &RangeInclusive<f64>, help: &str) -> Checked<f64> {
     if range.contains(value.get_ref()) {
         return Ok(*value.get_ref());
@@ -312,13 +312,13 @@ fn text(document: &Document<'_>, value: &Spanned<String>) -> Checked<String> {
     Ok(text.clone())
 }
 
-/// The address behind a key, or the port on this machine that Triton has by default.
+/// The address of a key; by default, Triton's default port on this machine.
 fn address(document: &Document<'_>, server: &Table<'_>, key: &str, default: u16) -> Checked<Address> {
     let Some(value) = server.text(key) else { return Ok(Address::local(default)) };
     Address::parse(value.get_ref()).map_err(|help| document.unexpected(&value, "host:port", help))
 }
 
-/// The metrics' address; by default that of a server on the default ports, and not known otherwise.
+/// The metrics' address. Defaults to that of a server on the default ports, and is otherwise unknown.
 fn metrics(document: &Document<'_>, server: &Table<'_>) -> Checked<Option<Address>> {
     let default = ["http", "grpc"].iter().all(|key| server.value(key).is_none());
     if server.value("metrics").is_none() && !default {
@@ -327,7 +327,7 @@ fn metrics(document: &Document<'_>, server: &Table<'_>) -> Checked<Option<Addres
     address(document, server, "metrics", METRICS_PORT).map(Some)
 }
 
-/// What a table tells of a server. `None` once there is an error; all of them are kept.
+/// The server in a table. `None` once there is an error; all errors are kept.
 fn server(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Option<Server> {
     let http = errors.keep(address(document, table, "http", HTTP_PORT));
     let grpc = errors.keep(address(document, table, "grpc", GRPC_PORT));
@@ -346,7 +346,7 @@ fn distinct(document: &Document<'_>, tables: &[Table<'_>], what: &str) -> Checke
     Ok(())
 }
 
-/// The file's stem as a directory name: nothing that could leave the results folder or surprise a shell.
+/// The file's stem as a directory name: without anything that could leave the results folder or surprise a shell.
 fn safe_name(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let safe: String =

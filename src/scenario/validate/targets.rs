@@ -1,4 +1,4 @@
-//! The servers and models that axes name, each with a table of its own where it needs one.
+//! The servers and models that axes name, each with its own table if needed.
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -40,8 +40,8 @@ pub(super) fn servers(
     Some(servers)
 }
 
-/// The model that stands for all that asks for one, and the models that the matrix names, whose first it is. What a model's
-/// own table does not say is what `[model]`, `[[input]]` and `[[output]]` say. `None` once there is an error.
+/// The first model of the matrix, which stands for all, and all models the matrix names. Keys missing in a model's
+/// own table come from `[model]`, `[[input]]` and `[[output]]`. `None` once there is an error.
 pub(super) fn models(
     document: &Document<'_>,
     file: &Table<'_>,
@@ -51,7 +51,7 @@ pub(super) fn models(
     let tables = file.table("model");
     let names = named(axes, AxisId::Model);
     let is_alone = axes.table.value(AxisId::Model.axis().key).is_none();
-    // a table that all models replace is not asked to fit the matrix
+    // tables that all models override need not fit the matrix
     let needs = |key| names.is_empty() || names.iter().any(|(name, _)| tables.table(name).value(key).is_none());
     let shared_inputs = needs("input").then(|| inputs(document, file, axes, errors)).flatten();
     let shared_outputs = needs("output").then(|| errors.keep(outputs(document, file))).flatten();
@@ -90,7 +90,7 @@ fn shared_model(document: &Document<'_>, table: &Table<'_>) -> Checked<Model> {
     })
 }
 
-/// Its own table's, then that of `[model]`; the server knows it by the name that the matrix gives it, if nothing else is said.
+/// From its own table, then from `[model]`; by default, its name on the server is the matrix's.
 fn named_model(document: &Document<'_>, tables: &Table<'_>, name: &Name) -> Checked<Model> {
     let table = tables.table(name);
     let told = |given: Option<Spanned<String>>| given.map(|given| text(document, &given)).transpose();
@@ -101,7 +101,7 @@ fn named_model(document: &Document<'_>, tables: &Table<'_>, name: &Name) -> Chec
     })
 }
 
-/// The names that an axis has, and where they stand.
+/// The names on an axis, with their places.
 fn named<'a>(axes: &Axes<'a>, id: AxisId) -> Vec<(Name, &'a Spanned<DeValue<'a>>)> {
     let items = axes.table.items(id.axis().key).iter();
     let with_name = |item: &'a Spanned<DeValue<'a>>| Some((Name::from(tree::text(item)?.get_ref().as_str()), item));
@@ -112,9 +112,9 @@ fn is_named(axes: &Axes<'_>, id: AxisId, name: &str) -> bool {
     axes.matrix.is_some_and(|matrix| matrix.given(id).contains(&Value::Name(name.into())))
 }
 
-/// A table that no axis names would never be used.
+/// Checks that every table is used: an axis must name it.
 fn all_are_named(document: &Document<'_>, tables: &Table<'_>, axes: &Axes<'_>, id: AxisId) -> Checked<()> {
-    // what is wrong with the matrix is said already
+    // the matrix's errors are already reported
     if axes.matrix.is_none() {
         return Ok(());
     }
