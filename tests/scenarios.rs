@@ -397,7 +397,7 @@ proptest! {
     }
 }
 
-/// A key that nobody can look up is no key.
+/// A key that nobody can look up is not a key.
 #[test]
 fn every_key_is_in_the_handbook() {
     let handbook = std::fs::read_to_string("scenarios/README.md").unwrap();

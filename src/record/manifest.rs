@@ -1,4 +1,4 @@
-//! What holds for a whole run.
+//! The facts that hold for a whole run.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::environment::Environment;
 use crate::matrix::AxisId;
 use crate::spelling::spelled;
 
-/// What holds for a whole run.
+/// The facts that hold for a whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Manifest {

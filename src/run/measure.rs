@@ -49,7 +49,7 @@ pub trait Listener {
     fn block_done(&mut self);
 }
 
-/// What stays the same for all groups of a run.
+/// The context that all groups of a run share.
 pub struct Context<'a> {
     /// The scenario.
     pub scenario: &'a Scenario,

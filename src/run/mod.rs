@@ -40,7 +40,7 @@ use interrupt::stop_on_ctrl_c;
 use samplers::Samplers;
 use targets::{Observers, Target, Targets};
 
-/// What `runner SCENARIO...` is asked to do.
+/// The options of `runner SCENARIO...`.
 pub struct Options {
     /// Scenario files.
     pub scenarios: Vec<PathBuf>,

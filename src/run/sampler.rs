@@ -19,7 +19,7 @@ use crate::report::terminal::say;
 /// Time between two samples.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// What the sampler and the run share.
+/// State shared by the sampler and the run.
 #[derive(Default)]
 struct Shared {
     /// The case under measurement.

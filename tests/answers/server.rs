@@ -72,7 +72,7 @@ pub struct Server {
     _runtime: Runtime,
 }
 
-/// What both protocols share.
+/// State shared by both protocols.
 #[derive(Clone)]
 struct Shared {
     script: Script,

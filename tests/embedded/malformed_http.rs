@@ -11,7 +11,7 @@ use crate::server::Server;
 
 const SEED: u64 = 20_250_601;
 
-/// What is sent, and what may be expected.
+/// A request, and what may be expected of its answer.
 #[derive(Default)]
 struct Case {
     bytes: Vec<u8>,
