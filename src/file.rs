@@ -72,7 +72,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Reads the text of a user's file.
 ///
 /// # Errors
-/// The file does not exist, is not a regular file (but a device, a pipe, a folder), or is not UTF-8.
+/// The file does not exist, is not a regular file (a device, a pipe, a folder), or is not UTF-8.
 pub fn read_text(path: &Path) -> Result<String> {
     let bytes = fs::read(document(path)?).with_context(|| format!("cannot read {}", path.display()))?;
     String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8 text", path.display()))

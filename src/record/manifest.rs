@@ -47,7 +47,7 @@ pub struct Manifest {
     /// What was read of the servers' metrics.
     #[serde(default)]
     pub metrics: MetricsRead,
-    /// Why the server's own statistics are missing, or were lost on the way; empty if they are not.
+    /// Why the server's own statistics are missing, or were lost on the way; empty if they are complete.
     #[serde(default)]
     pub statistics: String,
     /// Whether the server's address is the client's own machine.

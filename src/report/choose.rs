@@ -159,7 +159,7 @@ fn rank(manifest: &Manifest) -> u8 {
 }
 
 fn is_quick(manifest: &Manifest) -> bool {
-    // older manifests lack the reason, and had no other one to end early
+    // older manifests lack the field; `--quick` was their only reason to end early
     manifest.quick && manifest.cap_s.is_some() || manifest.overridden.iter().any(|option| option == "--quick")
 }
 

@@ -46,8 +46,7 @@ impl<'a> Document<'a> {
     /// Splits a document at its markers.
     ///
     /// # Errors
-    /// A marker lacks its partner, is damaged, or is in a code block that does not end (with its line); or there is
-    /// none.
+    /// A marker lacks its partner, is damaged, or is in an unclosed code block (with its line); or there is none.
     pub fn parse(text: &'a str) -> Result<Self> {
         let mut document = Document { skipped: Vec::new(), sections: Vec::new(), rest: text, newline: "\n" };
         let (mut blocks, mut open) = (Blocks::default(), None::<Open<'a>>);

@@ -1,5 +1,5 @@
 //! `--server embedded`: the embedded server of a run, a separate process from before the first scenario to after the
-//! last. It synthesises missing models first.
+//! last. Missing models are synthesised first.
 
 use std::ffi::OsStr;
 use std::path::Path;
