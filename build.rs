@@ -10,14 +10,14 @@ fn main() -> std::io::Result<()> {
     println!("cargo:rustc-env=RTEN_VERSION={version}");
     println!("cargo:rerun-if-changed=Cargo.lock");
 
-    // A build without .git, as in the container image, is told its revision.
+    // A build without .git, as in the container image, gets its revision from outside.
     let told = std::env::var("RUNNER_GIT_REVISION").ok().filter(|revision| !revision.is_empty());
     let revision = told.or_else(|| git(&["rev-parse", "--short=12", "HEAD"])).unwrap_or_else(|| "unknown".to_owned());
     let dirty = git(&["status", "--porcelain", "--", "src", "proto", "build.rs", "Cargo.toml", "Cargo.lock"])
         .is_some_and(|changes| !changes.is_empty());
     println!("cargo:rustc-env=RUNNER_GIT_REVISION={revision}{}", if dirty { "+changes" } else { "" });
     println!("cargo:rerun-if-env-changed=RUNNER_GIT_REVISION");
-    // a work tree beside its repository has them elsewhere
+    // a linked work tree keeps them elsewhere
     let files = ["HEAD", "index"].into_iter().filter_map(|name| git(&["rev-parse", "--git-path", name]));
     for changed in files.chain(["src".to_owned()]) {
         println!("cargo:rerun-if-changed={changed}");

@@ -1,14 +1,14 @@
 //! The floor below any client's latency and CPU time: one prepared request after the other, on one connection.
 //!
-//! Over HTTP it is blocking calls on a socket, over gRPC the bare HTTP/2 library on the event loop of one thread. Over
-//! `http-events` it is the socket on that event loop, which a client needs that has several requests in flight. It shares no
-//! code with the runner, checks no more of an answer than that it is a good one, and does nothing else. `bench/peers` runs it:
+//! HTTP uses blocking calls on a socket, gRPC the bare HTTP/2 library on a single-threaded event loop. `http-events`
+//! uses the socket on that event loop, which a client with several requests in flight needs. The program shares no
+//! code with the runner, checks only that an answer is a good one, and does nothing else. `bench/peers` runs it:
 //!
 //!     floor PROTOCOL HOST:PORT BODY_FILE JSON_HEADER_LENGTH PATH COUNT [WARMUP]
 //!
-//! PROTOCOL is http, http-events or grpc, BODY_FILE what is posted (for gRPC with the five bytes that frame a message), and
-//! JSON_HEADER_LENGTH the part of an HTTP body that is JSON (0 for gRPC). Prints the median and the 99th percentile of
-//! the latencies of COUNT requests after WARMUP (0), in milliseconds, as JSON. Exit code 1: something went wrong.
+//! PROTOCOL is http, http-events or grpc, BODY_FILE the body (for gRPC with the five bytes that frame a message), and
+//! JSON_HEADER_LENGTH the part of an HTTP body that is JSON (0 for gRPC). Prints the median and the 99th percentile
+//! of the latencies of COUNT requests after WARMUP (0), in milliseconds, as JSON. Exit code 1: something went wrong.
 
 use std::error::Error;
 use std::io::{ErrorKind, IoSlice, Read, Write};
@@ -26,7 +26,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// Answers up to this size come without a pause for flow control.
 const WINDOW: u32 = 16 * 1024 * 1024;
 
-/// No more than this waits in the system to be sent: over the loopback a longer queue takes longer.
+/// Most bytes that wait in the system to be sent: over the loopback a longer queue is slower.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const UNSENT_BYTES: u32 = 64 * 1024;
 
@@ -142,12 +142,12 @@ async fn over_http_events(host: &str, head: &str, body: &[u8], total: usize) -> 
     Ok(latencies)
 }
 
-/// Bytes that were read, if the connection is still there.
+/// The number of bytes read, if the connection is still open.
 fn some(read: usize) -> Result<usize> {
     if read == 0 { Err("the connection ended, or its room did, before an answer's end".into()) } else { Ok(read) }
 }
 
-/// Whether an answer is there to its end: its head, then as much as its Content-Length says.
+/// Whether an answer is complete: its head, then as many bytes as its Content-Length.
 fn is_whole(answer: &[u8]) -> Result<bool> {
     let Some(head_length) = answer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4) else {
         return Ok(false);

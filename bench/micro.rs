@@ -1,4 +1,4 @@
-//! What the parts of a timed request cost the client by themselves: recording, encoding, pacing. `cargo bench` runs it.
+//! The client's cost of the parts of a timed request: recording, encoding, pacing. `cargo bench` runs it.
 #![allow(missing_docs)]
 
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ fn recorded(count: u64) -> Recorder {
     recorder
 }
 
-/// One request of an open loop into its distributions.
+/// Records one request of an open loop in its distributions.
 #[divan::bench]
 fn record_a_request(bencher: Bencher) {
     let mut recorder = Recorder::default();
@@ -44,7 +44,7 @@ fn record_a_request(bencher: Bencher) {
     });
 }
 
-/// What another process recorded is added.
+/// Adds what another process recorded.
 #[divan::bench]
 fn merge_recorders(bencher: Bencher) {
     let other = recorded(10_000);
@@ -52,7 +52,7 @@ fn merge_recorders(bencher: Bencher) {
     bencher.bench_local(|| sum.merge(black_box(&other)));
 }
 
-/// A recorder is made ready to be sent to the parent, once a block.
+/// Prepares a recorder for sending to the parent, once a block.
 #[divan::bench]
 fn recorder_to_wire(bencher: Bencher) {
     let recorder = recorded(10_000);
@@ -91,7 +91,7 @@ fn draw_an_arrival(bencher: Bencher, name: &str) {
     bencher.bench_local(|| schedule.next());
 }
 
-/// How long a wait of so many microseconds takes: what exceeds them is how late the pacer is.
+/// How long a wait of N microseconds takes; the excess is the pacer's lateness.
 #[divan::bench(args = [50, 200, 500, 2000], sample_count = 200, sample_size = 1)]
 fn wait_for_an_instant(bencher: Bencher, us: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,5 +1,5 @@
-//! Files that appear whole or not at all, and documents of others that stay what they are.
-//! Knows paths and bytes; nothing of what is in them.
+//! Files that appear whole or not at all, and rewriting of users' documents, which keep their links, mode and owner.
+//! Knows paths and bytes, but not their content.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -40,12 +40,12 @@ impl Part {
         written.with_context(|| format!("cannot write {}: is the disk full?", self.path.display()))
     }
 
-    /// On disk, then under its final name `to`, in the same directory.
+    /// Flushes it to disk, then gives it its final name `to`, in the same directory.
     pub fn commit(mut self, to: &Path) -> Result<()> {
         self.file.sync_all().with_context(|| format!("cannot flush {} to disk", self.path.display()))?;
         fs::rename(&self.path, to).with_context(|| format!("cannot put {} in place", to.display()))?;
         self.keep = true;
-        // The rename itself is durable once the directory is; a file system that cannot do it is no reason to fail.
+        // Syncing the directory makes the rename durable; a file system that cannot do it is no reason to fail.
         if let Some(directory) = to.parent().and_then(|directory| File::open(directory).ok()) {
             let _ = directory.sync_all();
         }
@@ -69,20 +69,20 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     part.commit(path)
 }
 
-/// The text of a file that somebody wrote.
+/// Reads the text of a user's file.
 ///
 /// # Errors
-/// There is no such file, it is none (a device, a pipe, a folder), or it is not UTF-8.
+/// The file does not exist, is not a regular file (a device, a pipe, a folder), or is not UTF-8.
 pub fn read_text(path: &Path) -> Result<String> {
     let bytes = fs::read(document(path)?).with_context(|| format!("cannot read {}", path.display()))?;
     String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8 text", path.display()))
 }
 
-/// Makes a file that somebody wrote hold `bytes`. Links that lead to it stay links; its mode and owner stay as they are.
-/// Atomic, unless that would take its owner or its other names from it; then a write that fails is taken back.
+/// Overwrites a user's file with `bytes`. Links that lead to it stay links; its mode and owner stay as they are.
+/// Atomic, unless that would change its owner or break its hard links; then a failed write is undone.
 ///
 /// # Errors
-/// It is no file, it is read-only, or it cannot be written; it then holds what it held.
+/// It is not a file, is read-only, or cannot be written; its content is then unchanged.
 pub fn rewrite(path: &Path, bytes: &[u8]) -> Result<()> {
     let target = document(path)?;
     let failed = || format!("cannot write {}", path.display());
@@ -99,7 +99,7 @@ pub fn rewrite(path: &Path, bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// The file that a path leads to, over any links.
+/// The file that a path leads to, through any links.
 fn document(path: &Path) -> Result<PathBuf> {
     let target = fs::canonicalize(path).with_context(|| format!("cannot read {}", path.display()))?;
     let kind = fs::metadata(&target).with_context(|| format!("cannot read {}", path.display()))?;
@@ -107,7 +107,7 @@ fn document(path: &Path) -> Result<PathBuf> {
     Ok(target)
 }
 
-/// A new file that can take the place of `target`, with its mode and owner; `None` if there can be none.
+/// A new file that can replace `target`, with its mode and owner; `None` if that is impossible.
 #[cfg(unix)]
 fn beside(target: &Path, metadata: &fs::Metadata) -> Result<Option<Part>> {
     use std::os::unix::fs::{MetadataExt, fchown};
@@ -117,7 +117,7 @@ fn beside(target: &Path, metadata: &fs::Metadata) -> Result<Option<Part>> {
     let own = part.file.metadata()?;
     let same = (own.uid(), own.gid()) == (metadata.uid(), metadata.gid());
     let owned = same || fchown(&part.file, Some(metadata.uid()), Some(metadata.gid())).is_ok();
-    // after the owner, whose change may take bits away
+    // after the owner, whose change may clear mode bits
     Ok((owned && part.file.set_permissions(metadata.permissions()).is_ok()).then_some(part))
 }
 
@@ -126,7 +126,7 @@ fn beside(target: &Path, _: &fs::Metadata) -> Result<Option<Part>> {
     Ok(target.parent().and_then(|directory| Part::create(directory).ok()))
 }
 
-/// Overwrites a file; if that fails it holds what it held, for which there is room.
+/// Overwrites a file; if that fails, restores its content, for which there is room.
 fn in_place(file: &mut File, bytes: &[u8]) -> Result<()> {
     let mut before = Vec::new();
     file.read_to_end(&mut before)?;
@@ -143,7 +143,7 @@ fn in_place(file: &mut File, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Deletes `path`; that it is not there is fine.
+/// Deletes `path`; it may be missing.
 pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

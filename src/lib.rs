@@ -1,7 +1,7 @@
 //! A declarative scenario runner for inference servers of the KServe v2 protocol.
 //!
 //! Data flows one way: a scenario file becomes a [`scenario::Scenario`], a [`plan::Plan`] of interleaved cases, jobs
-//! to [`worker`] processes, their [`recorder::Recorder`]s, the rows of [`record`], and at last a [`report`].
+//! for [`worker`] processes, their [`recorder::Recorder`]s, the rows of [`record`], and finally a [`report`].
 //!
 //! | module | owns | may use |
 //! |---|---|---|
@@ -29,7 +29,7 @@
 //! | [`address`] | where a server is; pure | nothing |
 //! | [`lookalike`] | characters that look like those of a format | nothing |
 //!
-//! `tests/walls.rs` reads this table and keeps these walls.
+//! `tests/walls.rs` reads this table and enforces these walls.
 
 pub mod address;
 pub mod cmd;

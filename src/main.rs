@@ -7,11 +7,11 @@ use runner::cmd::{self, Cli};
 use runner::report::terminal::{ReaderGone, print, say};
 use runner::run::Outcome;
 
-/// What a shell says of a program that SIGPIPE ended, as it ends other programs whose reader leaves.
+/// The shell's exit code for a program that SIGPIPE ended, as it ends other programs whose reader leaves.
 const READER_GONE: u8 = 141;
 
 fn main() -> ExitCode {
-    // before the options: those of the command that was meant are not those of a run
+    // before the options are parsed: those of a mistyped command are not those of a run
     if let Some(words) = cmd::mistyped(std::env::args_os().nth(1).as_deref()) {
         say(&format!("error: {words}"));
         return ExitCode::from(2);

@@ -1,6 +1,5 @@
-//! Processes of this same program: workers and the embedded server; and others that tell something of the machine. Only
-//! here processes are started.
-//! Must not know what is said to them.
+//! Processes of this same program (workers, the embedded server), and other programs that describe the machine. Only
+//! this module starts processes. Must not know the messages to them.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use crate::text;
 
 /// How long a process may take to end.
 const ENDING: Duration = Duration::from_secs(5);
-/// What is kept of a process's standard error.
+/// Longest part of a process's standard error that is kept.
 const LAST_WORDS_MAX: u64 = 16 * 1024;
 
 /// A child that ends when its input does, whatever becomes of its parent.
@@ -46,7 +45,7 @@ impl Process {
             tokio::spawn(async move {
                 let mut words = Vec::new();
                 let _ = (&mut stderr).take(LAST_WORDS_MAX).read_to_end(&mut words).await;
-                // a process whose words nobody reads would stand still
+                // a process would block if nobody read its output
                 let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
                 String::from_utf8_lossy(&words).into_owned()
             })
@@ -59,7 +58,7 @@ impl Process {
         })
     }
 
-    /// Lets it end in order, and waits for it; one that does not is killed.
+    /// Lets it end in order and waits for it; kills it if it does not end.
     pub async fn stop(self) {
         let Process { mut child, input, .. } = self;
         drop(input);
@@ -73,7 +72,7 @@ impl Process {
         let _ = self.child.kill().await;
     }
 
-    /// How a process that fell silent ended, and its last words, fit to be shown.
+    /// Describes how a process that fell silent ended, with its standard error, fit to be shown.
     pub async fn exit_description(&mut self) -> String {
         let status = match timeout(ENDING, self.child.wait()).await {
             Ok(Ok(status)) => status.to_string(),
@@ -91,18 +90,18 @@ impl Process {
     }
 }
 
-/// Why a process ended, of its standard error: a panic's words without its backtrace, which is for developers.
+/// Why a process ended, from its standard error: a panic's message, without its backtrace for developers.
 fn reason(stderr: &str) -> String {
     let lines = stderr.lines().map(str::trim).take_while(|line| !line.starts_with("stack backtrace"));
     text::message(&lines.filter(|line| !line.starts_with("note:")).collect::<Vec<_>>().join(" "))
 }
 
-/// How long another program may take to tell something of the machine.
+/// How long another program may take to answer.
 const TELLING: Duration = Duration::from_secs(3);
-/// What is kept of what it tells.
+/// Longest output of it that is read.
 const TOLD_MAX: u64 = 64 * 1024;
 
-/// Runs another program and gives what it prints; `None` if it is not there, fails, prints more than is read, or
+/// Runs another program and returns its output; `None` if it does not exist, fails, prints more than is read, or
 /// takes too long.
 pub async fn output(command: &[&str]) -> Option<String> {
     let (program, arguments) = command.split_first()?;
@@ -119,11 +118,11 @@ pub async fn output(command: &[&str]) -> Option<String> {
     timeout(TELLING, told).await.ok()?
 }
 
-/// Restarts the program as the same process, with a cap on the mmap threshold of glibc's allocator. Returns where that
-/// is done or cannot be: then the server needs more memory, and is the same otherwise.
+/// Restarts the program as the same process, with a cap on the mmap threshold of glibc's allocator. Returns if that
+/// is done or impossible: the server then needs more memory, and is otherwise the same.
 ///
-/// Memory above the threshold goes back to the system as soon as it is free. Left alone, glibc raises the threshold to the
-/// size of a model's largest activations, whose holes then stay with each thread that executes.
+/// Memory above the threshold returns to the system as soon as it is free. Left alone, glibc raises the threshold to
+/// the size of a model's largest activations, whose holes then stay with each thread that executes.
 pub fn cap_mmap_threshold() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

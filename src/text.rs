@@ -1,5 +1,5 @@
-//! Text from outside (servers, files, other programs), made fit to be shown: one line, bounded, nothing that steers a
-//! terminal or turns text around. Pure; knows no other module.
+//! Text from outside (servers, files, other programs), made fit to be shown: one line of bounded length, without
+//! characters that control a terminal or reverse text. Pure; knows no other module.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ pub const NAME_MAX: usize = 120;
 /// Longest message that is kept, in characters.
 pub const MESSAGE_MAX: usize = 500;
 
-/// Stands where a character was that nobody should see.
+/// Replaces a character that nobody should see.
 const HIDDEN: char = '\u{FFFD}';
 
 /// A name, version or label: [`line()`] of at most [`NAME_MAX`] characters.
@@ -21,22 +21,22 @@ pub fn message(text: &str) -> String {
     line(text, MESSAGE_MAX)
 }
 
-/// Bytes that should be text, or how many they are where they are none, as of a page that is compressed.
+/// Bytes that should be text, or their number if they are not, as in a compressed page.
 pub fn decoded(bytes: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(bytes);
     let (all, hidden) = (text.chars().count(), text.chars().filter(|c| *c == HIDDEN || is_hidden(*c)).count());
     match bytes {
         // gzip
         [0x1f, 0x8b, ..] => Cow::Owned(format!("{} bytes that are compressed", bytes.len())),
-        // a few may be of another encoding
+        // a few may come from another encoding
         _ if hidden > all / 4 => Cow::Owned(format!("{} bytes that are no text", bytes.len())),
         _ => text,
     }
 }
 
-/// The text as one line of at most `most` characters: white space becomes single spaces, a control, bidirectional or
-/// zero-width character becomes U+FFFD, and what is cut off is said by an ellipsis and the number of characters there were.
-/// A text that is fit already comes out as it is.
+/// The text as one line of at most `most` characters: white space becomes single spaces; a control, bidirectional or
+/// zero-width character becomes U+FFFD; an ellipsis and the original number of characters mark a cut. A text that is
+/// fit already stays as it is.
 pub fn line(text: &str, most: usize) -> String {
     let mut out = String::new();
     let mut length = 0;
@@ -60,7 +60,7 @@ pub fn line(text: &str, most: usize) -> String {
     cut.trim_end().to_owned()
 }
 
-/// The text with its lines and tabs, but without characters that steer a terminal.
+/// The text with its lines and tabs, but without characters that control a terminal.
 pub fn lines(text: &str) -> String {
     let shown = |character| if is_hidden(character) && !matches!(character, '\n' | '\t') { HIDDEN } else { character };
     text.chars().map(shown).collect()

@@ -1,5 +1,5 @@
-//! What commands print before anything is measured, to the letter. `UPDATE_GOLDEN=1` writes the golden files again, to be read
-//! before they are committed.
+//! The exact output of commands before anything is measured. `UPDATE_GOLDEN=1` writes the golden files again; read
+//! them before committing.
 
 use std::fs;
 use std::path::PathBuf;

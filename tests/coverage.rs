@@ -1,5 +1,5 @@
-//! How often the interval of a shown ratio holds the true one, and how often equal cases are called different: on simulated
-//! runs whose truth is known, through the same code as every report.
+//! The coverage of a shown ratio's interval, and how often equal cases are called different: on simulated runs with
+//! known ground truth, through the same code as every report.
 
 use std::path::PathBuf;
 
@@ -12,16 +12,16 @@ use runner::report::Run;
 use runner::report::comparisons::{Comparison, rows};
 use runner::statistics::{group_of, groups};
 
-/// The interval is to hold the truth this often; it says 95 %.
+/// The least coverage of the interval, which is nominally 95 %.
 const COVERAGE: f64 = 0.93;
 const WRONG_AT_MOST: f64 = 0.05;
 
-/// How latencies come about: logarithms of an autoregressive process, whose mean changes from round to round (the machine),
-/// and from block to block of one case (its processes).
+/// How latencies arise: their logarithms follow an autoregressive process, whose mean changes from round to round
+/// (the machine), and from block to block of one case (its processes).
 #[derive(Clone, Copy)]
 struct Model {
     blocks: usize,
-    /// Requests of a block; or as many as fit into so many milliseconds.
+    /// Requests of a block; or as many as fit into N milliseconds.
     length: Length,
     correlation: f64,
     deviation: f64,
@@ -63,7 +63,7 @@ impl Simulation {
         }
     }
 
-    /// The rows of so many pairs of cases, as a run has them.
+    /// A run with the rows of `pairs` pairs of cases.
     fn run(&mut self, model: &Model, pairs: u32, manifest: &Run) -> Run {
         let mut run = manifest.clone();
         for batch_size in 1..=pairs {
@@ -142,7 +142,7 @@ fn empty() -> Run {
     }
 }
 
-/// With so many independent requests in all.
+/// With `effective` independent requests in all.
 fn model(blocks: usize, effective: usize, correlation: f64) -> Model {
     let requests = (effective as f64 * (1.0 + correlation) / (1.0 - correlation) / blocks as f64).ceil() as usize;
     let length = Length::Requests(requests);

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use runner::record::{self, MANIFEST, Manifest, RECORDS, Record, State, Status};
 
-/// A committed run, of which others are made.
+/// A committed run, from which others are made.
 const COMMITTED: &str = "results/scrfd/2026-11-25T113021Z";
 const MARKED: &str = "a\n<!-- BEGIN: runner report scrfd -->\n<!-- END: runner report -->\nb\n";
 
@@ -28,7 +28,7 @@ impl Place {
         fs::read_to_string(self.document()).unwrap()
     }
 
-    /// A full run of a scenario but for what `change` does.
+    /// A full run of a scenario, as `change` alters it.
     fn run(&self, scenario: &str, time: &str, change: impl FnOnce(&mut Manifest, &mut Vec<Record>)) -> PathBuf {
         let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join(COMMITTED);
         let mut manifest = record::read_manifest(&committed).unwrap();
@@ -56,7 +56,7 @@ impl Place {
         (status.code(), text(stdout), text(stderr))
     }
 
-    /// Splices the document, and tells whether it shows a run's rows.
+    /// Splices the document, and checks that it shows a run's rows.
     fn splice(&self, named: &[&str], shown: &str) -> String {
         let (code, _, words) = self.report(&[&["--splice", "doc.md"][..], named].concat());
         assert_eq!(code, Some(0), "{words}");

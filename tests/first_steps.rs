@@ -1,4 +1,4 @@
-//! The program alone, as it is installed: in a folder that holds nothing, and with words that are not quite right.
+//! The program alone, as it is installed: in an empty folder, and with words that are not quite right.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -73,7 +73,7 @@ fn included(folder: &Path, files: &mut Vec<String>) {
     }
 }
 
-/// No engine builds the image here, so what its build reads is held against what it is given.
+/// No engine builds the image here, so the test compares what its build reads with what it is given.
 #[test]
 fn the_image_is_built_from_all_that_the_sources_include() {
     let mut files = Vec::new();

@@ -1,4 +1,4 @@
-//! The handbook of the files of a run is what the program declares.
+//! The handbook of a run's files matches what the program declares.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ fn flags() -> String {
     format!("| flag | raised when |\n|---|---|\n{rows}")
 }
 
-/// The text with something else between two markers.
+/// The text with `content` between two markers.
 fn replaced(text: &str, begin: &str, end: &str, content: &str) -> String {
     let (before, rest) = text.split_once(begin).unwrap_or_else(|| panic!("{begin}"));
     let (_, after) = rest.split_once(end).unwrap();

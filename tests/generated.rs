@@ -1,5 +1,5 @@
-//! The code of the messages in `proto/generated` is what their compiler makes of `proto`, in pure Rust (no protoc to
-//! install). With UPDATE_GOLDEN=1 it is written anew.
+//! The code of the messages in `proto/generated` is what its compiler generates from `proto`, in pure Rust (no protoc
+//! to install). UPDATE_GOLDEN=1 rewrites it.
 
 use std::fs;
 use std::path::Path;

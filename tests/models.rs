@@ -1,4 +1,4 @@
-//! Stand-ins as files. With RUNNER_KEEP_MODELS=DIR they are written there and stay, for `tests/onnx_check.py`.
+//! Stand-ins as files. With RUNNER_KEEP_MODELS=DIR they are written there and kept, for `tests/onnx_check.py`.
 
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use runner::record::{State, read_manifest};
 
-/// As a shell says it of a program that SIGPIPE ended.
+/// The shell's exit code for a program that SIGPIPE ended.
 const READER_GONE: Option<i32> = Some(141);
 
 const CONFIG: &str = r#"
@@ -40,7 +40,7 @@ fn closed() -> Stdio {
     std::io::pipe().unwrap().1.into()
 }
 
-/// A disk on which there is no room.
+/// A full disk.
 fn full() -> Stdio {
     File::options().write(true).open("/dev/full").unwrap().into()
 }
@@ -78,7 +78,7 @@ fn newest(folder: &Path) -> PathBuf {
     fs::read_dir(folder.join("results/echo")).unwrap().map(|run| run.unwrap().path()).max().unwrap()
 }
 
-/// A committed run by its folder: of a scenario's own runs there may be newer ones, which are told.
+/// A committed run, by its folder: its scenario may have newer runs, which would be reported.
 const COMMITTED: &str = "results/scrfd/2026-11-25T113021Z";
 const PRINTING: [&[&str]; 5] =
     [&["--help"], &["report", "--help"], &["--version"], &["report", COMMITTED], &["scenarios/scrfd.toml", "--list"]];

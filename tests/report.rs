@@ -178,7 +178,7 @@ fn a_server_that_is_not_there_is_one_clear_error() {
     assert!(!folder.path().join("results").exists());
 }
 
-/// What stands in the tables, to the letter: of three batch sizes gRPC is faster, the same, and slower.
+/// The exact content of the tables: with three batch sizes, gRPC is faster, the same, and slower.
 #[test]
 fn the_faster_one_is_bold() {
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/scrfd/2026-11-25T113021Z");

@@ -1,5 +1,5 @@
-//! Scenario files, wrong ones and good ones. Every `tests/wrong_scenarios/NAME.toml` is wrong, and `NAME.txt` is the whole
-//! of what it gives; `UPDATE_GOLDEN=1` writes them anew, to be read before they are committed.
+//! Scenario files, wrong ones and good ones. Every `tests/wrong_scenarios/NAME.toml` is wrong, and `NAME.txt` is its
+//! whole error; `UPDATE_GOLDEN=1` writes the errors again; read them before committing.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -80,7 +80,7 @@ fn with(from: &str, to: &str) -> Result<Scenario, ScenarioError> {
     parse(MINIMAL.replacen(from, to, 1))
 }
 
-/// What an editor would not keep in a file: the bytes stand here.
+/// Bytes that an editor would not keep in a file, so they stand here.
 #[test]
 fn wrong_bytes_give_one_error_with_line_key_and_remedy() {
     let mut latin1 = MINIMAL.as_bytes().to_vec();
@@ -397,7 +397,7 @@ proptest! {
     }
 }
 
-/// A key that nobody can look up is no key.
+/// A key that nobody can look up is not a key.
 #[test]
 fn every_key_is_in_the_handbook() {
     let handbook = std::fs::read_to_string("scenarios/README.md").unwrap();

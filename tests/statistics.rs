@@ -7,7 +7,7 @@ use runner::recorder::{Recorder, RequestTiming};
 use runner::statistics::*;
 use serde_json::Value;
 
-/// What tests/statistics/reference.py made.
+/// The values from tests/statistics/reference.py.
 fn reference(key: &str) -> Vec<Value> {
     let text = fs::read_to_string("tests/statistics/reference.json").unwrap();
     let all: Value = serde_json::from_str(&text).unwrap();
@@ -50,7 +50,7 @@ fn holms_correction_is_statsmodels() {
     }
 }
 
-/// As a run has it: batches are made while latencies are recorded.
+/// As in a run: batches are made while latencies are recorded.
 fn effective(latencies: &[u64]) -> f64 {
     let mut recorder = Recorder::default();
     latencies
@@ -108,7 +108,7 @@ fn a_drift_is_what_the_halves_cannot_share() {
     assert!(!drifts(&blocks(10.05)) && !drifts(&blocks(10.0)[..3]) && !drifts(&[]));
 }
 
-/// Every kind of number: also 0, tiny, huge, negative, infinite and none.
+/// Every kind of number: also 0, tiny, huge, negative, infinite and NaN.
 fn any() -> impl Strategy<Value = f64> {
     prop_oneof![proptest::num::f64::ANY, 0.5..2.0, Just(0.0), Just(1.0)]
 }

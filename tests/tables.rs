@@ -1,5 +1,5 @@
-//! What reports print, to the letter: every mark, of runs whose numbers are chosen for it. `UPDATE_GOLDEN=1` writes the golden
-//! files again, to be read before they are committed.
+//! The exact output of reports: every mark, of runs whose numbers are chosen for it. `UPDATE_GOLDEN=1` writes the
+//! golden files again; read them before committing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use runner::report::comparisons;
 use runner::report::markdown::section;
 use runner::report::{Run, Style};
 
-/// A committed run, whose manifest the made ones have.
+/// A committed run, whose manifest the made-up runs use.
 const COMMITTED: &str = "results/scrfd/2026-11-25T113021Z";
 const BLOCKS_A_CASE: u32 = 10;
 
@@ -18,7 +18,7 @@ const BLOCKS_A_CASE: u32 = 10;
 struct Case {
     point: Point,
     mean_ms: f64,
-    /// How far its blocks are from that, as a part of it.
+    /// How far its blocks differ from that, as a fraction of it.
     spread: f64,
     requests: u64,
     status: Status,
@@ -33,7 +33,7 @@ fn of(protocol: Protocol, batch_size: u32) -> Point {
 }
 
 impl Case {
-    /// The row, and those of the blocks. Seven and ten have no common factor, so all blocks differ.
+    /// The rows of the case and of its blocks. Seven and ten have no common factor, so all blocks differ.
     fn rows(&self) -> (Record, Vec<BlockRecord>) {
         let measured = self.status == Status::Ok;
         let number = |value: f64| measured.then_some(value);
@@ -89,7 +89,7 @@ fn run(folder: &Path, compare: AxisId, cases: &[Case]) -> Run {
     Run::open(folder).unwrap()
 }
 
-/// Compares what a run's report says with the golden file.
+/// Compares a run's report with the golden file.
 fn check(name: &str, compare: AxisId, cases: &[Case]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let run = run(&folder.path().join(name), compare, cases);

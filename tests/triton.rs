@@ -23,7 +23,7 @@ impl Case {
         Case { folder }
     }
 
-    /// For the scenario against the server of TRITON_HTTP and TRITON_GRPC; later options win.
+    /// A command for the scenario and the server of TRITON_HTTP and TRITON_GRPC; later options win.
     fn command(&self, options: &[&str]) -> Command {
         let server = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
@@ -84,7 +84,7 @@ fn scenario(model: &str, tensors: &str, rest: &str) -> String {
 
 const ECHO: &str = "[[input]]\nname = \"value\"\ndatatype = \"FP32\"\nshape = [4]\n[[output]]\nname = \"echo\"";
 
-/// By the shell's own kill: the program of that name is not everywhere.
+/// Uses the shell's own kill: the program of that name is not installed everywhere.
 fn signal(name: &str, pid: u32) {
     assert!(Command::new("sh").args(["-c", &format!("kill {name} {pid}")]).status().unwrap().success());
 }

@@ -11,7 +11,7 @@ struct Arrows {
     files: Vec<(String, Vec<String>)>,
 }
 
-/// The table of the crate's documentation. Whoever is not in it fails the test.
+/// The table of the crate's documentation. A module missing from it fails the test.
 fn arrows() -> Vec<Arrows> {
     let documented = fs::read_to_string("src/lib.rs").unwrap();
     let rows = documented.lines().filter_map(|line| line.strip_prefix("//! | [`")?.strip_suffix(" |"));
@@ -196,7 +196,7 @@ fn paths(text: &str) -> Vec<String> {
     items.iter().filter(|item| !item.is_empty()).flat_map(|item| paths(&format!("{head}{item}"))).collect()
 }
 
-/// A folder's `mod.rs` stands above its files: what they use of it, and it of them, is no circle.
+/// A folder's `mod.rs` stands above its files: uses between it and them are not a cycle.
 #[test]
 fn no_files_use_each_other_in_a_circle() {
     let sources = sources();

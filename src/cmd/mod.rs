@@ -52,10 +52,10 @@ pub enum Command {
 }
 
 impl Cli {
-    /// Does what was asked for.
+    /// Executes the command.
     ///
     /// # Errors
-    /// What the command says.
+    /// The error of the command.
     pub fn execute(self) -> Result<Outcome> {
         match self.command {
             None => {
@@ -75,7 +75,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-/// What is wrong with a first argument that is a word, but neither a command nor a scenario; `None` for any other.
+/// Explains a first argument that is a word, but neither a command nor a scenario; `None` for any other.
 pub fn mistyped(first: Option<&OsStr>) -> Option<String> {
     let word = first?.to_str().filter(|word| !word.is_empty() && !word.starts_with('-'))?;
     let command = Cli::command();

@@ -40,10 +40,10 @@ pub enum Command {
     },
 }
 
-/// Gets them.
+/// Gets the model files.
 ///
 /// # Errors
-/// As the command says.
+/// The error of the command.
 pub fn models(command: Command) -> Result<Outcome> {
     match command {
         Command::Synth { scenario, seed, force, model_repository } => synth(&scenario, &model_repository, seed, force)?,
@@ -69,7 +69,7 @@ fn synth(scenario: &str, repository: &Path, seed: u64, force: bool) -> Result<()
 ///
 /// # Errors
 /// The scenario has no `[artifact]`, the licence is not accepted, or the download or its checks fail; nothing is left
-/// behind then, and a model that was there stays.
+/// behind then, and an existing model stays.
 async fn fetch(scenario: &str, repository: &Path, accept_licence: bool) -> Result<()> {
     let (scenario, artifact) = load(scenario)?;
     let confirm = |licence: &str| {

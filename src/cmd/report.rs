@@ -33,7 +33,7 @@ pub struct Arguments {
 /// Prints tables, or puts them into a document.
 ///
 /// # Errors
-/// There is nothing to show, or it cannot be printed or written.
+/// There is nothing to show, or the output cannot be printed or written.
 pub fn report(arguments: Arguments) -> Result<Outcome> {
     let (document, results) = (arguments.splice.clone(), arguments.results.clone());
     let wanted = arguments.into();

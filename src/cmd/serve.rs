@@ -46,7 +46,7 @@ pub fn serve(arguments: Arguments) -> Result<Outcome> {
     let until_input_ends = arguments.until_input_ends;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run::serve::serve(arguments.into(), until_input_ends))?;
-    // threads that read standard input or execute a model are not waited for
+    // do not wait for threads that read standard input or execute a model
     runtime.shutdown_background();
     Ok(Outcome::Complete)
 }

@@ -1,4 +1,4 @@
-//! What the Docker engine of this machine tells, by its client; nothing where there is none.
+//! Reads facts about this machine's Docker engine through its client; nothing without an engine.
 
 use crate::process;
 

@@ -1,9 +1,9 @@
-//! The graphics processors of this machine, by NVIDIA's management library, which is loaded if it is there.
+//! The graphics processors of this machine, from NVIDIA's management library, which is loaded if it exists.
 
 use nvml_wrapper::Nvml;
 use serde::{Deserialize, Serialize};
 
-/// What the library tells; nothing where there is none.
+/// What the library reports; empty without a library.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gpus {

@@ -19,7 +19,7 @@ pub use gpu::Gpus;
 pub struct Environment {
     /// Operating system and its version; on Linux the distribution.
     pub os: String,
-    /// Which family its commands are of: `linux`, `macos`, `windows`.
+    /// The family of its commands: `linux`, `macos`, `windows`.
     pub family: String,
     /// Kernel release.
     pub kernel: Option<String>,
@@ -29,13 +29,13 @@ pub struct Environment {
     pub cpu: Option<String>,
     /// Logical processors that this program may use.
     pub cores: Option<usize>,
-    /// What decides the processors' clock.
+    /// The processors' frequency governor.
     pub governor: Option<String>,
     /// Whether they may exceed their nominal clock.
     pub turbo: Option<bool>,
     /// Main memory in MiB.
     pub memory_mib: Option<u64>,
-    /// What the control group allows: processors, and memory in MiB.
+    /// Limits of the control group: processors, and memory in MiB.
     pub cgroup_cpus: Option<f64>,
     /// See `cgroup_cpus`.
     pub cgroup_memory_mib: Option<u64>,
@@ -58,7 +58,7 @@ impl Environment {
         Environment { docker, server_image, ..machine.unwrap_or_default() }.shown()
     }
 
-    /// Fit to be shown: files and other programs said it.
+    /// Makes the text from files and other programs fit to be shown.
     fn shown(mut self) -> Self {
         let Gpus { devices, driver, cuda } = &mut self.gpus;
         let known = [&mut self.kernel, &mut self.wsl, &mut self.cpu, &mut self.governor, &mut self.docker];
@@ -106,7 +106,7 @@ fn os() -> String {
     name.unwrap_or_else(|| std::env::consts::OS.to_owned())
 }
 
-/// What the files of /sys tell of the processors' clock and of the control group.
+/// The processors' clock and the control group's limits, from the files of /sys.
 fn linux_limits(read: &dyn Fn(&str) -> Option<String>) -> Environment {
     let word = |path: &str| read(path).map(|text| text.trim().to_owned());
     let boost = word("/sys/devices/system/cpu/cpufreq/boost").map(|word| word == "1");
@@ -120,7 +120,7 @@ fn linux_limits(read: &dyn Fn(&str) -> Option<String>) -> Environment {
     }
 }
 
-/// Its kernels are called `5.15.153.1-microsoft-standard-WSL2`, those of the first version `4.4.0-19041-Microsoft`.
+/// WSL's kernels are called `5.15.153.1-microsoft-standard-WSL2`, those of its first version `4.4.0-19041-Microsoft`.
 fn wsl(kernel: &str) -> Option<String> {
     let kernel = kernel.to_lowercase();
     if !kernel.contains("microsoft") {

@@ -1,5 +1,5 @@
-//! Columns of the files of a run, each declared once with its name, type and meaning: reading, writing and documentation follow
-//! from that. Must not know which columns there are.
+//! Columns of the files of a run, each declared once with its name, type and meaning: reading, writing and
+//! documentation follow from that. Must not know which columns exist.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::spelling::Spelled;
 pub struct Column {
     /// Its name, in the file's first line.
     pub name: &'static str,
-    /// What its cells hold, in words.
+    /// The type of its cells, in words.
     pub kind: &'static str,
     /// What it means.
     pub meaning: String,
@@ -27,7 +27,7 @@ pub trait Row: Sized {
     /// The cells, in the order of the columns.
     fn cells(&self) -> Vec<String>;
 
-    /// The row that some cells are.
+    /// Reads a row from its cells.
     ///
     /// # Errors
     /// A cell is not of its column's type, or a column is missing that every version has written.
@@ -41,12 +41,12 @@ pub struct Cells<'a> {
 }
 
 impl<'a> Cells<'a> {
-    /// `places` says which cell each column has.
+    /// `places` maps each column to its cell.
     pub fn new(places: &'a HashMap<String, usize>, cells: &'a StringRecord) -> Self {
         Cells { places, cells }
     }
 
-    /// A column's cell; `None` where the file does not have the column.
+    /// A column's cell; `None` if the file lacks the column.
     fn get(&self, column: &str) -> Option<&'a str> {
         self.cells.get(*self.places.get(column)?)
     }
@@ -60,7 +60,7 @@ pub trait Field: Sized {
     /// Adds its cells.
     fn write(&self, cells: &mut Vec<String>);
 
-    /// Its value; `None` where the file does not have the column.
+    /// Its value; `None` if the file lacks the column.
     ///
     /// # Errors
     /// A cell is not of the column's type.
@@ -69,7 +69,7 @@ pub trait Field: Sized {
 
 /// A type whose values fit one cell.
 pub trait Cell: Sized {
-    /// What it is, in words.
+    /// Its type, in words.
     const KIND: &'static str;
 
     /// The cell.
@@ -78,7 +78,7 @@ pub trait Cell: Sized {
     /// The value of a cell.
     fn parse(text: &str) -> Option<Self>;
 
-    /// What a file without the column means, if that follows from the type.
+    /// The value for a file without the column, if it follows from the type.
     fn absent() -> Option<Self> {
         None
     }
@@ -113,7 +113,7 @@ impl Cell for String {
     }
 }
 
-/// Of types whose `Debug` form parses again.
+/// Implements [`Cell`] for types whose `Debug` form parses again.
 macro_rules! plain {
     ($($type:ty: $kind:literal),+) => {
         $(
@@ -162,7 +162,7 @@ impl<T: Cell> Cell for Option<T> {
     }
 }
 
-/// The case's tag, and a column an axis.
+/// The case's tag, and one column an axis.
 impl Field for Point {
     fn columns(name: &'static str, _: &str) -> Vec<Column> {
         let meaning = "The case's tag, by which rows, blocks, histograms and metrics are joined.".to_owned();
@@ -183,7 +183,7 @@ impl Field for Point {
     fn write(&self, cells: &mut Vec<String>) {
         cells.push(self.tag());
         let text = |id: &AxisId| match self.get(*id) {
-            // as other columns of numbers are written
+            // written like other columns of numbers
             Some(Value::Number(number)) => number.text(),
             value => value.map_or(String::new(), |value| value.to_string()),
         };
@@ -213,8 +213,8 @@ impl Field for Point {
     }
 }
 
-/// Declares a row of a file: its fields with their types and meanings. A field with a value has that in files of earlier
-/// versions, which lack its column.
+/// Declares a row of a file: its fields with their types and meanings. A field with a value takes it for files of
+/// earlier versions, which lack its column.
 macro_rules! columns {
     (
         $(#[$meta:meta])*

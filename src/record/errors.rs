@@ -10,12 +10,12 @@ use super::column::Cell;
 pub struct ErrorKinds(BTreeMap<String, u64>);
 
 impl ErrorKinds {
-    /// Of the counts of a recorder.
+    /// From the counts of a recorder.
     pub fn new(counts: &BTreeMap<String, u64>) -> Self {
         ErrorKinds(counts.clone())
     }
 
-    /// Those of one kind.
+    /// Failed requests of one kind.
     pub fn of(&self, kind: &str) -> u64 {
         self.0.get(kind).copied().unwrap_or(0)
     }

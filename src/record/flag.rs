@@ -1,10 +1,10 @@
-//! What makes a row doubtful though its status is `ok`.
+//! Reasons to doubt a row although its status is `ok`.
 
 use super::column::Cell;
 use crate::spelling::{Spelled, spelled};
 
 spelled! {
-    /// A doubt.
+    /// A reason to doubt a row.
     #[allow(missing_docs)]
     pub enum Flag {
         Capped = "capped",
@@ -23,7 +23,7 @@ spelled! {
 }
 
 impl Flag {
-    /// When it is raised, as `docs/FORMAT.md` says it.
+    /// When it is raised, as in `docs/FORMAT.md`.
     pub fn condition(self) -> &'static str {
         match self {
             Flag::ClientCeiling => {
@@ -50,7 +50,7 @@ impl Flag {
         }
     }
 
-    /// What reports say of cases with it; `None` where a number of the row says it, or a mark in the tables.
+    /// The sentence of reports about flagged cases; `None` if a number of the row or a mark in the tables says it.
     pub fn sentence(self) -> Option<&'static str> {
         Some(match self {
             Flag::Capped => "ended by its longest time, before all that was asked for was measured",
@@ -83,22 +83,22 @@ impl Flag {
     }
 }
 
-/// The doubts of a row, none of them twice.
+/// The flags of a row, each at most once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags(Vec<Flag>);
 
 impl Flags {
-    /// Those of some doubts that are raised.
+    /// The flags that are raised.
     pub fn raised(doubts: impl IntoIterator<Item = (Flag, bool)>) -> Self {
         Flags(doubts.into_iter().filter_map(|(flag, raised)| raised.then_some(flag)).collect())
     }
 
-    /// Whether one is raised.
+    /// Whether `flag` is raised.
     pub fn has(&self, flag: Flag) -> bool {
         self.0.contains(&flag)
     }
 
-    /// Whether none is raised.
+    /// Whether no flag is raised.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -20,12 +20,12 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    /// Nothing yet, of so many blocks in so many groups.
+    /// Empty, for `blocks` blocks in `groups` groups.
     pub fn new(blocks: usize, groups: usize) -> Self {
         Latencies { blocks, groups: vec![BTreeMap::new(); groups] }
     }
 
-    /// Blocks that they were seen in.
+    /// The number of blocks that they come from.
     pub fn blocks(&self) -> usize {
         self.blocks
     }
@@ -46,8 +46,8 @@ impl Latencies {
     }
 }
 
-/// Every case's latencies, in the order of `records`; each block belongs to the group that `group_of` says of its place among
-/// so many of its case. `None` for a case whose histograms are not there or are not those of its blocks.
+/// Every case's latencies, in the order of `records`. `group_of` returns a block's group, from its index and the
+/// number of blocks of its case. `None` for a case whose histograms are missing or do not match its blocks.
 pub fn read(
     run: &Path,
     records: &[Record],

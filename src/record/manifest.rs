@@ -1,4 +1,4 @@
-//! What holds for a whole run.
+//! The facts that hold for a whole run.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::environment::Environment;
 use crate::matrix::AxisId;
 use crate::spelling::spelled;
 
-/// What holds for a whole run.
+/// The facts that hold for a whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Manifest {
@@ -22,7 +22,7 @@ pub struct Manifest {
     pub overridden: Vec<String>,
     /// Seconds of measuring to which each case was capped.
     pub cap_s: Option<f64>,
-    /// Whether that was because of `--quick`; older files do not tell, and had no other reason.
+    /// Whether that was because of `--quick`; older files lack it, and had no other reason.
     #[serde(default = "yes")]
     pub quick: bool,
     pub server: String,
@@ -32,7 +32,7 @@ pub struct Manifest {
     pub model: String,
     pub weights: String,
     pub iterations: u64,
-    /// Seconds that each case was to last, at least.
+    /// Minimum seconds of each case.
     #[serde(default)]
     pub duration_s: Option<f64>,
     pub warmup: u64,
@@ -40,14 +40,14 @@ pub struct Manifest {
     pub timeout_s: f64,
     pub seed: u64,
     pub cases: usize,
-    /// The column of the axis whose values are compared; older files do not tell.
+    /// The column of the axis whose values are compared; older files lack it.
     #[serde(default)]
     pub compare: Option<String>,
     pub counts: Option<CountCheck>,
-    /// What there is of the servers' metrics.
+    /// What was read of the servers' metrics.
     #[serde(default)]
     pub metrics: MetricsRead,
-    /// Why the server's own statistics are missing, or were lost on the way; empty where there are.
+    /// Why the server's own statistics are missing, or were lost on the way; empty if they are complete.
     #[serde(default)]
     pub statistics: String,
     /// Whether the server's address is the client's own machine.
@@ -111,7 +111,7 @@ impl Manifest {
 }
 
 spelled! {
-    /// How a run stands.
+    /// The state of a run.
     pub enum State {
         /// Not ended; or the program was killed.
         Running = "running",
@@ -124,13 +124,13 @@ spelled! {
     }
 }
 
-/// What there is of the servers' metrics.
+/// What was read of the servers' metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum MetricsRead {
-    /// Of each address that was asked.
+    /// For each address that was asked.
     Of(Vec<MetricsOf>),
-    /// In the words of version 0.1.
+    /// As version 0.1 wrote it.
     Words(String),
 }
 
@@ -140,21 +140,21 @@ impl Default for MetricsRead {
     }
 }
 
-/// What there is of the metrics of an address.
+/// What was read of the metrics at an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetricsOf {
-    /// `host:port`; `None` where the metrics' port is not known, and nobody was asked.
+    /// `host:port`; `None` if the metrics' port is unknown and nothing was read.
     pub address: Option<String>,
     /// How often they were read.
     pub samples: u64,
-    /// Why they could not be read, or not to the end.
+    /// Why they could not be read, or only for a time.
     pub fault: Option<String>,
 }
 
 /// The server's own count of inferences over the run, against the client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountCheck {
-    /// By the server's statistics, from before the first worker to after the last.
+    /// From the server's statistics, from before the first worker to after the last.
     pub server: u64,
     /// Items in answered requests of the rows.
     pub measured: u64,

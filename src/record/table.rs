@@ -1,5 +1,5 @@
-//! Rows as CSV: cells that no spreadsheet takes for formulas, and a last line that was torn by a crash. Must not know which
-//! columns there are.
+//! Rows as CSV: cells that no spreadsheet takes for formulas, and a last line that was torn by a crash. Must not know
+//! which columns exist.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,14 +12,14 @@ use csv::{ByteRecord, ReaderBuilder, StringRecord, WriterBuilder};
 
 use super::column::{Cells, Row};
 
-/// Stands before a text that a spreadsheet would take for a formula. Reading takes it away.
+/// Marks text that a spreadsheet would take for a formula. Reading removes it.
 const NEUTRAL: u8 = b'\'';
 
 /// The rows of a file.
 pub struct Rows<T> {
     /// All rows that are whole.
     pub rows: Vec<T>,
-    /// Whether the last line is not whole: a crash, or a full disk, tore it. It is not in `rows`.
+    /// Whether a crash or a full disk tore the last line. It is not in `rows`.
     pub torn: bool,
 }
 
@@ -40,14 +40,14 @@ pub fn append_all<T: Row>(path: &Path, rows: &[T]) -> Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(path).with_context(failed)?;
     let empty = file.metadata().with_context(failed)?.len() == 0;
     let bytes = lines(rows, empty).with_context(failed)?;
-    // one write, so that rows are there whole or not at all
+    // one write, so that rows appear whole or not at all
     file.write_all(&bytes).and_then(|()| file.sync_data()).with_context(failed)
 }
 
 /// Rows as the lines of a file, after the names of the columns if it begins with them.
 ///
 /// # Errors
-/// None that is known of.
+/// None known.
 pub fn lines<T: Row>(rows: &[T], with_names: bool) -> Result<Vec<u8>> {
     let mut writer = WriterBuilder::new().from_writer(Vec::new());
     if with_names {
@@ -72,7 +72,7 @@ pub fn read<T: Row>(path: &Path) -> Result<Vec<T>> {
 /// Reads the rows of a CSV file that are whole.
 ///
 /// # Errors
-/// As [`read`], but a torn last line is none.
+/// As [`read`], but a torn last line is not an error.
 pub fn read_whole_rows<T: Row>(path: &Path) -> Result<Rows<T>> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&bytes).with_context(|| format!("{} is not a file of this program's format", path.display()))
@@ -84,7 +84,7 @@ fn parse<T: Row>(bytes: &[u8]) -> Result<Rows<T>> {
     let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let places: HashMap<String, usize> = head.iter().map(name).zip(0..).collect();
     let mut records = reader.byte_records().collect::<Result<Vec<ByteRecord>, _>>()?;
-    // rows are appended with their line's end; without it the last one may be cut anywhere, even within a number
+    // rows are appended with a line ending; a last row without it may be cut anywhere, even within a number
     let cut = records.last().is_some_and(|last| last.len() < head.len());
     let torn = !bytes.is_empty() && (cut || !bytes.ends_with(b"\n"));
     if torn {
@@ -101,8 +101,8 @@ fn parse<T: Row>(bytes: &[u8]) -> Result<Rows<T>> {
     Ok(Rows { rows: records.into_iter().map(row).collect::<Result<_>>()?, torn })
 }
 
-/// A cell that is no formula: a text that a spreadsheet would execute, or that reading would take for such a one, gets
-/// [`NEUTRAL`] before it. Numbers stay as they are.
+/// Makes a cell safe: puts [`NEUTRAL`] before text that a spreadsheet would execute, or that reading would take for
+/// text marked so. Numbers stay as they are.
 fn defused(cell: &[u8]) -> Cow<'_, [u8]> {
     let number = std::str::from_utf8(cell).is_ok_and(|text| text.parse::<f64>().is_ok());
     if is_formula(cell) && !number { Cow::Owned([&[NEUTRAL], cell].concat()) } else { Cow::Borrowed(cell) }
@@ -112,7 +112,7 @@ fn as_written(cell: &[u8]) -> &[u8] {
     cell.strip_prefix(&[NEUTRAL]).filter(|rest| is_formula(rest)).unwrap_or(cell)
 }
 
-/// What begins a formula in some spreadsheet, with any number of [`NEUTRAL`] before it; with the full-width forms of `=+-@`.
+/// Whether a cell begins a formula in some spreadsheet, after any number of [`NEUTRAL`]; also in full-width `=+-@`.
 fn is_formula(cell: &[u8]) -> bool {
     let ticks = cell.iter().take_while(|byte| **byte == NEUTRAL).count();
     let rest = &cell[ticks..];

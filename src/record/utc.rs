@@ -1,4 +1,4 @@
-//! Instants as the files of a run have them. Must not know clocks.
+//! Instants in the format of a run's files. Must not know clocks.
 
 use std::fmt;
 use std::str::FromStr;

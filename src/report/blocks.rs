@@ -1,9 +1,9 @@
-//! Where a line of a Markdown document stands: in a code block, in a comment, or in the text. As CommonMark has it, as far as
-//! it decides whether a line is markup. Pure; must not know what is looked for.
+//! Classifies the lines of a Markdown document: code block, comment or text. Follows CommonMark as far as it decides
+//! whether a line is markup. Pure; must not know what the caller looks for.
 
-/// Columns from which on an indented line is code.
+/// Columns of indentation from which on a line is code.
 const CODE_INDENT: usize = 4;
-/// HTML whose content is no Markdown, and how it ends.
+/// HTML whose content is not Markdown, and how it ends.
 const RAW: [(&str, &str); 5] = [
     ("<!--", "-->"),
     ("<pre", "</pre>"),
@@ -17,7 +17,7 @@ const RAW: [(&str, &str); 5] = [
 pub enum Place {
     /// In the text.
     Text,
-    /// In a fenced code block, whose first and last line are of it.
+    /// In a fenced code block, including its first and last line.
     Fence,
     /// In an HTML comment of several lines.
     Comment,
@@ -29,7 +29,7 @@ pub enum Place {
 #[derive(Debug, Default)]
 pub struct Blocks {
     fence: Option<Fence>,
-    /// The end of the HTML under way.
+    /// The end of the HTML that is open.
     raw: Option<&'static str>,
 }
 
@@ -39,7 +39,7 @@ struct Fence {
     mark: u8,
     length: usize,
     line: usize,
-    /// The block quotations and the list's columns that it stands in, if they begin on its line.
+    /// Block quotations and list columns around it, if they begin on its line.
     quotes: usize,
     indent: usize,
 }
@@ -61,7 +61,7 @@ impl Blocks {
                     self.fence = None;
                     return Place::Fence;
                 }
-                // what held it has ended, and with it the fence
+                // the container has ended, and the fence with it
                 After::Left => self.fence = None,
             }
         }
@@ -83,7 +83,7 @@ impl Blocks {
     }
 }
 
-/// What a line is to the fence before it.
+/// How a line relates to the fence before it.
 enum After {
     Inside,
     Closed,
@@ -91,7 +91,7 @@ enum After {
 }
 
 impl Fence {
-    /// The fence that begins with a line, also in block quotations and lists that begin there.
+    /// The fence that begins on a line, also inside block quotations and lists that begin there.
     fn begins(line: &str, number: usize) -> Option<Fence> {
         let (mut text, mut quotes, mut column) = (line, 0, 0);
         let mut indent = 0;
@@ -116,7 +116,7 @@ impl Fence {
             } else {
                 let mark = rest.bytes().next().filter(|mark| matches!(mark, b'`' | b'~'))?;
                 let length = rest.bytes().take_while(|byte| *byte == mark).count();
-                // with ticks after it, it is code within a line
+                // ticks after it make it inline code
                 let inline = mark == b'`' && rest[length..].contains('`');
                 return (length >= 3 && !inline).then_some(Fence { mark, length, line: number, quotes, indent });
             }

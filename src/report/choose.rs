@@ -1,5 +1,5 @@
-//! Which run is shown where a scenario is named: a whole and full one before a lesser one, and never a lesser one in the place
-//! of a better one unasked. Knows records; must not know documents.
+//! Chooses the run to show for a scenario: a complete and full run before a lesser one. A lesser run never replaces a
+//! better one unless asked. Knows records; must not know documents.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -10,13 +10,13 @@ use crate::record::{self, MANIFEST, Manifest, Record, State};
 
 /// Options that change neither what is measured nor how long.
 const HARMLESS: [&str; 1] = ["--awake"];
-/// Options that are told in words of their own.
+/// Options that reports describe in their own words.
 const TOLD: [&str; 2] = ["--quick", "--server embedded"];
 
-/// A run's folder, and what holds for the run.
+/// A run's folder and manifest.
 type Candidate = (PathBuf, Manifest);
 
-/// A run, and what is to be said about its choice.
+/// A chosen run, with notes on the choice.
 pub struct Choice {
     /// The run.
     pub run: Run,
@@ -24,7 +24,7 @@ pub struct Choice {
     pub notes: Vec<String>,
 }
 
-/// The run that a word of the command line or of a marker means: a run's folder, or a scenario's name.
+/// The run that a word on the command line or in a marker names: a run's folder, or a scenario's name.
 ///
 /// # Errors
 /// There is no such run.
@@ -40,8 +40,8 @@ pub fn is_folder(word: &str) -> bool {
     Path::new(word).join(MANIFEST).is_file()
 }
 
-/// The newest complete run of a scenario, but a full one before one that was changed on the command line, and that before a
-/// quick one or one of the embedded server.
+/// The newest complete run of a scenario. Prefers a full run to one changed on the command line, and that to a quick
+/// run or one of the embedded server.
 fn newest(results: &Path, scenario: &str) -> Result<Choice> {
     let (mut runs, mut notes) = complete(results, scenario)?;
     let newest = runs.first().cloned();
@@ -69,11 +69,11 @@ fn newest(results: &Path, scenario: &str) -> Result<Choice> {
     Err(anyhow!("{} holds no complete run{notes}: {help}", folder.display()))
 }
 
-/// The run of a scenario that takes the place of `shown`, the folder that `document` shows now: the newest complete one to
-/// which nothing can be objected, which may be `shown` itself.
+/// The run of a scenario that replaces `shown`, the folder that `document` shows now: the newest complete run without
+/// objections, possibly `shown` itself.
 ///
 /// # Errors
-/// There is no such run; or `shown` is gone, and the newest one would be chosen for want of a full one.
+/// No such run exists; or `shown` is gone, and no full run could replace it.
 pub fn successor(results: &Path, scenario: &str, shown: &Path, document: &Path) -> Result<Choice> {
     let name = shown.file_name().unwrap_or_default();
     let by_name = |path: &Path| format!("runner report --splice {} {}", document.display(), path.display());
@@ -112,14 +112,14 @@ pub fn successor(results: &Path, scenario: &str, shown: &Path, document: &Path) 
 /// The names of the scenarios that have runs, in alphabetical order.
 ///
 /// # Errors
-/// There is no folder of results.
+/// The folder of results does not exist.
 pub fn scenarios(results: &Path) -> Result<Vec<String>> {
     let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let has_runs = |path: &&PathBuf| folders(path).is_ok_and(|runs| runs.iter().any(|run| run.join(MANIFEST).exists()));
     Ok(folders(results)?.iter().filter(has_runs).filter_map(name).collect())
 }
 
-/// The complete runs of a scenario, newest first, and words about those that are passed over.
+/// The complete runs of a scenario, newest first, and notes on those passed over.
 fn complete(results: &Path, scenario: &str) -> Result<(Vec<Candidate>, Vec<String>)> {
     let parts: Vec<Component> = Path::new(scenario).components().collect();
     ensure!(matches!(parts[..], [Component::Normal(_)]), "{scenario} is not a run's folder: it has no {MANIFEST}",);
@@ -127,7 +127,7 @@ fn complete(results: &Path, scenario: &str) -> Result<(Vec<Candidate>, Vec<Strin
     for path in folders(&results.join(scenario))?.into_iter().rev().filter(|path| path.join(MANIFEST).exists()) {
         match record::read_manifest(&path) {
             Ok(manifest) if manifest.state == State::Complete => runs.push((path, manifest)),
-            // of several in a row the newest is enough
+            // the newest of several in a row is enough
             Ok(manifest) if runs.is_empty() && notes.is_empty() => notes.push(format!(
                 "{} is passed over: {}; name its folder to see what there is",
                 path.display(),
@@ -159,7 +159,7 @@ fn rank(manifest: &Manifest) -> u8 {
 }
 
 fn is_quick(manifest: &Manifest) -> bool {
-    // older manifests do not tell, and had no other reason to end early
+    // older manifests lack the field; `--quick` was their only reason to end early
     manifest.quick && manifest.cap_s.is_some() || manifest.overridden.iter().any(|option| option == "--quick")
 }
 
@@ -167,7 +167,7 @@ fn is_embedded(manifest: &Manifest) -> bool {
     manifest.overridden.iter().any(|option| option == "--server embedded") || manifest.server.starts_with("embedded (")
 }
 
-/// The options of a run that make it something else than its scenario.
+/// The options that make a run differ from its scenario.
 fn changes(manifest: &Manifest) -> Vec<&str> {
     let changes = |option: &&str| !HARMLESS.contains(option) && !TOLD.contains(option);
     manifest.overridden.iter().map(String::as_str).filter(changes).collect()
@@ -184,7 +184,7 @@ fn shortcomings(manifest: &Manifest) -> Vec<String> {
     reasons.into_iter().flatten().collect()
 }
 
-/// Why a run should not take the place of another one unasked: it is less, or of something else.
+/// Why a run should not replace another one unasked: it is lesser, or measured something else.
 fn objections(run: &Run, before: &Run) -> Vec<String> {
     let (new, old) = (&run.manifest, &before.manifest);
     let missing = before.records.iter().filter(|record| !run.records.iter().any(|row| same_case(row, record))).count();
@@ -225,7 +225,7 @@ fn server(manifest: &Manifest) -> String {
     format!("{} at {}", manifest.server, if manifest.one_machine { "this machine" } else { host })
 }
 
-/// The client's machine, as far as upgrades leave it alone.
+/// The client's machine, by what upgrades do not change.
 fn machine(manifest: &Manifest) -> String {
     let client = &manifest.client;
     let cores = client.cores.map_or_else(String::new, |cores| format!(", {cores} cores"));

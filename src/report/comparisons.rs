@@ -1,4 +1,4 @@
-//! `comparisons.csv`: what is said of every compared number, from the same cells as the tables.
+//! `comparisons.csv`: the comparison of every compared number, from the same cells as the tables.
 
 use std::path::Path;
 

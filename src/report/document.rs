@@ -1,4 +1,4 @@
-//! `runner report --splice`: makes the sections of a document again, each of the run that it should show.
+//! `runner report --splice`: regenerates the sections of a document, each from the run that it should show.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,16 +12,15 @@ use super::{Run, Wanted, terminal};
 use crate::file;
 use crate::record::RECORDS;
 
-/// How the last line of a section's notes begins, which names the run's rows.
+/// Start of the last line of a section's notes, which names the run's rows.
 const ROWS: &str = "- Rows: `";
 
-/// Puts the sections of runs between a document's markers. Runs whose folders are named take the place of what is shown of
-/// their scenarios; otherwise a section keeps its run until there is a newer one that is no less. A marker says itself which
-/// section it is for. Returns whether all scenarios that have runs could be shown; everything that is not as one might expect
-/// is said.
+/// Puts the sections of runs between a document's markers. Runs whose folders are named replace those shown for their
+/// scenarios; otherwise a section keeps its run until a newer one exists that is no less. The marker itself names its
+/// section. Returns whether all scenarios that have runs could be shown, and prints everything unexpected.
 ///
 /// # Errors
-/// A run cannot be found or read, the document's markers are broken, or it cannot be written; it is then left as it was.
+/// A run cannot be found or read, the document's markers are broken, or it cannot be written; it is then unchanged.
 pub fn splice(wanted: &Wanted, document: &Path, results: &Path) -> Result<bool> {
     let text = file::read_text(document)?;
     let name = document.display();
@@ -38,7 +37,7 @@ pub fn splice(wanted: &Wanted, document: &Path, results: &Path) -> Result<bool> 
         let (asked, shown) = asked.next().context("a section more than there were")?;
         let words = if asked.runs.is_empty() { runs.scenarios(&section.words, shown)? } else { asked.runs.clone() };
         let told = words.iter().filter_map(|word| match runs.of(word) {
-            // of scenarios that nobody named, the others are shown
+            // if nobody named the scenarios, the others are shown
             Err(error) if asked.runs.is_empty() => {
                 runs.missing.borrow_mut().insert(word.clone(), format!("{error:#}"));
                 None
@@ -58,7 +57,7 @@ pub fn splice(wanted: &Wanted, document: &Path, results: &Path) -> Result<bool> 
     Ok(!missing)
 }
 
-/// The runs of a document, by scenario; each scenario has one, so that sections do not contradict each other.
+/// The runs of a document, one for each scenario, so that sections do not contradict each other.
 struct Runs<'a> {
     results: &'a Path,
     document: &'a Path,
@@ -88,7 +87,7 @@ impl<'a> Runs<'a> {
         for (asked, paths) in sections {
             for path in paths {
                 let Some(scenario) = scenario_of(path) else { continue };
-                // a marker that names a folder says nothing of others
+                // a marker that names a folder does not speak for others
                 if asked.runs.is_empty() || asked.runs.contains(&scenario) {
                     let newest = shown.entry(scenario).or_insert_with(|| path.clone());
                     if path.file_name() > newest.file_name() {
@@ -101,7 +100,7 @@ impl<'a> Runs<'a> {
         Ok(Runs { results, document, named, shown, chosen, missing })
     }
 
-    /// The run of a marker's word.
+    /// The run that a marker's word names.
     fn of(&self, word: &str) -> Result<Run> {
         if choose::is_folder(word) {
             return Run::open(Path::new(word));
@@ -119,7 +118,7 @@ impl<'a> Runs<'a> {
         Ok(run)
     }
 
-    /// The scenarios of a marker that names none: all that have runs, and none less than it shows.
+    /// The scenarios of a marker that names none: all that have runs. Fails if one in `shown` has none left.
     fn scenarios(&self, words: &[&str], shown: &[PathBuf]) -> Result<Vec<String>> {
         let mut all = choose::scenarios(self.results)?;
         all.extend(self.named.keys().filter(|scenario| !all.contains(scenario)).cloned().collect::<Vec<_>>());
@@ -137,7 +136,7 @@ impl<'a> Runs<'a> {
         Ok(all)
     }
 
-    /// A run that was named must stand somewhere.
+    /// Every run named on the command line must be shown somewhere.
     fn all_named_are_shown(&self) -> Result<()> {
         for (scenario, run) in &self.named {
             ensure!(
@@ -150,7 +149,7 @@ impl<'a> Runs<'a> {
         Ok(())
     }
 
-    /// Says which run each scenario has now, where that is news, and returns whether one is missing.
+    /// Prints which run each scenario has now, if that is new, and returns whether one is missing.
     fn say(&self) -> bool {
         let document = self.document.display();
         for (scenario, Choice { run, notes }) in &*self.chosen.borrow() {
@@ -168,7 +167,7 @@ impl<'a> Runs<'a> {
     }
 }
 
-/// The runs' folders that a section shows, by its notes.
+/// The folders of the runs that a section shows, from its notes.
 fn shown_in(section: &str) -> Vec<PathBuf> {
     let rows = section.lines().filter_map(|line| line.strip_prefix(ROWS)?.split('`').next());
     rows.filter_map(|path| Some(Path::new(path.strip_suffix(RECORDS)?.strip_suffix('/')?).to_owned())).collect()

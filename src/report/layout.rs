@@ -1,5 +1,5 @@
-//! Which axes stand in the rows of a run's tables, from what varies: an axis with one value is said once, elsewhere. The compared
-//! axis comes last, so that what a reader compares stands below each other. Must not know what the other cells hold.
+//! Chooses the axes for the rows of a run's tables: those that vary; an axis with one value is named once, elsewhere.
+//! The compared axis comes last, so compared numbers are in a column. Must not know the other cells.
 
 use super::run::Run;
 use super::table::{Cell, Table};
@@ -12,8 +12,8 @@ const PLACED: [AxisId; 4] = [AxisId::Protocol, AxisId::Arm, AxisId::BatchSize, A
 /// Axes whose values tell tables apart.
 const OF_TABLE: [AxisId; 3] = [AxisId::Rate, AxisId::Concurrency, AxisId::Connections];
 
-/// The rows of each table of a run: those of a table have rate, requests in flight and connections in common, unless these are
-/// compared.
+/// The rows of each table of a run. The rows of a table share rate, requests in flight and connections, unless these
+/// are compared.
 pub fn tables(run: &Run) -> Vec<Vec<&Record>> {
     let of_table = |record: &Record| {
         let values = OF_TABLE.iter().filter(|id| **id != run.compared).map(|id| record.case.chosen(*id));
@@ -24,7 +24,7 @@ pub fn tables(run: &Run) -> Vec<Vec<&Record>> {
     keys.iter().map(rows).collect()
 }
 
-/// What the rows of a table have in common, for its heading.
+/// The values that the rows of a table share, for its heading.
 pub fn heading(run: &Run, rows: &[&Record]) -> String {
     let Some(case) = rows.first().map(|record| &record.case) else { return String::new() };
     let words = if OF_TABLE.contains(&run.compared) {
@@ -42,7 +42,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// For tables whose columns or rows tell the numbers of processes apart.
+    /// The layout; `processes_in_rows` if rows, not columns, distinguish the numbers of processes.
     pub fn of(run: &Run, processes_in_rows: bool) -> Self {
         let compared = run.compared;
         let varies = |id: AxisId| distinct(&run.records, |record| record.case.get(id)).len() > 1;
@@ -77,7 +77,7 @@ fn is_count(id: AxisId) -> bool {
 
 fn cell(id: AxisId, case: &Point) -> String {
     match id {
-        // one of two equal cases is told apart beside its protocol
+        // with two equal cases, the arm follows the protocol
         AxisId::Protocol => {
             let arm = (AxisId::Arm.axis().phrase)(case);
             format!("{} {arm}", (id.axis().phrase)(case)).trim_end().to_owned()

@@ -1,8 +1,8 @@
-//! The numbers that are compared, and the pairs of cases in which they are.
+//! The metrics that are compared, and the pairs of cases they are compared in.
 
 use crate::record::{BlockRecord, Record};
 
-/// What is compared, in the cells of a table.
+/// A metric that the cells of a table compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// Mean latency.
@@ -14,10 +14,10 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// All of them; the last is told, but no verdict is given on it: in a closed loop it says what the mean says.
+    /// All metrics. The last is shown without a verdict: in a closed loop it repeats the mean.
     pub const ALL: [Metric; 3] = [Metric::Mean, Metric::P95, Metric::Rate];
 
-    /// Whether a verdict is given on it.
+    /// Whether it gets a verdict.
     pub fn is_judged(self) -> bool {
         self != Metric::Rate
     }
@@ -31,7 +31,7 @@ impl Metric {
         }
     }
 
-    /// The number of a whole case.
+    /// Its value for a whole case.
     pub fn of_case(self, record: &Record) -> Option<f64> {
         match self {
             Metric::Mean => record.mean_ms,
@@ -40,7 +40,7 @@ impl Metric {
         }
     }
 
-    /// The number of one block.
+    /// Its value in one block.
     pub fn of_block(self, block: &BlockRecord) -> Option<f64> {
         match self {
             Metric::Mean => block.mean_ms,
@@ -53,10 +53,10 @@ impl Metric {
 /// Two cases that differ in the compared axis alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair<'a> {
-    /// The one that the other is held against: the one with the earlier value.
+    /// The case compared against: the one with the earlier value.
     pub base: &'a Record,
     /// The other.
     pub other: &'a Record,
-    /// Whether the base is the one that all others are held against.
+    /// Whether all other cases are compared against this base.
     pub is_of_baseline: bool,
 }

@@ -1,4 +1,4 @@
-//! From the files of a run to what people read. Reads records and nothing else: every report can be made again.
+//! Turns the files of a run into reports. Reads records and nothing else, so every report can be regenerated.
 
 mod blocks;
 mod choose;
@@ -27,7 +27,7 @@ pub use run::Run;
 pub use tables::Style;
 
 spelled! {
-    /// What to tell of a run.
+    /// What to report about a run.
     #[derive(Default)]
     pub enum Section {
         /// Tables and notes.
@@ -39,9 +39,9 @@ spelled! {
         Docker = "docker",
         /// The model's configuration.
         Model = "model",
-        /// What was asked for.
+        /// The requested parameters.
         Parameters = "parameters",
-        /// What is said of every compared number, as `comparisons.csv` has it.
+        /// Every comparison, as in `comparisons.csv`.
         Comparisons = "comparisons",
     }
 }
@@ -59,19 +59,19 @@ impl Section {
     }
 }
 
-/// What is asked for by the words of a marker or of the command line: runs, and how they are shown.
+/// What a marker or the command line asks for: runs, and how to show them.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// Runs' folders or scenarios' names.
     pub runs: Vec<String>,
-    /// What to tell of them.
+    /// What to report about them.
     pub section: Section,
     /// How tables are shown.
     pub style: Style,
 }
 
 impl Wanted {
-    /// By a marker's words, with the options of the command line.
+    /// Parses a marker's words, which take the options of the command line.
     fn of_marker(words: &[&str]) -> Result<Self> {
         let mut wanted = Wanted::default();
         let mut words = words.iter();
@@ -94,7 +94,7 @@ impl Wanted {
     }
 }
 
-/// `runner report`: prints the sections of runs. Returns whether all that was asked for is there; what is not is said.
+/// `runner report`: prints the sections of runs, reports what is missing, and returns whether nothing is.
 ///
 /// # Errors
 /// No run that was asked for can be found and read, or nothing can be printed.

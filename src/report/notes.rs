@@ -1,4 +1,4 @@
-//! What stands below the tables of a run: how it was measured, what the marks mean, and what is wrong with it.
+//! The notes below the tables of a run: how it was measured, what the marks mean, and what is wrong with it.
 
 use std::fmt::Write;
 
@@ -58,7 +58,7 @@ pub fn notes(run: &Run, cells: &[Compared<'_>]) -> String {
     out
 }
 
-/// What was asked of which server, and how.
+/// What was requested of which server, and how.
 fn measured(out: &mut String, run: &Run) {
     let manifest = &run.manifest;
     let told = |record: &Record| {
@@ -171,14 +171,14 @@ fn marks(out: &mut String, run: &Run, cells: &[Compared<'_>]) {
     }
 }
 
-/// What makes rows doubtful; a doubt that several share is told once.
+/// The flags of rows; a flag that several rows share is reported once.
 fn doubts(out: &mut String, run: &Run) {
     let said = Flag::ALL.iter().filter_map(|(_, flag)| Some((*flag, flag.sentence()?)));
     for (flag, words) in said {
         let flagged: Vec<&Record> = run.records.iter().filter(|record| record.flags.has(flag)).collect();
         let cases = match flagged.len() {
             0 => continue,
-            // a quick run says so anyway
+            // a quick run reports it anyway
             _ if flag == Flag::Capped && run.manifest.quick => continue,
             all if all == run.records.len() => "Every case".to_owned(),
             _ => flagged.into_iter().map(|record| record.case.phrase()).collect::<Vec<_>>().join("; "),
@@ -190,7 +190,7 @@ fn doubts(out: &mut String, run: &Run) {
     }
 }
 
-/// Doubts with numbers of their own.
+/// Flags whose notes have their own numbers.
 fn of_row(out: &mut String, record: &Record) {
     if let (true, Some(ceiling)) = (record.flags.has(Flag::ClientCeiling), record.client_ceiling_per_s) {
         let _ = writeln!(

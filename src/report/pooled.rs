@@ -6,8 +6,8 @@ use crate::record::BlockRecord;
 use crate::record::latencies::Latencies;
 use crate::statistics::{self, Interval};
 
-/// The ratio of the two numbers that tables show, the other's over the base's, with its interval. `None` where the blocks do
-/// not tell enough, such as a percentile without histograms of the blocks.
+/// The ratio of the two numbers that tables show, the other's over the base's, with its interval. `None` if the
+/// blocks are not enough, such as for a percentile without the blocks' histograms.
 pub fn ratio(run: &Run, pair: &Pair<'_>, metric: Metric, blocks: &[(&BlockRecord, &BlockRecord)]) -> Option<Interval> {
     let shown = metric.of_case(pair.other)? / metric.of_case(pair.base)?;
     let groups = statistics::groups(blocks.len());

@@ -1,5 +1,5 @@
-//! What a run was measured on and with: the machine, the server, the model's configuration, the parameters. Each line with
-//! the command that shows it on the machine.
+//! The setup of a run: the machine, the server, the model's configuration, the parameters. Each line has the command
+//! that shows it on the machine.
 
 use std::fmt::Write;
 
@@ -10,10 +10,10 @@ use super::words::{blocks_words, distinct, escaped, length_words, range_words, w
 use crate::matrix::{AxisId, Point};
 use crate::record::{Asked, Manifest, MetricsOf, MetricsRead, Record};
 
-/// What stands where nothing is known.
+/// Shown for unknown values.
 const UNKNOWN: &str = "not known";
 
-/// A row of a table: what, its value, and the command that shows it.
+/// A row of a table: its label, its value, and the command that shows it.
 type Line = (&'static str, String, &'static str);
 
 /// The client's machine, and where the server is.
@@ -168,7 +168,7 @@ fn configuration(weights: &str, config: Option<&Value>) -> String {
     out
 }
 
-/// What was asked for.
+/// The requested parameters.
 pub fn parameters(run: &Run) -> String {
     let manifest = &run.manifest;
     let axis = |id: AxisId| {
@@ -219,7 +219,7 @@ fn table(head: &str, lines: &[Line]) -> String {
     out
 }
 
-/// A number as the server's JSON has it, which may be text for 64 bits.
+/// A number from the server's JSON, which may be a string if it has 64 bits.
 fn number(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -228,7 +228,7 @@ fn number(value: &Value) -> String {
     }
 }
 
-/// What there is of the servers' metrics.
+/// What was read of the servers' metrics.
 fn metrics_words(metrics: &MetricsRead) -> String {
     let of = |read: &MetricsOf| match (&read.address, &read.fault) {
         (None, _) => "not asked for: the metrics port is not known".to_owned(),

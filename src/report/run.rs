@@ -1,4 +1,4 @@
-//! A run as its files tell it. Must not know how it is shown.
+//! A run, as read from its files. Must not know how it is shown.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +11,12 @@ use crate::record::latencies::{self, Latencies};
 use crate::record::{self, Asked, BLOCKS, BlockRecord, MODEL_CONFIG, Manifest, RECORDS, Record, Rows, State, Status};
 use crate::statistics;
 
-/// A run as its files tell it.
+/// A run, as read from its files.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// Its folder.
     pub path: PathBuf,
-    /// What holds for all of it.
+    /// Its manifest.
     pub manifest: Manifest,
     /// The axis whose values are compared.
     pub compared: AxisId,
@@ -24,11 +24,11 @@ pub struct Run {
     pub records: Vec<Record>,
     /// One row a case and block.
     pub blocks: Vec<BlockRecord>,
-    /// The latencies of the blocks of each of the records; `None` where their histograms are not there.
+    /// The latencies of the blocks of each record; `None` if their histograms are missing.
     pub latencies: Vec<Option<Latencies>>,
-    /// The servers and models that were asked, each with the model's configuration, if the server told it.
+    /// The servers and models that were asked, each with the model's configuration, if the server gave it.
     pub asked: Vec<(Asked, Option<Value>)>,
-    /// Files whose last line is torn, which is left out.
+    /// Files whose last line is torn and left out.
     pub torn: Vec<&'static str>,
 }
 
@@ -70,7 +70,7 @@ impl Run {
         self.latencies.get(place)?.as_ref()
     }
 
-    /// What part of the run there is, in words, if it is not the whole.
+    /// Describes how much of the run exists, if it is not all.
     pub fn part(&self) -> Option<String> {
         let all = self.manifest.cases;
         // some of a case's requests may have failed

@@ -1,6 +1,6 @@
 //! Puts generated text between the markers of a document. Pure: text in, text out.
 //!
-//! A marker is a line of its own and carries the command that made what follows:
+//! A marker stands on its own line and carries the command that generated what follows:
 //!
 //! ```text
 //! <!-- BEGIN: runner report scrfd -->
@@ -15,13 +15,13 @@ use super::blocks::{Blocks, Place};
 const BEGIN: &str = "<!-- BEGIN: runner report";
 const END: &str = "<!-- END: runner report -->";
 
-/// A document taken apart at its markers.
+/// A document, split at its markers.
 #[derive(Debug)]
 pub struct Document<'a> {
-    /// What looks like the beginning of a section and is none, each with its line.
+    /// Lines that look like the beginning of a section but are not, with their numbers and reasons.
     pub skipped: Vec<String>,
     sections: Vec<Section<'a>>,
-    /// After the last section.
+    /// The text after the last section.
     rest: &'a str,
     /// The line ending of most lines between sections.
     newline: &'static str,
@@ -34,19 +34,19 @@ pub struct Section<'a> {
     pub line: usize,
     /// The marker's words after `runner report`.
     pub words: Vec<&'a str>,
-    /// What stands there now.
+    /// The current text.
     pub old: &'a str,
-    /// Everything from the section before to this one's first marker, which is included.
+    /// The text from the previous section up to this one's first marker, inclusive.
     before: &'a str,
-    /// The marker that ends it, with its line's end.
+    /// The marker that ends it, with its line ending.
     end: &'a str,
 }
 
 impl<'a> Document<'a> {
-    /// Takes a document apart.
+    /// Splits a document at its markers.
     ///
     /// # Errors
-    /// A marker without its partner, a damaged one, or one in a code block that does not end, with its line; no marker at all.
+    /// A marker lacks its partner, is damaged, or is in an unclosed code block (with its line); or there is none.
     pub fn parse(text: &'a str) -> Result<Self> {
         let mut document = Document { skipped: Vec::new(), sections: Vec::new(), rest: text, newline: "\n" };
         let (mut blocks, mut open) = (Blocks::default(), None::<Open<'a>>);
@@ -55,9 +55,9 @@ impl<'a> Document<'a> {
             let number = index + 1;
             let start = at;
             at += line.len();
-            // a byte order mark is no part of the first line
+            // a byte order mark is not part of the first line
             let line = if index == 0 { line.trim_start_matches('\u{FEFF}') } else { line };
-            // between markers nothing is markup: it is replaced
+            // nothing between markers is markup: it is replaced
             let place = if open.is_some() { Place::Text } else { blocks.place(line, number) };
             let marker = match Marker::of(line, place) {
                 Ok(marker) => marker,
@@ -67,7 +67,7 @@ impl<'a> Document<'a> {
                 windows += match line.strip_suffix('\n') {
                     Some(line) if line.ends_with('\r') => 1,
                     Some(_) => -1,
-                    // the last line may have no end
+                    // the last line may have no line ending
                     None => 0,
                 };
             }
@@ -120,11 +120,11 @@ impl<'a> Document<'a> {
         &self.sections
     }
 
-    /// The document with each section as `render` makes it, in the document's own line ending. Text outside the markers is
-    /// not touched.
+    /// The document with each section replaced by the result of `render`, in the document's own line endings. Text
+    /// outside the markers is unchanged.
     ///
     /// # Errors
-    /// What `render` says, with the marker's line.
+    /// The error of `render`, with the marker's line.
     pub fn rendered(&self, mut render: impl FnMut(&Section<'a>) -> Result<String>) -> Result<String> {
         let mut out = String::new();
         for section in &self.sections {
@@ -147,17 +147,17 @@ struct Open<'a> {
     at: usize,
 }
 
-/// What a line is to sections.
+/// What a line means for sections.
 #[derive(Debug, PartialEq)]
 enum Marker<'a> {
     Begin(Vec<&'a str>),
     End,
-    /// It looks like a beginning and is none, for this reason.
+    /// Looks like a beginning but is not, for this reason.
     Skipped(&'static str),
 }
 
 impl<'a> Marker<'a> {
-    /// The marker of a line, if it is one; the error is what is damaged about it.
+    /// The marker on a line, if any; the error describes the damage.
     fn of(line: &'a str, place: Place) -> Result<Option<Self>, String> {
         let text = line.trim();
         let begins = line.contains(BEGIN);

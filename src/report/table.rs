@@ -10,16 +10,16 @@ pub struct Table {
 #[derive(Clone, Debug, PartialEq)]
 struct Column {
     heading: String,
-    /// Numbers stand at the right.
+    /// Numbers are aligned right.
     is_number: bool,
 }
 
 /// A cell.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cell {
-    /// What it says.
+    /// Its text.
     pub text: String,
-    /// Whether it is the best of those that it is compared with.
+    /// Whether it is the best of the cells that it is compared with.
     pub is_best: bool,
 }
 
@@ -40,13 +40,13 @@ impl Table {
         self.columns.push(Column { heading: heading.into(), is_number: true });
     }
 
-    /// Adds a row, whose cells belong to the columns in their order.
+    /// Adds a row, with its cells in the order of the columns.
     pub fn row(&mut self, cells: Vec<Cell>) {
         debug_assert_eq!(cells.len(), self.columns.len());
         self.rows.push(cells);
     }
 
-    /// As Markdown. What is from outside has to be escaped before.
+    /// As Markdown. Text from outside must be escaped before.
     pub fn markdown(&self) -> String {
         let headings: Vec<&str> = self.columns.iter().map(|column| column.heading.as_str()).collect();
         let lines: Vec<&str> =

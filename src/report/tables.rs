@@ -18,21 +18,21 @@ pub struct Style {
     pub intervals: bool,
 }
 
-/// Stands where there is nothing to say.
+/// Shown in cells without a value.
 const NOTHING: &str = "–";
 
-/// The rows of one table, which have rate, requests in flight and connections in common, and what is said of them.
+/// The rows of one table, which share rate, requests in flight and connections, and their comparisons.
 pub struct Rows<'a> {
     /// The run.
     pub run: &'a Run,
     /// Its rows.
     pub records: &'a [&'a Record],
-    /// What is said of their numbers.
+    /// The comparisons of their numbers.
     pub cells: &'a [Compared<'a>],
 }
 
 impl Rows<'_> {
-    /// Open loop, a row a case: response times, and what they would look like without waiting.
+    /// Open loop, one row a case: response times, and service times, which leave out the wait.
     pub fn open(&self, style: Style) -> Table {
         let layout = Layout::of(self.run, true);
         let mut table = Table::default();
@@ -62,7 +62,7 @@ impl Rows<'_> {
         table
     }
 
-    /// Closed loop, a row a case, whose single process and concurrent numbers are columns.
+    /// Closed loop, one row a case; single-process and concurrent numbers are columns.
     pub fn closed(&self, style: Style) -> Table {
         let layout = Layout::of(self.run, false);
         let processes = distinct(self.records.iter().copied(), |record| record.case.processes);
@@ -91,7 +91,7 @@ impl Rows<'_> {
         table
     }
 
-    /// The cases that share a row, with the cells that it begins with.
+    /// The cases that share a row, with the row's first cells.
     fn by_first_cells(&self, layout: &Layout) -> Vec<(Vec<Cell>, Vec<&Record>)> {
         let mut rows: Vec<(Vec<Cell>, Vec<&Record>)> = Vec::new();
         for record in self.records {
@@ -104,8 +104,8 @@ impl Rows<'_> {
         rows
     }
 
-    /// A row a case: its ratio to what it is compared with, its throughput, and where the mean latency goes. `None` where
-    /// neither is known.
+    /// One row a case: its ratio to the base, its throughput, and the parts of its mean latency. `None` if neither is
+    /// known.
     pub fn parts(&self) -> Option<Table> {
         if self.cells.is_empty() && self.records.iter().all(|record| record.network_ms.is_none()) {
             return None;
@@ -152,7 +152,7 @@ impl Rows<'_> {
         ratio.map_or(NOTHING.to_owned(), ratio_words)
     }
 
-    /// A latency with what the data say of it: best, `=` for equal, `?` for unclear.
+    /// A latency with the mark of its verdict: best, `=` for equal, `?` for unclear.
     fn judged(&self, record: &Record, metric: Metric, style: Style) -> Cell {
         let (value, low, high, q) = match metric {
             Metric::Mean => (record.mean_ms, record.mean_low_ms, record.mean_high_ms, None),
@@ -178,7 +178,7 @@ impl Rows<'_> {
         }
     }
 
-    /// What is said of a case beside all that it is compared with: faster than each, slower than one, or neither.
+    /// The verdict on a case against all that it is compared with: faster than each, slower than one, or neither.
     fn verdict(&self, record: &Record, metric: Metric) -> Option<Verdict> {
         let is_of_case = |cell: &&Compared<'_>| {
             cell.metric == metric && [cell.pair.base, cell.pair.other].iter().any(|row| std::ptr::eq(*row, record))
@@ -196,12 +196,12 @@ impl Rows<'_> {
     }
 }
 
-/// A mark in front of a percentile that is a handful of requests.
+/// The mark before a percentile that rests on a handful of requests.
 fn few(record: &Record, q: Option<f64>) -> &'static str {
     if q.is_some_and(|q| !is_trusted(record, q)) { "~" } else { "" }
 }
 
-/// What the ratios are of: `gRPC / HTTP`; where several are held against one, `Other / HTTP`.
+/// The heading of the ratios: `gRPC / HTTP`, or `Other / HTTP` if several are compared against one.
 fn ratio_heading(cells: &[Compared<'_>]) -> String {
     let of_baseline = || cells.iter().filter(|cell| cell.pair.is_of_baseline);
     let words = |record: &Record| (cells[0].compared.axis().phrase)(&record.case);

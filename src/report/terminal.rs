@@ -1,5 +1,5 @@
-//! What a person sees in a terminal: the plan, a progress bar with an ETA, finished cases, the tables. The only way to
-//! standard output and standard error, either of which may be closed or full.
+//! Terminal output: the plan, a progress bar with an ETA, finished cases, the tables. The only way to standard output
+//! and standard error, either of which may be closed or full.
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, IsTerminal, Write as _};
@@ -18,7 +18,7 @@ use crate::record::{Manifest, Record, Status};
 use crate::scenario::Scenario;
 use crate::text;
 
-/// Whoever read standard output has left, as `head` does: no fault, but there is nothing more to print.
+/// The reader of standard output has left, as `head` does: not a fault, but there is nothing more to print.
 #[derive(Debug)]
 pub struct ReaderGone;
 
@@ -30,13 +30,13 @@ impl std::fmt::Display for ReaderGone {
     }
 }
 
-/// A line on standard error, where it does not mix with results. Where it cannot be written nobody could be told so; a
-/// measurement goes on without.
+/// Prints a line on standard error, where it does not mix with results. Ignores failures: nobody could be told, and a
+/// measurement goes on.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", text::lines(line));
 }
 
-/// Text on standard output.
+/// Prints text on standard output.
 ///
 /// # Errors
 /// [`ReaderGone`], or it cannot be written, as on a full disk.
@@ -48,7 +48,7 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Whether standard output was a terminal that is closed: of a file the same error is a broken disk's.
+/// Whether standard output was a terminal that is closed: for a file the same error means a broken disk.
 #[cfg(unix)]
 fn is_terminal_gone(error: &std::io::Error) -> bool {
     use std::os::fd::AsFd;
@@ -129,7 +129,7 @@ pub fn verified(scenario: &Scenario, case: &Point, words: &str) -> Result<()> {
     print(&format!("{}  {:4}  {}: {words}\n", scenario.name, spelled(case, AxisId::Protocol), case.load()))
 }
 
-/// `--calibrate`: what the client reaches in a case.
+/// `--calibrate`: the client's maximum throughput in a case.
 pub fn ceiling(scenario: &Scenario, case: &Point, requests_per_s: f64) {
     let variant = case.variant();
     say(&format!("{}: {}, {variant}: client ceiling {requests_per_s:.1} requests/s", scenario.name, case.load()));
@@ -144,7 +144,7 @@ pub fn run(path: &Path) -> Result<()> {
     print(&format!("\n{}\n", markdown::section(&run, Style::default()).trim_end()))
 }
 
-/// What tells a group's cases apart, as files spell it: `grpc`, or `grpc-b` if it is one of two equal variants.
+/// What distinguishes a group's cases, as files spell it: `grpc`, or `grpc-b` for one of two equal variants.
 fn spelled(case: &Point, compared: AxisId) -> String {
     let shown = AxisId::ALL.iter().filter(|id| id.axis().is_variant || **id == compared);
     shown.map(|id| (id.axis().tag)(case)).collect()
@@ -158,7 +158,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// The progress of a run. Without a terminal only finished cases are told.
+/// The progress of a run. Without a terminal it reports finished cases only.
 pub struct Progress {
     bar: ProgressBar,
     capped: bool,
@@ -171,7 +171,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Says what is about to be measured, and draws an empty bar.
+    /// Prints what is about to be measured, and draws an empty bar.
     pub fn new(scenario: &Scenario, plan: &Plan, manifest: &Manifest) -> Self {
         say(&format!("{}: {} {}, model {}", scenario.name, manifest.server, manifest.server_version, manifest.model));
         say(&format!("{}: weights: {}", scenario.name, words::weights_words(&manifest.weights)));
@@ -183,7 +183,7 @@ impl Progress {
         Progress { bar, capped, groups: 0, blocks: 0, current: 0 }
     }
 
-    /// Shows the case that is under way, and of its round the number, how many there will be, and the plan.
+    /// Shows the current case and its round: the round's number, the expected number of rounds, and the plan.
     pub fn show(&mut self, case: &Point, round: Option<(usize, usize, &Round)>) {
         let what = case.load();
         match round {
@@ -215,7 +215,7 @@ impl Progress {
         self.bar.set_position(self.groups);
     }
 
-    /// Tells how a case ended.
+    /// Reports how a case ended.
     pub fn case_done(&mut self, record: &Record) {
         let place = format!("{}: {}", record.scenario, record.case.phrase());
         let numbers = match (record.mean_ms, record.p95_ms, record.inferences_per_s) {
@@ -249,7 +249,7 @@ fn group_work(group: &Group, capped: bool) -> u64 {
     group.rounds.iter().map(round).sum()
 }
 
-/// How long a block takes in proportion to others: where time ends it the milliseconds count, otherwise the items.
+/// How long a block takes relative to others: in milliseconds if time ends it, in items otherwise.
 fn work(case: &Point, round: &Round, capped: bool) -> u64 {
     let requests = round.stop.requests * u64::from(case.processes);
     let least = round.stop.least.map_or(0.0, |least| least.as_secs_f64());
@@ -264,7 +264,7 @@ fn work(case: &Point, round: &Round, capped: bool) -> u64 {
     if seconds > 0.0 { (seconds * 1000.0).ceil() as u64 } else { requests * u64::from(case.batch_size) * 1000 }
 }
 
-/// Asks a yes-or-no question; only a clear yes is one.
+/// Asks a yes-or-no question; only a clear yes counts.
 ///
 /// # Errors
 /// Nobody can answer.
@@ -296,7 +296,7 @@ impl Download {
         Download(bar)
     }
 
-    /// Bytes received, and the size where the server tells it.
+    /// Bytes received, and the size if the server gives it.
     pub fn show(&mut self, done: u64, total: Option<u64>) {
         if let Some(total) = total {
             self.0.set_length(total);

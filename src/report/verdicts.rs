@@ -1,4 +1,4 @@
-//! Which of two compared cases is faster, by the blocks that they were measured in side by side. Must not know how it is
+//! Decides which of two compared cases is faster, from the blocks measured side by side. Must not know how it is
 //! shown.
 
 use super::metric::{Metric, Pair};
@@ -8,34 +8,34 @@ use crate::matrix::AxisId;
 use crate::record::{BlockRecord, Record, Status};
 use crate::statistics::{self, DELTA, Ratio, Verdict};
 
-/// A compared number: its ratio to that of the base, and what follows.
+/// A compared number: its ratio to the base's, and the verdict.
 #[derive(Clone, Copy, Debug)]
 pub struct Compared<'a> {
-    /// Of which cases.
+    /// The two cases.
     pub pair: Pair<'a>,
     /// The axis in which they differ.
     pub compared: AxisId,
-    /// Which number.
+    /// The compared metric.
     pub metric: Metric,
-    /// The other's over the base's; `None` where there is too little to tell.
+    /// The other's over the base's; `None` if there is too little data.
     pub ratio: Option<Ratio>,
-    /// Whether it is the ratio of the two numbers that are shown, or (where the files do not tell enough for its interval)
-    /// the mean of the blocks' ratios.
+    /// Whether it is the ratio of the two numbers shown. If the files lack what its interval needs, it is the mean of
+    /// the blocks' ratios.
     pub pooled: bool,
     /// The ratio's p-value after the table's correction.
     pub corrected: Option<f64>,
-    /// What the data say of the other's; `None` where nothing is said.
+    /// The verdict on the other's number; `None` if there is none.
     pub verdict: Option<Verdict>,
 }
 
 impl Compared<'_> {
-    /// What the data say of one of the two cases' number.
+    /// The verdict on one of the two cases' numbers.
     pub fn verdict_of(&self, record: &Record) -> Option<Verdict> {
         if std::ptr::eq(record, self.pair.base) { self.verdict.map(Verdict::reversed) } else { self.verdict }
     }
 }
 
-/// The pairs of some rows of a run whose cases differ in the compared axis alone, each with every later one.
+/// The pairs of rows whose cases differ in the compared axis alone, each row with every later one.
 pub fn pairs<'a>(compared: AxisId, rows: &[&'a Record]) -> Vec<Pair<'a>> {
     let mut pairs: Vec<Pair<'a>> = Vec::new();
     for (place, base) in rows.iter().enumerate() {
@@ -61,7 +61,7 @@ pub fn cells<'a>(run: &Run, rows: &[&'a Record]) -> Vec<Compared<'a>> {
     cells
 }
 
-/// Whether anything is to be said of the two numbers.
+/// Whether the two numbers can be compared.
 fn is_comparable(pair: &Pair<'_>, metric: Metric) -> bool {
     let both = [pair.base, pair.other];
     let enough = metric != Metric::P95 || both.iter().all(|row| is_trusted(row, 0.95));
@@ -88,13 +88,13 @@ fn compare<'a>(run: &Run, pair: Pair<'a>, metric: Metric) -> Compared<'a> {
     }
 }
 
-/// Whether a percentile of a row is more than a handful of its requests.
+/// Whether a percentile of a row rests on more than a handful of requests.
 pub fn is_trusted(record: &Record, q: f64) -> bool {
-    // older files do not tell how much the requests depend on each other
+    // older files lack the number of independent requests
     statistics::is_trusted(record.effective_requests.unwrap_or(record.requests as f64), q)
 }
 
-/// The least delta at which none of the cells would be called different.
+/// The least delta that would call none of the cells different.
 pub fn least_delta(cells: &[Compared<'_>]) -> f64 {
     let off = |ratio: Ratio| (1.0 - ratio.interval.high).max(ratio.interval.low - 1.0).max(0.0);
     cells.iter().filter(|cell| cell.verdict.is_some()).filter_map(|cell| cell.ratio.map(off)).fold(0.0, f64::max)

@@ -1,11 +1,11 @@
-//! How reports say numbers, statuses and what is from outside. Must not know tables.
+//! How reports write numbers, statuses and text from outside. Must not know tables.
 
 use super::run::Run;
 use crate::matrix::Arrival;
 use crate::record::{Record, Status};
 use crate::text;
 
-/// `1000 iterations a process`, `30 s a case`, or both as the least.
+/// `1000 iterations a process`, `30 s a case`, or both as minimums.
 pub fn length_words(iterations: u64, duration_s: Option<f64>) -> String {
     match (iterations, duration_s) {
         (_, None) => format!("{iterations} iterations a process"),
@@ -14,13 +14,13 @@ pub fn length_words(iterations: u64, duration_s: Option<f64>) -> String {
     }
 }
 
-/// How many blocks were measured, which few requests or an early end make less than what was asked for: `10`, `7 to 10`.
+/// The number of measured blocks, which few requests or an early end may reduce: `10`, `7 to 10`.
 pub fn blocks_words(run: &Run) -> String {
     let measured = run.records.iter().map(|record| record.blocks).filter(|blocks| *blocks > 0);
     range_words(measured.map(u64::from))
 }
 
-/// `10`, `7 to 10`: the least and the most of some numbers.
+/// `10`, `7 to 10`: the smallest and largest of some numbers.
 pub fn range_words(numbers: impl Iterator<Item = u64> + Clone) -> String {
     match (numbers.clone().min().unwrap_or(0), numbers.max().unwrap_or(0)) {
         (least, most) if least == most => most.to_string(),
@@ -59,7 +59,7 @@ pub fn format_ms(milliseconds: f64) -> String {
     format!("{milliseconds:.digits$}")
 }
 
-/// Text from outside must not end a cell or a line, or begin markup; the files of a run are from outside too.
+/// Escapes text from outside, such as a run's files: it must not end a cell or a line, or begin markup.
 pub fn escaped(text: &str) -> String {
     let mut out = String::new();
     for character in text::message(text).chars() {
@@ -71,12 +71,12 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// Text from outside as code, in which nothing is markup. Not for a table, whose cells end in code too.
+/// Text from outside as code, in which nothing is markup. Not for a table, where `|` ends a cell even in code.
 pub fn code(text: &str) -> String {
     let text = text::lines(text).replace('\n', " ");
     let longest = text.split(|character| character != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
-    // a space is no part of the code, and keeps its ticks from the fence's
+    // the space is not part of the code, and separates its ticks from the fence's
     let space = if longest > 0 || text.is_empty() { " " } else { "" };
     format!("{fence}{space}{text}{space}{fence}")
 }

@@ -1,15 +1,15 @@
-//! How the time that a group of cases may take is spent: on preparing them, on as many rounds as there is time for, and evenly
-//! over their blocks. Must not know what is measured.
+//! Divides the time that a group of cases may take: over preparing them, over as many rounds as fit, and evenly over
+//! their blocks. Must not know what is measured.
 
 use std::time::{Duration, Instant};
 
-/// A block that has less time than this is one request at least all the same.
+/// Shortest time of a block, which still sends at least one request.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// The part of the longest time that may go into warming up.
+/// Warmup may take the longest time of a case divided by this.
 const WARMUP_PART: u32 = 6;
 
-/// How long the warmup of a worker may take where a case may take so long.
+/// Longest warmup of a worker if its case may take `cap`.
 pub fn of_warmup(cap: Duration) -> Duration {
     cap / WARMUP_PART
 }
@@ -21,39 +21,39 @@ pub struct Budget {
     cases: u32,
     rounds: usize,
     done: usize,
-    /// What the round under way may take, and when it began.
+    /// The budget of the current round, and when it began.
     current: Option<(RoundBudget, Instant)>,
-    /// What the rounds so far took beyond their blocks' time, in all: new processes, the server's counts, requests that were
-    /// under way at the end of a block.
+    /// Total time that the rounds so far took beyond their blocks' time: new processes, the server's counts, requests
+    /// in flight at the end of a block.
     beyond: Duration,
-    /// What the first may take beyond it: a request of each case, as far as preparing tells.
+    /// Expected excess of the first round: one request of each case, as estimated from preparing.
     expected: Option<Duration>,
 }
 
-/// What the next round may take.
+/// The time of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoundBudget {
-    /// Rounds that there will be in all, if they take as long as is thought now.
+    /// Expected number of rounds in all, by the current estimate.
     pub rounds: usize,
-    /// Longest time of a block; `None` where there is no limit.
+    /// Longest time of a block; `None` if there is no limit.
     pub block: Option<Duration>,
 }
 
 impl Budget {
-    /// From now on, for so many cases of which each may take `cap`, in so many rounds at most.
+    /// Starts now, for `cases` cases of at most `cap` each, in at most `rounds` rounds.
     pub fn begin(cap: Option<Duration>, cases: usize, rounds: usize) -> Self {
         let cases = cases.max(1) as u32;
         let (begin, beyond) = (Instant::now(), Duration::ZERO);
         Budget { begin, cap, cases, rounds, done: 0, current: None, beyond, expected: None }
     }
 
-    /// The cases are prepared, for which each sent so many requests one after the other.
+    /// Notes that the cases are prepared; each sent `requests` requests one after the other.
     pub fn prepared(&mut self, requests: u64) {
         let request = self.begin.elapsed() / u32::try_from(requests.max(1)).unwrap_or(u32::MAX);
         self.expected = Some(request * self.cases);
     }
 
-    /// What the next round may take; `None` once all are done or there is no time for another. The first is always measured.
+    /// The budget of the next round; `None` once all are done or time has run out. The first is always measured.
     pub fn next(&mut self) -> Option<RoundBudget> {
         let now = Instant::now();
         let mut told = 1;
@@ -75,8 +75,8 @@ impl Budget {
     }
 }
 
-/// What the next round may take of the time that is left, after `done` of at most `rounds` rounds of so many cases, which
-/// took so long beyond their blocks' time on average. Where more rounds were told of, there is one more.
+/// The next round's part of the time `left`, after `done` of at most `rounds` rounds of `cases` cases, which on
+/// average took `beyond` more than their blocks. If more rounds were announced (`told`), there is one more.
 fn share(
     left: Duration,
     cases: u32,
@@ -86,7 +86,7 @@ fn share(
     let planned = rounds.checked_sub(done).filter(|planned| *planned > 0)?;
     let (fitting, beyond) = match beyond {
         None => (planned, Duration::ZERO),
-        // no round is shorter than that; the nearest whole number of them is as near to the end as one comes
+        // no round is shorter than that; rounding their number to the nearest ends as near to the limit as possible
         Some(beyond) => {
             let fitting = left.as_secs_f64() / beyond.as_secs_f64().max(1e-9);
             ((fitting.round() as usize).min(planned), beyond)
@@ -108,8 +108,8 @@ mod tests {
         Duration::from_millis(milliseconds)
     }
 
-    /// How many rounds there are of two cases, and how long each of them takes, if a block takes `request_ms` for each request,
-    /// which are sent until its time is over, and `extra_ms` around them.
+    /// The number of rounds of two cases, and the time of each case, if a block sends requests of `request_ms` until
+    /// its time is over, and needs `extra_ms` around them.
     fn spent(cap_ms: u64, prepared_ms: u64, request_ms: u64, extra_ms: u64, rounds: usize) -> (usize, u64) {
         let (total, mut elapsed) = (ms(2 * cap_ms), ms(prepared_ms));
         let (mut done, mut beyond, mut sum) = (0, Some(2 * ms(request_ms)), Duration::ZERO);

@@ -1,5 +1,5 @@
-//! `--calibrate`: how many requests a second the client reaches in each case where a server answers at once. That server
-//! is the embedded one, on this machine, with a model that takes the same inputs and gives the same outputs.
+//! `--calibrate`: measures the client's own maximum throughput in each case against a no-op server. That server is
+//! the embedded one, on this machine, with a model that takes the same inputs and gives the same outputs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,19 +26,19 @@ const NULL: &str = "null";
 /// How long each case is measured.
 const LENGTH: Duration = Duration::from_secs(1);
 
-/// What the client reaches in each case, in requests a second; nothing without `--calibrate`.
+/// The client's maximum throughput in each case, in requests a second; empty without `--calibrate`.
 #[derive(Default)]
 pub struct Ceilings(Vec<(Point, f64)>);
 
 impl Ceilings {
-    /// The ceiling of a case. An open loop has that of the closed one with as many requests in flight.
+    /// The ceiling of a case. An open loop has the ceiling of the closed one with as many requests in flight.
     pub fn of(&self, case: &Point) -> Option<f64> {
         let closed = closed(case);
         self.0.iter().find(|(known, _)| *known == closed).map(|(_, ceiling)| *ceiling)
     }
 }
 
-/// The closed loop of an open one; of two equal variants the first.
+/// The closed loop of an open one; the first of two equal variants.
 fn closed(case: &Point) -> Point {
     Point { rate: None, arm: None, ..case.clone() }
 }
@@ -70,7 +70,7 @@ pub async fn calibrate(targets: &Targets, plan: &Plan, stop: &watch::Receiver<bo
     Ok(Some(ceilings))
 }
 
-/// Adds those of one server and model. `None` when the user stopped it.
+/// Adds the ceilings of one server and model. `None` when the user stopped it.
 async fn ceilings(
     null: &Scenario,
     cases: impl Iterator<Item = Point>,
@@ -112,8 +112,8 @@ async fn ceiling(
     }
 }
 
-/// Writes the model: the scenario's inputs, the real model's outputs, where a dimension of any size is 1 and one in the
-/// batch's place is the batch.
+/// Writes the model: the scenario's inputs and the real model's outputs. A dimension of any size becomes 1, and one
+/// in the batch's place becomes the batch.
 fn write_null(scenario: &Scenario, outputs: &Outputs, repository: &Path) -> Result<()> {
     let outputs = outputs.tensors.iter().map(described).collect::<Result<Vec<_>>>()?;
     let batches = outputs.iter().all(|(_, _, shape)| shape.first() == Some(&-1));
@@ -165,7 +165,7 @@ fn tensor(field: &str, name: &str, datatype: &str, dims: &[i64]) -> Result<Strin
         true => "STRING",
         false => datatype,
     };
-    // text of protobuf is quoted as JSON is
+    // protobuf's text format quotes as JSON does
     let name = serde_json::to_string(name)?;
     Ok(format!("{field} {{ name: {name} data_type: TYPE_{data_type} dims: {dims:?} }}\n"))
 }

@@ -1,4 +1,4 @@
-//! Where a scenario's server is, and the control plane over a protocol. Must not know what is asked there.
+//! Finds a scenario's server, and connects its control plane over a protocol. Must not know what is asked there.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::protocol::control::Control;
 use crate::protocol::{Fault, stream};
 use crate::scenario::Scenario;
 
-/// Longest wait for what a run can do without: a server's name, a model's configuration, its statistics.
+/// Timeout for what a run can do without: a server's name, a model's configuration, its statistics.
 pub const LOOK: Duration = Duration::from_secs(2);
 
-/// The control plane over a protocol, with the longest wait for an answer.
+/// The control plane over a protocol, with the timeout of an answer.
 pub fn control(scenario: &Scenario, protocol: Protocol, limit: Duration) -> Result<Control, Fault> {
     let address = scenario.server.address(protocol);
     match protocol {
@@ -22,7 +22,7 @@ pub fn control(scenario: &Scenario, protocol: Protocol, limit: Duration) -> Resu
     }
 }
 
-/// Finds out which of a name's addresses answers, for all of a run.
+/// Finds out which of a name's addresses answers, and keeps it for the whole run.
 pub async fn find(scenario: &mut Scenario, stop: &watch::Receiver<bool>) {
     for protocol in scenario.matrix.protocols() {
         let peer = tokio::select! {

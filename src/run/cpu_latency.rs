@@ -1,5 +1,5 @@
-//! Keeps this machine's processors from sleeping between requests. One that sleeps takes tens of microseconds to wake up, now
-//! and then hundreds, and both the server's and the client's waking up would be in every latency.
+//! Keeps this machine's processors from sleeping between requests. A sleeping processor takes tens of microseconds to
+//! wake up, sometimes hundreds, and every latency would include the wake-ups of both server and client.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Where Linux is told how long a processor may take to wake up, for as long as whoever says so keeps it open.
+/// Linux's limit on a processor's wake-up latency, which holds as long as its writer keeps the file open.
 const LATENCY_LIMIT: &str = "/dev/cpu_dma_latency";
 
-/// While there is one, no processor sleeps.
+/// No processor sleeps while this exists.
 pub(super) struct CpuLatencyLimit {
     _limit: File,
 }
@@ -30,7 +30,7 @@ impl CpuLatencyLimit {
             format!("--awake: {path} cannot be written: run as root on Linux, or leave --awake out")
         };
         let mut limit = OpenOptions::new().write(true).open(path).with_context(words)?;
-        // microseconds, as the machine stores a 32-bit number
+        // microseconds, as a 32-bit number in native byte order
         limit.write_all(&0_i32.to_ne_bytes()).with_context(words)?;
         Ok(CpuLatencyLimit { _limit: limit })
     }

@@ -1,5 +1,5 @@
-//! `--server embedded`: the embedded server of a run, a process of its own from before the first scenario to after the
-//! last. Models that are missing are synthesised first.
+//! `--server embedded`: the embedded server of a run, a separate process from before the first scenario to after the
+//! last. Missing models are synthesised first.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::text;
 const LOADING: Duration = Duration::from_secs(300);
 /// Configurations with the label of the weights, which `models` writes.
 const CONFIGURATIONS: &str = "labelled";
-/// Of a stand-in's weights.
+/// Seed of a stand-in's weights.
 const SEED: u64 = 1;
 
 /// A server that is ready.
@@ -31,7 +31,7 @@ pub struct EmbeddedServer {
 }
 
 impl EmbeddedServer {
-    /// Starts the server with the models of those scenarios that ask it, and points them to it. `None` where none does.
+    /// Starts the server with the models of the scenarios that use it, and points them to it. `None` if none does.
     ///
     /// # Errors
     /// A model is missing and cannot be synthesised, or the server cannot load one.
@@ -114,7 +114,7 @@ impl EmbeddedServer {
     }
 }
 
-/// Writes the stand-in of a scenario's model, if the scenario says which it is and the model is not there.
+/// Writes the stand-in of a scenario's model, if the scenario names one and the model is missing.
 fn synthesise(scenario: &Scenario, repository: &Path) -> Result<()> {
     let Some(artifact) = &scenario.artifact else { return Ok(()) };
     if models::is_there(repository, &scenario.model.name)? {

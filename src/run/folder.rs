@@ -1,4 +1,4 @@
-//! The folder of one run: `results/<scenario>/<UTC time>/`. Everything measured is on disk before the next thing is.
+//! The folder of one run: `results/<scenario>/<UTC time>/`. Each measurement is on disk before the next begins.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -21,7 +21,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes a folder of its own, also when two runs begin in the same second.
+    /// Makes a new folder, even if two runs begin in the same second.
     ///
     /// # Errors
     /// The folder cannot be made; the message names it.
@@ -46,33 +46,33 @@ impl Folder {
         &self.path
     }
 
-    /// The scenario's text, as it was read.
+    /// Writes the scenario's text, as it was read.
     pub fn scenario(&self, text: &str) -> Result<()> {
         file::replace(&self.path.join("scenario.toml"), text.as_bytes())
     }
 
-    /// What the server said, as `<name>.json`.
+    /// Writes the server's answer, as `<name>.json`.
     pub fn json(&self, name: &str, value: &impl Serialize) -> Result<()> {
         record::write_json(&self.path.join(format!("{name}.json")), value)
     }
 
-    /// The manifest, which replaces an earlier one.
+    /// Writes the manifest, replacing an earlier one.
     pub fn manifest(&self, manifest: &Manifest) -> Result<()> {
         record::write_json(&self.path.join(MANIFEST), manifest)
     }
 
-    /// Where the server's metrics go.
+    /// The file for the server's metrics.
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.csv")
     }
 
-    /// A measured case.
+    /// Adds a measured case.
     pub fn record(&self, record: &Record) -> Result<()> {
         record::append(&self.path.join(RECORDS), record)
     }
 
-    /// A measured block and its histograms. `tag` names the case; times are since the Unix epoch. In an open loop latencies
-    /// are followed by service times and by how late requests were sent, whose tags say so.
+    /// Adds a measured block and its histograms. `tag` names the case; times are since the Unix epoch. In an open
+    /// loop the service times and the lateness of sending follow the latencies, under their own tags.
     pub fn block(
         &self,
         block: &BlockRecord,

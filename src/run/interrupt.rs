@@ -1,10 +1,10 @@
-//! Ctrl-C: the first ends what is under way in order, the second at once.
+//! Ctrl-C: the first ends current work in order, the second ends the program at once.
 
 use tokio::sync::watch;
 
 use crate::report::terminal::say;
 
-/// Why a case was not measured, or not to its end, after Ctrl-C.
+/// Why a case was not measured, or only in part, after Ctrl-C.
 pub const STOPPED: &str = "the run was stopped by the user";
 
 /// Becomes true at the first Ctrl-C; the second ends the program at once.
@@ -18,7 +18,7 @@ pub fn stop_on_ctrl_c() -> watch::Receiver<bool> {
         if tokio::signal::ctrl_c().await.is_ok() {
             std::process::exit(130);
         }
-        // the receiver must not see the sender go
+        // keep the sender: the receiver must not see it dropped
         std::future::pending::<()>().await;
     });
     receiver
@@ -28,7 +28,7 @@ pub fn stop_on_ctrl_c() -> watch::Receiver<bool> {
 pub async fn stopped(stop: &watch::Receiver<bool>) {
     let mut stop = stop.clone();
     if stop.wait_for(|stop| *stop).await.is_err() {
-        // nobody is there to ask
+        // nobody can ask any more
         std::future::pending::<()>().await;
     }
 }

@@ -1,4 +1,4 @@
-//! What a point of the matrix means: what the workers of a case are told. The only place that gives axes their meaning.
+//! Turns a point of the matrix into the job of a case's workers. The only place that gives axes their meaning.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::scenario::{Load, Scenario, StopRule};
 use crate::tensor::Tensors;
 use crate::worker::message::{Arrivals, Block, Job};
 
-/// What the workers of a case are told.
+/// The job of a case's workers.
 pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensors) -> Job {
     Job {
         protocol: case.protocol,
@@ -30,27 +30,27 @@ pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensor
     }
 }
 
-/// A round whose blocks may take so long. Where time alone ends a case, they take all of it.
+/// A round whose blocks may take at most `limit`. If time alone ends a case, its blocks take all of it.
 pub fn within(round: &Round, limit: Option<Duration>, load: &Load) -> Round {
     let Some(limit) = limit else { return round.clone() };
     let least = round.stop.least.map(|least| if load.is_open_ended() { limit } else { least.min(limit) });
     Round { stop: StopRule { least, most: Some(limit), ..round.stop }, ..round.clone() }
 }
 
-/// What the workers of a case are told of one block.
+/// One block of the job of a case's workers.
 pub fn block(scenario: &Scenario, case: &Point, round: &Round, number: u32) -> Block {
     let Load { arrival, seed, .. } = scenario.load;
     let arrivals = |rate| Arrivals { rate, arrival, seed, block: number, process: 0, processes: case.processes };
     Block { stop: round.stop, arrivals: case.rate.map(arrivals), start_unix_ns: 0 }
 }
 
-/// Requests asked for of all processes; `None` where time alone ends the case.
+/// Requests planned for all processes; `None` if time alone ends the case.
 pub fn planned(scenario: &Scenario, group: &Group, case: &Point) -> Option<u64> {
     let requests = group.rounds.iter().map(|round| asked_for(scenario, case, round)).sum();
     (requests > 0 && !scenario.load.is_open_ended()).then_some(requests)
 }
 
-/// Requests that one round asks for of all processes.
+/// Requests planned for all processes in one round.
 pub fn asked_for(scenario: &Scenario, case: &Point, round: &Round) -> u64 {
     let block = block(scenario, case, round, 0);
     let requests = block.arrivals.map_or(block.stop.requests, |arrivals| block.arrivals_count(&arrivals));

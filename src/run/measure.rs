@@ -1,4 +1,4 @@
-//! Measures one group of a plan: its cases interleaved block by block, each block on disk when it is there.
+//! Measures one group of a plan: its cases interleaved block by block, each block on disk as soon as it ends.
 //! Must not know how results are shown.
 
 use std::time::Duration;
@@ -25,21 +25,21 @@ use crate::scenario::Scenario;
 use crate::worker::block_run::FAILURES_IN_A_ROW;
 use crate::worker::pool::{BlockOutcome, Pool, PoolError};
 
-/// New processes for a block cost so small a part of it, at most, or there are none.
+/// New processes for a block may cost at most this part of it; otherwise the old ones stay.
 const RENEWAL_COST: f64 = 0.2;
 
-/// A round under way.
+/// The current round.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
     /// Its number, from 0.
     pub index: usize,
-    /// Rounds that there will be, as far as that can be told.
+    /// Expected number of rounds.
     pub rounds: usize,
-    /// What was planned of it.
+    /// Its plan.
     pub round: &'a Round,
 }
 
-/// What is told while a group is measured.
+/// Follows the measurement of a group.
 pub trait Listener {
     /// A case begins its block of a round, or (without one) its workers prepare.
     fn begins(&mut self, case: &Point, round: Option<Place<'_>>);
@@ -49,7 +49,7 @@ pub trait Listener {
     fn block_done(&mut self);
 }
 
-/// What stays the same for all groups of a run.
+/// The context that all groups of a run share.
 pub struct Context<'a> {
     /// The scenario.
     pub scenario: &'a Scenario,
@@ -57,9 +57,9 @@ pub struct Context<'a> {
     pub targets: &'a Targets,
     /// The run's manifest, whose fields are repeated in rows.
     pub manifest: &'a Manifest,
-    /// What the client reaches.
+    /// The client's maximum throughput in each case.
     pub ceilings: &'a Ceilings,
-    /// Sample the servers' metrics.
+    /// The samplers of the servers' metrics.
     pub samplers: &'a Samplers,
     /// Where results go.
     pub folder: &'a Folder,
@@ -75,11 +75,11 @@ struct CaseRun {
     prepared: u64,
     /// Requests that failed while preparing.
     failed_preparing: u64,
-    /// Whether the block before was given up.
+    /// Whether the block before was aborted.
     aborted: bool,
-    /// Requests of the block before.
+    /// Answered requests of the block before.
     last_block: u64,
-    /// Requests of it that were answered or failed, unless it was given up.
+    /// Its requests that were answered or failed, unless it was aborted.
     settled: Option<u64>,
     started: Timestamp,
     ended: Timestamp,
@@ -91,7 +91,7 @@ struct CaseRun {
 /// Measures a group. Its rows are returned, not yet written.
 ///
 /// # Errors
-/// Results cannot be written. A fault of the server or a worker is no error but a row.
+/// Results cannot be written. A fault of the server or a worker is not an error but a row.
 pub async fn group(
     context: &Context<'_>,
     group: &Group,
@@ -109,7 +109,7 @@ pub async fn group(
     }
     join_all(running.iter_mut().map(|running| running.prepare(context))).await;
     budget.prepared(running.iter().map(CaseRun::in_a_row).min().unwrap_or(1));
-    // the first block must not count what warmed up
+    // the first block must not count the warmup requests
     for (first, before) in before {
         let target = context.targets.of(first);
         let of_target = running.iter().filter(|running| target.is_of(&running.case));
@@ -118,7 +118,7 @@ pub async fn group(
     }
 
     for (index, round) in group.rounds.iter().enumerate() {
-        // after a whole round, so that all cases of the group have as many blocks
+        // only between rounds, so that all cases of the group have the same number of blocks
         let Some(share) = budget.next() else {
             let asked = !context.scenario.load.is_open_ended();
             running.iter_mut().for_each(|running| running.totals.capped |= asked);
@@ -143,7 +143,7 @@ pub async fn group(
     Ok(running.into_iter().map(|running| running.into_record(context, group)).collect())
 }
 
-/// The first case of each server and model that a group asks.
+/// The first case of each server and model of a group.
 fn first_of_targets<'a>(context: &Context<'_>, cases: &'a [Point]) -> Vec<&'a Point> {
     let mut first: Vec<&Point> = Vec::new();
     for case in cases {
@@ -173,7 +173,7 @@ impl CaseRun {
         }
     }
 
-    /// Requests that one of its places sent one after the other while preparing.
+    /// Requests that one client context sent one after the other while preparing.
     fn in_a_row(&self) -> u64 {
         let places = if self.case.rate.is_some() { 1 } else { self.case.concurrency };
         let processes = u64::from(self.case.processes);
@@ -195,13 +195,13 @@ impl CaseRun {
         }
     }
 
-    /// Starts other processes for the next block, if what they need to warm up is little against it. A process keeps
-    /// its memory layout and its server thread for life; reusing it would confound both with what is compared.
+    /// Starts new processes for the next block, if their warmup costs little against it. A process keeps its memory
+    /// layout and its server thread for life; reusing it would confound both with the compared axis.
     async fn renew(&mut self, context: &Context<'_>, observer: &mut Observer<'_>) {
         let slots = u64::from(self.case.processes) * u64::from(self.case.concurrency);
         let preparing = (context.scenario.load.warmup + 1) * slots;
         let cheap = preparing as f64 <= RENEWAL_COST * self.last_block as f64;
-        // after a block without an answer there are none, and the server may be back
+        // after a block without an answer there are no processes, and the server may be back
         if self.ended_early.is_some() || (self.pool.is_some() && !cheap) {
             return;
         }
@@ -214,7 +214,7 @@ impl CaseRun {
         observer.gained(self.case.protocol, before.as_ref(), self.prepared - prepared).await;
     }
 
-    /// Notes whether the block that was measured had less time than it was to take.
+    /// Notes whether the measured block had less time, or did less, than was asked for.
     fn capped_within(&mut self, context: &Context<'_>, asked: &Round, within: &Round) {
         let load = &context.scenario.load;
         if let (Some(settled), false) = (self.settled.take(), load.is_open_ended()) {
@@ -272,7 +272,7 @@ impl CaseRun {
         self.totals.add(&outcome, served);
         let words = outcome.example.map(|fault| fault.message);
         if outcome.aborted || outcome.recorder.count() == 0 {
-            // other processes begin the next block, which waits for the server
+            // new processes begin the next block, which waits for the server
             self.pool = None;
         }
         if outcome.aborted && (self.aborted || self.totals.recorder.count() == 0) {
@@ -311,7 +311,7 @@ impl CaseRun {
     }
 }
 
-/// The row of a case that was not begun.
+/// The row of a case that was not started.
 pub fn not_run(context: &Context<'_>, group: &Group, case: &Point, reason: &str) -> Record {
     Record {
         reason: reason.to_owned(),

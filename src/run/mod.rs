@@ -40,7 +40,7 @@ use interrupt::stop_on_ctrl_c;
 use samplers::Samplers;
 use targets::{Observers, Target, Targets};
 
-/// What `runner SCENARIO...` is asked to do.
+/// The options of `runner SCENARIO...`.
 pub struct Options {
     /// Scenario files.
     pub scenarios: Vec<PathBuf>,
@@ -48,17 +48,17 @@ pub struct Options {
     pub overrides: Overrides,
     /// Folder under which each run makes its own.
     pub results: PathBuf,
-    /// Whether the embedded server is asked, whatever the scenarios say.
+    /// Whether to use the embedded server, whatever the scenarios say.
     pub embedded: bool,
     /// The folder of the embedded server's models.
     pub model_repository: PathBuf,
-    /// Whether to measure first what the client reaches in each case.
+    /// Whether to measure the client's maximum throughput in each case first.
     pub calibrate: bool,
     /// Whether this machine's processors are kept from sleeping.
     pub awake: bool,
     /// Whether a flagged row is a failure.
     pub strict: bool,
-    /// What to do with them.
+    /// What to do with the scenarios.
     pub mode: Mode,
 }
 
@@ -73,7 +73,7 @@ pub enum Mode {
     Verify,
 }
 
-/// How it went, for the exit code.
+/// The outcome, for the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// Every case is `ok`.
@@ -84,7 +84,7 @@ pub enum Outcome {
     Interrupted,
 }
 
-/// Does what is asked for all scenarios, one after the other. All are read before anything is sent.
+/// Does what the options ask for, one scenario after the other. Reads all of them before sending anything.
 ///
 /// # Errors
 /// A scenario is wrong, the server cannot be reached or does not agree with it, or results cannot be written.
@@ -130,7 +130,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
                 worst = worst.max(outcome);
                 runs.extend(run);
             }
-            // nothing more is asked for
+            // the reader wants nothing more
             Err(error) if error.is::<ReaderGone>() => return Err(error),
             // the other scenarios may be fine
             Err(error) => {
@@ -144,7 +144,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     }
     for run in &runs {
         match report::terminal::run(run) {
-            // how it went counts, whether or not somebody reads it to the end
+            // the outcome counts, whether or not somebody reads the output to its end
             Err(error) if error.is::<ReaderGone>() => break,
             shown => shown?,
         }
@@ -261,7 +261,7 @@ async fn measure(
     Ok((outcome, Some(folder.path().to_owned())))
 }
 
-/// What holds for a whole run; of several servers and models the first's, as rows have their own.
+/// The manifest of a run. With several servers and models it describes the first, as rows have their own.
 fn manifest(scenario: &Scenario, plan: &Plan, targets: &Targets, client: Environment, started: Timestamp) -> Manifest {
     let first = asked(targets.first());
     Manifest {

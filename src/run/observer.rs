@@ -1,5 +1,5 @@
-//! What the server's own statistics say: of a block, read before it and after it over the control plane of the case's own
-//! protocol, and of a whole run. Must not know workers or rows.
+//! Reads the server's own statistics: of a block, before and after it over the control plane of the case's protocol,
+//! and of a whole run. Must not know workers or rows.
 
 use std::time::Duration;
 
@@ -15,21 +15,21 @@ use crate::protocol::control::statistics::Statistics;
 use crate::record::CountCheck;
 use crate::scenario::Scenario;
 
-/// Statistics may lag behind the answers that they count by this much: more than one look may take.
+/// Longest lag of statistics behind the answers that they count; longer than the timeout of one read.
 const LAG: Duration = Duration::from_secs(3);
-/// Between two looks.
+/// Pause between two reads.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Reads the statistics of a scenario's model, for as long as the server tells them.
+/// Reads the statistics of a scenario's model, as long as the server gives them.
 pub struct Observer<'a> {
     scenario: &'a Scenario,
     stop: &'a watch::Receiver<bool>,
     protocols: Vec<Observed>,
-    /// Whether counts that lag are waited for: not again after they never came.
+    /// Whether to wait for counts that lag: not again after they never came.
     patient: bool,
 }
 
-/// What is known over one protocol.
+/// The state of one protocol.
 struct Observed {
     protocol: Protocol,
     control: Control,
@@ -40,7 +40,7 @@ struct Observed {
 }
 
 impl<'a> Observer<'a> {
-    /// Nothing is connected yet.
+    /// Connects nothing yet.
     pub fn new(scenario: &'a Scenario, stop: &'a watch::Receiver<bool>) -> Self {
         let observed = |protocol: &Protocol| {
             let control = control(scenario, *protocol, LOOK).ok()?;
@@ -50,8 +50,8 @@ impl<'a> Observer<'a> {
         Observer { scenario, stop, protocols, patient: true }
     }
 
-    /// The statistics now; `None` where the server does not tell. One that was silent is not asked again, nor is one that
-    /// never told: every look would cost a block its time.
+    /// The current statistics; `None` if the server gives none. A server that timed out is not asked again, nor is
+    /// one that never gave any: every read would cost a block its time.
     pub async fn read(&mut self, protocol: Protocol) -> Option<Statistics> {
         let model = &self.scenario.model;
         let observed = self.protocols.iter_mut().find(|observed| observed.protocol == protocol)?;
@@ -78,7 +78,7 @@ impl<'a> Observer<'a> {
         None
     }
 
-    /// Whether there ever were statistics over a protocol.
+    /// Whether the server ever gave statistics over a protocol.
     pub fn tells(&self, protocol: Protocol) -> bool {
         self.protocols.iter().any(|observed| observed.protocol == protocol && observed.tells)
     }
@@ -90,7 +90,7 @@ impl<'a> Observer<'a> {
         (!reasons.is_empty()).then(|| reasons.join(", "))
     }
 
-    /// What the statistics have gained since an earlier time, once so many requests are counted.
+    /// The gain of the statistics since `before`, once they count `requests` requests.
     pub async fn gained(
         &mut self,
         protocol: Protocol,
@@ -116,11 +116,11 @@ impl<'a> Observer<'a> {
         let check = |gained: &Statistics| CountCheck { server: gained.inference_count, measured, prepared };
         let enough = |gained: &Statistics| gained.cache_hit.count > 0 || check(gained).agrees();
         let (gained, _) = self.wait_for(protocol, before, enough).await?;
-        // what the cache answered is not in the count of inferences; the rows are flagged
+        // the count of inferences excludes what the cache answered; the rows are flagged
         (gained.cache_hit.count == 0).then(|| check(&gained))
     }
 
-    /// What was gained when it was enough, or the last that came in time; and whether it was enough.
+    /// The gain once it is enough, or the last one in time; and whether it was enough.
     async fn wait_for(
         &mut self,
         protocol: Protocol,

@@ -1,4 +1,4 @@
-//! How a server takes tensors over HTTP, found out before anything is measured. Must not know rows or results.
+//! Finds out how a server takes tensors over HTTP, before anything is measured. Must not know rows or results.
 
 use tokio::sync::watch;
 
@@ -21,7 +21,7 @@ const BINARY_TENSORS: &str = "binary_tensor_data";
 pub struct HttpTensors {
     /// As bytes, or as JSON.
     pub tensors: Tensors,
-    /// What to add to the words of a failure, where neither is taken.
+    /// What to add to the message of a failure, if the server takes neither.
     hint: Option<String>,
 }
 
@@ -31,7 +31,7 @@ impl HttpTensors {
         if case.protocol == Protocol::Http { self.tensors } else { Tensors::Binary }
     }
 
-    /// A failure of a case, with the remedy where there is one.
+    /// The failure of a case, with the remedy if there is one.
     pub fn explained(&self, case: &Point, fault: Fault) -> Fault {
         match &self.hint {
             Some(hint) if case.protocol == Protocol::Http => {
@@ -42,7 +42,7 @@ impl HttpTensors {
     }
 }
 
-/// Asks a server that does not announce binary tensors for one answer, with them and then in JSON.
+/// Asks a server that does not announce binary tensors for one answer, first with them and then in JSON.
 pub async fn http_tensors(
     scenario: &Scenario,
     cases: &[Point],
@@ -58,7 +58,7 @@ pub async fn http_tensors(
     let case = Point { concurrency: 1, connections: 1, ..case.clone() };
     let job = |tensors| Job { warmup: 0, ..job::job(scenario, outputs, &case, tensors) };
     let Some(binary) = asked(&job(Tensors::Binary), stop).await else { return HttpTensors::default() };
-    // what is wrong with the address or the answer is no matter of how tensors travel
+    // a fault of the address or the answer does not depend on how tensors travel
     if matches!(binary.kind, FaultKind::Connect | FaultKind::Timeout | FaultKind::Answer) {
         return HttpTensors::default();
     }
@@ -77,7 +77,7 @@ pub async fn http_tensors(
     }
 }
 
-/// What is wrong with the answer to one request; `None` if nothing is, or the user stopped it.
+/// Sends one request and returns what is wrong with its answer; `None` if nothing is, or the user stopped it.
 async fn asked(job: &Job, stop: &watch::Receiver<bool>) -> Option<Fault> {
     match Pool::start(job, 1, stop).await {
         Ok(pool) => {

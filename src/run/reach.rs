@@ -1,5 +1,5 @@
-//! Reaches a scenario's server, learns what it tells of itself, and finds out whether the two agree. What a server does not
-//! tell is said, and found out with one request. Must not know how cases are measured.
+//! Reaches a scenario's server, reads its metadata, and checks that the two agree. Reports what a server does not
+//! describe, and tries it with one request. Must not know how cases are measured.
 
 use std::time::Duration;
 
@@ -21,51 +21,51 @@ use crate::scenario::Scenario;
 use crate::text;
 use crate::worker::pool::{Pool, PoolError};
 
-/// Longest wait for what it cannot do without, where the scenario asks for less: a model may be loaded by the first question.
+/// Least timeout for the answers that a run needs: the first request may load a model.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
-/// After this long one is told what is waited for.
+/// After this long the user learns what the run waits for.
 const WORDLESS: Duration = Duration::from_secs(5);
-/// How long a server that does not answer is waited for before a group is given up.
+/// How long to wait for a server that does not answer before giving up a group.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two looks at a server that is waited for.
+/// Pause between two attempts to reach a server.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// What a server is called that does not tell its name.
+/// Name of a server that does not give one.
 const UNNAMED: &str = "unnamed server";
 
 /// A server that was found to agree with a scenario.
 pub struct Reached {
-    /// What it says of itself.
+    /// Its metadata.
     pub server: ServerMetadata,
-    /// What it says of the model; nothing where it does not tell.
+    /// Its metadata of the model; empty if it gives none.
     pub metadata: ModelMetadata,
-    /// The model's configuration, where it has such an extension.
+    /// The model's configuration, if the server has that extension.
     pub config: Option<ModelConfig>,
     /// The outputs to ask for.
     pub outputs: Outputs,
-    /// Who describes them, and the inputs.
+    /// The source that describes them, and the inputs.
     pub described_by: Describer,
     /// How tensors travel over HTTP.
     pub http: HttpTensors,
-    /// Protocols over which it says that it and the model are ready.
+    /// Protocols over which the server reports that it and the model are ready.
     ready: Vec<Protocol>,
 }
 
 impl Reached {
-    /// What the server says of the model's weights; empty when it says nothing.
+    /// The server's label of the model's weights; empty if it gives none.
     pub fn weights(&self) -> String {
         self.config.as_ref().and_then(|config| config.weights.clone()).unwrap_or_default()
     }
 }
 
-/// What was learned, and what was not.
+/// What the server described, and what it did not.
 #[derive(Default)]
 struct Learned {
     server: ServerMetadata,
     metadata: ModelMetadata,
     config: Option<ModelConfig>,
     ready: Vec<Protocol>,
-    /// What the server does not tell, with what it says instead.
+    /// What the server does not describe, with its answer instead.
     untold: Vec<String>,
 }
 
@@ -115,7 +115,7 @@ pub async fn reach(scenario: &mut Scenario, cases: &[Point], stop: &watch::Recei
     Ok(Some(Reached { server, metadata, config, outputs, described_by, http, ready }))
 }
 
-/// Asks for everything. The first answers may take as long as an answer of the scenario, what a run can do without may not.
+/// Asks for everything. Needed answers may take as long as the scenario's timeout; what a run can do without may not.
 async fn learn(scenario: &Scenario) -> Result<Learned> {
     let (name, version) = (scenario.model.name.as_str(), scenario.model.version.as_deref());
     let mut learned = Learned::default();
@@ -156,7 +156,7 @@ async fn learn(scenario: &Scenario) -> Result<Learned> {
     Ok(learned)
 }
 
-/// What a run can do without.
+/// Asks for what a run can do without.
 async fn learn_more(model: &str, version: Option<&str>, controls: &mut [(Protocol, Control)], learned: &mut Learned) {
     let mut why = None;
     for (protocol, control) in controls.iter_mut() {
@@ -178,7 +178,7 @@ async fn learn_more(model: &str, version: Option<&str>, controls: &mut [(Protoco
                 (learned.config, why) = (Some(config), None);
                 break;
             }
-            // it would cost as long again
+            // another attempt would take as long
             Err(fault) if fault.kind == FaultKind::Timeout => {
                 why = Some(format!("the model's configuration ({protocol}: {fault})"));
                 break;
@@ -189,7 +189,7 @@ async fn learn_more(model: &str, version: Option<&str>, controls: &mut [(Protoco
     learned.untold.extend(why);
 }
 
-/// Whether server and model are ready: the first thing that is said against it.
+/// Asks whether server and model are ready; returns the reason if they are not.
 async fn is_ready(control: &mut Control, model: &str, version: Option<&str>) -> Result<Option<Fault>, Fault> {
     let server = control.server_ready().await;
     if let Err(fault) = &server
@@ -200,7 +200,7 @@ async fn is_ready(control: &mut Control, model: &str, version: Option<&str>) -> 
     let model = control.model_ready(model, version).await;
     match (server, model) {
         (_, Err(fault)) if is_unreachable(&fault) => Err(fault),
-        // the model's word is the nearer one
+        // the model's fault is more specific
         (_, Err(fault)) | (Err(fault), Ok(())) => Ok(Some(fault)),
         (Ok(()), Ok(())) => Ok(None),
     }
@@ -228,7 +228,7 @@ fn unusable(scenario: &Scenario, protocol: Protocol, fault: &Fault, learned: &Le
     if !others.is_empty() {
         words.push_str(&format!("\n  the server does not tell: {}", others.join("; ")));
     }
-    // one that tells its name is no gateway
+    // a server that gives its name is not a gateway
     if fault.kind == FaultKind::Unsupported && learned.server.name == UNNAMED {
         words.push_str(
             "\n  is this the address of the server itself? A gateway that goes by the Host header, by a path before /v2 \
@@ -238,7 +238,7 @@ fn unusable(scenario: &Scenario, protocol: Protocol, fault: &Fault, learned: &Le
     words
 }
 
-/// Says what is waited for, if that takes long.
+/// Waits for an answer, and reports the wait if it takes long.
 async fn aloud<T>(
     scenario: &Scenario,
     protocol: Protocol,
@@ -254,7 +254,7 @@ async fn aloud<T>(
     answer.await
 }
 
-/// Whether nothing was said at all.
+/// Whether the server gave no answer at all.
 fn is_unreachable(fault: &Fault) -> bool {
     matches!(fault.kind, FaultKind::Connect | FaultKind::Timeout | FaultKind::Transport)
 }
@@ -269,7 +269,7 @@ fn hint(fault: &Fault) -> &'static str {
     }
 }
 
-/// Why the server cannot be used now; a server that restarts is waited for.
+/// Why the server cannot be used now, after waiting for one that restarts.
 pub async fn unreachable(scenario: &Scenario, reached: &Reached, stop: &watch::Receiver<bool>) -> Option<String> {
     let mut last = None;
     let attempts = async {
@@ -296,7 +296,7 @@ async fn unready(scenario: &Scenario, reached: &Reached) -> Option<String> {
             Ok(mut control) => is_ready(&mut control, name, version).await,
             Err(fault) => Err(fault),
         };
-        // one that never told may go on so
+        // a server that never reported ready need not do so now
         let fault = match refused {
             Ok(said) => said.filter(|_| reached.ready.contains(&protocol)),
             Err(fault) => Some(fault),

@@ -1,4 +1,4 @@
-//! The rows of a case: what its blocks come to. Must not know how blocks are measured, or how rows are shown.
+//! The rows of a case, from its blocks. Must not know how blocks are measured, or how rows are shown.
 
 use std::time::Duration;
 
@@ -14,42 +14,42 @@ use crate::statistics::{self, Batches, Interval};
 use crate::worker::message::{Checks, Traffic, Usage};
 use crate::worker::pool::BlockOutcome;
 
-/// From this part of the client's ceiling on, a rate may be the client's.
+/// From this fraction of the client's ceiling on, the client may limit the rate.
 const CEILING_SHARE: f64 = 0.8;
-/// From this part of a core on, a client process may be what limits.
+/// From this fraction of a core on, a client process may be the bottleneck.
 const BUSY_SHARE: f64 = 0.9;
-/// From here on a client process that does not run is no matter of scheduling.
+/// From this length on, scheduling does not explain a stall of a client process.
 const STALL_NS: u64 = 100_000_000;
-/// From this part of the requests on, the connections that they begin with show in the tables.
+/// From this fraction of the requests on, the cost of new connections shows in the tables.
 const RECONNECTS_SHARE: f64 = 0.01;
 /// Little's law: the mean number in flight may be off by this.
 const IN_FLIGHT_OFF: f64 = 0.05;
 
-/// What the blocks of a case come to.
+/// The totals of a case's blocks.
 pub struct CaseTotals {
     /// Latencies and their parts.
     pub recorder: Recorder,
     /// From first send to last answer, summed over the blocks.
     pub window_ns: u64,
-    /// What the client processes took of the machine.
+    /// Resources that the client processes used.
     pub usage: Usage,
     /// Bytes on the connections.
     pub traffic: Traffic,
-    /// How good answers were checked.
+    /// How the answered requests were checked.
     pub checks: Checks,
-    /// How long a client process did not run at worst, in nanoseconds.
+    /// Longest stall of a client process, in nanoseconds.
     pub stall_ns: u64,
-    /// Requests that had to wait because as many were in flight as may be.
+    /// Requests that were queued at the limit of requests in flight.
     pub held_back: u64,
-    /// Whether a block ended before what was asked for was done.
+    /// Whether a block ended before all of its work was done.
     pub capped: bool,
     /// Blocks measured.
     pub blocks: u32,
     /// The mean latency of each block, in milliseconds.
     means: Vec<f64>,
-    /// Whether a server that told its statistics did not over a block.
+    /// Whether a server that gives statistics gave none over a block.
     pub unserved: bool,
-    /// What the server counted over the blocks; `None` where it does not tell.
+    /// What the server counted over the blocks; `None` if it gives no counts.
     served: Option<Statistics>,
 }
 
@@ -87,12 +87,12 @@ impl CaseTotals {
         self.served = self.served.zip(served).map(|(all, block)| all.plus(&block));
     }
 
-    /// The columns of the case's row that are measured.
+    /// Fills in the measured columns of the case's row.
     pub fn fill(&self, case: &Point, ceiling: Option<f64>, row: Record) -> Record {
         let Recorder { latency, service, lateness, send, wait, receive, .. } = &self.recorder;
         let [latency, service, lateness, send, wait, receive] =
             [latency, service, lateness, send, wait, receive].map(Columns);
-        // a system that does not tell leaves zeros
+        // a system that does not report usage leaves zeros
         let used = (self.usage.cpu_ns() > 0).then_some(self.usage);
         let requests_per_s = rate(&self.recorder, self.window_ns);
         let effective = self.effective();
@@ -159,7 +159,7 @@ impl CaseTotals {
         self.split(row)
     }
 
-    /// The mean time of a request in parts that add up to it.
+    /// Splits the mean time of a request into parts that add up to it.
     fn split(&self, row: Record) -> Record {
         let Some(served) = self.served.filter(|served| served.success.count > 0) else { return row };
         let server = |sum: Sum| sum.ns as f64 / served.success.count as f64 / 1e6;
@@ -181,7 +181,7 @@ impl CaseTotals {
         }
     }
 
-    /// How many independent requests the answered ones are worth.
+    /// The number of independent requests that the answered ones are worth.
     fn effective(&self) -> f64 {
         let batches: Vec<Batches> = self
             .recorder
@@ -199,7 +199,7 @@ impl CaseTotals {
         Some(Interval { value: at(q)?, low: at(low)?, high: at(high)? })
     }
 
-    /// What makes the row doubtful.
+    /// The flags of the row.
     fn flags(&self, case: &Point, ceiling: Option<f64>, requests_per_s: Option<f64>, effective: f64) -> Flags {
         let answered = self.recorder.count();
         let served = self.served.unwrap_or_default();
@@ -207,7 +207,7 @@ impl CaseTotals {
         let processes = f64::from(case.processes);
         let offered = f64::from(case.concurrency) * processes;
         let in_flight = requests_per_s.zip(self.recorder.latency.mean_ns()).map(|(rate, mean)| rate * mean / 1e9);
-        // requests that failed were in flight too, nobody knows how long
+        // failed requests were in flight too, for an unknown time
         let closed = case.rate.is_none() && self.recorder.error_count() == 0;
         let busy = self.usage.cpu_ns() as f64 >= BUSY_SHARE * self.window_ns as f64 * processes;
         // the percentiles that tables show
@@ -276,7 +276,7 @@ mod tests {
         Point { batch_size: 2, rate, ..Point::default() }
     }
 
-    /// A block of so many requests of 10 ms, one after the other.
+    /// A block of `requests` requests of 10 ms, one after the other.
     fn block(requests: u64) -> BlockOutcome {
         let mut outcome = BlockOutcome { first_unix_ns: 5 * MS, ..BlockOutcome::default() };
         let split = Some(Phases { send: MS, wait: 8 * MS, receive: MS });
@@ -394,7 +394,7 @@ mod tests {
             }
             totals.fill(&case(None), None, Record::default())
         };
-        // what differs from block to block alone
+        // latencies that differ between blocks alone
         let alike = of(|block, _| 10 * MS + block * 37 % 10 * MS / 100);
         assert!(alike.flags.has(Flag::FewRequests) && alike.effective_requests < Some(20.0), "{alike:?}");
         let independent = of(|block, request| 10 * MS + (25 * block + request) * 7919 % 101 * MS / 1000);

@@ -16,16 +16,16 @@ use crate::protocol::control::metrics::{Metrics, Sample};
 use crate::record::{self, MetricRow, MetricsOf};
 use crate::report::terminal::say;
 
-/// Between two samples.
+/// Time between two samples.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// What the sampler and the run share.
+/// State shared by the sampler and the run.
 #[derive(Default)]
 struct Shared {
     /// The case under measurement.
     case: Option<String>,
     samples: u64,
-    /// Why there are no more.
+    /// Why there are no more samples.
     fault: Option<String>,
 }
 
@@ -37,7 +37,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Begins, if the server's metrics can be read; what cannot be is told at the end.
+    /// Starts, if the server's metrics can be read; `finish` reports what cannot be read.
     pub async fn start(address: Option<Address>, file: PathBuf, stop: &watch::Receiver<bool>) -> Self {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let sampler = |task| Sampler { shared: shared.clone(), task, address: address.clone() };
@@ -61,12 +61,12 @@ impl Sampler {
         }
     }
 
-    /// A case is measured from now on, or none.
+    /// Sets the case that is measured from now on, if any.
     pub fn during(&self, case: Option<String>) {
         lock(&self.shared).case = case;
     }
 
-    /// Ends, and tells what there is.
+    /// Ends, and reports what was read.
     pub fn finish(self) -> MetricsOf {
         if let Some(task) = self.task {
             task.abort();

@@ -12,7 +12,7 @@ use crate::record::MetricsRead;
 /// The samplers of a run.
 pub struct Samplers(Vec<OfServers>);
 
-/// A sampler, and the servers that it tells of: names of the scenario that share a metrics address.
+/// A sampler, and its servers: names of the scenario that share a metrics address.
 struct OfServers {
     address: Option<Address>,
     servers: Vec<Option<Name>>,
@@ -20,7 +20,7 @@ struct OfServers {
 }
 
 impl Samplers {
-    /// Starts a sampler for each server whose metrics can be read; `finish` tells which could not be.
+    /// Starts a sampler for each server whose metrics can be read; `finish` reports which could not be.
     pub async fn start(targets: &Targets, folder: &Folder, stop: &watch::Receiver<bool>) -> Self {
         let mut all: Vec<OfServers> = Vec::new();
         for target in targets.iter() {
@@ -36,14 +36,14 @@ impl Samplers {
         Samplers(all)
     }
 
-    /// A case is measured from now on, or not any more.
+    /// Notes whether a case is measured from now on.
     pub fn during(&self, case: &Point, measured: bool) {
         if let Some(of_server) = self.0.iter().find(|known| known.servers.contains(&case.server)) {
             of_server.sampler.during(measured.then(|| case.tag()));
         }
     }
 
-    /// Ends, and tells what there is.
+    /// Ends, and reports what was read.
     pub fn finish(self) -> MetricsRead {
         MetricsRead::Of(self.0.into_iter().map(|of_servers| of_servers.sampler.finish()).collect())
     }

@@ -1,4 +1,4 @@
-//! `runner serve`: the embedded server as a process of its own, until it is told to end.
+//! `runner serve`: the embedded server as a separate process, until it is told to end.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -7,21 +7,21 @@ use tokio::io::AsyncReadExt;
 use crate::embedded::{Options, Server};
 use crate::report::terminal::{print, say};
 
-/// What a server that serves a program, not a person, prints when it is ready: one line of standard output, as JSON.
+/// The line of JSON on standard output with which a server that serves a program, not a person, reports ready.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Ready {
     /// `host:port` of HTTP.
     pub http: String,
     /// `host:port` of gRPC.
     pub grpc: String,
-    /// Why models are not there, in words, each with its name.
+    /// Why models are unavailable, in words, each with its name.
     pub unavailable: Vec<String>,
 }
 
 /// Serves until Ctrl-C, or until standard input ends if `until_input_ends`.
 ///
 /// # Errors
-/// No such repository, or a port that is not to be had.
+/// The repository does not exist, or a port cannot be had.
 pub async fn serve(options: Options, until_input_ends: bool) -> Result<()> {
     let server = Server::start(options).await?;
     let mut unavailable = Vec::new();
@@ -45,7 +45,7 @@ pub async fn serve(options: Options, until_input_ends: bool) -> Result<()> {
     }
     let stop = async {
         let input = async {
-            // whoever holds the other end is gone when this ends, however it ended
+            // standard input ends with the process at its other end, however that ended
             let mut rest = Vec::new();
             let _ = tokio::io::stdin().read_to_end(&mut rest).await;
         };

@@ -1,5 +1,5 @@
-//! The servers and models of a run: each pair that its cases ask is reached, checked and counted by itself. Must not know how
-//! cases are measured.
+//! The servers and models of a run: each pair that its cases use is reached, checked and counted separately. Must not
+//! know how cases are measured.
 
 use anyhow::{Context, Result};
 use tokio::sync::watch;
@@ -13,17 +13,17 @@ use crate::protocol::control::statistics::Statistics;
 use crate::record::CountCheck;
 use crate::scenario::Scenario;
 
-/// A server and a model of it.
+/// A server and one of its models.
 pub struct Target {
     /// A case that asks it.
     pub case: Point,
     /// The scenario as the cases of this target see it.
     pub scenario: Scenario,
-    /// What the server tells, and what was found out.
+    /// What the server describes, and what was found out.
     pub reached: Reached,
 }
 
-/// All that a run asks, in the order of its cases; at least one.
+/// All targets of a run, in the order of its cases; at least one.
 pub struct Targets(Vec<Target>);
 
 impl Targets {
@@ -42,7 +42,7 @@ impl Targets {
             connect::find(&mut scenario, stop).await;
             let reached = reach(&mut scenario, &cases, stop).await;
             let reached = match case.server.as_ref().or(case.model.as_ref()) {
-                // which of several it is
+                // name the target if there are several
                 Some(_) => reached.with_context(|| targets_words(case))?,
                 None => reached?,
             };
@@ -57,7 +57,7 @@ impl Targets {
         &self.0[self.place(case)]
     }
 
-    /// The first, which stands for the run where it has one alone.
+    /// The first target, which stands for the run if it is the only one.
     pub fn first(&self) -> &Target {
         &self.0[0]
     }
@@ -71,7 +71,7 @@ impl Targets {
         self.0.iter().position(|target| target.is_of(case)).unwrap_or(0)
     }
 
-    /// Why the servers of some cases cannot be used now; one that restarts is waited for.
+    /// Why the servers of some cases cannot be used now, after waiting for one that restarts.
     pub async fn unreachable(&self, cases: &[Point], stop: &watch::Receiver<bool>) -> Option<String> {
         for target in self.0.iter().filter(|target| cases.iter().any(|case| target.is_of(case))) {
             if let Some(reason) = unreachable(&target.scenario, &target.reached, stop).await {
@@ -83,13 +83,13 @@ impl Targets {
 }
 
 impl Target {
-    /// Whether a case asks it.
+    /// Whether a case uses this target.
     pub fn is_of(&self, case: &Point) -> bool {
         is_same(&self.case, case)
     }
 }
 
-/// Whether two cases ask the same model of the same server.
+/// Whether two cases use the same model of the same server.
 fn is_same(case: &Point, other: &Point) -> bool {
     (&case.server, &case.model) == (&other.server, &other.model)
 }
@@ -100,7 +100,7 @@ fn targets_words(case: &Point) -> String {
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// What the servers' own statistics say of each target.
+/// Observes the servers' own statistics of each target.
 pub struct Observers<'a> {
     targets: &'a Targets,
     of: Vec<Counted<'a>>,
@@ -108,7 +108,7 @@ pub struct Observers<'a> {
 
 struct Counted<'a> {
     observer: Observer<'a>,
-    /// At the run's begin.
+    /// The statistics at the start of the run.
     before: Option<Statistics>,
     /// Items in answered requests of the rows, and while preparing.
     measured: u64,
@@ -116,7 +116,7 @@ struct Counted<'a> {
 }
 
 impl<'a> Observers<'a> {
-    /// Reads the statistics from which a run counts.
+    /// Reads the statistics that the run's counts start from.
     pub async fn begin(targets: &'a Targets, stop: &'a watch::Receiver<bool>) -> Self {
         let mut of = Vec::new();
         for target in &targets.0 {
@@ -147,8 +147,8 @@ impl<'a> Observers<'a> {
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    /// The servers' counts against the client's: those of the first target that differ, or of all together. `None` where a
-    /// server does not tell.
+    /// Compares the servers' counts with the client's: those of the first target that differs, or the sums over all.
+    /// `None` if a server gives no counts.
     pub async fn check(&mut self) -> Option<CountCheck> {
         let mut all = CountCheck { server: 0, measured: 0, prepared: 0 };
         for (counted, target) in self.of.iter_mut().zip(&self.targets.0) {

@@ -1,4 +1,4 @@
-//! Damaged answers: whatever comes, the client gives an answer or a fault. `MALFORMED_CASES` asks for more than a few.
+//! Damaged answers: whatever comes, the client gives an answer or a fault. `MALFORMED_CASES` sets their number.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn request() -> Request {
     Request { model: "m".to_owned(), version: None, inputs: vec![input], outputs, tensors }
 }
 
-/// What becomes of damaged answers: good ones, and faults.
+/// Counts what damaged answers become: good ones, and faults.
 fn outcomes<D: InferClient>(address: &str) -> (u64, u64) {
     let expected = [Expected { name: "y".to_owned(), datatype: Some("FP32".to_owned()), shape: Some(vec![1, 3]) }];
     let whole = |answer: Result<Answer, _>| answer.and_then(|answer| verify(&answer, &expected));

@@ -1,4 +1,4 @@
-//! What is counted as a good answer, and what as an error: the same over both protocols.
+//! Which answers count as good, and which as errors: the same over both protocols.
 
 mod fuzz;
 // a part of it is enough here
@@ -69,7 +69,7 @@ fn both(server: &Server, errors: u64, kind: &str, words: [&str; 2]) -> Vec<Recor
     rows
 }
 
-/// Every tenth answer of a case is another: of those that check the connections' first answers, none is.
+/// Every tenth answer of a case is `other`, but no connection's first one, which is always checked.
 fn every_tenth(other: Answer) -> Server {
     Server::start(&[-1, 3], true, move |n| Act::Answer(if n % 10 == 5 { other.clone() } else { good() }))
 }

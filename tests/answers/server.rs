@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::spawn;
 
-/// An answer to one infer request: how many it is, from 0, gives the script's choice.
+/// What the server does with one infer request; the script chooses it by the request's number, from 0.
 #[derive(Clone, Debug)]
 pub enum Act {
     /// An answer.
@@ -43,9 +43,9 @@ pub struct Answer {
     pub version: &'static str,
     /// In JSON over HTTP, in typed contents over gRPC.
     pub typed: Option<Vec<f32>>,
-    /// Says that it is compressed.
+    /// The answer claims to be compressed.
     pub compressed: bool,
-    /// Bytes that are no description, as long as the right ones.
+    /// Bytes that are not a description, as long as the right ones.
     pub garbage: bool,
 }
 
@@ -72,7 +72,7 @@ pub struct Server {
     _runtime: Runtime,
 }
 
-/// What both protocols share.
+/// State shared by both protocols.
 #[derive(Clone)]
 struct Shared {
     script: Script,
@@ -89,7 +89,7 @@ impl Shared {
 }
 
 impl Server {
-    /// The output is described with a shape; `binary` says whether the server announces binary tensors over HTTP.
+    /// `shape` describes the output; `binary` is whether the server announces binary tensors over HTTP.
     pub fn start(shape: &[i64], binary: bool, script: impl Fn(u64) -> Act + Send + Sync + 'static) -> Server {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let extensions = if binary { vec!["binary_tensor_data".to_owned()] } else { Vec::new() };

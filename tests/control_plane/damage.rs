@@ -1,4 +1,4 @@
-//! Mutations of what servers say of themselves: no reader may panic, and what is read is what the protocol knows.
+//! Mutations of servers' metadata: no reader may panic, and readers return only what the protocol knows.
 
 use prost::Message;
 use rand::{RngExt, SeedableRng};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::mutate::{self, Drawn};
 
-/// What the control plane reads, each by its reader.
+/// Gives bytes to each reader of the control plane.
 fn read_all(bytes: &[u8]) {
     let _ = read::<ServerMetadata>(bytes);
     let described =

@@ -1,10 +1,10 @@
-//! What servers leave out, refuse or describe otherwise.
+//! Metadata that servers leave out, refuse or describe otherwise.
 
 use serde_json::json;
 
 use super::server::{Does, Server, error, ok, page, verify};
 
-/// One answer for a path, the rest as a good server has it.
+/// One answer for a path; all others as from a good server.
 fn but(path: &'static str, does: fn() -> Option<Does>) -> impl Fn(&str) -> Option<Does> + Send + Sync {
     move |asked| (asked == path).then(does).flatten()
 }

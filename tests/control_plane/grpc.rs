@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::server::Run;
 
-/// What a server says to a call.
+/// A server's answer to a call.
 pub enum Says {
     Message(Vec<u8>),
     /// Answers with a gRPC status.
@@ -28,7 +28,7 @@ fn message(message: &impl Message) -> Option<Says> {
     Some(Says::Message(message.encode_to_vec()))
 }
 
-/// What a good server says.
+/// A good server's answer.
 fn usual(method: &str) -> Option<Says> {
     let tensor = |name: &str| proto::model_metadata_response::TensorMetadata {
         name: name.to_owned(),
@@ -106,7 +106,7 @@ async fn connection(stream: TcpStream, does: Arc<Does>, asked: Arc<Mutex<Vec<Str
     }
 }
 
-/// Takes the whole request, then answers; a peer that is gone is none of the server's trouble.
+/// Takes the whole request, then answers; ignores a peer that is gone.
 async fn answer(says: Says, mut body: h2::RecvStream, mut respond: h2::server::SendResponse<Bytes>) -> Option<()> {
     while let Some(Ok(data)) = body.data().await {
         body.flow_control().release_capacity(data.len()).ok()?;

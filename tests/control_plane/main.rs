@@ -1,4 +1,4 @@
-//! Servers that tell less of themselves than Triton, tell it otherwise, late or never: what the program makes of them.
+//! How the program handles servers that describe themselves less than Triton, differently, late or never.
 
 mod damage;
 mod described;

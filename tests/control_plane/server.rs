@@ -23,7 +23,7 @@ pub enum Does {
 /// A server of one model, `m`, with input `x` and output `y`, FP32 [-1, 4] both. Ends with the test's process.
 pub struct Server {
     pub address: String,
-    /// How often each path that ends so was asked for.
+    /// How often paths with each ending were requested.
     counts: Arc<[(&'static str, AtomicUsize); 3]>,
 }
 
@@ -162,7 +162,7 @@ impl Run {
         Run { folder, command }
     }
 
-    /// Runs to the end: the exit code, and all that was said.
+    /// Runs to the end: returns the exit code and all output.
     pub fn output(&mut self) -> (Option<i32>, String) {
         words(&self.command.output().unwrap())
     }
@@ -179,7 +179,7 @@ pub fn words(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
 
-/// The same for a server that decides `does`, with `--verify`.
+/// The same with `--verify`, for a server that answers as `does` decides.
 pub fn verify(does: impl Fn(&str) -> Option<Does> + Send + Sync + 'static) -> (Option<i32>, String) {
     let server = Server::start(does);
     Run::new(&server.address, "", &["--verify"]).output()

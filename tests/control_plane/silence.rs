@@ -1,4 +1,4 @@
-//! Servers that say nothing, or say it late.
+//! Servers that do not answer, or answer late.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -35,7 +35,7 @@ fn count(statistics: &Value, what: &str) -> u64 {
     statistics["inference_stats"][what]["count"].as_u64().unwrap()
 }
 
-/// What holds of any model that answered every request.
+/// Checks what holds for any model that answered every request.
 fn adds_up(statistics: &Value) {
     let items: u64 = batches(statistics).iter().map(|(size, count)| size * count).sum();
     let executions: u64 = batches(statistics).iter().map(|(_, count)| count).sum();

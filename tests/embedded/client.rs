@@ -60,7 +60,7 @@ impl Connection {
         self.stream.write_all(bytes)
     }
 
-    /// Says that nothing more comes.
+    /// Signals that nothing more comes.
     pub fn finish(&self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
@@ -126,7 +126,7 @@ impl Connection {
     }
 }
 
-/// Whether an error is the end of a connection, and not that of patience.
+/// Whether an error is the end of a connection, and not a timeout.
 pub fn ended(error: &io::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)

@@ -1,4 +1,4 @@
-//! What a loopback model does that was asked to misbehave, and what it says of parameters that it does not understand.
+//! Loopback models that misbehave as configured, and their errors for parameters that they do not understand.
 
 use std::io::ErrorKind;
 
@@ -41,7 +41,7 @@ fn over_grpc(server: &Server) -> (Bytes, Ended) {
     server.grpc().send(path, &HeaderMap::new(), frame(&message.encode_to_vec()))
 }
 
-/// The server itself is well: other requests are answered.
+/// Checks that the server itself is well: it answers other requests.
 fn well(server: Server) {
     assert_eq!(server.get("/v2/models/m")["name"], "m");
     server.end_well();

@@ -1,4 +1,4 @@
-//! What a server holds for its clients, and what it tells them of itself.
+//! What a server holds for its clients, and what it reveals of itself to them.
 
 use std::fs;
 

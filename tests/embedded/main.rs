@@ -1,4 +1,4 @@
-//! The embedded server from outside: each test starts a `runner serve` of its own on ports that the system picks.
+//! The embedded server from outside: each test starts its own `runner serve` on ports that the system picks.
 
 mod behaviour;
 mod client;

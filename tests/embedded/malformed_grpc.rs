@@ -16,7 +16,7 @@ use crate::mutate::{self, Drawn, one};
 use crate::server::Server;
 
 const SEED: u64 = 20_250_602;
-/// How often the port is given something that is no gRPC, of a hundred.
+/// Percentage of cases that give the port something other than gRPC.
 const RAW: u32 = 10;
 
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
@@ -70,7 +70,7 @@ fn valid(drawn: &mut Drawn) -> ModelInferRequest {
     }
 }
 
-/// A message that is a message, but no request that fits.
+/// A valid message that is not a fitting request.
 fn retyped(drawn: &mut Drawn) -> ModelInferRequest {
     let mut message = valid(drawn);
     let at = drawn.random_range(0..message.inputs.len());
@@ -107,7 +107,7 @@ fn retyped(drawn: &mut Drawn) -> ModelInferRequest {
     message
 }
 
-/// A body of frames, most of them not what they say.
+/// A body of frames, most of them malformed.
 fn frames(drawn: &mut Drawn, headers: &mut HeaderMap) -> Bytes {
     let mut message = valid(drawn).encode_to_vec();
     let mut bytes = BytesMut::new();
@@ -151,7 +151,7 @@ fn frames(drawn: &mut Drawn, headers: &mut HeaderMap) -> Bytes {
     frame(&message)
 }
 
-/// What comes to the port and is no gRPC.
+/// Bytes for the port that are not gRPC.
 fn raw(drawn: &mut Drawn) -> Vec<u8> {
     let settings = b"\0\0\0\x04\0\0\0\0\0";
     match drawn.random_range(0..5) {
@@ -254,7 +254,7 @@ fn malformed_messages_over_grpc_are_refused_and_the_server_lives_on() {
     server.end_well();
 }
 
-/// A request that is right is answered rightly over both protocols.
+/// Checks that a valid request gets the right answer over both protocols.
 pub fn still_answers(server: &Server) {
     let words = json!({"name": "words", "datatype": "BYTES", "shape": [1, 2], "data": ["a", "bc"]});
     let (status, refused) = server.post("/v2/models/mixed/infer", &json!({"inputs": [words]}));

@@ -11,7 +11,7 @@ use crate::server::Server;
 
 const SEED: u64 = 20_250_601;
 
-/// What is sent, and what may be expected.
+/// A request, and what may be expected of its answer.
 #[derive(Default)]
 struct Case {
     bytes: Vec<u8>,
@@ -21,11 +21,11 @@ struct Case {
     head_only: bool,
 }
 
-/// A request to infer that is right.
+/// A valid infer request.
 struct Valid {
     model: &'static str,
     json: Value,
-    /// Behind the JSON.
+    /// The bytes after the JSON.
     raw: Vec<u8>,
 }
 
@@ -91,7 +91,7 @@ fn request(method: &str, path: &str, headers: &str, length: impl ToString, body:
     [head.as_bytes(), body].concat()
 }
 
-/// A request whose head is right and whose body is this.
+/// A request with a valid head and this body.
 fn framed(path: &str, headers: &str, body: &[u8]) -> Case {
     Case { bytes: request("POST", path, headers, body.len(), body), framed: true, ..Case::default() }
 }
@@ -240,7 +240,7 @@ fn paths(drawn: &mut Drawn, model: &str) -> String {
     }
 }
 
-/// Loads of models that are nowhere, and of one with a configuration that cannot be, or can only just.
+/// Loads of models that do not exist, and of one with a configuration that is invalid or barely valid.
 fn loads(drawn: &mut Drawn) -> Case {
     let tricks = ["..", "%2e%2e", "%2e%2e%2fsrc", ".", "%00", "sleepy%2f..", "%2fetc", "nothing", "sleepy%00"];
     let path = format!("/v2/repository/models/{}/load", one(drawn, &tricks));
@@ -296,7 +296,7 @@ fn loads(drawn: &mut Drawn) -> Case {
     framed(path, "", body.to_string().as_bytes())
 }
 
-/// Whether an answer is one that a server may give.
+/// Checks that an answer is one that a server may give.
 fn check(case: &Case, answer: &Answer) -> Result<(), String> {
     let errors = answer.status >= 400;
     let words = serde_json::from_slice::<Value>(&answer.body).ok();

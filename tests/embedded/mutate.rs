@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 pub type Drawn = ChaCha8Rng;
 
-/// How many cases a test has; MALFORMED_CASES asks for another number, such as a million.
+/// The number of cases of a test; MALFORMED_CASES sets another one, such as a million.
 pub fn cases() -> u64 {
     std::env::var("MALFORMED_CASES").map_or(5000, |text| text.parse().expect("MALFORMED_CASES is a number"))
 }
@@ -111,7 +111,7 @@ fn other(drawn: &mut Drawn) -> Value {
     one(drawn, &values).clone()
 }
 
-/// JSON as text with numbers or nesting that no value holds, or a member that is there twice.
+/// JSON as text, with numbers or nesting that no value holds, or with a duplicate member.
 pub fn text(drawn: &mut Drawn, json: &str) -> String {
     let deep = drawn.random_range(1..200_000);
     match drawn.random_range(0..6) {

@@ -19,7 +19,7 @@ pub struct Server {
     pub http: String,
     /// `host:port` of gRPC.
     pub grpc: String,
-    /// Why models are not there.
+    /// Why models are unavailable.
     pub unavailable: Vec<String>,
 }
 
@@ -36,13 +36,13 @@ fn command(repository: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// What a server prints that does not start.
+/// The output of a server that does not start.
 pub fn refused(repository: &Path, options: &[&str]) -> Output {
     command(repository, options).stdin(Stdio::null()).output().unwrap()
 }
 
 impl Server {
-    /// Of the folder `repository`.
+    /// Serves the folder `repository`.
     pub fn start(repository: &Path, options: &[&str]) -> Self {
         let mut command = command(repository, options);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -69,7 +69,7 @@ impl Server {
         server
     }
 
-    /// Of the repository of the tests, with its models for this server.
+    /// Serves the tests' repository, with its models for this server.
     pub fn of_tests() -> Self {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/model_repository");
         let server = Server::start(&repository, &["--model-config-name", "loopback"]);
@@ -77,19 +77,19 @@ impl Server {
         server
     }
 
-    /// The most memory that the process has had, in bytes; 0 where the system does not tell.
+    /// Peak memory of the process in bytes; 0 if the system does not report it.
     pub fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 
-    /// Whether the process is there.
+    /// Whether the process exists.
     pub fn lives(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Ends it as a run does, by closing its standard input. What it exits with, and what it printed as errors.
+    /// Ends it as a run does, by closing its standard input. Returns its exit status and standard error.
     pub fn end(&mut self) -> (ExitStatus, String) {
         drop(self.input.take());
         let status = self.child.wait().unwrap();
@@ -104,7 +104,7 @@ impl Server {
         assert!(!errors.contains("panicked"), "{errors}");
     }
 
-    /// One request over a connection of its own.
+    /// Sends one request over a new connection.
     pub fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
         let mut connection = Connection::open(&self.http);
         connection.request(method, path, headers, body).expect("an answer")
@@ -148,7 +148,7 @@ impl Drop for Server {
     }
 }
 
-/// A folder of models that is made for one test.
+/// A folder of models for one test.
 pub struct Models {
     folder: tempfile::TempDir,
 }
@@ -182,7 +182,7 @@ impl Models {
         Server::start(&self.path(), options)
     }
 
-    /// Serves them, and all of them are ready.
+    /// Serves them, and checks that all are ready.
     pub fn serve_all(&self) -> Server {
         let server = self.serve(&[]);
         assert!(server.unavailable.is_empty(), "{:?}", server.unavailable);

@@ -11,7 +11,7 @@ use runner::record::{State, Status, read_manifest};
 
 use crate::case::{Case, SCENARIO, text};
 
-/// Whether nothing listens there any more, soon.
+/// Whether nothing listens at an address any more, after a short wait.
 fn is_gone(address: &str) -> bool {
     (0..200).any(|_| {
         sleep(Duration::from_millis(50));

@@ -9,7 +9,7 @@ use runner::record::{State, Status, read_manifest};
 
 use crate::case::{Case, SCENARIO, text};
 
-/// Two cases of one process each, which are not measured by new processes every block: what is looked up stays.
+/// Two cases of one process each, which several blocks share: a process that was looked up stays.
 fn two_cases() -> Case {
     let slow = "parameters { key: \"service_time\" value { string_value: \"constant 5ms\" } }";
     let matrix = "protocols = [\"http\"]\nbatch_sizes = [1, 4]";
@@ -36,7 +36,7 @@ fn is_there(pid: u32) -> bool {
     fs::exists(format!("/proc/{pid}")).unwrap()
 }
 
-/// Waits until a block is on disk, and gives the run's one worker.
+/// Waits until a block is on disk, and returns the run's one worker.
 fn worker_under_way(case: &Case, run: &Child) -> u32 {
     let found = (0..1200).find_map(|_| {
         sleep(Duration::from_millis(50));
