@@ -114,7 +114,7 @@ impl Orders {
 /// Williams' design for `cases` cases: a Latin square, plus its mirror image for an odd number.
 fn design(cases: usize) -> Vec<Vec<usize>> {
     // 0, 1, n - 1, 2, n - 2, ..: each pair of neighbours has a different distance
-    let first = (0..cases).map(|place| if place % 2 == 1 { place.div_ceil(2) } else { (cases - place / 2) % cases });
+    let first = (0..cases).map(|place| if place % 2 == 1 { place.div_ceil(2) } else { cases - place / 2 });
     let first: Vec<usize> = first.collect();
     let row = |shift: usize| first.iter().map(|number| (number + shift) % cases).collect::<Vec<_>>();
     let square: Vec<Vec<usize>> = (0..cases).map(row).collect();

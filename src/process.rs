@@ -15,7 +15,7 @@ use crate::text;
 /// How long a process may take to end.
 const ENDING: Duration = Duration::from_secs(5);
 /// Longest part of a process's standard error that is kept.
-const LAST_WORDS_MAX: u64 = 16 * 1024;
+const STDERR_MAX: u64 = 16 * 1024;
 
 /// A child that ends when its input does, whatever becomes of its parent.
 pub struct Process {
@@ -24,7 +24,7 @@ pub struct Process {
     pub input: ChildStdin,
     /// Its standard output.
     pub output: BufReader<ChildStdout>,
-    stderr_tail: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
 }
 
 impl Process {
@@ -41,10 +41,10 @@ impl Process {
         command.process_group(0);
         let mut child = command.spawn().context("a process of this program cannot be started")?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
-        let stderr_tail = child.stderr.take().map(|mut stderr| {
+        let stderr = child.stderr.take().map(|mut stderr| {
             tokio::spawn(async move {
                 let mut words = Vec::new();
-                let _ = (&mut stderr).take(LAST_WORDS_MAX).read_to_end(&mut words).await;
+                let _ = (&mut stderr).take(STDERR_MAX).read_to_end(&mut words).await;
                 // a process would block if nobody read its output
                 let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
                 String::from_utf8_lossy(&words).into_owned()
@@ -54,7 +54,7 @@ impl Process {
             child,
             input: input.context("the process has no input")?,
             output: BufReader::new(output.context("the process has no output")?),
-            stderr_tail,
+            stderr,
         })
     }
 
@@ -81,7 +81,7 @@ impl Process {
                 "closed its output".to_owned()
             }
         };
-        let words = match self.stderr_tail.take() {
+        let words = match self.stderr.take() {
             Some(task) => task.await.unwrap_or_default(),
             None => String::new(),
         };
