@@ -1,4 +1,4 @@
-//! The messages of `proto/inference.proto`, reading and writing them as text and JSON, and the messages of ONNX
+//! The messages of `proto/inference.proto`, with reading and writing as text and JSON, and the messages of ONNX
 //! files. Their generated code is kept beside them to shorten the first build; `tests/generated.rs` writes and checks
 //! it.
 #![allow(missing_docs)]

@@ -1,6 +1,5 @@
 //! Protobuf's text format, such as `config.pbtxt`, read into a message by its descriptor. Every error names line,
-//! column
-//! and field, what was found there and what was expected. Knows nothing of what the fields mean.
+//! column and field, what was found there and what was expected. Knows nothing of what the fields mean.
 
 use std::fmt;
 
