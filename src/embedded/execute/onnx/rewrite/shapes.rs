@@ -134,7 +134,7 @@ pub fn resize_of_opset_10(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// [n, c, h, w] in blocks of b x b: [n, c, h / b, b, w / b, b] -> [n, b, b, c, h / b, w / b] -> [n, b b c, h / b, w / b].
+/// In b x b blocks: [n, c, h / b, b, w / b, b] -> [n, b, b, c, h / b, w / b] -> [n, b b c, h / b, w / b].
 pub fn space_to_depth(node: Node, writer: &mut Writer) -> Option<()> {
     let &[n, c, h, w] = node.shape(0)? else { return None };
     let b = node.int("blocksize", 0);
