@@ -26,7 +26,7 @@ pub fn label(artifact: &Artifact) -> String {
 /// `artifact.outputs`. Adds the label.
 ///
 /// # Errors
-/// The graph is not the published one that this edit is for; the message gives what was found and expected.
+/// The graph is not the published one that this edit is for; the message gives what it found and expected.
 pub fn make_batchable(model: &mut ModelProto, artifact: &Artifact) -> Result<()> {
     let graph = model.graph.as_mut().context("the model has no graph")?;
     let input = the_input(graph)?;

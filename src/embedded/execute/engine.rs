@@ -36,7 +36,7 @@ pub struct Engine {
     /// Extra outputs that show whether integers stayed within the engine's 32 bits.
     guards: Vec<NodeId>,
     threads: Threads,
-    /// Whatever cannot be as the file says, as messages for the server's log.
+    /// Deviations from the file, as messages for the server's log.
     pub notices: Vec<String>,
 }
 

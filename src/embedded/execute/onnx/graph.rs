@@ -16,7 +16,7 @@ const CONSTANT_MAX: i64 = 4096;
 pub struct Facts {
     /// Type of its elements, or of a sequence's items.
     pub element: Option<Element>,
-    /// Its shape, -1 where it is free.
+    /// Its shape, -1 for a free side.
     pub shape: Option<Vec<i64>>,
     /// Its tensor, if it is constant.
     pub constant: Option<Rc<TensorProto>>,

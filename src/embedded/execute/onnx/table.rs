@@ -35,9 +35,9 @@ enum Limit {
     Inputs(usize),
     /// Outputs from this one on must be left out.
     Outputs(usize),
-    /// The rules rewrite a node with this attribute; the engine cannot run one that they left.
+    /// The rules rewrite a node with this attribute; the engine cannot run one that remains.
     Absent(&'static str),
-    /// The rules rewrite the node as others; the engine cannot run one that they left.
+    /// The rules rewrite the node as others; the engine cannot run one that remains.
     Rewritten,
     /// Any other check; its error is the message.
     Other(fn(Node) -> Result<(), String>),
