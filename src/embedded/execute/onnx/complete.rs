@@ -21,7 +21,7 @@ pub fn possible(folder: &Path) -> bool {
 }
 
 /// Fills in inputs, outputs and the batch size of the model in `folder`. Changes nothing if both inputs and outputs
-/// are given, for another backend, or if the file does not exist.
+/// are given, the backend is another one, or the file does not exist.
 ///
 /// # Errors
 /// The file cannot be read, does not declare enough, or contradicts the configuration.

@@ -89,7 +89,7 @@ pub fn tidy(node: &mut NodeProto, taken: impl Fn(&str) -> bool) {
         "BatchNormalization" if said("is_test") => &["consumed_inputs", "is_test"],
         // the third input is broadcast in any case
         "Gemm" => &["broadcast"],
-        // without it nothing is less accurate: with it the engine rounds what it multiplies to eight bits
+        // leaving it out is never less accurate: with it the engine rounds what it multiplies to eight bits
         "MatMulNBits" => &["accuracy_level"],
         _ => &["consumed_inputs"],
     };
