@@ -1,9 +1,9 @@
-//! Characters that look like those of a format and are others: editors, word processors and web pages put them there.
+//! Characters that look like a format's own but differ: editors, word processors and web pages insert them.
 //! Knows no format.
 
-/// What a character is, and the one that a format would understand; `None` where there should be nothing.
+/// Names a lookalike and gives the character that a format would understand; `None` if it should be removed.
 ///
-/// `None` for a character that resembles no other.
+/// Returns `None` for a character that resembles no other.
 pub fn of(character: char) -> Option<(&'static str, Option<char>)> {
     Some(match character {
         '“' | '”' | '„' | '‟' | '«' | '»' | '″' | '〝' | '〞' | '＂' => {
@@ -22,7 +22,7 @@ pub fn of(character: char) -> Option<(&'static str, Option<char>)> {
     })
 }
 
-/// The character for a message: itself where it can be seen, and its number.
+/// The character for a message: itself if visible, and its code point.
 pub fn shown(character: char) -> String {
     let number = character as u32;
     let invisible = matches!(of(character), Some((_, None | Some(' '))));

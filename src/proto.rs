@@ -1,5 +1,6 @@
-//! The messages of `proto/inference.proto`, how they read and write in text and JSON, and those of ONNX files. Their code is
-//! generated and kept beside them, so that the first build is short; `tests/generated.rs` writes it and holds it equal.
+//! The messages of `proto/inference.proto`, with reading and writing as text and JSON, and the messages of ONNX
+//! files. Their generated code is kept beside them to shorten the first build; `tests/generated.rs` writes and checks
+//! it.
 #![allow(missing_docs)]
 
 mod scan;
@@ -29,10 +30,11 @@ fn descriptor<M: Name>() -> MessageDescriptor {
     DESCRIPTORS.get_message_by_name(&M::full_name()).expect("every generated message is described")
 }
 
-/// A message as Triton's HTTP endpoints write it: the fields' own names, defaults included, numbers as numbers.
+/// Converts a message to JSON as Triton's HTTP endpoints write it: original names, defaults included, numbers as
+/// numbers.
 ///
 /// # Errors
-/// A float that JSON cannot hold.
+/// The message holds a float that JSON cannot express.
 pub fn to_json<M: Message + Name>(message: &M) -> Result<Value> {
     let mut dynamic = DynamicMessage::new(descriptor::<M>());
     dynamic.transcode_from(message)?;
@@ -41,10 +43,10 @@ pub fn to_json<M: Message + Name>(message: &M) -> Result<Value> {
     Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &options)?)
 }
 
-/// The message of its JSON. Unknown fields are refused.
+/// Parses a message from JSON. Unknown fields are refused.
 ///
 /// # Errors
-/// The JSON is not that of the message.
+/// The JSON does not match the message.
 pub fn from_json<M: Message + Name + Default>(json: &str) -> Result<M> {
     let mut reader = serde_json::Deserializer::from_str(json);
     let dynamic = DynamicMessage::deserialize_with_options(descriptor::<M>(), &mut reader, &DeserializeOptions::new())?;
@@ -52,11 +54,11 @@ pub fn from_json<M: Message + Name + Default>(json: &str) -> Result<M> {
     Ok(dynamic.transcode_to()?)
 }
 
-/// The message of its protobuf text, such as `config.pbtxt`; bytes that are no UTF-8 may stand in comments. Unknown fields
-/// are refused.
+/// Parses a message from protobuf text, such as `config.pbtxt`; comments may hold bytes that are not UTF-8. Unknown
+/// fields are refused.
 ///
 /// # Errors
-/// The text is not that of the message; with line, column and what was expected there.
+/// The text does not match the message; the error gives the line, the column and what was expected there.
 pub fn from_text<M: Message + Name + Default>(text: &[u8]) -> Result<M> {
     Ok(text::read(text, descriptor::<M>())?.transcode_to()?)
 }

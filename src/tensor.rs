@@ -54,7 +54,7 @@ impl Datatype {
 }
 
 spelled! {
-    /// How tensors travel.
+    /// How tensors are sent.
     #[derive(Default)]
     pub enum Tensors {
         /// As raw bytes: the binary tensor extension over HTTP, raw contents over gRPC.
@@ -83,7 +83,7 @@ pub enum Source {
 /// Length of a random BYTES element, in bytes.
 const RANDOM_TEXT_LENGTH: usize = 8;
 
-/// The number of elements of `shape`, or `None` when it does not fit.
+/// The number of elements of `shape`, or `None` on overflow.
 pub fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1_usize, |count, dimension| count.checked_mul(*dimension))
 }

@@ -1,4 +1,4 @@
-//! What a request or a model can be refused for: Triton's error codes, and what they are over HTTP and gRPC.
+//! Errors for refused requests and models: Triton's error codes, and their HTTP and gRPC equivalents.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use tonic::Code as GrpcCode;
 /// Triton's kinds of error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// A request that cannot be right.
+    /// An invalid request.
     InvalidArgument,
     /// No such model, version or endpoint.
     NotFound,
-    /// A model that is there but cannot be used now.
+    /// A model that exists but cannot be used now.
     Unavailable,
     /// Something this server does not offer.
     Unsupported,
@@ -20,17 +20,17 @@ pub enum Code {
     Internal,
 }
 
-/// An error with its kind, in words for the client.
+/// An error with its kind and a message for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// The kind.
     pub code: Code,
-    /// What is wrong, with the name and the value.
+    /// The problem, with the name and the value.
     pub message: String,
 }
 
 impl Error {
-    /// Of a kind, in words.
+    /// An error of a kind, with its message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Error { code, message: message.into() }
     }
@@ -62,7 +62,7 @@ impl Error {
     }
 }
 
-/// Clients of gRPC take 8 KB of headers, which the message is one of, escaped: names from a request may be longer.
+/// gRPC clients accept 8 KB of headers, which include the escaped message; names from a request may be longer.
 const GRPC_MESSAGE_MAX: usize = 2048;
 
 fn shortened(mut message: String) -> String {

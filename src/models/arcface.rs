@@ -1,5 +1,5 @@
 //! The structure of ArcFace's iResNet50 (w600k_r50.onnx).
-//! Knows operators only; what a stand-in is called and where it goes is the business of the parent.
+//! Knows operators only; the parent module chooses a stand-in's name and folder.
 //! Source: deepinsight/insightface, recognition/arcface_torch/backbones/iresnet.py.
 
 use super::onnx::{Conv, Graph, ModelProto};
@@ -11,9 +11,9 @@ const EMBEDDING: usize = 512;
 /// Blocks and channels of the four layers; the first block of each has stride 2.
 const LAYERS: [(usize, usize); 4] = [(3, 64), (4, 128), (14, 256), (3, 512)];
 
-/// Keeps the magnitude of activations through a convolution that a PReLU of slope 0.25 follows: sqrt(2 / (1 + 0.25^2)).
+/// Gain that keeps the magnitude through a convolution and a PReLU of slope 0.25: sqrt(2 / (1 + 0.25^2)).
 const PRELU_GAIN: f64 = 1.372;
-/// The second convolution of a block: a sum over 24 blocks would double the variance 24 times at gain 1.
+/// Gain of a block's second convolution: at gain 1, a sum over 24 blocks would double the variance 24 times.
 const BRANCH_GAIN: f64 = 0.3;
 
 /// Input `input.1` [batch, 3, 112, 112], output `683` [batch, 512], both FP32.
@@ -44,7 +44,7 @@ pub fn model(seed: u64, label: &str) -> ModelProto {
     graph.into_model(label)
 }
 
-/// `shape` is channels in, channels out, and whether the block halves the sides: then it has a shortcut of its own.
+/// `shape` is channels in, channels out, and whether the block halves the sides and so needs a shortcut convolution.
 fn residual_block(graph: &mut Graph, name: &str, input: &str, shape: (usize, usize, bool)) -> String {
     let (from, to, first) = shape;
     let stride = if first { 2 } else { 1 };

@@ -1,4 +1,4 @@
-//! The server configurations of the built-in structures, for a repository that has none of a model yet.
+//! The server configurations of the built-in structures, for models that have none in the repository yet.
 //! Knows the layout of one model's folder; nothing of weights.
 
 use std::fs;
@@ -11,7 +11,7 @@ use crate::scenario::Structure;
 
 const DEFAULT: &str = "config.pbtxt";
 
-/// Writes the configurations into a model's folder that has no `config.pbtxt`. One that is there is its user's.
+/// Writes the configurations into a model's folder that has no `config.pbtxt`. An existing one belongs to the user.
 pub fn write_missing(model_folder: &Path, structure: Structure) -> Result<()> {
     if model_folder.join(DEFAULT).symlink_metadata().is_ok() {
         return Ok(());
@@ -30,7 +30,7 @@ pub fn write_missing(model_folder: &Path, structure: Structure) -> Result<()> {
         let path = model_folder.join(name);
         let folder = path.parent().expect("a path with a folder");
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        // without it the name is that of the folder, which need not be the structure's
+        // without this line the name is the folder's, which need not be the structure's
         let unnamed: String = text.split_inclusive('\n').filter(|line| !line.starts_with("name:")).collect();
         file::replace(&path, unnamed.as_bytes())?;
     }

@@ -11,17 +11,17 @@ use sha2::{Digest, Sha256};
 use crate::file::Part;
 use crate::scenario::Artifact;
 
-/// An archive beyond this is not the one we want; keeps a wrong URL from filling the disk.
+/// A larger archive is not the one we want; the limit keeps a wrong URL from filling the disk.
 const MAX_ARCHIVE_BYTES: u64 = 4 << 30;
 /// The member is held in memory: a guard against archives that inflate without end.
 const MAX_MEMBER_BYTES: u64 = 2 << 30;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest silence of the server in the middle of a download.
+/// Longest silence of the server during a download.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Downloads the archive of `artifact` into a `.part` file in `folder`, verifies it, and returns its member, verified.
 ///
-/// `progress` gets the bytes received and the size of the archive where the server tells it. The archive is deleted
+/// `progress` gets the bytes received and, if the server reports it, the size of the archive. The archive is deleted
 /// before this returns, whatever happens. Blocks the thread while it unpacks (seconds).
 ///
 /// # Errors
@@ -59,9 +59,9 @@ async fn download(artifact: &Artifact, part: &mut Part, progress: &mut impl FnMu
     verify(url, "[artifact] sha256", &artifact.sha256, hash)
 }
 
-/// A client that follows redirects, as GitHub's releases need, over TLS by ring.
+/// A client that follows redirects, as GitHub's releases need, with TLS by ring.
 fn client(url: &str) -> Result<reqwest::Client> {
-    // An error says that a provider is installed already, and one is all that is needed.
+    // An error means that a provider is already installed, and one is enough.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("runner/", env!("CARGO_PKG_VERSION")))
@@ -99,7 +99,7 @@ fn unpack(artifact: &Artifact, part: &mut Part, limit: u64) -> Result<Vec<u8>> {
         "member {name:?} is {} bytes, over the limit of {limit}; correct [artifact] member",
         file.size()
     );
-    // The size that the archive states is a claim: what is read is limited as well.
+    // The archive's stated size is only a claim, so the read is limited as well.
     let mut bytes = Vec::new();
     let read = file.take(limit + 1).read_to_end(&mut bytes);
     read.with_context(|| format!("cannot unpack member {name:?}: the archive is damaged"))?;

@@ -1,4 +1,4 @@
-//! The whole of `models::fetch` against a server on loopback that serves what a test made.
+//! All of `models::fetch` against a loopback server that sends the replies of a test.
 
 use std::fs;
 use std::io::{Cursor, Write};
@@ -56,7 +56,7 @@ impl Case {
         Case { outer: tempfile::tempdir().unwrap(), artifact, accept: true, progress: Vec::new() }
     }
 
-    /// Fetches from a server that gives `replies` to one connection after the other.
+    /// Fetches from a server that gives one of `replies` to each connection in turn.
     fn fetch(&mut self, replies: Vec<Vec<u8>>) -> Result<Installed> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -208,7 +208,7 @@ fn not_found() {
 
 #[test]
 fn nobody_listens() {
-    // The listener goes away unasked: the connection is closed without an answer.
+    // The listener is dropped without accepting: the connection is closed without an answer.
     let error = Case::new(b"", MEMBER, b"").error(vec![]);
     assert!(error.contains("cannot download http://127.0.0.1"), "{error}");
 }
@@ -275,7 +275,7 @@ fn a_member_over_the_limit_is_not_unpacked() {
 fn a_member_that_lies_about_its_size_is_not_unpacked() {
     let zeros = vec![0; 10_000];
     let mut body = archive(&[(MEMBER, &zeros)]);
-    // The size in the central directory, which is what readers believe.
+    // The size in the central directory, which readers trust.
     let directory = body.windows(4).rposition(|four| four == b"PK\x01\x02").unwrap();
     body[directory + 24..directory + 28].copy_from_slice(&5u32.to_le_bytes());
     let error = Case::new(&body, MEMBER, &zeros).error(vec![ok(&body)]);

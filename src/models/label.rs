@@ -1,5 +1,5 @@
-//! The label that says whose weights a model file holds: read from the file, and repeated in server configurations so
-//! that any server tells its clients.
+//! The label that names the source of a model file's weights: read from the file, and copied into server
+//! configurations so that any server reports it to its clients.
 //! Knows the layout of one model's folder; nothing of structures or downloads.
 
 use std::fs::{self, File};
@@ -12,8 +12,8 @@ use prost::Message;
 use super::onnx::{StringStringEntryProto, WEIGHTS_KEY};
 use crate::file;
 
-/// Source and labelled copy, relative to the folder of a model. A server started with
-/// `--model-config-name=labelled` (or `cpu-labelled`, `pypi-labelled`) takes the copy, and `config.pbtxt` where there is none.
+/// Source and labelled copy, relative to the folder of a model. A server started with `--model-config-name=labelled`
+/// (or `cpu-labelled`, `pypi-labelled`) uses the copy, or `config.pbtxt` if there is none.
 const CONFIGURATIONS: [(&str, &str); 3] = [
     ("config.pbtxt", "configs/labelled.pbtxt"),
     ("configs/cpu.pbtxt", "configs/cpu-labelled.pbtxt"),
@@ -22,7 +22,7 @@ const CONFIGURATIONS: [(&str, &str); 3] = [
 
 /// Field number of `metadata_props` in ModelProto.
 const METADATA_FIELD: u64 = 14;
-/// More than any label; a length beyond it means that the file is no model.
+/// Longer than any label; a greater length means that the file is not a model.
 const MAX_ENTRY_BYTES: u64 = 1 << 20;
 
 /// Writes the labelled copies of the server configurations in `model_folder`; returns those written.
@@ -49,12 +49,12 @@ pub fn write(model_folder: &Path, label: &str) -> Result<Vec<PathBuf>> {
     Ok(written)
 }
 
-/// Deletes the labelled copies: while the model is being replaced no server may tell the label of the old one.
+/// Deletes the labelled copies: while a model is being replaced, no server may report the old one's label.
 pub fn remove(model_folder: &Path) -> Result<()> {
     CONFIGURATIONS.iter().try_for_each(|(_, copy)| file::remove(&model_folder.join(copy)))
 }
 
-/// Where the weights in the ONNX file `path` come from, as its metadata says; None if it does not say.
+/// Returns the source of the weights in the ONNX file `path`, from its metadata; `None` if it names none.
 ///
 /// Steps over the graph, so a large file costs no more than a small one.
 ///
@@ -119,7 +119,7 @@ fn parameter(label: &str) -> String {
     format!("parameters {{ key: \"{WEIGHTS_KEY}\" value {{ string_value: \"{}\" }} }}\n", escape(label))
 }
 
-/// A string literal's inside: anything but printable ASCII as three octal digits, which every parser reads.
+/// Escapes the inside of a string literal: non-printable or non-ASCII bytes become `\ooo`, which every parser reads.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {

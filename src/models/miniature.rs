@@ -17,7 +17,7 @@ pub const OUTPUTS: [(&str, &str); 9] = [
     ("500", "kps_32"),
 ];
 
-/// What a scenario would say of a miniature.
+/// The artifact that a scenario would hold for a miniature.
 pub fn artifact(stand_in: Structure) -> Artifact {
     let outputs = match stand_in {
         Structure::Scrfd => OUTPUTS.iter().map(|(from, to)| (from.to_string(), to.to_string())).collect(),
@@ -34,7 +34,7 @@ pub fn artifact(stand_in: Structure) -> Artifact {
     }
 }
 
-/// Gives outputs a shape of fixed dimensions, the batch among them.
+/// Gives an output a fixed shape, batch dimension included.
 fn fix(value: &mut ValueInfoProto, shape: &[i64]) {
     let tensor = type_proto::Tensor {
         elem_type: Some(DataType::Float as i32),
@@ -43,9 +43,9 @@ fn fix(value: &mut ValueInfoProto, shape: &[i64]) {
     value.r#type = Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() });
 }
 
-/// det_10g in small: input [1, 3, 16, 16], strides 1, 2 and 4, one convolution each, outputs [anchors, K]; the shapes of
-/// its reshapes are an initialiser shared by the scores (`int64_data`), one for the boxes (`raw_data`), and Constant
-/// nodes for the key points.
+/// A small det_10g: input [1, 3, 16, 16], strides 1, 2 and 4, one convolution each, outputs [anchors, K]; the shapes
+/// of its reshapes are an initialiser shared by the scores (`int64_data`), one for the boxes (`raw_data`), and
+/// Constant nodes for the key points.
 pub fn det() -> ModelProto {
     let mut graph = Graph::new("torch-jit-export", 3);
     let image = graph.input("input.1", &[3, 16, 16]);
@@ -105,7 +105,7 @@ fn share_shapes(graph: &mut GraphProto) {
     graph.initializer.push(TensorProto { name: name("boxes"), ..integers(&[-1, 4]) });
 }
 
-/// w600k_r50 in small: input [1, 3, 4, 4], output `683` [1, 8].
+/// A small w600k_r50: input [1, 3, 4, 4], output `683` [1, 8].
 pub fn recognition() -> ModelProto {
     let mut graph = Graph::new("torch-jit-export", 4);
     let image = graph.input("input.1", &[3, 4, 4]);

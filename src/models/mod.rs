@@ -1,7 +1,7 @@
 //! Model files: stand-ins with the real structure and seeded weights, and the published weights made batchable.
 //!
-//! Owns what is in `<repository>/<model>/1/model.onnx` and the labels that say whose weights those are. Knows of
-//! scenarios only their [`Artifact`], no terminal and no server; text and progress go to callbacks.
+//! Owns `<repository>/<model>/1/model.onnx` and the labels that name the weights' source. Of scenarios it knows only
+//! their [`Artifact`]; it knows no terminal and no server. Text and progress go to callbacks.
 
 mod arcface;
 mod configuration;
@@ -25,17 +25,17 @@ use crate::scenario::{Artifact, Structure};
 
 pub use label::weights_label;
 
-/// Every label of a stand-in begins so.
+/// Prefix of every stand-in's label.
 const STAND_IN: &str = "stand-in:";
 
-/// A model that is in its place.
+/// An installed model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
     /// `<repository>/<model>/1/model.onnx`.
     pub path: PathBuf,
     /// Size of the file.
     pub bytes: u64,
-    /// Whose weights they are: what [`weights_label`] reads from the file.
+    /// The source of the weights, as [`weights_label`] reads it from the file.
     pub label: String,
     /// Bytes of all FP32 initialisers.
     pub parameters_bytes: u64,
@@ -48,13 +48,13 @@ fn stand_in_label(seed: u64) -> String {
     format!("{STAND_IN} seeded random weights (seed {seed}), answers are meaningless")
 }
 
-/// Writes a stand-in as `<repository>/<model_name>/1/model.onnx`, and the labelled server configurations; in a new folder
-/// the configurations too.
+/// Writes a stand-in to `<repository>/<model_name>/1/model.onnx`, and the labelled server configurations; a new
+/// folder also gets the unlabelled ones.
 ///
 /// The same seed gives the same file, byte for byte. An existing stand-in is replaced; any other model only if `force`.
 ///
 /// # Errors
-/// `model_name` is no plain file name; published weights are there and `force` is not given; the disk refuses.
+/// `model_name` is not a plain file name; published weights exist and `force` is not given; the disk write fails.
 pub fn synth(structure: Structure, repository: &Path, model_name: &str, seed: u64, force: bool) -> Result<Installed> {
     let folder = model_folder(repository, model_name)?;
     let path = model_path(&folder);
@@ -77,16 +77,16 @@ pub fn synth(structure: Structure, repository: &Path, model_name: &str, seed: u6
 }
 
 /// Downloads published weights to `<repository>/<model_name>/1/model.onnx`, makes them batchable, and writes the
-/// labelled server configurations. Replaces any model that is there, but only once the new one is complete.
+/// labelled server configurations. Replaces an existing model, but only once the new one is complete.
 ///
-/// `confirm` gets the licence and says whether the user accepts it; it is asked before anything is sent or written.
-/// `progress` gets bytes received and, where known, the size of the archive. The archive is not kept: a second fetch
-/// downloads again.
+/// `confirm` gets the licence and returns whether the user accepts it; it is called before anything is sent or
+/// written. `progress` gets the bytes received and, if known, the size of the archive. The archive is not kept: a
+/// second fetch downloads it again.
 ///
 /// # Errors
-/// The licence is not accepted, the download or a hash fails, the file is not the expected model, the disk refuses.
-/// Nothing is left behind then, and a model that was there stays. Dropping the future in the middle deletes the partial
-/// download too; a process that ends on Ctrl-C without dropping it leaves a hidden `.part` file.
+/// The licence is not accepted, the download or a hash fails, the file is not the expected model, a file cannot be
+/// written. An error leaves nothing behind and keeps an existing model. Dropping the future midway also deletes the
+/// partial download; a process that ends on Ctrl-C without dropping it leaves a hidden `.part` file.
 pub async fn fetch(
     artifact: &Artifact,
     repository: &Path,
@@ -104,7 +104,7 @@ pub async fn fetch(
     let version = create_version(&model_path(&folder))?;
     let fetched = fetch_into(artifact, &folder, &version, progress).await;
     if fetched.is_err() {
-        // What was created for nothing. Folders that hold something stay: remove_dir refuses them.
+        // Removes the folders created in vain; remove_dir refuses those that hold something.
         let _ = fs::remove_dir(&version).and_then(|()| fs::remove_dir(&folder));
     }
     fetched
@@ -124,10 +124,10 @@ async fn fetch_into(
     install(folder, artifact.stand_in, &model, published::label(artifact))
 }
 
-/// Whether `<repository>/<model_name>/1/model.onnx` is there, whoever put it there.
+/// Whether `<repository>/<model_name>/1/model.onnx` exists, whoever put it there.
 ///
 /// # Errors
-/// `model_name` is no plain file name.
+/// `model_name` is not a plain file name.
 pub fn is_there(repository: &Path, model_name: &str) -> Result<bool> {
     Ok(model_path(&model_folder(repository, model_name)?).symlink_metadata().is_ok())
 }
@@ -146,7 +146,7 @@ fn model_path(folder: &Path) -> PathBuf {
     folder.join("1").join("model.onnx")
 }
 
-/// The folder of `path`, created.
+/// Creates and returns the folder of `path`.
 fn create_version(path: &Path) -> Result<PathBuf> {
     let version = path.parent().expect("model_path has a folder");
     fs::create_dir_all(version).with_context(|| format!("cannot create {}", version.display()))?;
@@ -157,7 +157,7 @@ fn install(folder: &Path, structure: Structure, model: &onnx::ModelProto, label:
     let path = model_path(folder);
     configuration::write_missing(folder, structure)?;
     let bytes = model.encode_to_vec();
-    // In this order a label never describes a model that is not there, wherever it is interrupted.
+    // In this order no label ever describes an absent model, wherever the process is interrupted.
     label::remove(folder)?;
     file::replace(&path, &bytes)?;
     let configurations = label::write(folder, &label)?;

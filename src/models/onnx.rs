@@ -7,7 +7,7 @@ pub use crate::proto::onnx::*;
 
 use tensor_shape_proto::{Dimension, dimension};
 
-/// Element types of the format, as far as they are used here.
+/// The format's element types that are used here.
 pub enum DataType {
     /// 32-bit floating point.
     Float = 1,
@@ -15,7 +15,7 @@ pub enum DataType {
     Int64 = 7,
 }
 
-/// Kinds of attributes of the format, as far as they are used here.
+/// The format's attribute kinds that are used here.
 enum AttributeType {
     Float = 1,
     Int = 2,
@@ -24,15 +24,15 @@ enum AttributeType {
     Ints = 7,
 }
 
-/// The key of `metadata_props` that says where the weights of a model come from.
+/// Key of the `metadata_props` entry that names the source of a model's weights.
 pub const WEIGHTS_KEY: &str = "weights";
-/// The symbolic name that dimension 0 of inputs and outputs gets.
+/// Symbolic name of dimension 0 of inputs and outputs.
 pub const BATCH: &str = "batch";
-/// What det_10g.onnx uses. ONNX Runtime, Triton's and rten read it.
+/// The opset of det_10g.onnx. Both Triton's ONNX Runtime and rten read it.
 const OPSET: i64 = 11;
 /// The file version that belongs to the opset (ONNX 1.6).
 const IR_VERSION: i64 = 6;
-/// Spread of biases and of what else is small beside 1. Not zero: an image of zeros must not give constant answers.
+/// Spread of biases and other small values. Not zero: an image of zeros must not give constant answers.
 const SMALL: f64 = 0.1;
 
 /// A convolution with square kernel, padding `kernel / 2` and a bias.
@@ -99,7 +99,7 @@ impl Graph {
         self.node("Sigmoid", name, &[input], vec![])
     }
 
-    /// [n, channels, h, w], one slope a channel, around 0.25.
+    /// [n, channels, h, w], one slope per channel, around 0.25.
     pub fn prelu(&mut self, name: &str, input: &str, channels: usize) -> String {
         let slope = self.parameter(&format!("{name}.slope"), &[channels, 1, 1], 0.25, SMALL / 2.0);
         self.node("PRelu", name, &[input, &slope], vec![])
@@ -116,7 +116,7 @@ impl Graph {
         self.node("Mul", name, &[input, &scalar], vec![])
     }
 
-    /// [n, channels, ...], four learned values a channel; close to the identity.
+    /// [n, channels, ...], four learned values per channel; close to the identity.
     pub fn batch_norm(&mut self, name: &str, input: &str, channels: usize) -> String {
         let shape = [channels];
         let scale = self.parameter(&format!("{name}.weight"), &shape, 1.0, SMALL);
@@ -135,7 +135,7 @@ impl Graph {
 
     /// [n, c, h, w] -> [n, c, 2 h, 2 w], nearest neighbour.
     pub fn upsample(&mut self, name: &str, input: &str) -> String {
-        // A region of interest is demanded by opset 11 and ignored in this mode.
+        // Opset 11 requires a region of interest; this mode ignores it.
         let roi = self.constant(&format!("{name}.roi"), floats(&[0], &[]));
         let scales = self.constant(&format!("{name}.scales"), floats(&[4], &[1.0, 1.0, 2.0, 2.0]));
         let attributes = vec![
@@ -151,7 +151,7 @@ impl Graph {
         self.node("Transpose", name, &[input], vec![ints("perm", order)])
     }
 
-    /// To `shape`, in which 0 keeps a dimension and -1 takes the rest.
+    /// Reshapes to `shape`, where 0 keeps a dimension and -1 takes the rest.
     pub fn reshape(&mut self, name: &str, input: &str, shape: &[i64]) -> String {
         let shape = self.constant(&format!("{name}.shape"), integers(shape));
         self.node("Reshape", name, &[input, &shape], vec![])
@@ -235,7 +235,7 @@ pub fn integers(values: &[i64]) -> TensorProto {
     }
 }
 
-/// A dimension of unknown size, named.
+/// A named dimension of unknown size.
 pub fn symbolic(name: &str) -> Dimension {
     Dimension { value: Some(dimension::Value::DimParam(name.to_owned())), ..Default::default() }
 }
@@ -245,7 +245,7 @@ pub fn fixed(size: i64) -> Dimension {
     Dimension { value: Some(dimension::Value::DimValue(size)), ..Default::default() }
 }
 
-/// Sets one entry of `metadata_props`, replacing one of that key.
+/// Sets one entry of `metadata_props`, replacing any with the same key.
 pub fn set_metadata(model: &mut ModelProto, key: &str, value: &str) {
     model.metadata_props.retain(|entry| entry.key() != key);
     model.metadata_props.push(StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) });

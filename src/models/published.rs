@@ -1,4 +1,4 @@
-//! Makes a published model serve batches: what has to change in the graphs that insightface publishes, and only that.
+//! Makes a published model serve batches, with only the changes that insightface's graphs need.
 //! Knows the two published graphs; nothing of files or downloads.
 
 use std::collections::{HashMap, HashSet};
@@ -9,7 +9,7 @@ use tensor_shape_proto::dimension::Value;
 use super::onnx::*;
 use crate::scenario::{Artifact, Structure};
 
-/// The key of `metadata_props` that says what was changed in a published file.
+/// Key of the `metadata_props` entry that lists the changes to a published file.
 const CHANGES_KEY: &str = "weights_changes";
 const CHANGES: &str = "made batchable and outputs renamed by runner; weights unchanged";
 /// [n, c, h, w] -> [h, w, n, c]: how det_10g moves channels last, which mixes up images when n > 1.
@@ -22,11 +22,11 @@ pub fn label(artifact: &Artifact) -> String {
     format!("{} sha256 {} from {}", artifact.member, artifact.member_sha256.to_lowercase(), artifact.url)
 }
 
-/// Edits `model` so that dimension 0 of its input and outputs is the batch, and its outputs have the names of
-/// `artifact.outputs`; labels it.
+/// Edits `model`: dimension 0 of its input and outputs becomes the batch, and its outputs get the names of
+/// `artifact.outputs`. Adds the label.
 ///
 /// # Errors
-/// The graph is not the published one that the edit was made for; says what was found and expected.
+/// The graph is not the published one that this edit is for; the message gives what it found and expected.
 pub fn make_batchable(model: &mut ModelProto, artifact: &Artifact) -> Result<()> {
     let graph = model.graph.as_mut().context("the model has no graph")?;
     let input = the_input(graph)?;
@@ -72,11 +72,11 @@ fn dimensions(value: &mut ValueInfoProto) -> Option<&mut Vec<tensor_shape_proto:
     }
 }
 
-/// What leads to one output of det_10g: ... -> Transpose -> Reshape (-> Sigmoid) -> output.
+/// The nodes that lead to one output of det_10g: ... -> Transpose -> Reshape (-> Sigmoid) -> output.
 struct Head {
     transpose: usize,
     reshape: usize,
-    /// Values an anchor: the K of the reshape to [-1, K].
+    /// Values per anchor: the K of the reshape to [-1, K].
     width: i64,
 }
 
@@ -153,7 +153,7 @@ fn head_width(graph: &GraphProto, reshape: &NodeProto, output: &str) -> Result<i
     }
 }
 
-/// [anchors, K] -> [batch, anchors, K], where the number of anchors stays as the file says.
+/// [anchors, K] -> [batch, anchors, K], with the file's number of anchors.
 fn set_head_shape(output: &mut ValueInfoProto, width: i64) -> Result<()> {
     let name = output.name().to_owned();
     let shape = dimensions(output).with_context(|| format!("output `{name}` has no shape; expected [anchors, K]"))?;
@@ -212,7 +212,7 @@ fn refuse_fixed_batch(graph: &GraphProto) -> Result<()> {
     Ok(())
 }
 
-/// Gives outputs their new names, wherever a name is used.
+/// Renames outputs wherever their names are used.
 fn rename_outputs(graph: &mut GraphProto, outputs: &[(String, String)]) -> Result<()> {
     let names: HashMap<&str, &str> = outputs.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
     let existing: Vec<&str> = graph.output.iter().map(|output| output.name()).collect();

@@ -65,7 +65,7 @@ fn only_what_has_to_change_changes() {
     let weights: Vec<_> =
         before.initializer.iter().filter(|tensor| !shapes.contains(&tensor.name())).cloned().collect();
     assert_eq!(after.initializer, weights);
-    // Three Constant nodes of key points went, three shared constants came.
+    // Three Constant nodes of the key points were removed, three shared constants added.
     assert_eq!(after.node.len(), before.node.len());
     assert_eq!(model.producer_name(), "pytorch");
     let metadata: Vec<_> = model.metadata_props.iter().map(|entry| (entry.key(), entry.value())).collect();

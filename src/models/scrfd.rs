@@ -1,14 +1,14 @@
-//! The structure of SCRFD-10G (det_10g.onnx): a backbone of basic blocks, a two-way feature pyramid, a head a stride.
-//! Knows operators only; what a stand-in is called and where it goes is the business of the parent.
+//! The structure of SCRFD-10G (det_10g.onnx): basic-block backbone, two-way feature pyramid, one head per stride.
+//! Knows operators only; the parent module chooses a stand-in's name and folder.
 //! Source: deepinsight/insightface, detection/scrfd (configs/scrfd/scrfd_10g_bnkps.py).
 
 use super::onnx::{Conv, Graph, ModelProto};
 
 /// Side of the square input image, pixels.
 const SIDE: i64 = 640;
-/// Input pixels a cell of the three feature maps.
+/// Input pixels per cell of the three feature maps.
 const STRIDES: [i64; 3] = [8, 16, 32];
-/// Anchors a cell.
+/// Anchors per cell.
 const ANCHORS: usize = 2;
 /// Channels of the feature pyramid.
 const NECK: usize = 56;
@@ -16,12 +16,12 @@ const NECK: usize = 56;
 const HEAD: usize = 80;
 /// Blocks, output channels and stride of the four stages.
 const STAGES: [(usize, usize, usize); 4] = [(3, 56, 1), (4, 88, 2), (2, 88, 2), (3, 224, 2)];
-/// What a head gives: name, channels an anchor, and the gain that keeps a sigmoid out of saturation.
+/// The outputs of a head: name, channels per anchor, and the gain that keeps a sigmoid out of saturation.
 const ANSWERS: [(&str, usize, f64); 3] = [("score", 1, 0.5), ("bbox", 4, 1.0), ("kps", 10, 1.0)];
 
-/// Keeps the magnitude of activations through a convolution that a ReLU follows.
+/// Gain that keeps the magnitude of activations through a convolution followed by a ReLU.
 const RELU_GAIN: f64 = std::f64::consts::SQRT_2;
-/// The second convolution of a block: a sum over 12 blocks would double the variance 12 times at gain 1.
+/// Gain of a block's second convolution: at gain 1, a sum over 12 blocks would double the variance 12 times.
 const BRANCH_GAIN: f64 = 0.5;
 
 /// Input `input.1` [batch, 3, 640, 640]; outputs score_8, score_16, score_32, bbox_8.., kps_8..:

@@ -1,70 +1,70 @@
-//! The words, numbers, quotes and signs of protobuf's text format, and where they are. Takes bytes: comments may hold any.
+//! The words, numbers, quotes and signs of protobuf's text format, with positions. Takes bytes: comments hold any.
 //! Knows no message.
 
 use crate::{lookalike, text};
 
-/// Most characters of a text that an error shows, on either side.
+/// Most characters of the text that an error shows, on either side.
 const SHOWN: usize = 40;
 
-/// What comes next.
+/// The next token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Found<'a> {
     /// A field's name or another word.
     Name(&'a str),
     /// A number without its sign.
     Number(&'a str),
-    /// The quote that a text begins with.
+    /// The opening quote of a string.
     Quote(char),
     /// One of `{ } < > [ ] : , ; -`.
     Sign(char),
     /// Anything else.
     Stray,
-    /// Nothing.
+    /// The end of the text.
     End,
 }
 
-/// A text and how far it was read.
+/// A text and the position of the scan.
 pub struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Scanner<'a> {
-    /// At the beginning.
+    /// A scanner at the beginning of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         let at = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
         Scanner { bytes, at }
     }
 
-    /// What comes next, past spaces and comments.
+    /// The next token, past spaces and comments.
     pub fn peek(&mut self) -> Found<'a> {
         self.skip();
         self.next().0
     }
 
-    /// Goes past what comes next.
+    /// Skips the next token.
     pub fn bump(&mut self) {
         self.skip();
         self.at += self.next().1;
     }
 
-    /// Where the reading is.
+    /// The current position.
     pub fn start(&self) -> usize {
         self.at
     }
 
-    /// Where what comes next begins.
+    /// The position where the next token begins.
     pub fn start_of_next(&mut self) -> usize {
         self.skip();
         self.at
     }
 
-    /// Goes back to a place that was passed.
+    /// Returns to an earlier position.
     pub fn back_to(&mut self, start: usize) {
         self.at = start;
     }
 
-    /// The text from a place to the end of what comes next, cut to a length that a message can carry.
+    /// The text from a position to the end of the next token, cut to a length that a message can carry.
     pub fn between(&mut self, start: usize) -> String {
         self.skip();
         let end = self.at + self.next().1;
@@ -84,7 +84,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// What is here, and how many bytes it has.
+    /// The token at the current position, and its length in bytes.
     fn next(&self) -> (Found<'a>, usize) {
         let rest = &self.bytes[self.at..];
         let Some(first) = rest.first() else { return (Found::End, 0) };
@@ -112,10 +112,10 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Adds the text in quotes that comes next to `out`, its escapes resolved.
+    /// Appends the next quoted string to `out`, its escapes resolved.
     ///
     /// # Errors
-    /// The problem and the remedy; the scanner is at what is wrong.
+    /// The problem and the remedy; the scanner stays at the fault.
     pub fn quoted(&mut self, out: &mut Vec<u8>) -> Result<(), (&'static str, &'static str)> {
         self.skip();
         let start = self.at;
@@ -188,7 +188,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// What comes next, in words, and the remedy that follows from it alone.
+    /// Describes the next token, with a remedy if the token alone implies one.
     pub fn describe(&mut self) -> (String, Option<String>) {
         match self.peek() {
             Found::End => ("the end of the file".to_owned(), None),
@@ -231,13 +231,13 @@ impl<'a> Scanner<'a> {
         (lookalike::shown(character), remedy)
     }
 
-    /// Line and column of a place, from 1.
+    /// Line and column of a position, from 1.
     pub fn place(&self, at: usize) -> (usize, usize) {
         let before = &self.bytes[..at.min(self.bytes.len())];
         let mut lines = 1;
         let mut start = 0;
         for (index, byte) in before.iter().enumerate() {
-            // a carriage return ends a line too, unless a line feed does behind it
+            // a carriage return also ends a line, unless a line feed follows it
             if *byte == b'\n' || *byte == b'\r' && self.bytes.get(index + 1) != Some(&b'\n') {
                 lines += 1;
                 start = index + 1;
@@ -247,7 +247,7 @@ impl<'a> Scanner<'a> {
         (lines, String::from_utf8_lossy(line).chars().count() + 1)
     }
 
-    /// The line around a place, cut to a length that a message can carry.
+    /// The line around a position, cut to a length that a message can carry.
     pub fn excerpt(&self, at: usize) -> String {
         let at = at.min(self.bytes.len());
         let ends = |byte: &u8| matches!(byte, b'\n' | b'\r');
@@ -261,7 +261,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The text without what could steer a terminal or turn it around.
+/// The text without characters that could control a terminal or reverse the text's direction.
 fn printable(bytes: &[u8]) -> String {
     text::lines(&String::from_utf8_lossy(bytes)).replace(['\n', '\t'], " ")
 }

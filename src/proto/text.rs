@@ -1,5 +1,5 @@
-//! Protobuf's text format, such as `config.pbtxt`, read into a message by its descriptor. Every error names line, column
-//! and field, what was found there and what was expected. Knows nothing of what the fields mean.
+//! Protobuf's text format, such as `config.pbtxt`, read into a message by its descriptor. Every error names line,
+//! column and field, what was found there and what was expected. Knows nothing of what the fields mean.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescri
 
 use super::scan::{Found, Scanner};
 
-/// An error in a text: where it is, what is wrong and how to mend it.
+/// An error in a text: where it is, what is wrong and how to fix it.
 #[derive(Debug)]
 pub struct TextError {
     /// One-based.
@@ -18,9 +18,9 @@ pub struct TextError {
     pub field: String,
     /// What was found and what was expected.
     pub problem: String,
-    /// How to mend it; may be empty.
+    /// How to fix it; may be empty.
     pub remedy: String,
-    /// The text there.
+    /// The text around the error.
     pub excerpt: String,
 }
 
@@ -46,10 +46,10 @@ impl std::error::Error for TextError {}
 
 type Read<T> = Result<T, TextError>;
 
-/// Reads a whole text into a message. Its fields nest only as deep as the message's own do, so the reading does too.
+/// Reads a whole text into a message. Fields nest only as deep as the message's own, which bounds the recursion.
 ///
 /// # Errors
-/// The first thing that is not as the format or the descriptor says.
+/// The first violation of the format or the descriptor.
 pub fn read(text: &[u8], descriptor: MessageDescriptor) -> Read<DynamicMessage> {
     let mut reader = Reader { scanner: Scanner::new(text), path: Vec::new() };
     let mut message = DynamicMessage::new(descriptor);
@@ -63,7 +63,7 @@ struct Reader<'a> {
     path: Vec<String>,
 }
 
-/// The bracket that a message ends with, and where its first one is.
+/// A message's closing bracket, and the position of its opening one.
 type Close = Option<(char, usize)>;
 
 impl Reader<'_> {
@@ -120,7 +120,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Refuses a field that is there already, or another of which only one may be.
+    /// Refuses a field that was given already, or a second one of a oneof.
     fn once(&mut self, field: &FieldDescriptor, seen: &mut Vec<FieldDescriptor>) -> Read<()> {
         if seen.contains(field) {
             return Err(self.error("the field is given twice".to_owned(), "remove one".to_owned()));
@@ -134,7 +134,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `[a, b]`, whose values follow those that the field has already.
+    /// Reads `[a, b]`; its values follow those that the field already has.
     fn list(&mut self, message: &mut DynamicMessage, field: &FieldDescriptor, mut index: usize) -> Read<()> {
         self.scanner.bump();
         if self.scanner.peek() == Found::Sign(']') {
@@ -225,7 +225,7 @@ impl Reader<'_> {
         Err(self.unexpected_but(&format!("one of {}", names.join(", ")), &remedy))
     }
 
-    /// The bytes between quotes, and where they begin; texts that stand beside each other are one.
+    /// The bytes between quotes, and where they begin; adjacent strings are joined.
     fn quoted(&mut self) -> Read<(usize, Vec<u8>)> {
         let start = self.scanner.start_of_next();
         let mut bytes = Vec::new();
@@ -320,7 +320,7 @@ impl Reader<'_> {
         self.error(format!("found {found}, expected {expected}"), remedy)
     }
 
-    /// An error at what comes next.
+    /// An error at the next token.
     fn error(&mut self, problem: String, remedy: String) -> TextError {
         let start = self.scanner.start_of_next();
         let (line, column) = self.scanner.place(start);
@@ -328,7 +328,7 @@ impl Reader<'_> {
     }
 }
 
-/// How many values the field has already.
+/// Number of values that the field already has.
 fn count(message: &DynamicMessage, field: &FieldDescriptor) -> usize {
     match &*message.get_field(field) {
         Value::List(values) => values.len(),

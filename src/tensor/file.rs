@@ -1,5 +1,5 @@
-//! The bytes of an input out of a file: a `.npy` array or raw data. Files that are most likely neither are refused: their
-//! bytes would be taken for numbers.
+//! Reads an input's bytes from a file: a `.npy` array or raw data. Files that are most likely neither are refused:
+//! their bytes would be taken for numbers.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,7 +15,7 @@ use super::{Datatype, element_count};
 /// Largest file: a request holds no more.
 const FILE_BYTES_MAX: u64 = i32::MAX as u64;
 
-/// Files that begin with these bytes at this place: what each is, and what to do with it.
+/// Kinds of files recognized by magic bytes: offset, bytes, kind and remedy.
 const KINDS: &[(usize, &[u8], &str, &str)] = &[
     (0, b"\x89PNG\r\n\x1a\n", "a PNG picture", PICTURE),
     (6, b"JFIF\0", "a JPEG picture", PICTURE),
@@ -30,7 +30,7 @@ const KINDS: &[(usize, &[u8], &str, &str)] = &[
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", ARRAY),
     (0, b"%PDF-", "a PDF document", ARRAY),
 ];
-/// The same by the ends of names, where the content may be anything.
+/// The same by file extension, for kinds whose content may be anything.
 const NAMES: &[(&[&str], &str, &str)] = &[
     (&["npz"], "an .npz archive", "save one array with numpy.save"),
     (&["jpg", "jpeg", "bmp", "tif", "tiff"], "a picture", PICTURE),
@@ -41,10 +41,10 @@ const PICTURE: &str = "decode it, and save its pixels with numpy.save";
 const ARRAY: &str = "save one array with numpy.save";
 const TEXT: &str = "read it with NumPy, and save the array with numpy.save";
 
-/// `items` times an item of `item_shape`: a file that holds fewer is repeated.
+/// Reads `items` times an item of `item_shape`; a file that holds fewer is repeated.
 ///
 /// # Errors
-/// It cannot be read, or its kind, type, shape or size is not the input's.
+/// The file cannot be read, or its kind, type, shape or size is not the input's.
 pub fn read(datatype: Datatype, item_shape: &[usize], items: usize, path: &Path) -> Result<Bytes> {
     let mut content = Vec::new();
     let file = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content));
@@ -68,7 +68,7 @@ pub fn read(datatype: Datatype, item_shape: &[usize], items: usize, path: &Path)
 fn refuse_other_kinds(datatype: Datatype, item_shape: &[usize], extension: &str, content: &[u8]) -> Result<()> {
     let bytes_alone = matches!(datatype, Datatype::Uint8 | Datatype::Int8);
     if bytes_alone && item_shape == [content.len()] {
-        // all of an encoded file as one row of bytes: that is meant
+        // a whole encoded file as one row of bytes is intended
         return Ok(());
     }
     let begins = |at: usize, magic: &[u8]| content.get(at..).is_some_and(|rest| rest.starts_with(magic));
@@ -76,7 +76,7 @@ fn refuse_other_kinds(datatype: Datatype, item_shape: &[usize], extension: &str,
         NAMES.iter().find(|(extensions, ..)| extensions.contains(&extension)).map(|(_, what, remedy)| (*what, *remedy));
     let by_content =
         KINDS.iter().find(|(at, magic, ..)| begins(*at, magic)).map(|(_, _, what, remedy)| (*what, *remedy));
-    // an archive's own name says more than that it is one
+    // the extension npz says more than the content, which is any zip archive
     let npz = by_name.filter(|_| extension == "npz");
     let text = (datatype.size().is_some_and(|size| size > 1) && is_text(content)).then_some(("text", TEXT));
     let Some((what, remedy)) = npz.or(by_content).or(by_name).or(text) else { return Ok(()) };
@@ -86,7 +86,7 @@ fn refuse_other_kinds(datatype: Datatype, item_shape: &[usize], extension: &str,
     }
 }
 
-/// Numbers in text: nothing else has only such bytes.
+/// Whether the content is numbers as text: no other content has only such bytes.
 fn is_text(content: &[u8]) -> bool {
     let plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
     content.len() >= 4 && content.iter().any(u8::is_ascii_digit) && content.iter().all(plain)
@@ -177,7 +177,7 @@ mod tests {
                 &[1],
                 "says at byte 0 that an element has 1819043176 bytes, but only 8 are left",
             ),
-            // an encoded file as bytes is meant
+            // an encoded file as bytes is intended
             ("face.png", &png, Uint8, &[208], "208 bytes"),
             ("token.raw", b"1234", Uint8, &[4], "4 bytes"),
             ("words.raw", b"\x05\0\0\0hello", Bytes, &[1], "9 bytes"),

@@ -1,4 +1,4 @@
-//! NumPy's `.npy` files: the header, a Python dictionary in text, and whether the data behind it is what it says.
+//! NumPy's `.npy` files: the header, a Python dictionary as text, and whether the data matches it.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -7,10 +7,10 @@ use super::{Datatype, element_count};
 /// How BYTES are laid out.
 pub const LENGTHS: &str = "each element needs its length before it, as 4 little-endian bytes";
 
-/// What every `.npy` file begins with.
+/// The first bytes of every `.npy` file.
 pub const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// What the header says.
+/// The fields of the header.
 #[derive(Debug, PartialEq, Eq)]
 struct Header<'a> {
     /// Type of the elements, such as `<f4`.
@@ -19,7 +19,7 @@ struct Header<'a> {
     shape: Vec<usize>,
 }
 
-/// The raw bytes of an array, after its type, shape and length were checked.
+/// Returns the raw bytes of an array after checking its type, shape and length.
 ///
 /// # Errors
 /// Not a `.npy` file, or not an array of the input's type and shape, with or without one more leading dimension.
@@ -74,7 +74,7 @@ fn parts(content: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(header).ok()?, data))
 }
 
-/// `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, as NumPy of Python 2 and 3 write it.
+/// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, as NumPy of Python 2 and 3 write it.
 fn read(text: &str) -> Option<Header<'_>> {
     let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
     let (mut descr, mut fortran_order, mut shape) = (None, None, None);
@@ -106,7 +106,7 @@ fn read(text: &str) -> Option<Header<'_>> {
     Some(Header { descr: descr?, fortran_order: fortran_order?, shape: shape? })
 }
 
-/// A text in quotes, and what follows it.
+/// A quoted string, and what follows it.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
     text[1..].split_once(quote)

@@ -1,5 +1,4 @@
-//! The seam between scheduling and executing: what a backend is given and gives back, and taking a batch's
-//! outputs apart.
+//! The interface between scheduling and executing: a backend's input and output, and splitting a batch's outputs.
 
 use std::time::Instant;
 
@@ -14,11 +13,11 @@ use crate::embedded::observe::statistics::Execution;
 pub trait Backend: Send + Sync {
     /// Executes the requests as one batch. Their inputs agree in everything but the batch dimension.
     ///
-    /// One result a request, in their order. `clock` is told where one part ends and the next begins.
+    /// Returns one result per request, in order, and marks on `clock` where one phase ends and the next begins.
     fn execute(&self, requests: &[ValidatedRequest], clock: &mut Clock) -> Vec<Result<Answer, Error>>;
 }
 
-/// Times the parts of one execution.
+/// Times the phases of one execution.
 pub struct Clock {
     started: Instant,
     input: Option<Instant>,
@@ -31,12 +30,12 @@ impl Clock {
         Clock { started: Instant::now(), input: None, infer: None }
     }
 
-    /// The inputs are together.
+    /// Marks the inputs as assembled.
     pub fn input_done(&mut self) {
         self.input = Some(Instant::now());
     }
 
-    /// The model has been executed.
+    /// Marks the model as executed.
     pub fn infer_done(&mut self) {
         self.infer = Some(Instant::now());
     }
@@ -46,7 +45,7 @@ impl Clock {
         self.started
     }
 
-    /// Ends now. A part that was not told of has no length.
+    /// Ends now. An unmarked phase has no length.
     pub fn stop(self) -> Execution {
         let end = Instant::now();
         let input = self.input.unwrap_or(self.started);
@@ -55,7 +54,7 @@ impl Clock {
     }
 }
 
-/// Gives each request its share of a batch's output: `data` has `item_shape` an item and `item_bytes` bytes of each.
+/// Splits a batch's output among its requests: `data` holds `item_bytes` bytes for each item of `item_shape`.
 pub fn scatter(
     requests: &[ValidatedRequest],
     config: &Config,

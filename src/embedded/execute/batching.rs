@@ -1,5 +1,4 @@
-//! What a configuration says of executing requests together (`dynamic_batching`) and beside each other
-//! (`instance_group`).
+//! The settings for executing requests together (`dynamic_batching`) and in parallel (`instance_group`).
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -7,10 +6,10 @@ use crate::proto::model_config::SchedulingChoice;
 use crate::proto::model_instance_group::Kind;
 use crate::proto::{ModelConfig, ModelDynamicBatching, ModelInstanceGroup};
 
-/// Instances of one model: each is a thread.
+/// Most instances of one model; each is a thread.
 const INSTANCES_MAX: usize = 1024;
 
-/// How the dynamic batcher puts requests together.
+/// How the dynamic batcher combines requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batching {
     /// Sizes that are executed as soon as they are reached, in increasing order.
@@ -19,7 +18,7 @@ pub struct Batching {
     pub max_queue_delay_us: u64,
 }
 
-/// The dynamic batcher, where there is one; what it cannot do is told in `notices`.
+/// The dynamic batcher's settings, if there is one; `notices` gets those it cannot honour.
 pub fn batching(message: &ModelConfig, max_batch_size: usize, notices: &mut Vec<String>) -> Result<Option<Batching>> {
     let dynamic = match &message.scheduling_choice {
         None => return Ok(None),
@@ -56,7 +55,7 @@ pub fn batching(message: &ModelConfig, max_batch_size: usize, notices: &mut Vec<
     Ok(Some(Batching { preferred, max_queue_delay_us: dynamic.max_queue_delay_microseconds }))
 }
 
-/// The number of instances; the groups become what they are here: on the CPU.
+/// Returns the number of instances; rewrites the groups as what they are here: on the CPU.
 pub fn instances(message: &mut ModelConfig, name: &str, notices: &mut Vec<String>) -> Result<usize> {
     if message.instance_group.is_empty() {
         message.instance_group.push(ModelInstanceGroup::default());

@@ -15,10 +15,10 @@ use crate::embedded::execute::values::{self, Place};
 use crate::embedded::lock;
 use crate::embedded::model::config::{Config, Description};
 
-/// Triton's ONNX Runtime backend knows a parameter of that name.
+/// Triton's ONNX Runtime backend has a parameter of the same name.
 const THREADS_KEY: &str = "intra_op_thread_count";
 
-/// The threads of all models that do not ask for their own: as many as the process may use.
+/// The thread pool of all models that do not ask for their own: as many threads as the process may use.
 ///
 /// # Errors
 /// The number of cores cannot be read.
@@ -33,17 +33,17 @@ pub struct Engine {
     model: Model,
     inputs: Vec<Place>,
     outputs: Vec<Place>,
-    /// Outputs beside them, which say whether integers stayed within the engine's 32 bits.
+    /// Extra outputs that show whether integers stayed within the engine's 32 bits.
     guards: Vec<NodeId>,
     threads: Threads,
-    /// What cannot be as the file says, in words for the server's log.
+    /// Deviations from the file, as messages for the server's log.
     pub notices: Vec<String>,
 }
 
 enum Threads {
     /// One pool for all models.
     Shared(Arc<ThreadPool>),
-    /// One pool of so many threads an instance; those that are not in use.
+    /// One pool of N threads per instance; the list holds the idle pools.
     Own(usize, Mutex<Vec<Arc<ThreadPool>>>),
 }
 
@@ -51,8 +51,8 @@ impl Engine {
     /// Loads the model in `path`.
     ///
     /// # Errors
-    /// No such file, not an ONNX model, something that the engine lacks or gets wrong, or tensors that are not those of the
-    /// configuration.
+    /// The file does not exist, is not an ONNX model, needs something that the engine lacks or gets wrong, or has
+    /// other tensors than the configuration.
     pub fn load(path: &Path, config: Arc<Config>, all_cores: &Arc<ThreadPool>) -> Result<Self> {
         ensure!(
             path.is_file(),
@@ -94,7 +94,7 @@ impl Engine {
             }
         }
         clock.input_done();
-        // what nobody asked for is not computed
+        // only requested outputs are computed
         let wanted: Vec<usize> = (0..self.outputs.len())
             .filter(|output| requests.iter().any(|request| request.outputs.contains(output)))
             .collect();
@@ -137,7 +137,7 @@ impl Threads {
             Threads::Shared(threads) => run(threads.clone()),
             Threads::Own(count, free) => {
                 let free = || lock(free);
-                // one is missing where an execution panicked
+                // a pool is missing if an execution panicked
                 let threads = free().pop().unwrap_or_else(|| Arc::new(ThreadPool::with_num_threads(*count)));
                 let result = run(threads.clone());
                 free().push(threads);
@@ -147,7 +147,7 @@ impl Threads {
     }
 }
 
-/// Where the tensors of a configuration are in the model.
+/// Finds the configuration's tensors in the model.
 fn places(model: &Model, tensors: &[Description], ports: &[Port], batched: bool, what: &str) -> Result<Vec<Place>> {
     let found = tensors.iter().map(|tensor| {
         let port = ports.iter().find(|port| port.name == tensor.name);
@@ -164,7 +164,7 @@ fn places(model: &Model, tensors: &[Description], ports: &[Port], batched: bool,
     found.collect()
 }
 
-/// Whether all guards say that integers stayed within the engine's 32 bits.
+/// Checks by the guards that integers stayed within the engine's 32 bits.
 fn within(guards: impl Iterator<Item = Value>) -> Result<(), Error> {
     for guard in guards {
         let largest = match guard {

@@ -1,4 +1,4 @@
-//! A request to infer and its answer, whatever protocol they came over, and whether a request fits its model.
+//! An inference request and its answer, whatever their protocol, and the check of a request against its model.
 
 use std::time::Duration;
 
@@ -19,33 +19,33 @@ pub struct Tensor {
     pub name: String,
     /// Type of its elements.
     pub datatype: Datatype,
-    /// With the batch dimension, where the model has one.
+    /// Includes the batch dimension if the model has one.
     pub shape: Vec<usize>,
     /// Its bytes.
     pub data: Bytes,
 }
 
-/// A request to infer.
+/// An inference request.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// The client's own name of the request; may be empty.
+    /// The client's name for the request; may be empty.
     pub id: String,
     /// Inputs in the client's order.
     pub inputs: Vec<Tensor>,
-    /// Names of the outputs that are wanted; empty means all.
+    /// Names of the requested outputs; empty means all.
     pub outputs: Vec<String>,
 }
 
 /// The answer to a request.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// In the model's order, or in that of the request where it names outputs.
+    /// In the model's order, or in the request's if it names outputs.
     pub outputs: Vec<Tensor>,
-    /// How it is to be handed to the client.
+    /// How to send it to the client.
     pub delivery: Delivery,
 }
 
-/// How an answer is handed to the client: a loopback model can be asked for servers that misbehave.
+/// How to send an answer: a loopback model can imitate misbehaving servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// At once and whole.
@@ -58,12 +58,12 @@ pub enum Delivery {
     Reset,
 }
 
-/// A request that was found to fit its model.
+/// A request that fits its model.
 #[derive(Clone, Debug)]
 pub struct ValidatedRequest {
     /// Inputs in the model's order and shapes; an optional one may be missing.
     pub inputs: Vec<Tensor>,
-    /// The outputs that are wanted, as indices of the model's outputs, without repetitions.
+    /// Indices of the requested outputs among the model's, without duplicates.
     pub outputs: Vec<usize>,
     /// Items in the request; 1 for a model without batching.
     pub batch: usize,
@@ -73,7 +73,7 @@ impl Request {
     /// Checks a request against its model.
     ///
     /// # Errors
-    /// What does not fit, in the words of Triton.
+    /// The request does not fit; the message is in Triton's wording.
     pub fn admit(self, config: &Config) -> Result<ValidatedRequest, Error> {
         let (model, named) = (&config.name, named(&self.id));
         let refuse = |words: String| Error::invalid(format!("{named}{words}"));
@@ -144,12 +144,12 @@ impl Request {
     }
 }
 
-/// How the server speaks of a request in its errors.
+/// The prefix that names a request in errors.
 pub fn named(id: &str) -> String {
     format!("[request id: {}] ", if id.is_empty() { "<id_unknown>" } else { id })
 }
 
-/// Whether the tensor is the model's input, in words if not.
+/// Checks that the tensor fits the model's input; the error is the message.
 fn fits(input: &Tensor, known: &Description, config: &Config) -> Result<(), String> {
     let (name, model) = (&input.name, &config.name);
     if input.datatype != known.datatype {
@@ -194,7 +194,7 @@ fn fits(input: &Tensor, known: &Description, config: &Config) -> Result<(), Stri
             }
         }
         None => {
-            // only counted: a body of zeros has very many elements
+            // counted, not collected: a body of zeros has very many elements
             let mut found = 0;
             for element in texts(&input.data) {
                 element.map_err(|words| format!("{words} for input '{name}', model '{model}'"))?;
@@ -210,8 +210,7 @@ fn fits(input: &Tensor, known: &Description, config: &Config) -> Result<(), Stri
     Ok(())
 }
 
-/// The elements of a BYTES tensor, one after the other; the last is an error, in words, where a length reaches beyond the
-/// data.
+/// Iterates over the elements of a BYTES tensor; the last is an error message if a length reaches beyond the data.
 pub fn texts(data: &Bytes) -> impl Iterator<Item = Result<Bytes, String>> {
     let mut rest = data.clone();
     std::iter::from_fn(move || {
@@ -231,8 +230,8 @@ pub fn texts(data: &Bytes) -> impl Iterator<Item = Result<Bytes, String>> {
     })
 }
 
-/// Refuses the parameters of extensions that this server does not have, rather than passing over them. `given` says
-/// whether a tensor has a parameter.
+/// Refuses, rather than ignores, the parameters of extensions that this server does not have. `given` reports whether
+/// a tensor has a parameter.
 pub fn offered(given: impl Fn(&str) -> bool) -> Result<(), Error> {
     match NOT_OFFERED.iter().find(|(key, _)| given(key)) {
         Some((_, what)) => Err(Error::unsupported(format!("{what} is not supported by this server"))),
@@ -240,12 +239,12 @@ pub fn offered(given: impl Fn(&str) -> bool) -> Result<(), Error> {
     }
 }
 
-/// The answer to a request that is part of a sequence.
+/// The error for a request that is part of a sequence.
 pub fn no_sequences() -> Error {
     Error::unsupported("sequences of requests are not supported by this server")
 }
 
-/// Triton's answer for a model or version that is not there.
+/// Triton's error for a model or version that does not exist.
 pub fn unknown_model(name: &str, version: &str) -> Error {
     let version = if version.is_empty() { String::new() } else { format!(" version {version}") };
     Error::new(Code::NotFound, format!("Request for unknown model: '{name}'{version} is not found"))

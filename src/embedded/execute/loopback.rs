@@ -1,7 +1,7 @@
-//! A model that computes nothing, whose behaviour is known: the truth that measurements are held against.
+//! A model of known behaviour that computes nothing: the ground truth that measurements are compared with.
 //!
-//! Its `config.pbtxt` says `backend: "loopback"` and, as parameters, what `PARAMETERS` lists. Times are written with
-//! their unit: `250us`, `4ms`, `1s`. Every execution, of one request or a batch, draws one service time.
+//! Its `config.pbtxt` sets `backend: "loopback"` and the parameters that `PARAMETERS` lists. Times have a unit:
+//! `250us`, `4ms`, `1s`. Every execution, of one request or a batch, draws one service time.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::embedded::lock;
 use crate::embedded::model::config::{Config, Description};
 use crate::tensor::element_count;
 
-/// The parameters and what they mean.
+/// The parameters and their values.
 pub const PARAMETERS: &[(&str, &str)] = &[
     ("service_time", "constant 2ms | uniform 1ms 3ms | exponential 2ms | bimodal 1ms 10ms 0.1 | pareto 1ms 2.5"),
     ("seed", "of everything that is drawn, a whole number; 1 if not given"),
@@ -33,16 +33,16 @@ pub const PARAMETERS: &[(&str, &str)] = &[
     ("copy.<output>", "the input that an output repeats; others are zeros"),
 ];
 
-/// A parameter that says something of other models' files, and nothing here.
+/// A parameter about other models' files, which means nothing here.
 const WEIGHTS: &str = "weights";
 
-/// The end of a wait is met by watching the clock, because threads wake late.
+/// A wait spins on the clock for its last part, because threads wake late.
 const WATCHED: Duration = Duration::from_micros(120);
 
 /// Longest service time, stall or slow answer.
 const TIME_MAX: Duration = Duration::from_secs(3600);
 
-/// Shortest time between two of the stalls that come again and again: each is stepped over on its own.
+/// Shortest gap between periodic stalls: each is stepped over individually.
 const BETWEEN_STALLS: Duration = Duration::from_millis(1);
 
 /// A loopback model.
@@ -51,7 +51,7 @@ pub struct Loopback {
     service_time: ServiceTime,
     stalls: Stalls,
     shares: Vec<(f64, Fault)>,
-    /// For each output the input that it repeats.
+    /// For each output, the input that it repeats.
     copies: Vec<Option<String>>,
     drawn: Mutex<ChaCha8Rng>,
     first: OnceLock<Instant>,
@@ -112,7 +112,7 @@ impl Loopback {
         let sum: f64 = shares.iter().map(|(share, _)| share).sum();
         ensure!(sum <= 1.0, "the shares of faults add up to {sum}: expected at most 1");
         for output in &config.outputs {
-            // memory that is not to be had would end the server, not the request
+            // a failed allocation would end the server, not the request
             let bytes = zeros_of(output).1.and_then(|bytes| bytes.checked_mul(config.max_batch_size.max(1)));
             ensure!(
                 bytes.is_some_and(|bytes| bytes <= REQUEST_BYTES_MAX),
@@ -170,8 +170,8 @@ impl Loopback {
         answers
     }
 
-    /// Each request's own input as its output; `None` where the input is left out. Not through a batch, whose items
-    /// need not have as many bytes as each other where they are BYTES.
+    /// Each request's own input as its output; `None` if the input is left out. Not split from a batch, because BYTES
+    /// items may differ in length.
     fn repeated(&self, requests: &[ValidatedRequest], output: usize, name: &str) -> Option<Vec<Option<Tensor>>> {
         let copies = requests.iter().map(|request| {
             let input = request.inputs.iter().find(|input| input.name == name)?;
@@ -259,7 +259,7 @@ impl ServiceTime {
     }
 }
 
-/// `factor` times a duration, within what a service time may be.
+/// `factor` times a duration, at most the longest service time.
 fn at_most(duration: Duration, factor: f64) -> Duration {
     let seconds = duration.as_secs_f64() * factor;
     Duration::try_from_secs_f64(seconds).unwrap_or(TIME_MAX).min(TIME_MAX)
@@ -297,7 +297,7 @@ impl Stalls {
         }
     }
 
-    /// When work of the length `work` that begins at `begin` ends, if everything stands still during a stall.
+    /// The end of work that begins at `begin` and takes `work`, if everything stands still during a stall.
     fn end(&self, begin: Duration, work: Duration) -> Duration {
         let (mut at, mut left) = (begin, work);
         while let Some((stall, over)) = self.next(at) {
@@ -311,15 +311,15 @@ impl Stalls {
     }
 }
 
-/// The value of a parameter; `None` where it is not given.
+/// The value of a parameter; `None` if it is not given.
 fn parsed<T>(config: &Config, key: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
     let Some(text) = config.parameter(key) else { return Ok(None) };
     let expected = PARAMETERS.iter().find(|(name, _)| *name == key).map_or("", |(_, expected)| *expected);
     parse(text).map(Some).with_context(|| format!("parameter \"{key}\" is \"{text}\": expected {expected}"))
 }
 
-/// The shape of one item of zeros and its bytes, unless they are too many to count. A side of any size is 1; an empty
-/// BYTES element is its length, 0.
+/// The shape of one item of zeros, and its bytes unless they overflow. A free side is 1; an empty BYTES element is
+/// its length, 0.
 fn zeros_of(output: &Description) -> (Vec<usize>, Option<usize>) {
     let shape: Vec<usize> = output.model_dims().iter().map(|side| usize::try_from(*side).unwrap_or(1)).collect();
     let bytes = element_count(&shape).and_then(|count| count.checked_mul(output.datatype.size().unwrap_or(4)));

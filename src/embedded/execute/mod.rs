@@ -1,5 +1,5 @@
-//! What becomes of an admitted request: scheduling, batching, the ONNX engine and models of known behaviour. Must not know
-//! connections.
+//! Execution of a validated request: scheduling, batching, the ONNX engine and models of known behaviour. Must not
+//! know connections.
 
 pub mod backend;
 pub mod batching;

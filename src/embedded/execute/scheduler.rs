@@ -1,5 +1,5 @@
-//! One queue a model version, and the threads of its instances: they put batches together and execute them.
-//! Must not know how requests come or what executes them.
+//! One queue per model version, and the threads of its instances, which form batches and execute them. Must not know
+//! how requests arrive or what executes them.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,7 +37,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Pending>,
-    /// An instance waits for the batch to grow: others leave the queue alone.
+    /// An instance is waiting for its batch to grow: others leave the queue alone.
     forming: bool,
     closed: bool,
 }
@@ -48,7 +48,7 @@ struct Pending {
     answer: oneshot::Sender<Executed>,
 }
 
-/// How a request ended, and how long its parts took.
+/// A request's result, and how long its phases took.
 struct Executed {
     answer: Result<Answer, Error>,
     queue: Duration,
@@ -59,9 +59,9 @@ struct Executed {
 /// What to do with the queue now.
 #[derive(Debug, PartialEq, Eq)]
 enum Decision {
-    /// Execute that many requests.
+    /// Execute this many requests.
     Take(usize),
-    /// More may come for so long.
+    /// Wait this long for more requests.
     Wait(Duration),
 }
 
@@ -69,7 +69,7 @@ impl Scheduler {
     /// Starts the instances.
     ///
     /// # Errors
-    /// The system gives no more threads.
+    /// The system cannot start another thread.
     pub fn start(
         config: Arc<Config>,
         version: u64,
@@ -95,7 +95,7 @@ impl Scheduler {
     /// Executes a request.
     ///
     /// # Errors
-    /// What the model says, or that it is being unloaded.
+    /// The model fails, or is being unloaded.
     pub async fn infer(&self, request: ValidatedRequest, trace: &RequestTrace) -> Result<Answer, Error> {
         let (answer, answered) = oneshot::channel();
         let (items, admitted) = (request.batch, Instant::now());
@@ -116,7 +116,7 @@ impl Scheduler {
         answer
     }
 
-    /// Refuses the requests that wait and those that still come; those under way end.
+    /// Refuses queued and new requests; running ones finish.
     pub fn close(&self) {
         let mut queue = lock(&self.shared.queue);
         queue.closed = true;
@@ -125,7 +125,7 @@ impl Scheduler {
         self.shared.changed.notify_all();
     }
 
-    /// What it has done since it was loaded.
+    /// Its statistics since it was loaded.
     pub fn statistics(&self) -> ModelStatistics {
         lock(&self.shared.statistics).message(&self.shared.config.name, self.shared.version)
     }
@@ -200,16 +200,16 @@ impl Shared {
             ready.push((sender, Executed { answer, queue, execution, total }));
         }
         drop(statistics);
-        // the inputs are let go before the clients are told, not while they send the next
+        // the inputs are freed before the clients get their answers, not while they send the next request
         drop(requests);
         for (sender, executed) in ready {
-            // a client that went away is not told
+            // the client may have gone away
             let _ = sender.send(executed);
         }
     }
 }
 
-/// How many of the waiting requests are the next batch. The queue is not empty.
+/// Decides how many queued requests form the next batch. The queue is not empty.
 fn decide(config: &Config, waiting: &VecDeque<Pending>, now: Instant) -> Decision {
     let Some(Batching { preferred, max_queue_delay_us }) = &config.batching else {
         return Decision::Take(1);
@@ -218,7 +218,7 @@ fn decide(config: &Config, waiting: &VecDeque<Pending>, now: Instant) -> Decisio
     let (mut items, mut count, mut best) = (0, 0, None);
     for pending in waiting {
         if items + pending.request.batch > config.max_batch_size || !alike(&first.request, &pending.request) {
-            // what cannot grow is not waited for
+            // a batch that cannot grow does not wait
             return Decision::Take(best.unwrap_or(count));
         }
         items += pending.request.batch;
@@ -236,7 +236,7 @@ fn decide(config: &Config, waiting: &VecDeque<Pending>, now: Instant) -> Decisio
     }
 }
 
-/// Whether two requests can be one batch: the same inputs, of the same shapes but for the batch dimension.
+/// Whether two requests can share a batch: the same inputs, of the same shapes except for the batch dimension.
 fn alike(one: &ValidatedRequest, other: &ValidatedRequest) -> bool {
     one.inputs.len() == other.inputs.len()
         && one.inputs.iter().zip(&other.inputs).all(|(a, b)| a.name == b.name && a.shape[1..] == b.shape[1..])
@@ -290,18 +290,18 @@ mod tests {
             (8, Some(&[]), vec![1, 2], 5000, Take(2)),
             (8, Some(&[]), vec![4, 4], 0, Take(2)),
             (8, Some(&[]), vec![8], 0, Take(1)),
-            // the next does not fit: what is before it cannot grow
+            // the next does not fit: the batch before it cannot grow
             (8, Some(&[]), vec![5, 4], 0, Take(1)),
             (8, Some(&[]), vec![3, 3, 3], 0, Take(2)),
             (8, Some(&[]), vec![1; 20], 0, Take(8)),
-            // a preferred size is taken at once, the largest of them
+            // the largest preferred size is taken at once
             (8, Some(&[4]), vec![1, 1, 1, 1], 0, Take(4)),
             (8, Some(&[4]), vec![1, 1, 1], 0, Wait(us(1000))),
             (8, Some(&[4]), vec![1, 1, 1], 1000, Take(3)),
             (8, Some(&[2, 4]), vec![1; 5], 0, Take(4)),
             (8, Some(&[4]), vec![1; 20], 0, Take(4)),
             (8, Some(&[4]), vec![3, 1, 7], 0, Take(2)),
-            // passed over, a preferred size is none
+            // a preferred size that was skipped does not count
             (8, Some(&[4]), vec![3, 3], 0, Wait(us(1000))),
             (8, Some(&[4]), vec![3, 3, 3], 0, Take(2)),
             (1, Some(&[]), vec![1, 1], 0, Take(1)),

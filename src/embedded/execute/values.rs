@@ -1,4 +1,4 @@
-//! Tensors of the protocol as values of the engine, and back.
+//! Converts tensors of the protocol to values of the engine, and back.
 
 use bytes::Bytes;
 use half::f16;
@@ -10,19 +10,19 @@ use crate::embedded::execute::infer::{ValidatedRequest, bracketed};
 use crate::embedded::model::config::Description;
 use crate::tensor::Datatype;
 
-/// Where a tensor of the configuration is in the model.
+/// A configured tensor's place in the model.
 pub struct Place {
-    /// The engine's name of it.
+    /// The engine's name for it.
     pub id: NodeId,
-    /// A single number, which outside has the shape `[1]`.
+    /// A scalar, which clients see with the shape `[1]`.
     pub number: bool,
-    /// The configuration says of its shape what the file says, and no more. Some files err there, and Triton answers with
-    /// what comes out.
+    /// The configured shape only repeats the file's. Some files are wrong there, and Triton answers with the actual
+    /// shape.
     pub restated: bool,
 }
 
-/// The batch's input as rten takes it; `None` where it is left out. `number` says that it is a single one, whose shape
-/// outside is `[1]`.
+/// The batch's input as rten takes it; `None` if it is left out. `number` marks a scalar, which clients see with the
+/// shape `[1]`.
 pub fn input(requests: &[ValidatedRequest], tensor: &Description, number: bool) -> Result<Option<Value>, Error> {
     let mut parts = Vec::with_capacity(requests.len());
     for request in requests {
@@ -72,7 +72,7 @@ fn elements<T, const SIZE: usize>(parts: &[&[u8]], read: impl Fn([u8; SIZE]) -> 
     elements
 }
 
-/// Elements of 64 bits in the engine's 32.
+/// Converts 64-bit elements to the engine's 32 bits.
 fn narrow<W: Copy + ToString, T>(
     wide: Vec<W>,
     tensor: &Description,
@@ -87,13 +87,13 @@ fn narrow<W: Copy + ToString, T>(
     narrow.collect()
 }
 
-/// A number that single precision reaches; what is between its numbers is rounded.
+/// Rounds a number to single precision; `None` if it is out of range.
 fn single(wide: f64) -> Option<f32> {
     let narrow = wide as f32;
     (narrow.is_finite() || !wide.is_finite()).then_some(narrow)
 }
 
-/// The shape of one item and the bytes of all of an output. `place` says where it is in the model.
+/// The shape of one item and the bytes of a whole output. `place` is the output's place in the model.
 pub fn output(
     value: Value,
     tensor: &Description,

@@ -1,5 +1,5 @@
-//! Memory of large requests, used again by the next ones: the system gives fresh memory page by page, which takes longer
-//! than the copying of a large tensor.
+//! Memory of large requests, reused by later ones: the system gives fresh memory page by page, which takes longer
+//! than copying a large tensor.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -9,41 +9,41 @@ use crate::embedded::error::Error;
 use crate::embedded::front::memory::{self, Grant};
 use crate::embedded::lock;
 
-/// Below this the allocator keeps memory by itself.
+/// Below this size the allocator keeps memory itself.
 const SMALLEST: usize = 128 << 10;
-/// Lengths are rounded up to this.
+/// Lengths are rounded up to a multiple of this.
 const ROUNDED: usize = 64 << 10;
-/// What is kept at most, whatever was needed once.
+/// Most memory that is kept, whatever was needed once.
 const KEPT_BYTES: usize = 256 << 20;
 
 static FREE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
-/// A buffer that is filled once and read afterwards. Its memory counts against the bound on that of requests.
+/// A buffer that is filled once and read afterwards. Its memory counts against the limit on request memory.
 #[derive(Debug, Default)]
 pub struct Buffer {
     data: Vec<u8>,
-    /// Bytes that are announced; they need not come, and more may.
+    /// Announced bytes; fewer or more may arrive.
     expected: usize,
     grant: Grant,
 }
 
 impl Buffer {
-    /// An empty buffer for so many bytes. It takes memory when they come.
+    /// An empty buffer for `length` bytes. It takes memory when they arrive.
     pub fn for_bytes(length: usize) -> Self {
-        // the same request over HTTP and gRPC, or with another id, is to find the same buffer
+        // rounded, so that the same request over HTTP and gRPC, or with another id, finds the same buffer
         let rounded = length.checked_next_multiple_of(ROUNDED).filter(|_| length >= SMALLEST);
         Buffer { data: Vec::new(), expected: rounded.unwrap_or(length), grant: Grant::default() }
     }
 
-    /// How much is in it.
+    /// Number of bytes in it.
     pub fn len(&self) -> usize {
         self.data.len()
     }
 
-    /// Adds to its end.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// Requests hold as much as they may.
+    /// Requests already hold as much memory as they may.
     pub fn extend(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let length = self.data.len() + bytes.len();
         if self.data.capacity() == 0 {
@@ -55,7 +55,7 @@ impl Buffer {
             }
         }
         if length > self.data.capacity() {
-            // twice as much, but not beyond what is announced while that is enough
+            // twice as much, but no more than announced while that is enough
             let grown = self.data.capacity().saturating_mul(2).max(ROUNDED).min(self.expected).max(length);
             self.grant.at_least(grown)?;
             self.data.reserve_exact(grown - self.data.len());
@@ -64,16 +64,16 @@ impl Buffer {
         Ok(())
     }
 
-    /// What is in it, to be read. When the last reader is done, its memory is free for others.
+    /// The content, for reading. When the last reader is done, its memory is free for others.
     pub fn freeze(self) -> Bytes {
         Bytes::from_owner(self)
     }
 }
 
-/// A body that came in one piece, counted like one in a buffer.
+/// A body that arrived in one piece, counted like one in a buffer.
 ///
 /// # Errors
-/// Requests hold as much as they may.
+/// Requests already hold as much memory as they may.
 pub fn counted(data: Bytes) -> Result<Bytes, Error> {
     struct Counted {
         data: Bytes,
@@ -102,7 +102,7 @@ impl Drop for Buffer {
     }
 }
 
-/// Memory for so many bytes that is free; none fits for a few.
+/// Kept memory that fits `length` bytes; never for small lengths.
 fn taken(length: usize) -> Option<Vec<u8>> {
     if length < SMALLEST {
         return None;
@@ -123,7 +123,7 @@ fn give_back(mut data: Vec<u8>) {
     data.clear();
     let mut free = free();
     free.push(data);
-    // those that wait longest are let go first
+    // the longest kept are freed first
     let mut kept: usize = free.iter().map(Vec::capacity).sum();
     let over = free.iter().take_while(|data| {
         let over = kept > most;
@@ -177,7 +177,7 @@ mod tests {
         let mut buffer = Buffer::for_bytes(length);
         assert_eq!(buffer.data.capacity(), 0);
         buffer.extend(&[1; 100]).unwrap();
-        // one that is free may be larger
+        // a reused one may be larger
         assert!(buffer.data.capacity() <= 2 * length);
         for _ in 0..3 {
             buffer.extend(&[2; 1 << 20]).unwrap();

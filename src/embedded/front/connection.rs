@@ -1,5 +1,5 @@
-//! Connections: accepting them, the limits of each, and handing answers over as a loopback model asks, which may be
-//! slowly, in part or not at all.
+//! Connections: accepting them, the limits of each, and sending answers as a loopback model asks: slowly, in part or
+//! not at all.
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind, IoSlice};
@@ -29,29 +29,29 @@ use crate::embedded::execute::infer::Delivery;
 use crate::embedded::lock;
 use crate::embedded::observe::request_log::{PendingEntries, RequestTrace};
 
-/// A client that does not finish its headers in this time is let go.
+/// A client that does not finish its headers in this time is disconnected.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
-/// When no more connections can be had, the next try.
+/// Time until the next try when no connection can be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// Bytes that a client may send ahead on one HTTP/2 connection, and in one frame. Large, so that a large request does
-/// not wait for permission; every request is read at once anyway.
+/// not wait for window updates; every request is read at once anyway.
 const WINDOW: u32 = 64 << 20;
 const FRAME: u32 = 1 << 20;
-/// Requests at once on one HTTP/2 connection.
+/// Concurrent requests on one HTTP/2 connection.
 const STREAMS: u32 = 4096;
 /// Pieces of a slow answer.
 const PIECES: usize = 10;
 
-/// What is spoken on a port.
+/// The HTTP version of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpVersion {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 with prior knowledge, as gRPC is spoken.
+    /// HTTP/2 with prior knowledge, as gRPC uses it.
     Http2,
 }
 
-/// Serves a port until the future is dropped; the connections that it leaves are whoever's `connections` are to end.
+/// Serves a port until the future is dropped; the owner of `connections` ends those that remain.
 pub async fn serve<S, B>(listener: TcpListener, version: HttpVersion, service: S, connections: &mut JoinSet<()>)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
@@ -61,13 +61,13 @@ where
 {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // most likely too many are open: they end
+            // most likely too many are open: wait until some end
             sleep(ACCEPT_AGAIN).await;
             continue;
         };
         let service = service.clone();
         connections.spawn(async move {
-            // a connection that ends in an error ends
+            // an error ends only its connection
             let _ = connection(stream, version, service).await;
         });
         while connections.try_join_next().is_some() {}
@@ -112,7 +112,7 @@ where
     }
 }
 
-/// Hands an answer over as its model asks; all but a loopback model's are handed over as they are.
+/// Sends an answer as its model asks; only a loopback model's is changed.
 async fn deliver<B>(response: Response<B>, reset: &AtomicBool) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -130,7 +130,7 @@ where
             let (data, _) = collected(body).await;
             let half = data.slice(..data.len() / 2);
             let end = async {
-                // what is there is sent before hyper sees the end, and with it would drop it
+                // lets hyper send the data first: when it sees the end, it drops unsent data
                 yield_now().await;
                 Err(io::Error::new(ErrorKind::ConnectionAborted, "the model was asked to break off"))
             };
@@ -144,7 +144,7 @@ where
     Response::from_parts(head, body)
 }
 
-/// All of an answer.
+/// Collects a whole answer.
 async fn collected(body: impl http_body::Body<Data = Bytes>) -> (Bytes, Option<HeaderMap>) {
     match body.collect().await {
         Ok(whole) => {
@@ -172,7 +172,7 @@ fn slowly(
     pieces.chain(stream::iter(trailers.map(|trailers| Ok(Frame::trailers(trailers)))))
 }
 
-/// A stream that can be made to end in a reset, and that knows when requests come and answers go.
+/// A stream that can be made to end in a reset, and that records when requests arrive and answers leave.
 struct Socket {
     stream: TcpStream,
     reset: Arc<AtomicBool>,

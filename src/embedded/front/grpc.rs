@@ -1,4 +1,4 @@
-//! The gRPC service of the protocol and of Triton's extensions; what is not here answers UNIMPLEMENTED.
+//! The gRPC service of the protocol and of Triton's extensions; everything else is answered with UNIMPLEMENTED.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use crate::proto::model_infer_response::InferOutputTensor;
 use crate::proto::{self, InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse};
 use crate::tensor::{Datatype, element_count};
 
-/// Requests of one stream that are under way at once.
+/// Concurrent requests of one stream.
 const STREAM_AHEAD: usize = 64;
-/// Memory of a message that is read, in bytes a byte of it but for raw tensors, which stay where they are: two bytes may
-/// become a text of none.
+/// Memory of a parsed message, in bytes per byte of it without raw tensors, which stay in place: two bytes may become
+/// an empty string.
 const TYPED_GROWTH: usize = 24;
 /// Field of ModelInferRequest.
 const RAW_INPUT_CONTENTS: u32 = 7;
@@ -59,7 +59,7 @@ impl GrpcInferenceService for Service {
     async fn model_ready(&self, request: Request<proto::ModelReadyRequest>) -> Answered<proto::ModelReadyResponse> {
         let proto::ModelReadyRequest { name, version } = request.into_inner();
         match self.models.find(&name, &version) {
-            // a version that is no number is not one that is not ready
+            // a version that is not a number is an error, not a model that is not ready
             Err(error) if error.code == Code::InvalidArgument => Err(error.into()),
             found => Ok(Response::new(proto::ModelReadyResponse { ready: found.is_ok() })),
         }
@@ -168,7 +168,7 @@ impl GrpcInferenceService for Service {
             async move {
                 let request = request?;
                 let id = request.id.clone();
-                // the message was counted while it came; what is read from it is until it is answered
+                // the message was counted as it arrived; its parsed form counts until it is answered
                 let held = Grant::of(request.encoded_len());
                 let answer = match &held {
                     Ok(_) => infer(&models, request, &trace).await,
@@ -192,7 +192,7 @@ impl GrpcInferenceService for Service {
     }
 }
 
-/// Bytes of a message but for its raw tensors.
+/// Bytes of a message without its raw tensors.
 fn beside_raw(message: &[u8]) -> usize {
     let mut rest = message;
     let mut raw = 0;

@@ -25,14 +25,14 @@ use crate::embedded::observe::request_log::RequestTrace;
 use crate::embedded::{REQUEST_BYTES_MAX, server_metadata};
 use crate::proto;
 
-/// Length of the JSON in a body with raw tensors behind it.
+/// Length of the JSON in a body that continues with raw tensors.
 const JSON_LENGTH: &str = "inference-header-content-length";
-/// Memory of JSON that is read, in bytes a byte of it: a digit and its comma become a value, in a list that grows.
+/// Memory of parsed JSON, in bytes per byte of it: a digit and its comma become a value, in a list that grows.
 const JSON_GROWTH: usize = 64;
 
 type Shared = State<Arc<Repository>>;
 
-/// The model that a path names; without a version it is the newest, and without a name every one.
+/// The model that a path names: the newest version if it names none, and every model if it has no name.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Target {
@@ -79,7 +79,7 @@ pub fn router(repository: Arc<Repository>) -> Router {
             .route(&format!("{model}/ready"), get(ready))
             .route(&format!("{model}/infer"), post(infer));
     }
-    // Triton's further extensions are known, and answered, as not offered
+    // Triton's other extensions are answered as not supported
     for path in [
         "/v2/systemsharedmemory/{*rest}",
         "/v2/cudasharedmemory/{*rest}",
@@ -147,7 +147,7 @@ async fn index(State(models): Shared, request: Request) -> Result<Response, Erro
         }
     };
     let rows = models.index(only_ready)?.into_iter().map(|model| {
-        // what is not known is left out, as Triton does
+        // unknown fields are left out, as in Triton
         let fields =
             [("name", model.name), ("version", model.version), ("state", model.state), ("reason", model.reason)];
         let known = fields.into_iter().filter(|(_, value)| !value.is_empty());
@@ -244,7 +244,7 @@ async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Error> {
         if told == Some(data.len()) {
             return counted(data);
         }
-        // a client that is told in the middle of its body may not read the answer
+        // a client that is refused in the middle of its body may not read the answer
         if refused.is_none()
             && let Err(error) = buffer.extend(&data)
         {

@@ -1,4 +1,4 @@
-//! The body of an HTTP request to infer: JSON, and behind it the raw tensors of the binary extension.
+//! The body of an HTTP inference request: JSON, followed by the raw tensors of the binary extension.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::embedded::execute::infer::{Request, Tensor, named, no_sequences, offe
 use crate::embedded::model::config::Config;
 use crate::tensor::{Datatype, element_count};
 
-/// What of an answer goes behind its JSON, as raw bytes.
+/// The outputs of an answer that follow its JSON as raw bytes.
 #[derive(Debug, Default)]
 pub struct Binary {
     all: bool,
@@ -18,16 +18,16 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// Whether an output goes there.
+    /// Whether an output is sent as raw bytes.
     pub fn holds(&self, output: &str) -> bool {
         self.outputs.iter().find(|(name, _)| name == output).map_or(self.all, |(_, raw)| *raw)
     }
 }
 
-/// Reads the body of a request; `json_length` is that of the header `Inference-Header-Content-Length`.
+/// Reads the body of a request; `json_length` is the value of the header `Inference-Header-Content-Length`.
 ///
 /// # Errors
-/// Not the JSON of a request, or raw data that is not as long as it says; in the words of Triton.
+/// The JSON is not a request, or raw data is not as long as declared; the message is in Triton's wording.
 pub fn request(body: &Bytes, json_length: Option<usize>, config: &Config) -> Result<(Request, Binary), Error> {
     let json_length = json_length.unwrap_or(body.len());
     if json_length == 0 {
@@ -73,12 +73,12 @@ pub fn request(body: &Bytes, json_length: Option<usize>, config: &Config) -> Res
     Ok((Request { id, inputs, outputs }, binary))
 }
 
-/// Floats that JSON has no numbers for, as Triton takes them; the longer of two that begin alike is first.
+/// Floats that JSON cannot express, as Triton accepts them; of two with a common beginning, the longer is first.
 const WORDS: [(&str, f64); 3] = [("NaN", f64::NAN), ("Infinity", f64::INFINITY), ("Inf", f64::INFINITY)];
-/// What stands before such a word once it is a text, which no client writes.
+/// Prefix of such a word once it is a string; no client writes it.
 const MARK: &str = "\\u0000";
 
-/// JSON with such words outside of texts made texts; `None` if there are none.
+/// Turns such words outside of strings into strings; `None` if there are none.
 fn with_quoted_words(json: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(json.len());
     let (mut rest, mut in_text, mut any) = (json, false, false);
@@ -103,7 +103,7 @@ fn with_quoted_words(json: &[u8]) -> Option<Vec<u8>> {
     any.then_some(out)
 }
 
-/// A float of JSON, or one of the words that stand for one.
+/// A JSON float, or one of the words that stand for one.
 fn float(data: &Value) -> Option<f64> {
     data.as_f64().or_else(|| {
         let word = data.as_str()?.strip_prefix('\0')?;
@@ -112,8 +112,8 @@ fn float(data: &Value) -> Option<f64> {
     })
 }
 
-/// The input of a request without JSON, Triton's raw binary request: its only one, of a batch of one, of a shape that
-/// follows from the model's and from the number of bytes.
+/// The input of a request without JSON, Triton's raw binary request: the model's only input, with a batch of one and
+/// a shape that follows from the model's and the number of bytes.
 fn only_raw(body: &Bytes, config: &Config) -> Result<Tensor, Error> {
     let refuse = |words: String| Error::invalid(named("") + &words);
     let [only] = &config.inputs[..] else {
@@ -130,7 +130,7 @@ fn only_raw(body: &Bytes, config: &Config) -> Result<Tensor, Error> {
             "The shape of the raw input '{name}' can not be deduced because there are more than one variable-sized dimension"
         )));
     }
-    // the one element of a BYTES tensor has no length of its own here
+    // the only element of a BYTES tensor has no length prefix here
     let (elements, data) = match datatype.size() {
         Some(size) => (body.len() / size, body.clone()),
         None => {
@@ -144,7 +144,7 @@ fn only_raw(body: &Bytes, config: &Config) -> Result<Tensor, Error> {
     Ok(Tensor { name, datatype, shape, data })
 }
 
-/// Checks that an input says in exactly one way where its data is; Triton does before it looks at anything else.
+/// Checks that an input gives its data in exactly one way; Triton does so before anything else.
 fn one_source(item: &Value) -> Result<(), Error> {
     let parameter = |key| item.get("parameters").is_some_and(|parameters| parameters.get(key).is_some());
     let sources = [
@@ -252,7 +252,7 @@ fn put(bytes: &mut BytesMut, count: &mut usize, datatype: Datatype, data: &Value
     Ok(())
 }
 
-/// Checks the types of a request's parameters; those that are not known are passed over.
+/// Checks the types of a request's parameters; unknown ones are ignored.
 fn parameters(given: Option<&Value>) -> Result<(), Error> {
     let Some(given) = given else { return Ok(()) };
     let object = given

@@ -1,5 +1,5 @@
-//! The body of an HTTP answer to infer: JSON, and behind it the raw tensors of the binary extension. As Triton writes it:
-//! floats that are no numbers stand as NaN, Infinity and -Infinity, and BYTES elements as they are, be they text or not.
+//! The body of an HTTP inference answer: JSON, then the raw tensors of the binary extension. As in Triton, floats may
+//! be NaN, Infinity and -Infinity, and BYTES elements are unchanged, whether text or not.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -13,14 +13,14 @@ use crate::tensor::Datatype;
 pub struct Body {
     /// JSON, then raw tensors.
     pub bytes: Bytes,
-    /// Length of the JSON, where raw tensors follow.
+    /// Length of the JSON, if raw tensors follow.
     pub json_length: Option<usize>,
 }
 
-/// Writes the body of an answer; `id` is the request's own, and may be empty.
+/// Writes the body of an answer; `id` is the request's, and may be empty.
 ///
 /// # Errors
-/// An output that JSON cannot hold and that was not asked for as raw bytes.
+/// JSON cannot hold an output, and it was not requested as raw bytes.
 pub fn body(model: &str, version: u64, id: &str, answer: Answer, binary: &Binary) -> Result<Body, Error> {
     let mut json = vec![b'{'];
     if !id.is_empty() {
@@ -53,7 +53,7 @@ pub fn body(model: &str, version: u64, id: &str, answer: Answer, binary: &Binary
     Ok(Body { bytes: json.into(), json_length })
 }
 
-/// A member of an object, and the comma behind it.
+/// Writes a member of an object, and a comma after it.
 fn member(json: &mut Vec<u8>, key: &str, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
     json.extend_from_slice(format!("\"{key}\":").as_bytes());
     put(json, value)?;
@@ -65,7 +65,7 @@ fn put(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), Erro
     serde_json::to_writer(json, value).map_err(|error| Error::internal(error.to_string()))
 }
 
-/// The elements of a tensor, with commas between.
+/// Writes the elements of a tensor, separated by commas.
 fn values(json: &mut Vec<u8>, tensor: &Tensor) -> Result<(), Error> {
     fn each<const SIZE: usize, T: Serialize>(
         json: &mut Vec<u8>,
@@ -121,7 +121,7 @@ fn separate(json: &mut Vec<u8>, index: usize) {
     }
 }
 
-/// Bytes in quotes. Those beyond ASCII stay as they are: whether they are text is their model's affair.
+/// Writes bytes in quotes. Non-ASCII bytes stay as they are: whether they are text is up to the model.
 fn quote(json: &mut Vec<u8>, text: &[u8]) {
     json.push(b'"');
     for byte in text {

@@ -1,25 +1,25 @@
-//! The bound on the memory of requests: what their bodies, and what is read from them, hold at once. What a client only
-//! announces counts for nothing. Must not know what is held.
+//! The limit on the memory of requests: what their bodies and their parsed forms hold at once. What a client only
+//! announces does not count. Must not know what is held.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::embedded::error::{Code, Error};
 
-/// The bound, unless the server is told another or may not have so much.
+/// The limit, unless another is set or the process may use less.
 const DEFAULT: usize = 4 << 30;
-/// Of the memory that this process may use, requests get one part in so many.
+/// Requests get at most 1 / PART of the memory that this process may use.
 const PART: usize = 2;
 
 static LIMIT: OnceLock<usize> = OnceLock::new();
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-/// Sets the bound, in bytes, before anything is held; `None` is the default.
+/// Sets the limit in bytes, before anything is held; `None` is the default.
 pub fn set_limit(bytes: Option<usize>) {
     let _ = LIMIT.set(bytes.unwrap_or_else(default));
 }
 
-/// The bound in bytes.
+/// The limit in bytes.
 pub fn limit() -> usize {
     *LIMIT.get_or_init(default)
 }
@@ -50,27 +50,27 @@ fn allowed() -> Vec<usize> {
     limits
 }
 
-/// Memory that is held, until this is dropped.
+/// Memory that counts as held until this is dropped.
 #[derive(Debug, Default)]
 pub struct Grant {
     bytes: usize,
 }
 
 impl Grant {
-    /// Of so many bytes.
+    /// A grant of `bytes`.
     ///
     /// # Errors
-    /// With them the bound would be passed.
+    /// They would exceed the limit.
     pub fn of(bytes: usize) -> Result<Self, Error> {
         let mut grant = Grant::default();
         grant.at_least(bytes)?;
         Ok(grant)
     }
 
-    /// Makes it one of at least so many bytes.
+    /// Grows the grant to at least `bytes`.
     ///
     /// # Errors
-    /// With them the bound would be passed; it stays as it is then.
+    /// They would exceed the limit; the grant stays as it is.
     pub fn at_least(&mut self, bytes: usize) -> Result<(), Error> {
         let more = bytes.saturating_sub(self.bytes);
         if more == 0 {

@@ -1,5 +1,5 @@
-//! The messages of gRPC requests, read into memory that is counted and used again. tonic would read that of a request to
-//! infer into fresh memory; so it is given an empty message, and the real one beside it.
+//! The messages of gRPC requests, read into memory that is counted and reused. tonic would read an inference
+//! request's message into fresh memory, so it gets an empty one, with the real one beside it.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -20,14 +20,14 @@ use crate::embedded::REQUEST_BYTES_MAX;
 use crate::embedded::front::buffers::Buffer;
 
 const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
-/// What is before a message: whether it is compressed, and its length.
+/// Bytes before a message: the compression flag and the length.
 const PREFIX: usize = 5;
 
-/// The message of a request, as an extension of it.
+/// A request's message, as an extension of the request.
 #[derive(Clone, Debug)]
 pub struct Message(pub Bytes);
 
-/// A gRPC service whose requests to infer come with a [`Message`].
+/// A gRPC service whose inference requests carry a [`Message`].
 #[derive(Clone, Debug)]
 pub struct Messages<S>(pub S);
 
@@ -58,14 +58,14 @@ async fn with_message(request: Request<Incoming>) -> Request<Body> {
     let (mut head, body) = request.into_parts();
     let mut messages = Pieces { body, rest: Bytes::new(), ended: false };
     let first = messages.next().await;
-    // nothing that follows the message counts, but its sender is heard out
+    // data after the message is ignored, but read to its end
     while let Some(Ok(_)) = messages.body.frame().await {}
     let body = match first {
         Some(Ok(piece)) if whole(&piece) => {
             head.extensions.insert(Message(piece.slice(PREFIX..)));
             Body::new(Full::new(Bytes::from_static(&[0; PREFIX])))
         }
-        // what is wrong with it tonic finds in its prefix, or in that less follows than it says
+        // tonic finds the fault in the prefix, or in less data than the prefix says
         Some(Ok(piece)) => Body::new(Full::new(piece.slice(..piece.len().min(PREFIX + 1)))),
         Some(Err(status)) => Body::new(StreamBody::new(stream::once(ready(Err::<Frame<Bytes>, _>(status))))),
         None => Body::empty(),
@@ -73,7 +73,7 @@ async fn with_message(request: Request<Incoming>) -> Request<Body> {
     Request::from_parts(head, body)
 }
 
-/// A body whose messages are handed on whole: tonic takes memory for one as soon as it is announced.
+/// A body that passes on whole messages: tonic takes memory for one as soon as it is announced.
 fn in_pieces(body: Incoming) -> Body {
     let pieces = Pieces { body, rest: Bytes::new(), ended: false };
     let pieces = stream::unfold(pieces, async |mut pieces| {
@@ -83,16 +83,16 @@ fn in_pieces(body: Incoming) -> Body {
     Body::new(StreamBody::new(Box::pin(pieces).fuse()))
 }
 
-/// Messages with their prefixes, out of a body that comes in any parts.
+/// Messages with their prefixes, from a body that arrives in arbitrary parts.
 struct Pieces {
     body: Incoming,
-    /// What came already of the next one.
+    /// The part of the next one that has arrived.
     rest: Bytes,
     ended: bool,
 }
 
 impl Pieces {
-    /// The next message with its prefix. What is no message is given as far as it came, for tonic to refuse.
+    /// The next message with its prefix. Anything but a message is passed on as received, for tonic to refuse.
     async fn next(&mut self) -> Option<Result<Bytes, Status>> {
         if self.ended {
             return None;
@@ -120,7 +120,7 @@ impl Pieces {
         Some(added.map(|()| piece.freeze()).map_err(Status::from))
     }
 
-    /// Whether there is more in `rest`; waits for it.
+    /// Waits for more in `rest`; false at the end of the body.
     async fn more(&mut self) -> bool {
         while self.rest.is_empty() {
             let Some(Ok(frame)) = self.body.frame().await else {

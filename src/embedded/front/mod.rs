@@ -1,4 +1,5 @@
-//! What faces clients: connections, HTTP, gRPC, JSON, and the memory that requests may hold. Must not know how models are executed.
+//! The client-facing side: connections, HTTP, gRPC, JSON, and the memory that requests may hold. Must not know how
+//! models are executed.
 
 pub mod buffers;
 pub mod connection;

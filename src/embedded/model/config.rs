@@ -1,4 +1,4 @@
-//! `config.pbtxt`: read whole, checked where this server uses it, completed as a server answers it.
+//! `config.pbtxt`: parsed in full, checked where this server uses it, completed with the defaults that clients see.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -14,15 +14,15 @@ use crate::proto::model_version_policy::{Latest, PolicyChoice};
 use crate::proto::{self, DataType, ModelConfig, ModelTensorReshape, ModelVersionPolicy};
 use crate::tensor::Datatype;
 
-/// Largest configuration file: what is larger is something else.
+/// Largest configuration file; anything larger is something else.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
-/// A model's configuration, checked; `answer` is all of it, as a client is told.
+/// A model's checked configuration; `answer` is the full message that clients receive.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The model's name, which is that of its folder.
+    /// The model's name, which is also its folder's name.
     pub name: String,
-    /// Largest batch; 0 is a model without a batch dimension.
+    /// Largest batch; 0 means no batch dimension.
     pub max_batch_size: usize,
     /// In the configuration's order.
     pub inputs: Vec<Description>,
@@ -30,15 +30,15 @@ pub struct Config {
     pub outputs: Vec<Description>,
     /// How many batches are executed at once.
     pub instances: usize,
-    /// How requests are put together; `None` executes each on its own.
+    /// How requests are batched; `None` executes each one alone.
     pub batching: Option<Batching>,
-    /// What executes it.
+    /// The backend that executes the model.
     pub backend: BackendKind,
     /// Name of the model's file in its version's folder.
     pub file: String,
-    /// What cannot be as the configuration says, in words for the server's log.
+    /// Settings that this server cannot honour, as messages for its log.
     pub notices: Vec<String>,
-    /// Completed, as ModelConfig answers it.
+    /// The completed configuration that ModelConfig returns.
     pub answer: ModelConfig,
 }
 
@@ -49,15 +49,15 @@ pub struct Description {
     pub name: String,
     /// Type of its elements.
     pub datatype: Datatype,
-    /// As clients have it, without the batch dimension; -1 is of any size.
+    /// The client's shape without the batch dimension; -1 is any size.
     pub dims: Vec<i64>,
-    /// As the model has it, where that differs.
+    /// The model's shape, if it differs.
     pub reshape: Option<Vec<i64>>,
     /// Whether a request may leave it out.
     pub optional: bool,
 }
 
-/// What executes a model.
+/// The kind of backend that executes a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendKind {
     /// An ONNX file.
@@ -67,22 +67,22 @@ pub enum BackendKind {
 }
 
 impl Description {
-    /// As clients have it, with the batch dimension where the model has one.
+    /// The client's shape, with the batch dimension if the model has one.
     pub fn shape(&self, batched: bool) -> Vec<i64> {
         with_batch(&self.dims, batched)
     }
 
-    /// As the model has it, without the batch dimension.
+    /// The model's shape, without the batch dimension.
     pub fn model_dims(&self) -> &[i64] {
         self.reshape.as_ref().unwrap_or(&self.dims)
     }
 
-    /// As the model has it, with the batch dimension where it has one.
+    /// The model's shape, with the batch dimension if the model has one.
     pub fn model_shape(&self, batched: bool) -> Vec<i64> {
         with_batch(self.model_dims(), batched)
     }
 
-    /// The model's shape of a tensor that came with a client's shape.
+    /// Converts a tensor's shape from the client's to the model's.
     pub fn to_model(&self, shape: Vec<usize>, batched: bool) -> Vec<usize> {
         match &self.reshape {
             Some(reshape) => reshaped(shape, batched, &self.dims, reshape),
@@ -90,7 +90,7 @@ impl Description {
         }
     }
 
-    /// The client's shape of a tensor that the model gave.
+    /// Converts a tensor's shape from the model's to the client's.
     pub fn to_client(&self, shape: Vec<usize>, batched: bool) -> Vec<usize> {
         match &self.reshape {
             Some(reshape) => reshaped(shape, batched, reshape, &self.dims),
@@ -103,8 +103,8 @@ fn with_batch(dims: &[i64], batched: bool) -> Vec<i64> {
     if batched { [&[-1], dims].concat() } else { dims.to_vec() }
 }
 
-/// A shape of the dims `from` in the dims `to`: sizes that are free keep their order, and the batch stays. A shape that is
-/// not of `from` stays as it is.
+/// Converts a shape from the dims `from` to the dims `to`: free sizes keep their order, and the batch size stays. A
+/// shape that does not match `from` is returned unchanged.
 fn reshaped(shape: Vec<usize>, batched: bool, from: &[i64], to: &[i64]) -> Vec<usize> {
     let batch = usize::from(batched);
     if shape.len() != from.len() + batch {
@@ -115,15 +115,16 @@ fn reshaped(shape: Vec<usize>, batched: bool, from: &[i64], to: &[i64]) -> Vec<u
     sides.map_or(shape.clone(), |sides| [&shape[..batch], &sides].concat())
 }
 
-/// Name of the configuration in `configs/` for this server alone.
+/// Name of the configuration in `configs/` that only this server reads.
 const OWN: &str = "embedded";
 
 impl Config {
-    /// Reads the configuration of the model in `folder`: that called `variant` in `configs/`, where there is one; else that of
-    /// models which Triton executes in another way, `configs/embedded.pbtxt`; else `config.pbtxt`.
+    /// Reads the configuration of the model in `folder`: `configs/<variant>.pbtxt` if it exists; else
+    /// `configs/embedded.pbtxt`, for models that Triton executes in another way; else `config.pbtxt`.
     ///
     /// # Errors
-    /// No such file, not valid, or something that this server cannot do; the message names the file and the field.
+    /// The file is missing or invalid, or asks for something that this server cannot do; the message names the file
+    /// and the field.
     pub fn read(folder: &Path, name: &str, variant: Option<&str>) -> Result<Self> {
         let preferred = variant.into_iter().chain([OWN]).map(|variant| format!("configs/{variant}.pbtxt"));
         let found = preferred.map(|file| folder.join(file)).find(|path| path.is_file());
@@ -132,7 +133,7 @@ impl Config {
         let mut text = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut text));
         match read {
-            // all of it is completed from the model file
+            // the whole configuration comes from the model file
             Err(error) if error.kind() == ErrorKind::NotFound && onnx::possible(folder) => {}
             read => read.map(drop).with_context(|| format!("cannot read {}", shown()))?,
         }
@@ -142,20 +143,20 @@ impl Config {
         Self::checked(message, name).with_context(shown)
     }
 
-    /// Reads a configuration that a client sent with its request to load the model, as JSON.
+    /// Parses the JSON configuration that a client sent with its request to load the model.
     ///
     /// # Errors
-    /// No JSON, none of a configuration, or that of another model.
+    /// The text is not JSON, not a configuration, or the configuration of another model.
     pub fn of_json(json: &str, name: &str) -> Result<ModelConfig> {
         let mut message = proto::from_json(json).context("the configuration is not valid JSON of one")?;
         named(&mut message, name)?;
         Ok(message)
     }
 
-    /// Checks a configuration, and completes it.
+    /// Checks and completes a configuration.
     ///
     /// # Errors
-    /// Not valid, or something that this server cannot do; the message names the field.
+    /// The configuration is invalid or asks for something that this server cannot do; the message names the field.
     pub fn checked(mut message: ModelConfig, name: &str) -> Result<Self> {
         let mut notices = Vec::new();
         named(&mut message, name)?;
@@ -203,7 +204,7 @@ impl Config {
         })
     }
 
-    /// The versions to serve of those that are there, oldest first.
+    /// The versions to serve out of those that exist, oldest first.
     pub fn versions(&self, mut there: Vec<u64>) -> Vec<u64> {
         there.sort_unstable();
         let policy = self.answer.version_policy.as_ref().and_then(|policy| policy.policy_choice.as_ref());
@@ -225,7 +226,7 @@ impl Config {
     }
 }
 
-/// Whether a name from outside is a file or folder name, and leads nowhere else.
+/// Whether an untrusted name is a plain file or folder name that cannot lead elsewhere.
 pub fn plain(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0', ':'])
 }
@@ -242,7 +243,7 @@ fn named(message: &mut ModelConfig, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Fills in what Triton fills in: clients look at the defaults as if they had been written.
+/// Fills in Triton's defaults: clients read them as if they had been written.
 fn complete(message: &mut ModelConfig) {
     message
         .version_policy
@@ -258,12 +259,12 @@ fn complete(message: &mut ModelConfig) {
     }
 }
 
-/// The file as seen from the repository: a client is not told where the server keeps its files.
+/// The file's path within the repository: a client must not learn where the server keeps its files.
 fn shown(path: &Path, folder: &Path, name: &str) -> String {
     format!("{name}/{}", path.strip_prefix(folder).unwrap_or(path).display())
 }
 
-/// Refuses the kinds of model that this server does not have, each by its name.
+/// Refuses the kinds of model that this server does not support, naming each.
 fn offered(message: &ModelConfig) -> Result<()> {
     let ensemble = matches!(message.scheduling_choice, Some(SchedulingChoice::EnsembleScheduling(_)));
     ensure!(
@@ -339,7 +340,7 @@ fn description(name: &str, data_type: i32, dims: &[i64], optional: bool) -> Resu
     Ok(Description { name: name.to_owned(), datatype, dims: dims.to_vec(), reshape: None, optional })
 }
 
-/// The model's own dims: they hold as many elements as the client's, also between sides that are free.
+/// The model's dims: they hold as many elements as the client's, also between free sides.
 fn reshape(tensor: &Description, given: Option<&ModelTensorReshape>, batched: bool) -> Result<Option<Vec<i64>>> {
     let Some(ModelTensorReshape { shape }) = given else { return Ok(None) };
     let (name, dims) = (&tensor.name, &tensor.dims);

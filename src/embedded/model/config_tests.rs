@@ -1,4 +1,4 @@
-//! Configurations: what is taken, what is refused and in which words, and damage to them, drawn from a seed.
+//! Configurations: those accepted, those refused with their messages, and seeded random corruption.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn reshape_gives_the_model_its_own_shapes() {
     assert_eq!((output.shape(true), output.model_shape(true)), (vec![-1, 1], vec![-1]));
     assert_eq!(input.to_model(vec![4, 2, 3, 7], true), [4, 6, 7]);
     assert_eq!(output.to_client(vec![4], true), [4, 1]);
-    // what the model gave wrongly is not made right
+    // a shape that the model got wrong is not corrected
     assert_eq!(output.to_client(vec![4, 1], true), [4, 1]);
 }
 
@@ -95,7 +95,7 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// What the format or its users might hold.
+/// Tokens of the format, and ones that users might write.
 const WORDS: &[&[u8]] = &[
     b"{",
     b"}",
@@ -156,7 +156,7 @@ fn damaged(drawn: &mut mutate::Drawn, seeds: &[Vec<u8>]) -> Vec<u8> {
             0 => mutate::bytes(drawn, &mut text),
             1 => drop(text.splice(at..at, mutate::one(drawn, WORDS).iter().copied())),
             2 => {
-                // a part again, many times
+                // repeat a part many times
                 let end = text.len().min(at + drawn.random_range(1..40));
                 let part = text[at..end].repeat(drawn.random_range(1..20));
                 drop(text.splice(at..at, part));
@@ -176,7 +176,7 @@ fn damaged(drawn: &mut mutate::Drawn, seeds: &[Vec<u8>]) -> Vec<u8> {
     text
 }
 
-/// All that is done with a configuration before a model is served by it.
+/// Every step between a configuration and a served model.
 fn load(message: ModelConfig) -> bool {
     let Ok(config) = Config::checked(message, "m") else { return false };
     proto::to_json(&config.answer).expect("a configuration is answered as JSON");
@@ -237,7 +237,7 @@ fn damaged_json_is_read_or_refused() {
     assert!(peak_mib() < 256, "{} MiB", peak_mib());
 }
 
-/// The most memory that this process has had; 0 where the system does not tell.
+/// Peak memory of this process in MiB; 0 if the system does not report it.
 fn peak_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,4 +1,4 @@
-//! The models in a folder: which are there, which are loaded, and finding one.
+//! The models in a folder: which exist, which are loaded, and how to find one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,25 +27,25 @@ pub struct Model {
     pub config: Arc<Config>,
     /// Its number.
     pub version: u64,
-    /// The versions that are ready beside it, itself included.
+    /// All ready versions of this model, including this one.
     pub versions: Vec<u64>,
     scheduler: Scheduler,
 }
 
-/// The versions of a model that are ready, by their number.
+/// A model's ready versions, by number.
 type Versions = BTreeMap<u64, Arc<Model>>;
 
-/// A model that was loaded once.
+/// A model that was loaded, or whose load failed.
 enum Entry {
     Ready(Versions),
-    /// Why it is not ready, and in which version.
+    /// The version and the reason why it is not ready.
     Unavailable(String, String),
 }
 
 /// A model repository.
 pub struct Repository {
     folder: PathBuf,
-    /// Name of the configurations in `configs/` that are preferred.
+    /// Name of the preferred configurations in `configs/`.
     variant: Option<String>,
     all_cores: Arc<ThreadPool>,
     log: Option<RequestLog>,
@@ -58,7 +58,7 @@ impl Model {
     /// Executes a request.
     ///
     /// # Errors
-    /// The request does not fit the model, or what the model says.
+    /// The request does not fit the model, or the model fails.
     pub async fn infer(&self, request: Request, trace: &RequestTrace) -> Result<Answer, Error> {
         let mut answer = self.scheduler.infer(request.admit(&self.config)?, trace).await?;
         for output in &mut answer.outputs {
@@ -69,12 +69,12 @@ impl Model {
         Ok(answer)
     }
 
-    /// What it has done since it was loaded.
+    /// Its statistics since it was loaded.
     pub fn statistics(&self) -> ModelStatistics {
         self.scheduler.statistics()
     }
 
-    /// As the metadata endpoints answer.
+    /// The metadata endpoints' answer.
     pub fn metadata(&self) -> proto::ModelMetadataResponse {
         let batched = self.config.max_batch_size > 0;
         let tensors = |descriptions: &[crate::embedded::model::config::Description]| {
@@ -119,7 +119,7 @@ impl Repository {
         })
     }
 
-    /// The names of the models that are there, loaded or not.
+    /// The names of all models in the folder, loaded or not.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -139,11 +139,11 @@ impl Repository {
         Ok(names)
     }
 
-    /// Loads a model, or loads it again. Takes as long as reading its file; a model that was ready stays so meanwhile,
-    /// and when it fails.
+    /// Loads or reloads a model. Takes as long as reading its file. A model that was ready stays ready meanwhile, and
+    /// if the load fails.
     ///
     /// # Errors
-    /// No such model, or it cannot be loaded, in words.
+    /// The model does not exist or cannot be loaded; the message says why.
     pub fn load(&self, name: &str, config: Option<&str>) -> Result<Vec<String>, Error> {
         let one_at_a_time = lock(&self.loading);
         if !plain(name) || !self.folder.join(name).is_dir() {
@@ -172,7 +172,7 @@ impl Repository {
         }
     }
 
-    /// A client is not told where the server keeps its files, whoever found the words.
+    /// Removes the repository's path from a message: a client must not learn where the server keeps its files.
     fn without_folder(&self, words: &str) -> String {
         let known = [fs::canonicalize(&self.folder).ok(), std::path::absolute(&self.folder).ok()];
         let known = known.into_iter().flatten().filter(|folder| folder.parent().is_some());
@@ -193,7 +193,7 @@ impl Repository {
         });
         let mut there = versions(&folder);
         if there.is_empty() && config.backend == BackendKind::Loopback {
-            // it has no file to keep in one
+            // a loopback model has no file that needs a version folder
             there.push(1);
         }
         let versions = config.versions(there);
@@ -222,8 +222,8 @@ impl Repository {
         Ok((models, notices))
     }
 
-    /// Unloads a model: requests under way end, those that wait are refused. One that was never loaded is as unloaded as
-    /// can be, as in Triton.
+    /// Unloads a model: running requests finish, queued ones are refused. Unloading a model that was never loaded
+    /// succeeds, as in Triton.
     pub fn unload(&self, name: &str) {
         let _one_at_a_time = lock(&self.loading);
         let mut entries = lock(&self.entries);
@@ -235,7 +235,7 @@ impl Repository {
         let unloaded = std::mem::replace(entry, Entry::Unavailable(version, "unloaded".to_owned()));
         drop(entries);
         if let Entry::Ready(models) = unloaded {
-            // not left to the last owner: a request that waits is one
+            // closed here rather than by the last owner's drop: a queued request is an owner
             models.values().for_each(|model| model.scheduler.close());
         }
     }
@@ -263,10 +263,10 @@ impl Repository {
         }
     }
 
-    /// The statistics of one model, or of all that are ready.
+    /// The statistics of one model, or of all ready models if `name` is empty.
     ///
     /// # Errors
-    /// As [`Repository::find`], in the statistics extension's own words.
+    /// As [`Repository::find`], in the statistics extension's wording.
     pub fn statistics(&self, name: &str, version: &str) -> Result<Vec<ModelStatistics>, Error> {
         if !name.is_empty() {
             version_number(version)?;
@@ -289,7 +289,7 @@ impl Repository {
         Ok(models.flatten().map(|model| model.statistics()).collect())
     }
 
-    /// What is in the repository, and in which state.
+    /// The models in the repository and their states.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -317,7 +317,7 @@ impl Repository {
     }
 }
 
-/// A version as a client names it; empty is the newest.
+/// The number of a version that a client names; an empty `version` is the newest.
 fn version_number(version: &str) -> Result<Option<u64>, Error> {
     if version.is_empty() {
         return Ok(None);
@@ -330,7 +330,7 @@ fn version_number(version: &str) -> Result<Option<u64>, Error> {
     number.map(Some)
 }
 
-/// The numbered folders of a model.
+/// The version numbers that a model has folders for.
 fn versions(folder: &Path) -> Vec<u64> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let numbers = entries.flatten().filter(|entry| entry.path().is_dir()).filter_map(|entry| {

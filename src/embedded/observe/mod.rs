@@ -1,4 +1,4 @@
-//! What the server tells of its work: statistics, and the log of requests.
+//! The server's reports of its work: statistics and the request log.
 
 pub mod request_log;
 pub mod statistics;

@@ -1,5 +1,5 @@
-//! The truth about every request, as CSV: what a client's measurements can be held against.
-//! Written by a thread of its own, seldom, so that no request waits for the disk or for a core.
+//! The ground truth about every request, as CSV, for comparison with a client's measurements. Its own thread writes
+//! it, seldom, so that no request waits for the disk or for a core.
 
 use std::io::Write;
 use std::path::Path;
@@ -19,9 +19,9 @@ pub struct Entry {
     pub model: String,
     /// Items of the request.
     pub items: usize,
-    /// When it was found to fit its model and put into the queue.
+    /// When it was validated and queued.
     pub admitted: Instant,
-    /// Its wait.
+    /// Its time in the queue.
     pub queue: Duration,
     /// The execution that it was part of.
     pub execution: Execution,
@@ -31,30 +31,30 @@ pub struct Entry {
     pub ok: bool,
 }
 
-/// Where entries go.
+/// A handle to the log.
 #[derive(Clone)]
 pub struct RequestLog {
     messages: Sender<Message>,
 }
 
 enum Message {
-    /// And from the arrival of the request's head to its answer being handed to the system: all that a client waits for but
-    /// the network and itself.
+    /// An entry, and the time from the arrival of the request's head to handing its answer to the system: all that a
+    /// client waits for except the network and itself.
     Entry(Box<Entry>, Duration),
-    /// Says when all that came before is written.
+    /// Reports when everything before it is written.
     Finish(SyncSender<()>),
 }
 
-/// Entries are written together, so often.
+/// How often entries are written, together.
 const PERIOD: Duration = Duration::from_secs(2);
-/// How long the end of the server waits for the log.
+/// How long the server's shutdown waits for the log.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl RequestLog {
     /// Begins a new file.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// The file cannot be created.
     pub fn create(path: &Path) -> Result<Self> {
         let failed = || format!("cannot write the request log {}", path.display());
         let mut writer = csv::Writer::from_path(path).with_context(failed)?;
@@ -77,14 +77,14 @@ impl RequestLog {
         Ok(RequestLog { messages })
     }
 
-    /// Adds an entry. `admitted_ns` in the file counts from the beginning of the file: requests do not end in the order
-    /// in which they came.
+    /// Adds an entry. `admitted_ns` in the file counts from the file's creation: requests do not end in the order of
+    /// their arrival.
     fn write(&self, entry: Box<Entry>, server: Duration) {
         // a full disk ends the log, not the server
         let _ = self.messages.send(Message::Entry(entry, server));
     }
 
-    /// Waits until what was added is in the file.
+    /// Waits until all added entries are in the file.
     pub fn finish(&self) {
         let (finished, written) = sync_channel(1);
         if self.messages.send(Message::Finish(finished)).is_ok() {
@@ -93,7 +93,7 @@ impl RequestLog {
     }
 }
 
-/// The arrival of a request, and where its entry waits for the answer to be on its way.
+/// The arrival of a request, and the entries where its own waits until the answer is on its way.
 #[derive(Clone)]
 pub struct RequestTrace {
     /// When the request's head was read.
@@ -107,7 +107,7 @@ pub struct RequestTrace {
 pub struct PendingEntries(Mutex<Vec<(RequestLog, Box<Entry>, Instant)>>);
 
 impl RequestTrace {
-    /// That of the request with these extensions.
+    /// The trace of the request with these extensions.
     pub fn of(extensions: &http::Extensions) -> Self {
         let trace = extensions.get::<RequestTrace>().cloned();
         trace.unwrap_or_else(|| RequestTrace { arrived: Instant::now(), pending: Arc::default() })
@@ -120,7 +120,7 @@ impl RequestTrace {
 }
 
 impl PendingEntries {
-    /// What was answered has been handed to the system.
+    /// Logs the pending entries: their answers have been handed to the system.
     pub fn sent(&self) {
         let mut waiting = self.waiting();
         if !waiting.is_empty() {
@@ -136,7 +136,7 @@ impl PendingEntries {
 
 impl Drop for PendingEntries {
     fn drop(&mut self) {
-        // answers that never went
+        // answers that were never sent
         self.sent();
     }
 }
@@ -147,7 +147,7 @@ fn write(writer: &mut csv::Writer<impl Write>, messages: &Receiver<Message>, beg
             thread::sleep(PERIOD);
         }
         let mut next = Some(message);
-        // what came meanwhile is written together
+        // messages that arrived meanwhile are written together
         while let Some(message) = next {
             let (entry, server) = match message {
                 Message::Entry(entry, server) => (entry, server),

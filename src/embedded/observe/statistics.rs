@@ -1,4 +1,4 @@
-//! What a model has done since it was loaded, counted as Triton's statistics extension counts.
+//! A model's statistics since it was loaded, counted as Triton's statistics extension does.
 //!
 //! Every successful request adds its own wait and the full duration of the execution that it was part of; the batch
 //! statistics count each execution once. A request that never reached the queue is not counted.
@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::proto::{InferBatchStatistics, InferStatistics, ModelStatistics, StatisticDuration};
 
-/// How long the parts of one execution took.
+/// How long the phases of one execution took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Execution {
-    /// Putting the requests' inputs together.
+    /// Assembling the requests' inputs.
     pub compute_input: Duration,
-    /// The model.
+    /// Executing the model.
     pub compute_infer: Duration,
-    /// Taking its outputs apart.
+    /// Splitting its outputs.
     pub compute_output: Duration,
 }
 
@@ -56,7 +56,7 @@ impl Execution {
 }
 
 impl Statistics {
-    /// One execution of `items`.
+    /// Counts one execution of `items`.
     pub fn executed(&mut self, items: usize, execution: Execution) {
         self.execution_count += 1;
         let sums = self.batches.entry(items).or_default();
@@ -65,7 +65,7 @@ impl Statistics {
         }
     }
 
-    /// A request of `items` that was answered, `total` after it was admitted.
+    /// Counts a request of `items` that was answered `total` after it was admitted.
     pub fn succeeded(&mut self, items: usize, total: Duration, queue: Duration, execution: Execution) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_inference_ms = now.as_millis() as u64;
@@ -77,12 +77,12 @@ impl Statistics {
         }
     }
 
-    /// A request that ended in an error, `total` after it was admitted.
+    /// Counts a request that failed `total` after it was admitted.
     pub fn failed(&mut self, total: Duration) {
         self.fail.add(total);
     }
 
-    /// As the statistics extension answers it.
+    /// The statistics extension's answer.
     pub fn message(&self, name: &str, version: u64) -> ModelStatistics {
         let [compute_input, compute_infer, compute_output] = self.compute.map(Sum::message);
         let zero = Sum::default().message();
@@ -107,7 +107,7 @@ impl Statistics {
                 cache_miss: zero,
             }),
             batch_stats: batch_stats.collect(),
-            // that of decoupled models
+            // for decoupled models only
             response_stats: HashMap::new(),
             memory_usage: Vec::new(),
         }

@@ -1,4 +1,4 @@
-//! A configuration completed from the model file, by the rules of Triton's ONNX Runtime backend.
+//! Completes a configuration from the model file, by the rules of Triton's ONNX Runtime backend.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,21 +10,21 @@ use crate::proto::model_config::SchedulingChoice;
 use crate::proto::{DataType, ModelConfig, ModelDynamicBatching, ModelInput, ModelOutput, ModelTensorReshape};
 use crate::tensor::Datatype;
 
-/// The name of a model's file where the configuration gives none.
+/// The default name of a model's file.
 pub const FILE: &str = "model.onnx";
 /// `default-max-batch-size` of Triton.
 const MAX_BATCH_SIZE: i32 = 4;
 
-/// Whether a model of which nothing is configured can be completed.
+/// Whether a model without any configuration can be completed.
 pub fn possible(folder: &Path) -> bool {
     newest(folder, FILE).is_some()
 }
 
-/// Fills in inputs, outputs and the batch size of the model in `folder`. Nothing is changed where both inputs and outputs
-/// are given, for another backend, or where there is no file.
+/// Fills in inputs, outputs and the batch size of the model in `folder`. Changes nothing if both inputs and outputs
+/// are given, the backend is another one, or the file does not exist.
 ///
 /// # Errors
-/// The file cannot be read, does not say enough, or cannot be as the configuration says.
+/// The file cannot be read, does not declare enough, or contradicts the configuration.
 pub fn complete(message: &mut ModelConfig, folder: &Path) -> Result<()> {
     let onnx = matches!(
         (message.backend.as_str(), message.platform.as_str()),
@@ -47,7 +47,7 @@ pub fn complete(message: &mut ModelConfig, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The model's file in its newest version that has one.
+/// The model's file in the newest version that has one.
 fn newest(folder: &Path, file: &str) -> Option<PathBuf> {
     let versions = fs::read_dir(folder).ok()?.flatten();
     let versions = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
@@ -56,7 +56,7 @@ fn newest(folder: &Path, file: &str) -> Option<PathBuf> {
     versions.iter().rev().map(|version| folder.join(version.to_string()).join(file)).find(|path| path.is_file())
 }
 
-/// A model whose tensors all leave their first dimension free is one that batches.
+/// A model supports batching if all its tensors leave their first dimension free.
 fn batch(message: &mut ModelConfig, signature: &Signature) -> Result<()> {
     let mut ports = signature.inputs.iter().chain(&signature.outputs);
     let batches = ports.all(|port| port.shape.as_ref().is_none_or(|shape| shape.first() == Some(&-1)));
@@ -84,7 +84,7 @@ fn output(port: &Port, batched: bool) -> Result<ModelOutput> {
     Ok(ModelOutput { name: port.name.clone(), data_type: data_type.into(), dims, reshape, ..Default::default() })
 }
 
-/// Without the batch dimension; a single number is of shape `[1]`, which for the model is none.
+/// The dims without the batch dimension; a scalar has shape `[1]`, which the model sees as an empty shape.
 fn dims(port: &Port, batched: bool) -> Result<(Vec<i64>, Option<ModelTensorReshape>)> {
     let Some(shape) = &port.shape else {
         bail!("\"{}\": the model file does not say its shape: write inputs and outputs into config.pbtxt", port.name);

@@ -1,4 +1,4 @@
-//! The element types of ONNX files, and what the engine holds them as.
+//! The element types of ONNX files, and the engine's types for them.
 
 use std::fmt;
 
@@ -57,7 +57,7 @@ impl Element {
         matches!(self, Element::FLOAT | Element::FLOAT16 | Element::DOUBLE)
     }
 
-    /// The type by which the engine knows it: floating-point numbers are single, integers of more than eight bits INT32.
+    /// The type that the engine treats it as: FLOAT for floating point, INT32 for integers of more than eight bits.
     pub fn engine(self) -> Self {
         match self.held() {
             Some(DataType::Float) => Element::FLOAT,
@@ -66,12 +66,12 @@ impl Element {
         }
     }
 
-    /// Whether it is an integer of eight bits.
+    /// Whether it is an eight-bit integer.
     pub fn is_byte(self) -> bool {
         matches!(self, Element::INT8 | Element::UINT8)
     }
 
-    /// Of the format's number.
+    /// The element type with the format's number.
     pub fn of(number: i32) -> Self {
         Element(number)
     }
@@ -80,12 +80,12 @@ impl Element {
         ELEMENTS.iter().find(|(number, ..)| *number == self.0)
     }
 
-    /// The protocol's type, where it has one.
+    /// The protocol's type, if it has one.
     pub fn datatype(self) -> Option<Datatype> {
         self.row().and_then(|(_, _, datatype, _)| *datatype)
     }
 
-    /// What the engine holds it as, where it does.
+    /// The engine's type, if it has one.
     pub fn held(self) -> Option<DataType> {
         self.row().and_then(|(_, _, _, held)| *held)
     }

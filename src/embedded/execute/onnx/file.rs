@@ -12,10 +12,10 @@ use crate::proto::onnx::{GraphProto, ModelProto, StringStringEntryProto, TensorP
 
 const EXTERNAL: i32 = 1;
 
-/// Reads the file in `path`; its weights are not copied. Errors do not name the folder: clients are told them.
+/// Reads the file in `path` without copying its weights. Errors do not name the folder, because clients see them.
 ///
 /// # Errors
-/// It cannot be read, or is no ONNX model.
+/// It cannot be read, or is not an ONNX model.
 pub fn read(path: &Path) -> Result<ModelProto> {
     let bytes = fs::read(path).map_err(|error| anyhow::anyhow!("it cannot be read: {error}"))?;
     let model = ModelProto::decode(Bytes::from(bytes)).context("it is not an ONNX file, or a damaged one")?;
@@ -23,10 +23,10 @@ pub fn read(path: &Path) -> Result<ModelProto> {
     Ok(model)
 }
 
-/// Puts tensors that are kept in files beside the model into it.
+/// Loads tensors that are stored in files beside the model into it.
 ///
 /// # Errors
-/// A file that is missing, too short, or outside of the model's folder.
+/// A file is missing, too short, or outside of the model's folder.
 pub fn bring_in(model: &mut ModelProto, folder: &Path) -> Result<()> {
     let mut files = BTreeMap::new();
     let graph = model.graph.get_or_insert_default();
@@ -48,7 +48,7 @@ fn external(tensor: &TensorProto, folder: &Path, files: &mut BTreeMap<String, By
     let number =
         |key: &str| entry(key).map(|text| text.parse::<usize>().with_context(|| format!("{key} is \"{text}\"")));
     let location = entry("location").context("it is kept in another file, but the model does not say in which")?;
-    // what it holds may end in answers: nothing outside the model's own folder
+    // its content may end up in answers: only files in the model's own folder are allowed
     let inside = Path::new(location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     ensure!(inside && !location.is_empty(), "its data is in \"{location}\", outside of the model's folder");
     if !files.contains_key(location) {
@@ -69,16 +69,16 @@ fn external(tensor: &TensorProto, folder: &Path, files: &mut BTreeMap<String, By
     }
 }
 
-/// Bytes of a tensor's elements, as far as their type says.
+/// Bytes of a tensor's elements, if their type determines it.
 fn bytes_of(tensor: &TensorProto) -> Option<usize> {
     let size = super::elements::Element::of(tensor.data_type()).datatype()?.size()?;
     tensor.dims.iter().try_fold(size, |bytes, side| bytes.checked_mul(usize::try_from(*side).ok()?))
 }
 
-/// Calls `visit` with every tensor of a graph and of those inside it.
+/// Calls `visit` with every tensor of a graph and of its subgraphs.
 ///
 /// # Errors
-/// What `visit` says.
+/// The first error of `visit`.
 pub fn each_tensor(graph: &mut GraphProto, visit: &mut impl FnMut(&mut TensorProto) -> Result<()>) -> Result<()> {
     for tensor in &mut graph.initializer {
         visit(tensor)?;

@@ -1,4 +1,4 @@
-//! Nodes of an ONNX graph and what is known of the values between them.
+//! Nodes of an ONNX graph, and the facts about the values between them.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -8,25 +8,25 @@ use crate::proto::onnx::{
     AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto,
 };
 
-/// Elements of a constant whose values the rules look at.
+/// Most elements of a constant whose values the rules read.
 const CONSTANT_MAX: i64 = 4096;
 
-/// What is known of a value.
+/// The facts about a value.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// Type of its elements; of a sequence, those of its items.
+    /// Type of its elements, or of a sequence's items.
     pub element: Option<Element>,
-    /// Its shape, -1 where it is free.
+    /// Its shape, -1 for a free side.
     pub shape: Option<Vec<i64>>,
-    /// The tensor that it always is.
+    /// Its tensor, if it is constant.
     pub constant: Option<Rc<TensorProto>>,
     /// Whether its integers come from data rather than from sizes and constants, and so may grow beyond 32 bits.
     pub grows: bool,
-    /// A constant with integers beyond 32 bits, or made of one.
+    /// Whether it is a constant with integers beyond 32 bits, or made from one.
     pub wide: bool,
 }
 
-/// The values that a graph knows: its own, and those of the graphs around it.
+/// The values that a graph sees: its own, and those of the enclosing graphs.
 #[derive(Default)]
 pub struct Scope<'a> {
     around: Option<&'a Scope<'a>>,
@@ -34,12 +34,12 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// Of a graph inside another: what the file says of its values.
+    /// The scope of a graph inside another, with the facts that the file declares.
     pub fn of(graph: &GraphProto, around: Option<&'a Scope<'a>>) -> Self {
         let mut scope = Scope { around, own: HashMap::new() };
         for value in graph.value_info.iter().chain(&graph.output) {
             let mut facts = declared(value);
-            // files keep sizes there of other inputs than they are given, but not other ranks
+            // files may hold sizes of other inputs there, but not other ranks
             facts.shape = facts.shape.map(|shape| vec![-1; shape.len()]);
             scope.own.insert(value.name().to_owned(), facts);
         }
@@ -57,12 +57,12 @@ impl<'a> Scope<'a> {
         scope
     }
 
-    /// What is known of a value.
+    /// The facts about a value.
     pub fn get(&self, name: &str) -> Option<&Facts> {
         self.own.get(name).or_else(|| self.around?.get(name))
     }
 
-    /// Learns of a value; what the file said of its shape is kept.
+    /// Adds facts about a value; keeps the shape that the file declares.
     pub fn learn(&mut self, name: &str, mut facts: Facts) {
         if let Some(known) = self.own.get(name) {
             facts.element = facts.element.or(known.element);
@@ -72,7 +72,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// What a file says of a value.
+/// The facts that a file declares about a value.
 fn declared(value: &ValueInfoProto) -> Facts {
     let Some(type_proto::Value::TensorType(tensor)) = value.r#type.as_ref().and_then(|kind| kind.value.as_ref()) else {
         return Facts::default();
@@ -87,7 +87,7 @@ fn declared(value: &ValueInfoProto) -> Facts {
     Facts { element: Some(Element::of(tensor.elem_type())), shape, ..Default::default() }
 }
 
-/// What is known of a constant.
+/// The facts about a constant.
 pub fn of_tensor(tensor: &TensorProto) -> Facts {
     let element = Element::of(tensor.data_type());
     let wide = element == Element::INT64 && integers(tensor).iter().any(|value| i32::try_from(*value).is_err());
@@ -96,7 +96,7 @@ pub fn of_tensor(tensor: &TensorProto) -> Facts {
     Facts { element: Some(element), shape: Some(tensor.dims.clone()), constant, wide, ..Default::default() }
 }
 
-/// The elements of an INT64 or INT32 tensor; of another, none.
+/// The elements of an INT64 or INT32 tensor; none for other types.
 pub fn integers(tensor: &TensorProto) -> Vec<i64> {
     match (Element::of(tensor.data_type()), &tensor.raw_data) {
         (Element::INT64, Some(raw)) => raw.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
@@ -109,17 +109,17 @@ pub fn integers(tensor: &TensorProto) -> Vec<i64> {
     }
 }
 
-/// A node among what is known of its values.
+/// A node, with the facts about its values.
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
     pub proto: &'a NodeProto,
     pub scope: &'a Scope<'a>,
-    /// The version of the operator set that it is of.
+    /// The version of its operator set.
     pub opset: i64,
 }
 
 impl<'a> Node<'a> {
-    /// The operator, with its domain where it is not the standard's.
+    /// The operator, with its domain unless it is the standard's.
     pub fn operator(self) -> String {
         match self.proto.domain() {
             "" | "ai.onnx" => self.proto.op_type().to_owned(),
@@ -139,7 +139,7 @@ impl<'a> Node<'a> {
         self.attribute(name).map_or(default, AttributeProto::f)
     }
 
-    /// Integers of a list; `None` where it is not given, or empty.
+    /// The integers of a list attribute; `None` if it is not given, or empty.
     pub fn ints(self, name: &str) -> Option<&'a [i64]> {
         self.attribute(name).map(|attribute| &attribute.ints[..]).filter(|ints| !ints.is_empty())
     }
@@ -151,12 +151,12 @@ impl<'a> Node<'a> {
         self.attribute(name).map_or(default, |attribute| str::from_utf8(attribute.s()).unwrap_or("?"))
     }
 
-    /// The name of an input; `None` where it is left out.
+    /// The name of an input; `None` if it is left out.
     pub fn input(self, index: usize) -> Option<&'a str> {
         self.proto.input.get(index).map(String::as_str).filter(|name| !name.is_empty())
     }
 
-    /// The name of an output; `None` where nobody takes it.
+    /// The name of an output; `None` if it is unused.
     pub fn output(self, index: usize) -> Option<&'a str> {
         self.proto.output.get(index).map(String::as_str).filter(|name| !name.is_empty())
     }
@@ -181,7 +181,7 @@ impl<'a> Node<'a> {
         self.facts(input)?.constant.as_deref()
     }
 
-    /// The integers of an input that is always the same.
+    /// The integers of a constant input.
     pub fn constant_integers(self, input: usize) -> Option<Vec<i64>> {
         self.constant(input).map(integers)
     }

@@ -1,12 +1,12 @@
-//! INT64 in the engine's 32 bits: where a model computes with data, the same is computed in floating point beside it, and
-//! the engine's number is an answer only where that stayed within 32 bits.
+//! INT64 in the engine's 32 bits: computations on data are repeated in floating point, and the engine's number is an
+//! answer only if the floating-point one stays within 32 bits.
 
 use super::elements::Element;
 use super::graph::Node;
 use super::write::{Writer, int};
 use crate::proto::onnx::NodeProto;
 
-/// Operators by which integers grow.
+/// Operators that make integers grow.
 const GROWING: [&str; 12] = [
     "Abs",
     "Add",
@@ -21,19 +21,19 @@ const GROWING: [&str; 12] = [
     "Sub",
     "Sum",
 ];
-/// The largest number that a guard lets pass: below 2^31 by more than what rounding may add.
+/// The largest number that a guard accepts: below 2^31 by more than rounding may add.
 pub const LIMIT: f32 = 2_147_480_000.0;
 
-/// What was found on the way.
+/// The guards and names collected while preparing a model.
 #[derive(Default)]
 pub struct Found {
-    /// Names of single numbers that must stay within 32 bits while the model runs.
+    /// Names of scalars that must stay within 32 bits while the model runs.
     pub guards: Vec<String>,
-    /// How many names were made.
+    /// Number of names made.
     pub names: usize,
 }
 
-/// The nodes that watch over one.
+/// The nodes that guard a node's result.
 pub fn guards(node: Node, found: &mut Found) -> Vec<NodeProto> {
     let op = node.proto.op_type();
     let grows = |index| node.facts(index).is_some_and(|facts| facts.grows);

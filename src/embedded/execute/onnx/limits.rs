@@ -1,10 +1,10 @@
-//! What single operators of the engine must not be asked for, beyond what the table says in a word.
+//! Limits of single operators of the engine that the table cannot express in a word.
 
 use super::elements::Element;
 use super::graph::Node;
 use super::types;
 
-/// Where the rules leave a node of it, it is to drop something.
+/// A Dropout node that the rules left as it is would drop something.
 pub fn learns(_: Node) -> Result<(), String> {
     Err("training_mode is true, or not known, and what would be dropped is random".to_owned())
 }
@@ -64,7 +64,7 @@ pub fn to_byte(node: Node) -> Result<(), String> {
     }
 }
 
-/// One and two spatial dimensions, everything said.
+/// One or two spatial dimensions, with everything given.
 pub fn window(node: Node) -> Result<(), String> {
     let Some(kernel) = node.ints("kernel_shape") else {
         return Err("kernel_shape is not given, and the shape of the weights is not known".to_owned());
@@ -96,7 +96,7 @@ pub fn convolution_of_integers(node: Node) -> Result<(), String> {
     }
 }
 
-/// The standard leaves other remainders of numbers with a point to the future.
+/// The standard does not define other remainders of floating-point numbers yet.
 pub fn remainder(node: Node) -> Result<(), String> {
     match node.element(0) {
         Some(element) if element.is_float() && node.int("fmod", 0) == 0 => {
@@ -143,7 +143,7 @@ pub fn gru(node: Node) -> Result<(), String> {
     }
 }
 
-/// The engine counts from the end by another rule than the standard.
+/// The engine counts from the end differently than the standard.
 pub fn from_the_start(node: Node) -> Result<(), String> {
     match (node.input(2), node.constant_integers(2)) {
         (None, _) => Ok(()),

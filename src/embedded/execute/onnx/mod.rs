@@ -1,5 +1,5 @@
-//! ONNX files for the engine: read, held against what the engine is known to compute rightly, brought into the form in
-//! which it does, and loaded. Knows nothing of requests.
+//! ONNX files for the engine: read, checked against what the engine is known to compute correctly, rewritten to fit
+//! it, and loaded. Knows nothing of requests.
 
 mod complete;
 mod elements;
@@ -34,18 +34,18 @@ pub use signature::{Port, Signature};
 /// The inputs and outputs of the file in `path`.
 ///
 /// # Errors
-/// It cannot be read, or has some that the protocol cannot express.
+/// It cannot be read, or has inputs or outputs that the protocol cannot express.
 pub fn signature(path: &Path) -> Result<Signature> {
     Signature::of(file::read(path)?.graph.as_ref().context("it holds no graph")?)
 }
 
-/// A model in the engine.
+/// A model loaded into the engine.
 pub struct Loaded {
-    /// As the engine has it.
+    /// The engine's model.
     pub model: rten::Model,
-    /// Its inputs and outputs, by the file.
+    /// Its inputs and outputs, as declared by the file.
     pub signature: Signature,
-    /// Outputs that watch over integers: single numbers that must stay below [`GUARD_LIMIT`].
+    /// Outputs that guard integers: scalars that must stay below [`GUARD_LIMIT`].
     pub guards: Vec<NodeId>,
 }
 
@@ -67,7 +67,7 @@ pub fn load(path: &Path) -> Result<Loaded> {
         );
     }
     let (model, found) = match in_engine(model, path, ShapeInferenceMode::On) {
-        // read again, for the first went with its weights
+        // read again: the first copy is gone, with its weights
         Err(Refusal::Engine(_)) => in_engine(file::read(path)?, path, ShapeInferenceMode::Off),
         loaded => loaded,
     }
@@ -82,7 +82,7 @@ pub fn load(path: &Path) -> Result<Loaded> {
 /// Why a model is not loaded.
 enum Refusal {
     File(anyhow::Error),
-    /// The engine itself said so, or panicked: what it infers of shapes may be why.
+    /// The engine refused it, or panicked: its shape inference may be the cause.
     Engine(anyhow::Error),
 }
 

@@ -1,4 +1,4 @@
-//! Goes through a model: rewrites its nodes, and refuses those that the engine is not known to compute rightly.
+//! Walks a model: rewrites its nodes, and refuses those that the engine is not known to compute correctly.
 
 use std::collections::HashSet;
 
@@ -13,13 +13,13 @@ use crate::proto::onnx::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto, type_proto,
 };
 
-/// Rules that follow one another on what one node became.
+/// Most rules applied in a row to one node's replacements.
 const REWRITES_MAX: usize = 16;
 
-/// Makes a model one that the engine computes rightly.
+/// Rewrites a model so that the engine computes it correctly.
 ///
 /// # Errors
-/// It holds something that the engine does not, in words with the operator, its node and its operator set.
+/// It holds something that the engine does not have; the message names the operator, its node and its operator set.
 pub fn prepare(model: &mut ModelProto) -> Result<Found> {
     ensure!(model.functions.is_empty(), "it defines functions of its own, which the engine does not have");
     let mut found = Found::default();
@@ -31,7 +31,7 @@ pub fn prepare(model: &mut ModelProto) -> Result<Found> {
         .output
         .extend(found.guards.iter().map(|name| ValueInfoProto { name: Some(name.clone()), ..Default::default() }));
     if model.ir_version.is_none() {
-        // by its first bytes the engine knows what the file is
+        // the engine recognizes the file by its first bytes
         model.ir_version = Some(8);
     }
     Ok(found)
@@ -44,7 +44,7 @@ fn version(opsets: &[OperatorSetIdProto], domain: &str) -> i64 {
     own.map_or(1, OperatorSetIdProto::version)
 }
 
-/// Goes through one graph; returns what is known of its outputs.
+/// Walks one graph; returns the facts about its outputs.
 fn walk(
     graph: &mut GraphProto,
     around: Option<&Scope>,
@@ -58,7 +58,7 @@ fn walk(
     let mut taken = HashSet::new();
     taken.extend(graph.output.iter().map(|output| output.name().to_owned()));
     takes(graph, &mut taken);
-    // the engine would take for certain what the file says of shapes in between, and ONNX Runtime does not
+    // the engine would trust the file's intermediate shapes, which ONNX Runtime does not
     graph.value_info.clear();
     for output in &mut graph.output {
         if let Some(type_proto::Value::TensorType(tensor)) = output.r#type.as_mut().and_then(|kind| kind.value.as_mut())
@@ -81,7 +81,7 @@ fn walk(
                 branches.push(walk(inner, Some(&scope), opsets, found).with_context(|| format!("inside {title}"))?);
             }
         }
-        // what stands for it gives the same
+        // its replacement gives the same outputs
         learn(&mut scope, &node, opset, &branches);
         let exact = node.output.first().is_some_and(|output| rounded.contains(output));
         let mut work = vec![(Written { node, last: false }, 0)];
@@ -110,7 +110,7 @@ fn walk(
     Ok(graph.output.iter().map(|output| scope.get(output.name()).cloned().unwrap_or_default()).collect())
 }
 
-/// A node in words.
+/// A node's description for messages.
 fn title(node: &NodeProto, opset: i64) -> String {
     let scope = Scope::default();
     let operator = Node { proto: node, scope: &scope, opset }.operator();
@@ -120,13 +120,13 @@ fn title(node: &NodeProto, opset: i64) -> String {
     }
 }
 
-/// Learns of a node's outputs.
+/// Records the facts about a node's outputs.
 fn learn(scope: &mut Scope, node: &NodeProto, opset: i64, branches: &[Vec<Facts>]) {
     let constant = constant(node);
     for (index, output) in node.output.iter().enumerate().filter(|(_, output)| !output.is_empty()) {
         let facts = match (node.op_type(), &constant) {
             ("Constant", Some(tensor)) => of_tensor(tensor),
-            // a loop's body says first whether to go on
+            // a loop body's first output is whether to continue
             ("If", _) => inner(index, branches),
             ("Loop", _) => inner(index + 1, branches),
             _ => types::output(Node { proto: node, scope, opset }, index),
@@ -135,7 +135,7 @@ fn learn(scope: &mut Scope, node: &NodeProto, opset: i64, branches: &[Vec<Facts>
     }
 }
 
-/// What a graph inside says of one of the node's outputs.
+/// A subgraph's facts about one of the node's outputs.
 fn inner(index: usize, branches: &[Vec<Facts>]) -> Facts {
     let element = branches.iter().find_map(|outputs| outputs.get(index)?.element);
     Facts { element, grows: true, ..Default::default() }
@@ -155,7 +155,7 @@ fn constant(node: &NodeProto) -> Option<TensorProto> {
     }
 }
 
-/// The names that are used somewhere, in graphs inside too.
+/// Collects the names that are used, in subgraphs too.
 fn takes(graph: &GraphProto, taken: &mut HashSet<String>) {
     for node in &graph.node {
         taken.extend(node.input.iter().cloned());
@@ -166,7 +166,7 @@ fn takes(graph: &GraphProto, taken: &mut HashSet<String>) {
     }
 }
 
-/// The values that are made whole numbers, or whose equality is looked at.
+/// The values that are rounded to integers, or compared for equality.
 fn rounded(graph: &GraphProto) -> HashSet<String> {
     let whole = |node: &&NodeProto| match node.op_type() {
         "Floor" | "Ceil" | "Round" | "Mod" | "Equal" => true,
@@ -179,7 +179,7 @@ fn rounded(graph: &GraphProto) -> HashSet<String> {
     graph.node.iter().filter(whole).flat_map(|node| node.input.iter().cloned()).collect()
 }
 
-/// Whether the engine can hold the numbers.
+/// Checks that the engine can hold the numbers.
 fn representable(tensor: &TensorProto) -> Result<()> {
     let element = Element::of(tensor.data_type());
     ensure!(element.held().is_some(), "its type is {element}, which the engine does not have");

@@ -1,4 +1,4 @@
-//! What an ONNX file says of its inputs and outputs, and whether a configuration can be of that file.
+//! The inputs and outputs that an ONNX file declares, and whether a configuration matches them.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -7,31 +7,31 @@ use crate::embedded::execute::infer::bracketed;
 use crate::embedded::model::config::Description;
 use crate::proto::onnx::{GraphProto, ValueInfoProto, tensor_shape_proto::dimension, type_proto};
 
-/// A tensor that goes in or out.
+/// An input or output tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
     /// Its name.
     pub name: String,
     /// Type of its elements.
     pub element: Element,
-    /// Its shape, -1 where it is free; `None` where the file does not say how many dimensions there are.
+    /// Its shape, with -1 for a free side; `None` if the file does not give the number of dimensions.
     pub shape: Option<Vec<i64>>,
 }
 
 /// The inputs and outputs of a file, in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// Those that a request gives: an initialiser is none.
+    /// The inputs that a request gives, without initialisers.
     pub inputs: Vec<Port>,
     /// All outputs.
     pub outputs: Vec<Port>,
 }
 
 impl Signature {
-    /// Of a file's outermost graph.
+    /// The signature of a file's outermost graph.
     ///
     /// # Errors
-    /// An input or output that is no tensor, or of a type that the protocol does not have.
+    /// An input or output is not a tensor, or has a type that the protocol does not have.
     pub fn of(graph: &GraphProto) -> Result<Self> {
         let given = graph.input.iter().filter(|input| !graph.initializer.iter().any(|w| w.name() == input.name()));
         let inputs = given.map(|value| port(value).with_context(|| format!("input \"{}\"", value.name())));
@@ -56,7 +56,7 @@ fn port(value: &ValueInfoProto) -> Result<Port> {
     Ok(Port { name: value.name().to_owned(), element, shape })
 }
 
-/// Zero is as good as free: no configuration can say it, and the engine finds out.
+/// Zero counts as free: no configuration can state it, and the engine finds out.
 fn side_of(side: Option<&dimension::Value>) -> i64 {
     match side {
         Some(dimension::Value::DimValue(size)) if *size > 0 => *size,
@@ -65,15 +65,15 @@ fn side_of(side: Option<&dimension::Value>) -> i64 {
 }
 
 impl Port {
-    /// Whether the file's tensor is one number, which outside is a tensor of shape `[1]`, as in Triton.
+    /// Whether the file's tensor is a scalar, which clients see with the shape `[1]`, as in Triton.
     pub fn is_number(&self, described: &Description, batched: bool) -> bool {
         !batched && self.shape.as_ref().is_some_and(Vec::is_empty) && described.model_dims() == [1]
     }
 
-    /// Whether the tensor can be what the configuration says.
+    /// Checks that the tensor matches the configuration.
     ///
     /// # Errors
-    /// It cannot be, in words that name what to correct.
+    /// It does not; the message names what to correct.
     pub fn agrees(&self, described: &Description, batched: bool) -> Result<()> {
         let Some(own) = self.element.datatype() else { bail!("its type is {}", self.element) };
         ensure!(

@@ -1,5 +1,5 @@
-//! What the engine (rten 0.27) is known to compute rightly: every operator, with the types and attributes for which it was
-//! held against the standard. What is not here is refused when a model is loaded.
+//! The operators that the engine (rten 0.27) is known to compute correctly, with the types and attributes for which
+//! they were checked against the standard. Anything else is refused when a model is loaded.
 
 use super::elements::Element;
 use super::graph::Node;
@@ -10,47 +10,47 @@ use super::limits::{
 
 /// One operator.
 pub struct Row {
-    /// Its name, with its domain where it is not the standard's.
+    /// Its name, with its domain unless it is the standard's.
     operator: &'static str,
-    /// The first operator set of which its meaning is the engine's.
+    /// The first operator set whose definition matches the engine's.
     since: i64,
-    /// Types of the inputs that hold data: `f` FLOAT, FLOAT16, DOUBLE (computed in single precision), `i` INT32, INT64 (in
-    /// 32 bits), `b` BOOL, `8` INT8 and UINT8, `w` these too, through 32 bits, `.` sequences of them.
+    /// Types of the inputs that hold data: `f` FLOAT, FLOAT16, DOUBLE (computed in single precision), `i` INT32,
+    /// INT64 (in 32 bits), `b` BOOL, `8` INT8 and UINT8, `w` the same, through 32 bits, `.` sequences of them.
     types: &'static str,
-    /// The inputs that hold data, those from the last on included.
+    /// The inputs that hold data, including all after the last one listed.
     data: &'static [usize],
     /// Attributes that it may have.
     attributes: &'static [&'static str],
-    /// What else must be so.
+    /// Further limits.
     limits: &'static [Limit],
 }
 
-/// What an operator of the engine must not be asked for.
+/// A limit of an engine's operator.
 enum Limit {
-    /// The integer attribute must be this, which is its default too.
+    /// The integer attribute must be this, which is also its default.
     Int(&'static str, i64),
-    /// The text attribute must be one of these, the first of which is its default.
+    /// The string attribute must be one of these; the first is its default.
     Text(&'static str, &'static [&'static str]),
     /// Inputs from this one on must be left out.
     Inputs(usize),
     /// Outputs from this one on must be left out.
     Outputs(usize),
-    /// The rules rewrite it with that attribute; where they could not, the engine does not have it.
+    /// The rules rewrite a node with this attribute; the engine cannot run one that remains.
     Absent(&'static str),
-    /// The rules write it as others; where they could not, the engine does not have it.
+    /// The rules rewrite the node as others; the engine cannot run one that remains.
     Rewritten,
-    /// Anything else, in words where it is not so.
+    /// Any other check; its error is the message.
     Other(fn(Node) -> Result<(), String>),
 }
 
 impl Row {
-    /// An attribute of which nothing is known.
+    /// An attribute that is not in the table.
     pub fn unknown<'a>(&self, node: Node<'a>) -> Option<&'a str> {
         let mut names = node.proto.attribute.iter().map(|attribute| attribute.name());
         names.find(|name| !self.attributes.contains(name))
     }
 
-    /// Whether its integers of eight bits go through 32.
+    /// Whether its eight-bit integers are computed in 32 bits.
     pub fn widens(&self) -> bool {
         self.types.contains('w')
     }
@@ -153,7 +153,7 @@ const TABLE: &[Row] = &[
     row("Tanh", 1, "f", FIRST, NO, &[]),
     row("Where", 9, "fibw", &[1, 2], NO, &[]),
     row("Xor", 1, "b", TWO, NO, &[]),
-    // written as others
+    // rewritten as others
     row("Celu", 12, "f", FIRST, &["alpha"], &[Rewritten]),
     row("DynamicQuantizeLinear", 11, "f", FIRST, NO, &[Rewritten]),
     row("Hardmax", 13, "f", FIRST, &["axis"], &[Rewritten]),
@@ -206,7 +206,7 @@ const TABLE: &[Row] = &[
         ],
     ),
     row("Upsample", 1, "f", FIRST, &["mode", "scales"], &[Text("mode", &["nearest", "linear", "bilinear"]), Other(four_sides)]),
-    // moving elements about
+    // moving elements
     row("Concat", 1, "fibw", ALL, &["axis"], &[]),
     row("Constant", 1, "fib8", NOTHING, &["value", "value_float", "value_floats", "value_int", "value_ints"], &[]),
     row("ConstantOfShape", 9, "i", NOTHING, &["value"], &[]),
@@ -265,7 +265,7 @@ const TABLE: &[Row] = &[
     row("SequenceInsert", 11, "fib8", FIRST, NO, &[Other(from_the_start)]),
     row("SequenceLength", 11, "fib8", FIRST, NO, &[]),
     row("SplitToSequence", 11, "fib8", FIRST, &["axis", "keepdims"], &[]),
-    // of other domains
+    // other domains
     row("com.microsoft.BiasGelu", 1, "f", TWO, NO, &[]),
     row("com.microsoft.FastGelu", 1, "f", TWO, NO, &[]),
     row("com.microsoft.Gelu", 1, "f", FIRST, NO, &[]),
@@ -279,16 +279,16 @@ const TABLE: &[Row] = &[
 
 const NOTHING: &[usize] = &[];
 
-/// What is known of a node's operator.
+/// The row of a node's operator.
 pub fn find(node: Node) -> Option<&'static Row> {
     let operator = node.operator();
     TABLE.iter().find(|row| row.operator == operator)
 }
 
-/// Whether the engine computes the node rightly.
+/// Checks that the engine computes the node correctly.
 ///
 /// # Errors
-/// It does not, in words without the operator.
+/// It does not; the message does not name the operator.
 pub fn check(node: Node) -> Result<(), String> {
     let Some(row) = find(node) else { return Err("the engine does not have it".to_owned()) };
     if node.opset < row.since {
@@ -310,7 +310,7 @@ pub fn check(node: Node) -> Result<(), String> {
     row.limits.iter().try_for_each(|limit| limit.check(node))
 }
 
-/// Whether an integer beyond 32 bits may be cut off: as the end of a slice, or as a bound, it means all the same.
+/// Whether an integer beyond 32 bits may be clipped: as the end of a slice, or as a bound, it means the same.
 fn keeps_wide(node: Node, index: usize) -> bool {
     match node.proto.op_type() {
         "Slice" | "Clip" => index > 0,

@@ -1,4 +1,4 @@
-//! Small models: what is refused, in which words, and what is completed. Numbers are held by `tests/onnx_standard.py`.
+//! Small models: refusals with their messages, and completions. `tests/onnx_standard.py` checks the numbers.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn model(opset: i64, graph: GraphProto) -> ModelProto {
     ModelProto { ir_version: Some(8), opset_import: vec![version], graph: Some(graph), ..Default::default() }
 }
 
-/// One operator from `x` to `y`, both FLOAT of four sides.
+/// One operator from `x` to `y`, both FLOAT with four dimensions.
 fn one(op: &str, attributes: Vec<AttributeProto>) -> GraphProto {
     let sides = &[1, 1, 4, 4];
     GraphProto {
@@ -108,7 +108,7 @@ fn numbers_beyond_the_engines_are_refused_unless_they_only_bound() {
     let product = graph(vec![node("Mul", &["x", "b"], &["y"], vec![])], vec![far("b")]);
     let words = loaded(folder.path(), &model(13, product)).err().unwrap();
     assert!(words.contains("operator Mul (opset 13)") && words.contains("beyond the engine's 32 bits"), "{words}");
-    // data times data is watched over, what comes from sizes is not
+    // data times data is guarded, values from sizes are not
     let square = graph(vec![node("Mul", &["x", "x"], &["y"], vec![])], vec![]);
     assert_eq!(loaded(folder.path(), &model(13, square)).unwrap().guards.len(), 1);
     let sizes = graph(vec![node("Shape", &["x"], &["s"], vec![]), node("Mul", &["s", "s"], &["y"], vec![])], vec![]);
@@ -174,10 +174,10 @@ fn a_configuration_is_completed_as_triton_completes_it() {
     );
     assert_eq!(batched.input[0].data_type(), DataType::TypeFp16);
     assert!(matches!(batched.scheduling_choice, Some(SchedulingChoice::DynamicBatching(_))));
-    // one number an item
+    // one number per item
     let numbers = completed(&[-1], &[-1], ModelConfig::default()).unwrap();
     assert_eq!((&numbers.input[0].dims[..], numbers.input[0].reshape.clone()), (&[1][..], Some(Default::default())));
-    // a size that is said stays said
+    // a configured batch size is kept
     let eight = completed(&[-1, 3], &[-1, 3], ModelConfig { max_batch_size: 8, ..Default::default() }).unwrap();
     assert_eq!(eight.max_batch_size, 8);
     let fixed = completed(&[2, 3], &[2, 3], ModelConfig::default()).unwrap();
@@ -186,7 +186,7 @@ fn a_configuration_is_completed_as_triton_completes_it() {
     assert_eq!((&number.input[0].dims[..], &number.input[0].reshape), (&[1][..], &None));
     let words = completed(&[2, 3], &[2, 3], ModelConfig { max_batch_size: 8, ..Default::default() }).unwrap_err();
     assert!(words.contains("max_batch_size is 8"), "{words}");
-    // another backend's model is let alone
+    // a model of another backend is left alone
     let other = ModelConfig { backend: "loopback".to_owned(), ..Default::default() };
     assert_eq!(completed(&[2], &[2], other.clone()).unwrap(), other);
 }

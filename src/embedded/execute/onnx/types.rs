@@ -1,13 +1,13 @@
-//! Which type each output of an operator has.
+//! The type of each output of an operator.
 
 use super::elements::Element;
 use super::graph::{Facts, Node};
 
-/// Operators whose outputs are sizes, places and counts: no data, however large, takes them beyond 32 bits.
+/// Operators whose outputs are sizes, positions and counts: no data, however large, takes them beyond 32 bits.
 const SIZES: [&str; 7] = ["ArgMax", "ArgMin", "NonMaxSuppression", "NonZero", "SequenceLength", "Shape", "Size"];
 const TRUTHS: [&str; 11] =
     ["And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"];
-/// Operators that hand their first input's elements on.
+/// Operators that pass on the elements of their first input.
 pub const HANDED_ON: [&str; 11] = [
     "Cast",
     "Concat",
@@ -22,7 +22,7 @@ pub const HANDED_ON: [&str; 11] = [
     "Unsqueeze",
 ];
 
-/// What is known of an output.
+/// The facts about an output.
 pub fn output(node: Node, index: usize) -> Facts {
     let element = element(node, index);
     let inputs = 0..node.proto.input.len();
@@ -38,7 +38,7 @@ pub fn output(node: Node, index: usize) -> Facts {
     Facts { element, grows, wide, shape: shape(node, index), constant: None }
 }
 
-/// The shape, where it is simple to tell.
+/// The shape, if it is simple to derive.
 fn shape(node: Node, index: usize) -> Option<Vec<i64>> {
     const UNCHANGED: [&str; 34] = [
         "Abs",
@@ -93,7 +93,7 @@ fn shape(node: Node, index: usize) -> Option<Vec<i64>> {
     }
 }
 
-/// The shape of what two make together.
+/// The shape that two shapes broadcast to.
 fn broadcast(left: &[i64], right: &[i64]) -> Option<Vec<i64>> {
     let rank = left.len().max(right.len());
     let at = |shape: &[i64], index: usize| (index + shape.len()).checked_sub(rank).map_or(1, |at| shape[at]);
@@ -133,7 +133,7 @@ fn element(node: Node, index: usize) -> Option<Element> {
         ("Dropout", 1) => Some(Element::BOOL),
         ("OneHot", _) => node.element(2),
         ("Where" | "SequenceInsert", _) => node.element(1),
-        // what is in the graph inside says so
+        // the subgraph determines it
         ("If" | "Loop" | "Scan", _) => None,
         _ => node.element(0),
     }

@@ -1,10 +1,10 @@
-//! Writes nodes in place of others: constants, attributes, names that nothing else has.
+//! Writes replacement nodes: constants, attributes, unique names.
 
 use super::elements::Element;
 use super::graph::Node;
 use crate::proto::onnx::{AttributeProto, NodeProto, TensorProto};
 
-/// Kinds of attributes of the format.
+/// The format's attribute kinds.
 enum Kind {
     Float = 1,
     Int = 2,
@@ -37,7 +37,7 @@ pub fn tensor(name: &str, value: TensorProto) -> AttributeProto {
     AttributeProto { t: Some(value), ..attribute(name, Kind::Tensor) }
 }
 
-/// A node of the standard's operators.
+/// A node of a standard operator.
 pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attribute: Vec<AttributeProto>) -> NodeProto {
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     NodeProto {
@@ -49,7 +49,7 @@ pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attribute: Vec<Attribut
     }
 }
 
-/// A node with another attribute, or another value of one.
+/// A copy of a node with an attribute added or replaced.
 pub fn with(node: &NodeProto, attribute: AttributeProto) -> NodeProto {
     let mut node = node.clone();
     node.attribute.retain(|known| known.name() != attribute.name());
@@ -57,16 +57,16 @@ pub fn with(node: &NodeProto, attribute: AttributeProto) -> NodeProto {
     node
 }
 
-/// A node without an attribute.
+/// A copy of a node without an attribute.
 pub fn without(node: &NodeProto, name: &str) -> NodeProto {
     let mut node = node.clone();
     node.attribute.retain(|known| known.name() != name);
     node
 }
 
-/// Nodes that stand for one of the file's.
+/// The nodes that replace one of the file's.
 pub struct Writer<'a> {
-    /// How many names were made for the model.
+    /// Number of names made for the model.
     count: &'a mut usize,
     nodes: Vec<Written>,
 }
@@ -74,7 +74,7 @@ pub struct Writer<'a> {
 /// A node that was written.
 pub struct Written {
     pub node: NodeProto,
-    /// It is as the engine is to see it: no rule is to look at it again.
+    /// The node is final: no rule may rewrite it.
     pub last: bool,
 }
 
@@ -83,35 +83,35 @@ impl<'a> Writer<'a> {
         Writer { count, nodes: Vec::new() }
     }
 
-    /// The nodes, in their order.
+    /// The nodes, in order.
     pub fn finish(self) -> Vec<Written> {
         self.nodes
     }
 
-    /// A name that no file has.
+    /// A new name, which no file has.
     pub fn name(&mut self) -> String {
         *self.count += 1;
         format!("\u{b7}{}", self.count)
     }
 
-    /// A finished node.
+    /// Adds a node.
     pub fn put(&mut self, node: NodeProto) {
         self.nodes.push(Written { node, last: false });
     }
 
-    /// A node at which no rule is to look again.
+    /// Adds a node that no rule may rewrite.
     pub fn put_last(&mut self, node: NodeProto) {
         self.nodes.push(Written { node, last: true });
     }
 
-    /// A node with one output, whose name is returned.
+    /// Adds a node with one output, whose name it returns.
     pub fn op(&mut self, op: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
         let name = self.name();
         self.put(node(op, inputs, &[&name], attributes));
         name
     }
 
-    /// A node of the same operator and attributes with other inputs, whose one output's name is returned.
+    /// Adds a node with the operator and attributes of `like` and other inputs; returns the name of its one output.
     pub fn again(&mut self, like: Node, inputs: &[&str]) -> String {
         let name = self.name();
         let mut node = like.proto.clone();
@@ -121,12 +121,12 @@ impl<'a> Writer<'a> {
         name
     }
 
-    /// A conversion.
+    /// Adds a conversion.
     pub fn cast(&mut self, input: &str, to: Element) -> String {
         self.op("Cast", &[input], vec![int("to", to.0.into())])
     }
 
-    /// A list of integers.
+    /// Adds a list of integers.
     pub fn integers(&mut self, values: &[i64]) -> String {
         self.constant(TensorProto {
             dims: vec![values.len() as i64],
@@ -136,7 +136,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// A single integer.
+    /// Adds a single integer.
     pub fn integer(&mut self, value: i64, element: Element) -> String {
         let mut tensor = TensorProto { data_type: Some(element.0), ..Default::default() };
         match element {
@@ -146,12 +146,12 @@ impl<'a> Writer<'a> {
         self.constant(tensor)
     }
 
-    /// A single floating-point number.
+    /// Adds a single floating-point number.
     pub fn number(&mut self, value: f32) -> String {
         self.constant(TensorProto { data_type: Some(Element::FLOAT.0), float_data: vec![value], ..Default::default() })
     }
 
-    /// Zero, of the type.
+    /// Adds a zero of the type.
     pub fn zero(&mut self, element: Element) -> String {
         if element.is_float() { self.number(0.0) } else { self.integer(0, element) }
     }

@@ -1,11 +1,11 @@
-//! Rules for what is computed element by element, or along one axis.
+//! Rules for elementwise operators, and operators along one axis.
 
 use crate::embedded::execute::onnx::elements::Element;
 use crate::embedded::execute::onnx::graph::Node;
 use crate::embedded::execute::onnx::types;
 use crate::embedded::execute::onnx::write::{Writer, int, ints, node as written, with};
 
-/// Eight bits through 32: the engine computes with the latter only.
+/// Computes eight-bit integers in 32 bits: the engine supports only the latter.
 pub fn widen(node: Node, writer: &mut Writer) -> Option<()> {
     let byte = |input| node.element(input).is_some_and(Element::is_byte);
     if !(0..node.proto.input.len()).any(byte) {
@@ -31,7 +31,7 @@ pub fn widen(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// A quotient to the last bit: the engine multiplies by the reciprocal of a single divisor.
+/// A quotient exact to the last bit: the engine multiplies by the reciprocal of a single divisor.
 pub fn exact_division(node: Node, writer: &mut Writer) -> Option<()> {
     let several = node.shape(1).is_some_and(|shape| shape.iter().any(|side| *side > 1));
     if several || node.element(0).is_none_or(|element| !element.is_float()) {
@@ -44,7 +44,7 @@ pub fn exact_division(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// A single number by another.
+/// Divides a scalar by a scalar.
 pub fn single_division(node: Node, writer: &mut Writer) -> Option<()> {
     if node.rank(0) != Some(0) || node.rank(1) != Some(0) || !node.element(0)?.is_float() {
         return None;
@@ -54,7 +54,7 @@ pub fn single_division(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// A single number by another: two of each, so that it is a division, and one of the two.
+/// Divides a scalar by a scalar: expands both to two elements, so that the engine divides, and takes one result.
 pub fn quotient(left: &str, right: &str, writer: &mut Writer) -> String {
     let two = writer.integers(&[2]);
     let left = writer.op("Expand", &[left, &two], vec![]);
@@ -65,7 +65,7 @@ pub fn quotient(left: &str, right: &str, writer: &mut Writer) -> String {
     writer.op("Gather", &[&both, &first], vec![int("axis", 0)])
 }
 
-/// Truths are zero or one; the engine's are integers, and it converts to them as to integers.
+/// Booleans are zero or one; the engine's are integers, and it converts to them as to integers.
 pub fn cast_to_bool(node: Node, writer: &mut Writer) -> Option<()> {
     let to = Element::of(node.int("to", 0) as i32);
     let from = node.element(0)?;
@@ -93,7 +93,7 @@ pub fn sign(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// The engine's grows to infinity at 89: ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|).
+/// The engine's overflows to infinity at 89: ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|).
 pub fn softplus(node: Node, writer: &mut Writer) -> Option<()> {
     let input = node.input(0)?;
     let size = writer.op("Abs", &[input], vec![]);
@@ -126,7 +126,7 @@ pub fn softmax_of_old(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// A vector beside more than a matrix: the engine keeps the side that it lends the vector.
+/// A vector times a tensor of rank 3 or more: the engine keeps the dimension that it adds to the vector.
 pub fn matrix_by_vector(node: Node, writer: &mut Writer) -> Option<()> {
     let (left, right) = (node.rank(0)?, node.rank(1)?);
     let lent = match (left, right) {
@@ -145,7 +145,7 @@ pub fn matrix_by_vector(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// Whether any of no truths is true: the engine's least integer is not zero.
+/// Whether any boolean is true, also for none: the engine's least integer is not zero.
 pub fn any(node: Node, writer: &mut Writer) -> Option<()> {
     if node.element(0)? != Element::BOOL {
         return None;
@@ -160,7 +160,7 @@ pub fn any(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// One slope a channel, as before opset 7, and slopes of integers.
+/// One slope per channel, as before opset 7, and integer slopes.
 pub fn prelu(node: Node, writer: &mut Writer) -> Option<()> {
     let (input, mut slope) = (node.input(0)?, node.input(1)?.to_owned());
     let element = node.element(0)?;
@@ -181,7 +181,7 @@ pub fn prelu(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// One of the two infinities.
+/// Detects only one of the two infinities.
 pub fn is_inf(node: Node, writer: &mut Writer) -> Option<()> {
     let (up, down) = (node.int("detect_positive", 1) != 0, node.int("detect_negative", 1) != 0);
     if up && down {
@@ -202,7 +202,7 @@ pub fn is_inf(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// The engine lacks a whole exponent of a number with a point.
+/// The engine lacks integer exponents of floating-point numbers.
 pub fn pow(node: Node, writer: &mut Writer) -> Option<()> {
     if !node.element(0)?.is_float() || node.element(1)?.is_float() {
         return None;
@@ -212,7 +212,7 @@ pub fn pow(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// Places and their number may be of any type; the engine takes integers.
+/// Indices and depth may be of any type; the engine takes integers.
 pub fn one_hot(node: Node, writer: &mut Writer) -> Option<()> {
     let other = |index| node.element(index).is_some_and(|element| element.is_float() || element.is_byte());
     if !other(0) && !other(1) {
@@ -292,7 +292,7 @@ pub fn activations(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// The mean and the deviation's inverse, which the engine keeps to itself.
+/// The mean and the inverse deviation, which the engine does not output.
 pub fn layer_normalization(node: Node, writer: &mut Writer) -> Option<()> {
     if node.output(1).is_none() && node.output(2).is_none() {
         return None;

@@ -1,5 +1,5 @@
-//! Nodes that the engine computes wrongly, or refuses, written as others that it computes rightly. Each rule is exact: what
-//! it puts in place of a node gives the standard's numbers. A rule that finds nothing to mend says so with `None`.
+//! Rewrites nodes that the engine computes wrongly, or refuses, as ones that it computes correctly. Each rule is
+//! exact: the replacement gives the standard's numbers. A rule that has nothing to fix returns `None`.
 
 mod arithmetic;
 mod quantized;
@@ -11,10 +11,10 @@ use super::table;
 use super::write::Writer;
 use crate::proto::onnx::NodeProto;
 
-/// Writes what stands for a node; `None` where the node is well as it is.
+/// Writes a node's replacement; `None` if the node needs none.
 type Rule = fn(Node, &mut Writer) -> Option<()>;
 
-/// The rules, in the order in which they are asked.
+/// The rules, in the order in which they are tried.
 const RULES: &[(&[&str], Rule)] = &[
     (&["Dropout"], shapes::dropout),
     (&["Reduce"], shapes::list_inputs),
@@ -47,13 +47,13 @@ const RULES: &[(&[&str], Rule)] = &[
     (&["ConvInteger"], quantized::padded),
 ];
 
-/// What stands for a node; `None` where it is well as it is. `divided_then_rounded` says that a quotient is rounded to whole
-/// numbers, so that its last bit counts.
+/// Writes a node's replacement; `None` if it needs none. `divided_then_rounded` means that a quotient is rounded to
+/// an integer, so that its last bit counts.
 pub fn rewrite(node: Node, writer: &mut Writer, divided_then_rounded: bool) -> Option<()> {
     if !matches!(node.proto.domain(), "" | "ai.onnx") {
         return None;
     }
-    // what an attribute unknown to the rules would change is not known
+    // the effect of an attribute that the rules do not know is unknown
     if table::find(node).is_none_or(|row| row.unknown(node).is_some()) {
         return None;
     }
@@ -61,7 +61,7 @@ pub fn rewrite(node: Node, writer: &mut Writer, divided_then_rounded: bool) -> O
     if divided_then_rounded && op == "Div" && arithmetic::exact_division(node, writer).is_some() {
         return Some(());
     }
-    // of the eight bits' operators only some are the engine's
+    // the engine has only some of the operators for eight-bit integers
     if table::find(node).is_some_and(|row| row.widens()) && arithmetic::widen(node, writer).is_some() {
         return Some(());
     }
@@ -70,7 +70,7 @@ pub fn rewrite(node: Node, writer: &mut Writer, divided_then_rounded: bool) -> O
     rules.find_map(|(_, rule)| rule(node, writer))
 }
 
-/// What every node is freed of before anything else: outputs that nobody takes, and attributes that only say the default.
+/// Removes unused outputs, and attributes that only state the default, from a node before any rule sees it.
 pub fn tidy(node: &mut NodeProto, taken: impl Fn(&str) -> bool) {
     for output in node.output.iter_mut().skip(1) {
         if !taken(output) {
@@ -83,13 +83,13 @@ pub fn tidy(node: &mut NodeProto, taken: impl Fn(&str) -> bool) {
     while node.input.last().is_some_and(String::is_empty) {
         node.input.pop();
     }
-    // what kernels were told in files of the first years, and what a model that does not learn may leave unsaid
+    // kernel hints of early files, and settings that are only for training
     let said = |name: &str| node.attribute.iter().any(|attribute| attribute.name() == name && attribute.i() != 0);
     let old: &[&str] = match node.op_type() {
         "BatchNormalization" if said("is_test") => &["consumed_inputs", "is_test"],
-        // the third value is stretched in any case
+        // the third input is broadcast in any case
         "Gemm" => &["broadcast"],
-        // never less accurate than that: by it the engine rounds what it multiplies to eight bits
+        // leaving it out is never less accurate: with it the engine rounds what it multiplies to eight bits
         "MatMulNBits" => &["accuracy_level"],
         _ => &["consumed_inputs"],
     };

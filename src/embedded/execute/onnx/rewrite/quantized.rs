@@ -5,8 +5,8 @@ use crate::embedded::execute::onnx::elements::Element;
 use crate::embedded::execute::onnx::graph::Node;
 use crate::embedded::execute::onnx::write::{Writer, int, ints, node as written, with};
 
-/// By division, as the standard has it: the engine multiplies by the reciprocal, and is one off where that ends on the other
-/// side of a half. Its default axis is another one, too.
+/// Quantizes by division, like the standard: the engine multiplies by the reciprocal, and is off by one if the
+/// product falls on the other side of a half. Its default axis differs, too.
 pub fn quantize(node: Node, writer: &mut Writer) -> Option<()> {
     let element = match node.int("output_dtype", 0) {
         0 => node.element(2).unwrap_or(Element::UINT8),
@@ -36,7 +36,7 @@ pub fn quantize(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// Divides, rounds, moves and cuts off.
+/// Divides, rounds, shifts and clips.
 fn chain(input: &str, scale: &str, zero: Option<&str>, (element, output): (Element, &str), writer: &mut Writer) {
     let quotient = writer.name();
     writer.put_last(written("Div", &[input, scale], &[&quotient], vec![]));
@@ -54,7 +54,7 @@ fn chain(input: &str, scale: &str, zero: Option<&str>, (element, output): (Eleme
     writer.put(written("Cast", &[&clipped], &[output], vec![int("to", element.0.into())]));
 }
 
-/// Where it cannot be written otherwise, at least the type and the axis are said.
+/// If the node cannot be rewritten, at least states the type and the axis.
 fn said(node: Node, element: Element, writer: &mut Writer) -> Option<()> {
     let typed = with(node.proto, int("output_dtype", element.0.into()));
     writer.put_last(with(&typed, int("axis", node.int("axis", 1))));
@@ -72,7 +72,7 @@ fn number(list: &str, writer: &mut Writer) -> String {
     writer.op("Squeeze", &[list, &axes], vec![])
 }
 
-/// How many sides follow the axis.
+/// The number of dimensions after the axis.
 fn rest_of_axis(node: Node) -> Option<Vec<i64>> {
     let rank = node.rank(0)? as i64;
     let axis = node.int("axis", 1);
@@ -111,7 +111,7 @@ pub fn dynamic_quantize(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// A zero point of one element is one for all.
+/// A zero point of one element applies to all.
 pub fn zero_points(node: Node, writer: &mut Writer) -> Option<()> {
     let lists: Vec<usize> = [2, 3].into_iter().filter(|index| node.shape(*index) == Some(&[1])).collect();
     if lists.is_empty() {
@@ -126,7 +126,7 @@ pub fn zero_points(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// Padded before the convolution, which gets its own padding wrong with several output channels.
+/// Pads before the convolution, whose own padding is wrong with several output channels.
 pub fn padded(node: Node, writer: &mut Writer) -> Option<()> {
     let pads = node.ints("pads")?;
     if pads.iter().all(|pad| *pad == 0) || node.text("auto_pad", "NOTSET") != "NOTSET" {

@@ -1,11 +1,11 @@
-//! Rules for what moves elements about, or picks some of them.
+//! Rules for operators that move or select elements.
 
 use crate::embedded::execute::onnx::elements::Element;
 use crate::embedded::execute::onnx::graph::Node;
 use crate::embedded::execute::onnx::write::{Writer, int, ints, node as written, tensor, without};
 use crate::proto::onnx::TensorProto;
 
-/// Where nothing is learned, nothing is dropped: the output is the input, and the mask is true.
+/// Outside training nothing is dropped: the output is the input, and the mask is true.
 pub fn dropout(node: Node, writer: &mut Writer) -> Option<()> {
     let (input, output) = (node.input(0)?, node.output(0)?);
     let learns = match node.input(2) {
@@ -29,7 +29,7 @@ fn is_true(flag: &TensorProto) -> bool {
     flag.int32_data.iter().any(|value| *value != 0) || flag.raw_data().iter().any(|byte| *byte != 0)
 }
 
-/// Lists that are given as a single number.
+/// List inputs that are given as a scalar.
 pub fn list_inputs(node: Node, writer: &mut Writer) -> Option<()> {
     let last = if node.proto.op_type() == "Slice" { 4 } else { 1 };
     let numbers: Vec<usize> =
@@ -46,13 +46,13 @@ pub fn list_inputs(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// Pads of some axes as pads of all: the engine knows only these.
+/// Rewrites pads of some axes as pads of all: the engine knows only these.
 pub fn pad_axes(node: Node, writer: &mut Writer) -> Option<()> {
     let axes = node.input(3)?;
     let rank = node.rank(0)? as i64;
     let sides = writer.integer(rank, Element::INT64);
     let places = writer.cast(axes, Element::INT64);
-    // the floored remainder: -1 is the last
+    // the floored remainder: -1 becomes the last axis
     let starts = writer.op("Mod", &[&places, &sides], vec![]);
     let ends = writer.op("Add", &[&starts, &sides], vec![]);
     let places = writer.op("Concat", &[&starts, &ends], vec![int("axis", 0)]);
@@ -68,7 +68,7 @@ pub fn pad_axes(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// Of equal elements the first counts; the engine takes the last.
+/// The first of equal elements counts; the engine takes the last.
 pub fn first_of_equals(node: Node, writer: &mut Writer) -> Option<()> {
     if node.int("select_last_index", 0) != 0 {
         writer.put_last(without(node.proto, "select_last_index"));
@@ -89,7 +89,7 @@ pub fn first_of_equals(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// Sizes of some axes as sizes of all.
+/// Rewrites sizes of some axes as sizes of all.
 pub fn resize_axes(node: Node, writer: &mut Writer) -> Option<()> {
     let axes = node.ints("axes")?;
     let rank = node.rank(0)? as i64;
@@ -120,7 +120,7 @@ pub fn resize_axes(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// The first Resize is Upsample by its new name.
+/// Resize of opset 10 is Upsample under a new name.
 pub fn resize_of_opset_10(node: Node, writer: &mut Writer) -> Option<()> {
     if node.opset != 10 {
         return None;
@@ -134,7 +134,7 @@ pub fn resize_of_opset_10(node: Node, writer: &mut Writer) -> Option<()> {
     Some(())
 }
 
-/// [n, c, h, w] in blocks of b x b: [n, c, h / b, b, w / b, b] -> [n, b, b, c, h / b, w / b] -> [n, b b c, h / b, w / b].
+/// In b x b blocks: [n, c, h / b, b, w / b, b] -> [n, b, b, c, h / b, w / b] -> [n, b b c, h / b, w / b].
 pub fn space_to_depth(node: Node, writer: &mut Writer) -> Option<()> {
     let &[n, c, h, w] = node.shape(0)? else { return None };
     let b = node.int("blocksize", 0);

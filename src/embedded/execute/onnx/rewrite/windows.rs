@@ -1,9 +1,9 @@
-//! Rules for what moves a window over its input: the standard's defaults, which the engine lacks.
+//! Rules for operators that move a window over their input: the standard's defaults, which the engine lacks.
 
 use crate::embedded::execute::onnx::graph::Node;
 use crate::embedded::execute::onnx::write::{Writer, ints, with, without};
 
-/// The kernel's sides come from the weights where they are not given, and everything else from their number.
+/// The kernel's sides come from the weights if they are not given, and all other defaults from their number.
 pub fn convolution(node: Node, writer: &mut Writer) -> Option<()> {
     let mut new = node.proto.clone();
     if node.ints("kernel_shape").is_none() {
@@ -25,19 +25,19 @@ pub fn pooling(node: Node, writer: &mut Writer) -> Option<()> {
     finish(node, new, writer)
 }
 
-/// Says in the engine's words how the window is padded. Puts the node where it was changed.
+/// States the padding in the engine's terms. Writes the node if it changed.
 fn finish(node: Node, mut new: crate::proto::onnx::NodeProto, writer: &mut Writer) -> Option<()> {
     match node.text("auto_pad", "NOTSET") {
-        // no padding, whatever else is said
+        // no padding, whatever the other attributes say
         "VALID" => new = without(&without(&new, "auto_pad"), "pads"),
-        // the odd element would go to the other end; where there is none, the two are one
+        // the odd element would go to the other end; without one, both modes are the same
         "SAME_LOWER" if pads_evenly(node, &new) => {
             new = with(&new, crate::embedded::execute::onnx::write::text("auto_pad", "SAME_UPPER"));
         }
         _ => {}
     }
     for name in ["strides", "dilations", "pads"] {
-        // a list that is empty is not given
+        // an empty list counts as not given
         if new.attribute.iter().any(|attribute| attribute.name() == name && attribute.ints.is_empty()) {
             new = without(&new, name);
         }
@@ -49,7 +49,7 @@ fn finish(node: Node, mut new: crate::proto::onnx::NodeProto, writer: &mut Write
     Some(())
 }
 
-/// With steps of one, the padding is the kernel's size less one; whether that is even on every side.
+/// Whether the padding is even on every side: with strides of one it is the kernel's size less one.
 fn pads_evenly(node: Node, new: &crate::proto::onnx::NodeProto) -> bool {
     let list =
         |name: &str| new.attribute.iter().find(|attribute| attribute.name() == name).map(|found| &found.ints[..]);
@@ -62,13 +62,13 @@ fn pads_evenly(node: Node, new: &crate::proto::onnx::NodeProto) -> bool {
     even && steps && node.proto.op_type() != "ConvTranspose"
 }
 
-/// The padding that gives a transposed convolution the shape that is wanted.
+/// The padding that gives a transposed convolution the requested shape.
 pub fn output_shape(node: Node, writer: &mut Writer) -> Option<()> {
     let wanted = node.ints("output_shape")?;
     let kernel = node.ints("kernel_shape")?;
     let input = node.shape(0)?.get(2..)?;
     let sides = kernel.len();
-    // some files say it with the batch and the channels
+    // some files include the batch and the channels
     let wanted = wanted.get(wanted.len().checked_sub(sides)?..)?;
     let at = |name: &str, index: usize, default| {
         node.ints(name).and_then(|list| list.get(index)).copied().unwrap_or(default)
@@ -81,7 +81,7 @@ pub fn output_shape(node: Node, writer: &mut Writer) -> Option<()> {
         if side < 1 || total < 0 {
             return None;
         }
-        // the standard's words for SAME_UPPER and for everything else
+        // the standard's formulas for SAME_UPPER and for everything else
         let half = total / 2;
         let (start, end) =
             if node.text("auto_pad", "NOTSET") == "SAME_UPPER" { (half, total - half) } else { (total - half, half) };
