@@ -50,7 +50,9 @@ fn run() -> Result<()> {
         7 => (&arguments[..6], arguments[6].parse()?),
         _ => return Err("PROTOCOL HOST:PORT BODY_FILE JSON_HEADER_LENGTH PATH COUNT [WARMUP]".into()),
     };
-    let [protocol, host, file, json_length, path, count] = order else { unreachable!("there are six") };
+    let [protocol, host, file, json_length, path, count] = order else {
+        unreachable!("there are six")
+    };
     let body = Bytes::from(std::fs::read(file).map_err(|error| format!("{file}: {error}"))?);
     let total = warmup + count.parse::<usize>()?;
     let events = || tokio::runtime::Builder::new_current_thread().enable_io().build();
@@ -144,7 +146,11 @@ async fn over_http_events(host: &str, head: &str, body: &[u8], total: usize) -> 
 
 /// The number of bytes read, if the connection is still open.
 fn some(read: usize) -> Result<usize> {
-    if read == 0 { Err("the connection ended, or its room did, before an answer's end".into()) } else { Ok(read) }
+    if read == 0 {
+        Err("the connection ended, or its room did, before an answer's end".into())
+    } else {
+        Ok(read)
+    }
 }
 
 /// Whether an answer is complete: its head, then as many bytes as its Content-Length.

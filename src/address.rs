@@ -37,8 +37,9 @@ impl Address {
         if let Some(bracketed) = bracketed(text) {
             return Err(format!("write an IPv6 address in brackets: \"{bracketed}\""));
         }
-        let authority: http::uri::Authority =
-            text.parse().map_err(|_| "write host and port alone, such as \"localhost:8000\"".to_owned())?;
+        let authority: http::uri::Authority = text
+            .parse()
+            .map_err(|_| "write host and port alone, such as \"localhost:8000\"".to_owned())?;
         if authority.port_u16().is_none_or(|port| port == 0) || authority.host().is_empty() {
             return Err("name a port from 1 to 65535: \"localhost:8000\"".to_owned());
         }

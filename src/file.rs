@@ -42,7 +42,9 @@ impl Part {
 
     /// Flushes it to disk, then gives it its final name `to`, in the same directory.
     pub fn commit(mut self, to: &Path) -> Result<()> {
-        self.file.sync_all().with_context(|| format!("cannot flush {} to disk", self.path.display()))?;
+        self.file
+            .sync_all()
+            .with_context(|| format!("cannot flush {} to disk", self.path.display()))?;
         fs::rename(&self.path, to).with_context(|| format!("cannot put {} in place", to.display()))?;
         self.keep = true;
         // Syncing the directory makes the rename durable; a file system that cannot do it is no reason to fail.
@@ -112,7 +114,9 @@ fn document(path: &Path) -> Result<PathBuf> {
 fn beside(target: &Path, metadata: &fs::Metadata) -> Result<Option<Part>> {
     use std::os::unix::fs::{MetadataExt, fchown};
 
-    let Some(directory) = target.parent().filter(|_| metadata.nlink() == 1) else { return Ok(None) };
+    let Some(directory) = target.parent().filter(|_| metadata.nlink() == 1) else {
+        return Ok(None);
+    };
     let Ok(part) = Part::create(directory) else { return Ok(None) };
     let own = part.file.metadata()?;
     let same = (own.uid(), own.gid()) == (metadata.uid(), metadata.gid());

@@ -47,7 +47,11 @@ impl Plan {
         let mut generator = ChaCha8Rng::seed_from_u64(scenario.load.seed);
         let group = |cases: Vec<Point>| {
             // all cases of a group have the same number of blocks
-            let blocks = cases.iter().map(|case| blocks(&scenario.load, case.rate, case.processes)).min().unwrap_or(1);
+            let blocks = cases
+                .iter()
+                .map(|case| blocks(&scenario.load, case.rate, case.processes))
+                .min()
+                .unwrap_or(1);
             let rounds = rounds(&scenario.load, blocks, cases.len(), &mut generator);
             Group { cases, rounds }
         };
@@ -78,7 +82,9 @@ fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
 /// Spreads iterations and time over the blocks as evenly as integers allow; no block is empty.
 fn rounds(load: &Load, blocks: u64, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
     let mut orders = Orders::new(cases);
-    (0..blocks).map(|block| Round { stop: load.stop.block(block, blocks), order: orders.next(generator) }).collect()
+    (0..blocks)
+        .map(|block| Round { stop: load.stop.block(block, blocks), order: orders.next(generator) })
+        .collect()
 }
 
 /// The orders of rounds by Williams' designs: over a whole design, each case is equally often in each place, and
@@ -164,7 +170,9 @@ mod tests {
             let (rows, times) = (design.len(), design.len() / cases);
             assert!(places.iter().flatten().all(|count| *count == times), "{rows} rows: {places:?}");
             let others = |(case, row): (usize, &Vec<usize>)| {
-                row.iter().enumerate().all(|(other, count)| *count == if case == other { 0 } else { times })
+                row.iter()
+                    .enumerate()
+                    .all(|(other, count)| *count == if case == other { 0 } else { times })
             };
             assert!(follows.iter().enumerate().all(others), "{cases}: {follows:?}");
         }

@@ -69,8 +69,13 @@ pub fn agree(
     }
     let limit = config.map_or(0, |config| config.max_batch_size);
     if limit > 0 && scenario.model.batching {
-        let above: Vec<String> =
-            scenario.matrix.batch_sizes().iter().filter(|size| i64::from(**size) > limit).map(u32::to_string).collect();
+        let above: Vec<String> = scenario
+            .matrix
+            .batch_sizes()
+            .iter()
+            .filter(|size| i64::from(**size) > limit)
+            .map(u32::to_string)
+            .collect();
         if !above.is_empty() {
             wrong.push(format!("batch_sizes {}: the model takes at most {limit} (max_batch_size)", above.join(", ")));
         }
@@ -102,8 +107,13 @@ pub fn complete(
         if let Some(config) = config {
             scenario.model.batching &= config.max_batch_size > 0;
         }
-        let several: Vec<String> =
-            scenario.matrix.batch_sizes().iter().filter(|size| **size != 1).map(u32::to_string).collect();
+        let several: Vec<String> = scenario
+            .matrix
+            .batch_sizes()
+            .iter()
+            .filter(|size| **size != 1)
+            .map(u32::to_string)
+            .collect();
         if !scenario.model.batching && !several.is_empty() {
             wrong.push(format!("batch_sizes {}: the model does not batch (max_batch_size 0)", several.join(", ")));
         }
@@ -158,7 +168,11 @@ pub fn undescribed(scenario: &Scenario, metadata: &ModelMetadata) -> Option<Stri
         let tensor = tensors.iter().find(|tensor| tensor.name == name);
         tensor.is_some_and(|tensor| tensor.datatype.is_some() && tensor.shape.is_some())
     };
-    let inputs = scenario.inputs.iter().map(|input| &input.name).filter(|name| !told(&metadata.inputs, name));
+    let inputs = scenario
+        .inputs
+        .iter()
+        .map(|input| &input.name)
+        .filter(|name| !told(&metadata.inputs, name));
     let outputs = scenario.outputs.iter().filter(|name| !told(&metadata.outputs, name));
     let open: Vec<String> = inputs.chain(outputs).map(|name| format!("\"{name}\"")).collect();
     (!open.is_empty()).then(|| format!("type and shape of {}", open.join(", ")))
@@ -248,7 +262,10 @@ fn shape_problem(scenario: &Scenario, item: &[i64], offered: &[i64]) -> Option<S
 }
 
 fn list(tensors: &[TensorMetadata]) -> String {
-    let shown = tensors.iter().take(LISTED_MAX).map(|tensor| format!("\"{}\" {}", tensor.name, describe(tensor)));
+    let shown = tensors
+        .iter()
+        .take(LISTED_MAX)
+        .map(|tensor| format!("\"{}\" {}", tensor.name, describe(tensor)));
     let mut list = shown.collect::<Vec<_>>().join(", ");
     if tensors.len() > LISTED_MAX {
         list.push_str(&format!(" and {} more", tensors.len() - LISTED_MAX));
@@ -295,7 +312,9 @@ mod tests {
     }
 
     fn expected(shape: &[i64], config: Option<&ModelConfig>) -> Option<Vec<i64>> {
-        agree(&scenario(true), &with_output(shape), config).unwrap().of_batch(2)[0].shape.clone()
+        agree(&scenario(true), &with_output(shape), config).unwrap().of_batch(2)[0]
+            .shape
+            .clone()
     }
 
     #[test]
@@ -330,7 +349,9 @@ mod tests {
     #[test]
     fn what_disagrees_is_said_with_what_the_model_has() {
         let wrong = |batching, metadata: serde_json::Value, config: Option<ModelConfig>| {
-            agree(&scenario(batching), &self::metadata(metadata), config.as_ref()).unwrap_err().join("\n")
+            agree(&scenario(batching), &self::metadata(metadata), config.as_ref())
+                .unwrap_err()
+                .join("\n")
         };
         let x = json!({"name": "x", "datatype": "FP32", "shape": [-1, 4]});
         let y = json!({"name": "y", "datatype": "FP32", "shape": [-1, 4]});
@@ -381,7 +402,9 @@ mod tests {
     fn what_the_server_does_not_describe_well_enough_is_asked_for() {
         let wrong = |rest: &str, described: serde_json::Value, max_batch_size: i64| {
             let config = config(json!({"max_batch_size": max_batch_size}));
-            complete(&mut without_tensors(rest), &metadata(described), Some(&config)).unwrap_err().join("; ")
+            complete(&mut without_tensors(rest), &metadata(described), Some(&config))
+                .unwrap_err()
+                .join("; ")
         };
         let free =
             json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3, -1]}], "outputs": [{"name": "y"}]});

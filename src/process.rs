@@ -35,7 +35,12 @@ impl Process {
     pub fn start(arguments: &[&std::ffi::OsStr]) -> Result<Self> {
         let program = std::env::current_exe().context("the program's own file cannot be found")?;
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         // Ctrl-C in a terminal reaches the parent alone, which ends the run in order
         #[cfg(unix)]
         command.process_group(0);
@@ -106,7 +111,12 @@ const TOLD_MAX: u64 = 64 * 1024;
 pub async fn output(command: &[&str]) -> Option<String> {
     let (program, arguments) = command.split_first()?;
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
     let mut child = command.spawn().ok()?;
     let stdout = child.stdout.take()?;
     let told = async {
@@ -138,7 +148,11 @@ pub fn cap_mmap_threshold() {
         }
         let mut arguments = env::args_os();
         if let (Ok(program), Some(name)) = (env::current_exe(), arguments.next()) {
-            let _ = std::process::Command::new(program).arg0(name).args(arguments).env(THRESHOLD, BYTES).exec();
+            let _ = std::process::Command::new(program)
+                .arg0(name)
+                .args(arguments)
+                .env(THRESHOLD, BYTES)
+                .exec();
         }
     }
 }

@@ -27,7 +27,9 @@ static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
 });
 
 fn descriptor<M: Name>() -> MessageDescriptor {
-    DESCRIPTORS.get_message_by_name(&M::full_name()).expect("every generated message is described")
+    DESCRIPTORS
+        .get_message_by_name(&M::full_name())
+        .expect("every generated message is described")
 }
 
 /// Converts a message to JSON as Triton's HTTP endpoints write it: original names, defaults included, numbers as
@@ -38,8 +40,10 @@ fn descriptor<M: Name>() -> MessageDescriptor {
 pub fn to_json<M: Message + Name>(message: &M) -> Result<Value> {
     let mut dynamic = DynamicMessage::new(descriptor::<M>());
     dynamic.transcode_from(message)?;
-    let options =
-        SerializeOptions::new().stringify_64_bit_integers(false).use_proto_field_name(true).skip_default_fields(false);
+    let options = SerializeOptions::new()
+        .stringify_64_bit_integers(false)
+        .use_proto_field_name(true)
+        .skip_default_fields(false);
     Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &options)?)
 }
 

@@ -79,7 +79,9 @@ impl Distribution {
             return None;
         }
         // n * sum(x^2) - sum(x)^2 in integers: no cancellation
-        let scaled = count.checked_mul(self.sum_of_squares)?.checked_sub(self.sum_ns.checked_mul(self.sum_ns)?)?;
+        let scaled = count
+            .checked_mul(self.sum_of_squares)?
+            .checked_sub(self.sum_ns.checked_mul(self.sum_ns)?)?;
         Some((scaled as f64 / (count as f64 * (count - 1) as f64)).sqrt())
     }
 
@@ -177,10 +179,14 @@ impl Sequence {
 
     /// Length and number of batches, and the sample variance of their means in square nanoseconds.
     pub fn batches(&self) -> impl Iterator<Item = (u64, u64, f64)> {
-        self.levels.iter().zip(0_u32..).filter(|(level, _)| level.count > 1).map(|(level, power)| {
-            let length = 2_f64.powi(power as i32);
-            (1 << power, level.count, level.squares / (level.count - 1) as f64 / (length * length))
-        })
+        self.levels
+            .iter()
+            .zip(0_u32..)
+            .filter(|(level, _)| level.count > 1)
+            .map(|(level, power)| {
+                let length = 2_f64.powi(power as i32);
+                (1 << power, level.count, level.squares / (level.count - 1) as f64 / (length * length))
+            })
     }
 }
 
@@ -354,7 +360,10 @@ impl Distribution {
             .map_err(|error| anyhow::anyhow!("the histogram cannot be read: {error:?}"))?;
         ensure!(read.high() == HIGHEST_NS && read.sigfig() == DIGITS, "the histogram has other bounds");
         let mut distribution = Distribution::default();
-        distribution.histogram.add(&read).map_err(|error| anyhow::anyhow!("the histogram does not fit: {error:?}"))?;
+        distribution
+            .histogram
+            .add(&read)
+            .map_err(|error| anyhow::anyhow!("the histogram does not fit: {error:?}"))?;
         distribution.sum_ns = snapshot.sum_ns.parse().context("sum_ns")?;
         distribution.sum_of_squares = snapshot.sum_of_squares.parse().context("sum_of_squares")?;
         distribution.min_ns = snapshot.min_ns;

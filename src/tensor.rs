@@ -97,7 +97,9 @@ pub fn element_count(shape: &[usize]) -> Option<usize> {
 /// The file cannot be read, or its type, shape or size is not the input's. The message names the file and the remedy.
 pub fn bytes_of(datatype: Datatype, item_shape: &[usize], items: usize, source: &Source) -> Result<Bytes> {
     let item = element_count(item_shape).context("the shape has more elements than can be addressed")?;
-    let elements = item.checked_mul(items).context("batch size x shape has more elements than can be addressed")?;
+    let elements = item
+        .checked_mul(items)
+        .context("batch size x shape has more elements than can be addressed")?;
     match source {
         Source::Zeros => {
             let size = elements.checked_mul(datatype.size().unwrap_or(4)).context("the tensor is too large")?;

@@ -62,7 +62,13 @@ pub fn line(text: &str, most: usize) -> String {
 
 /// The text with its lines and tabs, but without characters that control a terminal.
 pub fn lines(text: &str) -> String {
-    let shown = |character| if is_hidden(character) && !matches!(character, '\n' | '\t') { HIDDEN } else { character };
+    let shown = |character| {
+        if is_hidden(character) && !matches!(character, '\n' | '\t') {
+            HIDDEN
+        } else {
+            character
+        }
+    };
     text.chars().map(shown).collect()
 }
 

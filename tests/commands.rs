@@ -6,7 +6,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 fn check(name: &str, arguments: &[&str]) {
-    let output = Command::new(env!("CARGO_BIN_EXE_runner")).args(arguments).env_remove("COLUMNS").output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_runner"))
+        .args(arguments)
+        .env_remove("COLUMNS")
+        .output()
+        .unwrap();
     let text = [output.stdout, output.stderr].map(|stream| String::from_utf8(stream).unwrap()).concat();
     let golden = PathBuf::from(format!("tests/commands/{name}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

@@ -4,7 +4,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 fn runner(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_runner")).args(arguments).current_dir(folder).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_runner"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -27,8 +31,9 @@ fn an_installed_program_measures_in_an_empty_folder() {
         assert!(model.join(file).is_file(), "{file}: {}", text(&verified));
     }
     // a name that is not the structure's
-    let other =
-        std::fs::read_to_string("scenarios/scrfd.toml").unwrap().replace("name = \"scrfd\"", "name = \"faces\"");
+    let other = std::fs::read_to_string("scenarios/scrfd.toml")
+        .unwrap()
+        .replace("name = \"scrfd\"", "name = \"faces\"");
     std::fs::write(folder.path().join("faces.toml"), other).unwrap();
     let verified = runner(folder.path(), &[&["faces.toml", "--server", "embedded", "--verify"][..], &one].concat());
     assert!(verified.status.success(), "{}", text(&verified));

@@ -15,7 +15,10 @@ fn table(columns: &[Column]) -> String {
 }
 
 fn flags() -> String {
-    let rows: String = Flag::ALL.iter().map(|(name, flag)| format!("| `{name}` | {} |\n", flag.condition())).collect();
+    let rows: String = Flag::ALL
+        .iter()
+        .map(|(name, flag)| format!("| `{name}` | {} |\n", flag.condition()))
+        .collect();
     format!("| flag | raised when |\n|---|---|\n{rows}")
 }
 

@@ -7,7 +7,10 @@ use runner::scenario::Structure;
 use sha2::{Digest, Sha256};
 
 fn sha256(path: &Path) -> String {
-    Sha256::digest(std::fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(std::fs::read(path).unwrap())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Writes the stand-in with seed 0, and checks what holds for both structures.

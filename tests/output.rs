@@ -75,7 +75,11 @@ fn run(folder: &Path, options: &[&str]) -> Command {
 }
 
 fn newest(folder: &Path) -> PathBuf {
-    fs::read_dir(folder.join("results/echo")).unwrap().map(|run| run.unwrap().path()).max().unwrap()
+    fs::read_dir(folder.join("results/echo"))
+        .unwrap()
+        .map(|run| run.unwrap().path())
+        .max()
+        .unwrap()
 }
 
 /// A committed run, by its folder: its scenario may have newer runs, which would be reported.
@@ -141,8 +145,13 @@ fn a_server_goes_on_without_its_log() {
         "127.0.0.1:0",
     ];
     let mut command = runner(&arguments);
-    let mut server =
-        command.current_dir(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(full()).spawn().unwrap();
+    let mut server = command
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(full())
+        .spawn()
+        .unwrap();
     let mut ready = String::new();
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut ready).unwrap();
     assert!(ready.contains("\"unavailable\":[]"), "{ready}");

@@ -10,7 +10,11 @@ use runner::report::markdown::section;
 use runner::report::{Run, Style};
 
 fn runner(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_runner")).current_dir(folder).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_runner"))
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn words(output: &Output) -> String {
@@ -188,12 +192,20 @@ fn the_faster_one_is_bold() {
         (Protocol::Grpc, 8) => 20.0,
         _ => 10.0,
     };
-    for row in read::<Record>(&committed.join(RECORDS)).unwrap().into_iter().filter(|row| row.case.processes == 1) {
+    for row in read::<Record>(&committed.join(RECORDS))
+        .unwrap()
+        .into_iter()
+        .filter(|row| row.case.processes == 1)
+    {
         let mean = mean(row.case.protocol, row.case.batch_size);
         let numbers = Record { mean_ms: Some(mean), p95_ms: Some(2.0 * mean), effective_requests: Some(1000.0), ..row };
         append(&folder.path().join(RECORDS), &numbers).unwrap();
     }
-    for row in read::<BlockRecord>(&committed.join(BLOCKS)).unwrap().into_iter().filter(|row| row.case.processes == 1) {
+    for row in read::<BlockRecord>(&committed.join(BLOCKS))
+        .unwrap()
+        .into_iter()
+        .filter(|row| row.case.processes == 1)
+    {
         // blocks differ a little
         let mean = mean(row.case.protocol, row.case.batch_size) * (1.0 + f64::from(row.block * 3 % 10) / 1e4);
         let numbers = BlockRecord { mean_ms: Some(mean), p95_ms: Some(2.0 * mean), ..row };

@@ -181,7 +181,11 @@ fn every_type_and_source_loads() {
     for (name, datatype) in Datatype::ALL {
         assert_eq!(with("FP32", name).unwrap().inputs[0].datatype, *datatype);
     }
-    let data = |text: &str| with("shape = [4]", &format!("shape = [4]\ndata = {text}")).unwrap().inputs[0].data.clone();
+    let data = |text: &str| {
+        with("shape = [4]", &format!("shape = [4]\ndata = {text}")).unwrap().inputs[0]
+            .data
+            .clone()
+    };
     assert_eq!(data("\"zeros\""), Source::Zeros);
     assert_eq!(data("{random = {seed = 7}}"), Source::Random { seed: 7 });
     let Source::File(path) = data("{file = \"data/f4_4.npy\"}") else { panic!("no file") };
@@ -281,7 +285,10 @@ fn a_rate_needs_no_other_option_where_nothing_is_said_of_requests_in_flight() {
         assert!(points.iter().all(|point| (point.rate, point.concurrency) == (Some(5.0), 64)), "{points:?}");
     }
     let both = vec![axis(AxisId::Rate, &["5"]), axis(AxisId::Concurrency, &["8"])];
-    let scenario = parse(MINIMAL).unwrap().overridden_by(&Overrides { axes: both, ..Overrides::default() }).unwrap();
+    let scenario = parse(MINIMAL)
+        .unwrap()
+        .overridden_by(&Overrides { axes: both, ..Overrides::default() })
+        .unwrap();
     assert!(scenario.matrix.points().all(|point| point.concurrency == 8));
 }
 
@@ -340,17 +347,29 @@ fn wrong_options_name_option_value_and_remedy() {
         assert!(!error.contains("secret") && !error.contains('\n'), "{error}");
     }
     let sizes = axes(&[axis(AxisId::BatchSize, &["2"])]);
-    let error = with("\"my-model\"", "\"m\"\nbatching = false").unwrap().overridden_by(&sizes).unwrap_err();
+    let error = with("\"my-model\"", "\"m\"\nbatching = false")
+        .unwrap()
+        .overridden_by(&sizes)
+        .unwrap_err();
     assert!(error.contains("--batch-sizes 2") && error.contains("leave the option out"), "{error}");
-    let error = with("[4]", "[3, 4096, 4096]").unwrap().overridden_by(&axes(&[axis(AxisId::BatchSize, &["64"])]));
+    let error = with("[4]", "[3, 4096, 4096]")
+        .unwrap()
+        .overridden_by(&axes(&[axis(AxisId::BatchSize, &["64"])]));
     assert!(
-        error.unwrap_err().contains("batch_sizes 64: a request of batch size 64 would hold 12884901888 bytes, more")
+        error
+            .unwrap_err()
+            .contains("batch_sizes 64: a request of batch size 64 would hold 12884901888 bytes, more")
     );
     let rates = axes(&[axis(AxisId::Rate, &["50"])]);
-    let error = with("[matrix]", "[matrix]\nconcurrency = [8]").unwrap().overridden_by(&rates).unwrap_err();
+    let error = with("[matrix]", "[matrix]\nconcurrency = [8]")
+        .unwrap()
+        .overridden_by(&rates)
+        .unwrap_err();
     assert!(error.contains("the scenario's concurrency says") && error.contains("--concurrency 64"), "{error}");
     let excluding = "[matrix]\nbatch_sizes = [1, 4]\nexclude = [{batch_sizes = [4]}]";
-    let error = with("[matrix]", excluding).unwrap().overridden_by(&axes(&[axis(AxisId::BatchSize, &["4"])]));
+    let error = with("[matrix]", excluding)
+        .unwrap()
+        .overridden_by(&axes(&[axis(AxisId::BatchSize, &["4"])]));
     assert!(error.unwrap_err().contains("exclude"));
 }
 

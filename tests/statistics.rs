@@ -56,7 +56,10 @@ fn effective(latencies: &[u64]) -> f64 {
     latencies
         .iter()
         .for_each(|latency| recorder.record(RequestTiming { latency: *latency, ..RequestTiming::default() }));
-    let batches = recorder.sequence.batches().map(|(length, count, variance)| Batches { length, count, variance });
+    let batches = recorder
+        .sequence
+        .batches()
+        .map(|(length, count, variance)| Batches { length, count, variance });
     effective_samples(recorder.count(), &batches.collect::<Vec<_>>())
 }
 

@@ -27,7 +27,11 @@ impl Case {
     fn command(&self, options: &[&str]) -> Command {
         let server = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-        command.arg(self.folder.path().join("case.toml")).arg("--results").arg(self.results()).args(options);
+        command
+            .arg(self.folder.path().join("case.toml"))
+            .arg("--results")
+            .arg(self.results())
+            .args(options);
         for (option, name) in [("--http", "TRITON_HTTP"), ("--grpc", "TRITON_GRPC")] {
             if !options.contains(&option) {
                 command.args([option, &server(name)]);
@@ -42,8 +46,13 @@ impl Case {
 
     /// Starts the run, and waits until it has written `rows` rows of a file.
     fn start_until(&self, options: &[&str], file: &str, rows: usize) -> Child {
-        let mut child =
-            self.command(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let seen = (0..1200).any(|_| {
             std::thread::sleep(Duration::from_millis(50));
             let lines = self.newest().and_then(|run| fs::read_to_string(run.join(file)).ok());
@@ -86,7 +95,13 @@ const ECHO: &str = "[[input]]\nname = \"value\"\ndatatype = \"FP32\"\nshape = [4
 
 /// Uses the shell's own kill: the program of that name is not installed everywhere.
 fn signal(name: &str, pid: u32) {
-    assert!(Command::new("sh").args(["-c", &format!("kill {name} {pid}")]).status().unwrap().success());
+    assert!(
+        Command::new("sh")
+            .args(["-c", &format!("kill {name} {pid}")])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 fn worker_of(parent: u32) -> u32 {
@@ -94,7 +109,9 @@ fn worker_of(parent: u32) -> u32 {
     let is_child = |pid: &u32| {
         fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.lines().any(|found| found == line))
     };
-    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let pids = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter(is_child).min().expect("a worker runs")
 }
 
@@ -163,7 +180,11 @@ fn each_protocol_is_usable_alone() {
         let output = case.run(&["--protocols", protocol, other, nobody]);
         assert!(output.status.success(), "{}", text(&output));
         let run = case.newest().unwrap();
-        assert!(fs::read_to_string(run.join("model_config.json")).unwrap().contains("\"max_batch_size\": 8"));
+        assert!(
+            fs::read_to_string(run.join("model_config.json"))
+                .unwrap()
+                .contains("\"max_batch_size\": 8")
+        );
         assert!(fs::read_to_string(run.join("server.json")).unwrap().contains("triton"));
         assert_eq!(case.records().len(), 1);
     }
@@ -250,8 +271,13 @@ fn a_server_that_dies_ends_the_run_with_a_row_for_every_case() {
     };
     triton("start");
     let endpoints = fs::read_to_string(state.path().join("endpoints")).unwrap();
-    let endpoint =
-        |name: &str| endpoints.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap().to_owned();
+    let endpoint = |name: &str| {
+        endpoints
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            .unwrap()
+            .to_owned()
+    };
     let rest = "[matrix]\nbatch_sizes = [1, 2, 3]\n[load]\niterations = 100\nwarmup = 0";
     let case = Case::new(&scenario("sleepy", ECHO, rest));
     let run = case.start_until(&["--http", &endpoint("HTTP"), "--grpc", &endpoint("GRPC")], BLOCKS, 23);

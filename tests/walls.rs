@@ -16,7 +16,10 @@ fn arrows() -> Vec<Arrows> {
     let documented = fs::read_to_string("src/lib.rs").unwrap();
     let rows = documented.lines().filter_map(|line| line.strip_prefix("//! | [`")?.strip_suffix(" |"));
     let names = |list: &str| -> Vec<String> {
-        list.split(',').map(|name| name.trim().to_owned()).filter(|name| name != "nothing").collect()
+        list.split(',')
+            .map(|name| name.trim().to_owned())
+            .filter(|name| name != "nothing")
+            .collect()
     };
     let arrows: Vec<Arrows> = rows
         .map(|row| {
@@ -193,7 +196,11 @@ fn paths(text: &str) -> Vec<String> {
         item.push(character);
     }
     items.push(item);
-    items.iter().filter(|item| !item.is_empty()).flat_map(|item| paths(&format!("{head}{item}"))).collect()
+    items
+        .iter()
+        .filter(|item| !item.is_empty())
+        .flat_map(|item| paths(&format!("{head}{item}")))
+        .collect()
 }
 
 /// A folder's `mod.rs` stands above its files: uses between it and them are not a cycle.
@@ -207,7 +214,8 @@ fn no_files_use_each_other_in_a_circle() {
     // a file that uses none of those that are left is in no circle
     loop {
         let left: BTreeSet<String> = uses.iter().map(|(file, _)| file.clone()).collect();
-        uses.iter_mut().for_each(|(file, used)| used.retain(|other| other != file && left.contains(other)));
+        uses.iter_mut()
+            .for_each(|(file, used)| used.retain(|other| other != file && left.contains(other)));
         let before = uses.len();
         uses.retain(|(_, used)| !used.is_empty());
         if uses.len() == before {

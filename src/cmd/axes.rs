@@ -17,7 +17,11 @@ impl Args for AxisArguments {
     fn augment_args(mut command: clap::Command) -> clap::Command {
         for id in AxisId::ALL {
             let (axis, Some(option)) = (id.axis(), id.option()) else { continue };
-            let argument = Arg::new(axis.key).long(option).help(axis.help).value_delimiter(',').action(ArgAction::Set);
+            let argument = Arg::new(axis.key)
+                .long(option)
+                .help(axis.help)
+                .value_delimiter(',')
+                .action(ArgAction::Set);
             command = command.arg(match axis.limit {
                 Limit::Words(words) => {
                     argument.value_name("NAME,..").value_parser(PossibleValuesParser::new(words.names))
@@ -57,8 +61,9 @@ impl FromArgMatches for AxisArguments {
 /// `batch_sizes=1,4`.
 fn setting(text: &str) -> Result<(AxisId, Vec<String>), String> {
     let shown = text.escape_debug();
-    let (name, values) =
-        text.split_once('=').ok_or_else(|| format!("--set {shown}: write AXIS=VALUE,.., such as batch_sizes=1,4"))?;
+    let (name, values) = text
+        .split_once('=')
+        .ok_or_else(|| format!("--set {shown}: write AXIS=VALUE,.., such as batch_sizes=1,4"))?;
     let id = AxisId::settable_named(&name.replace('-', "_"));
     let id = id.map_err(|(expected, help)| format!("--set {shown}: expected {expected} before =: {help}"))?;
     Ok((id, values.split(',').map(|value| value.trim().to_owned()).collect()))

@@ -79,8 +79,11 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 pub fn mistyped(first: Option<&OsStr>) -> Option<String> {
     let word = first?.to_str().filter(|word| !word.is_empty() && !word.starts_with('-'))?;
     let command = Cli::command();
-    let commands: Vec<&str> =
-        command.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| command.get_name()).collect();
+    let commands: Vec<&str> = command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .map(|command| command.get_name())
+        .collect();
     let known = |word| word == "help" || word == "worker" || commands.contains(&word);
     if word.contains(['.', '/', '\\']) || known(word) || Scenario::is_there(Path::new(word)) {
         return None;

@@ -80,8 +80,9 @@ impl Environment {
 }
 
 fn machine() -> Environment {
-    let asked =
-        RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()).with_memory(MemoryRefreshKind::nothing().with_ram());
+    let asked = RefreshKind::nothing()
+        .with_cpu(CpuRefreshKind::nothing())
+        .with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(asked);
     let brand = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
     let kernel = System::kernel_version();
@@ -101,7 +102,9 @@ fn machine() -> Environment {
 
 /// Its name and version: on Linux the distribution's.
 fn os() -> String {
-    let distribution = System::name().zip(System::os_version()).map(|(name, version)| format!("{name} {version}"));
+    let distribution = System::name()
+        .zip(System::os_version())
+        .map(|(name, version)| format!("{name} {version}"));
     let name = if cfg!(target_os = "linux") { distribution } else { System::long_os_version() };
     name.unwrap_or_else(|| std::env::consts::OS.to_owned())
 }

@@ -105,7 +105,9 @@ impl Matrix {
 
     /// Number of combinations of all values, before any exclusion.
     pub fn all_cases(&self) -> usize {
-        AxisId::ALL.iter().fold(1, |cases, id| cases.saturating_mul(self.values(*id).len().max(1)))
+        AxisId::ALL
+            .iter()
+            .fold(1, |cases, id| cases.saturating_mul(self.values(*id).len().max(1)))
     }
 
     /// The cases to measure, in groups that differ only in the compared axis. Of the other axes, the load's vary
@@ -146,7 +148,10 @@ impl Matrix {
             point.set(axis, value);
             point
         };
-        points.iter().flat_map(|point| values.iter().map(|value| with(point, value)).collect::<Vec<_>>()).collect()
+        points
+            .iter()
+            .flat_map(|point| values.iter().map(|value| with(point, value)).collect::<Vec<_>>())
+            .collect()
     }
 
     /// A point with the values that follow from others.
@@ -165,7 +170,9 @@ impl Matrix {
 
 /// Whether an `exclude` leaves a point out.
 fn hits(exclude: &Exclude, point: &Point) -> bool {
-    exclude.iter().all(|(axis, values)| point.get(*axis).is_some_and(|value| values.contains(&value)))
+    exclude
+        .iter()
+        .all(|(axis, values)| point.get(*axis).is_some_and(|value| values.contains(&value)))
 }
 
 #[cfg(test)]

@@ -25,7 +25,11 @@ pub fn processes(processes: u32) -> String {
 
 /// `1 connection`, `4 connections`.
 pub fn connections(connections: u32) -> String {
-    if connections == 1 { "1 connection".to_owned() } else { format!("{connections} connections") }
+    if connections == 1 {
+        "1 connection".to_owned()
+    } else {
+        format!("{connections} connections")
+    }
 }
 
 /// `4 in flight`, `64 in flight over 4 connections`, `100 requests/s, at most 64 in flight`.

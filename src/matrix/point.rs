@@ -24,7 +24,8 @@ impl Point {
 
     /// The value on an axis, unless it follows from another's.
     pub fn chosen(&self, axis: AxisId) -> Option<Value> {
-        self.get(axis).filter(|_| axis != AxisId::Connections || self.connections != self.concurrency)
+        self.get(axis)
+            .filter(|_| axis != AxisId::Connections || self.connections != self.concurrency)
     }
 
     /// A case as part of a file name: `http-b1-p1-c1`, or `http-a-b1-p1-c1` for one of two equal variants; followed

@@ -29,7 +29,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 pub async fn member(artifact: &Artifact, folder: &Path, mut progress: impl FnMut(u64, Option<u64>)) -> Result<Vec<u8>> {
     let mut part = Part::create(folder)?;
     download(artifact, &mut part, &mut progress).await?;
-    part.file().seek(SeekFrom::Start(0)).context("cannot read the downloaded archive again")?;
+    part.file()
+        .seek(SeekFrom::Start(0))
+        .context("cannot read the downloaded archive again")?;
     unpack(artifact, &mut part, MAX_MEMBER_BYTES).with_context(|| format!("in the archive from {}", artifact.url))
 }
 

@@ -59,7 +59,10 @@ pub struct Graph {
 impl Graph {
     /// An empty graph whose weights come from `seed`.
     pub fn new(name: &str, seed: u64) -> Self {
-        Graph { graph: GraphProto { name: Some(name.to_owned()), ..Default::default() }, weights: Weights::new(seed) }
+        Graph {
+            graph: GraphProto { name: Some(name.to_owned()), ..Default::default() },
+            weights: Weights::new(seed),
+        }
     }
 
     /// Declares an FP32 input of shape [batch, `shape`...].
@@ -248,7 +251,9 @@ pub fn fixed(size: i64) -> Dimension {
 /// Sets one entry of `metadata_props`, replacing any with the same key.
 pub fn set_metadata(model: &mut ModelProto, key: &str, value: &str) {
     model.metadata_props.retain(|entry| entry.key() != key);
-    model.metadata_props.push(StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) });
+    model
+        .metadata_props
+        .push(StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) });
 }
 
 /// Bytes of all FP32 initialisers, from their shapes.

@@ -49,8 +49,9 @@ pub fn make_batchable(model: &mut ModelProto, artifact: &Artifact) -> Result<()>
 /// Index of the only input that is not an initialiser (old files list those too).
 fn the_input(graph: &GraphProto) -> Result<usize> {
     let initialisers: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
-    let inputs: Vec<usize> =
-        (0..graph.input.len()).filter(|&index| !initialisers.contains(graph.input[index].name())).collect();
+    let inputs: Vec<usize> = (0..graph.input.len())
+        .filter(|&index| !initialisers.contains(graph.input[index].name()))
+        .collect();
     match inputs[..] {
         [input] => Ok(input),
         _ => bail!("the model has {} inputs, expected the image alone; check [artifact] member", inputs.len()),
@@ -82,11 +83,18 @@ struct Head {
 
 /// Turns the nine [anchors, K] outputs into [batch, anchors, K].
 fn batch_heads(graph: &mut GraphProto) -> Result<()> {
-    let heads: Vec<Head> = graph.output.iter().map(|output| find_head(graph, output.name())).collect::<Result<_>>()?;
+    let heads: Vec<Head> = graph
+        .output
+        .iter()
+        .map(|output| find_head(graph, output.name()))
+        .collect::<Result<_>>()?;
     let mut widths = HashSet::new();
     let mut replaced = HashSet::new();
     for head in &heads {
-        let perm = graph.node[head.transpose].attribute.iter_mut().find(|attribute| attribute.name() == "perm");
+        let perm = graph.node[head.transpose]
+            .attribute
+            .iter_mut()
+            .find(|attribute| attribute.name() == "perm");
         perm.expect("find_head checked it").ints = BATCHED.to_vec();
         // Not edited in place: exporters share one constant among nodes, and not only among these.
         widths.insert(head.width);
@@ -171,7 +179,10 @@ fn constant_integers(graph: &GraphProto, name: &str) -> Option<Vec<i64>> {
     if let Some(tensor) = graph.initializer.iter().find(|tensor| tensor.name() == name) {
         return tensor_integers(tensor);
     }
-    let node = graph.node.iter().find(|node| node.op_type() == "Constant" && node.output.iter().any(|o| o == name))?;
+    let node = graph
+        .node
+        .iter()
+        .find(|node| node.op_type() == "Constant" && node.output.iter().any(|o| o == name))?;
     node.attribute.iter().find_map(|attribute| match attribute.name() {
         "value" => tensor_integers(attribute.t.as_ref()?),
         "value_ints" => Some(attribute.ints.clone()),
@@ -195,7 +206,9 @@ fn remove_unused(graph: &mut GraphProto, names: &HashSet<String>) {
     let unused: HashSet<String> = names.iter().filter(|name| !used.contains(name)).cloned().collect();
     graph.initializer.retain(|tensor| !unused.contains(tensor.name()));
     graph.input.retain(|input| !unused.contains(input.name()));
-    graph.node.retain(|node| !(node.op_type() == "Constant" && node.output.iter().all(|name| unused.contains(name))));
+    graph
+        .node
+        .retain(|node| !(node.op_type() == "Constant" && node.output.iter().all(|name| unused.contains(name))));
 }
 
 /// A Reshape to [1, ...] would fold a batch into one image.
@@ -243,7 +256,11 @@ fn rename_outputs(graph: &mut GraphProto, outputs: &[(String, String)]) -> Resul
         node.input.iter_mut().chain(&mut node.output).for_each(rename);
     }
     graph.output.iter_mut().filter_map(|output| output.name.as_mut()).for_each(rename);
-    graph.quantization_annotation.iter_mut().filter_map(|note| note.tensor_name.as_mut()).for_each(rename);
+    graph
+        .quantization_annotation
+        .iter_mut()
+        .filter_map(|note| note.tensor_name.as_mut())
+        .for_each(rename);
     Ok(())
 }
 

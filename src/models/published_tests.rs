@@ -31,7 +31,11 @@ fn heads_become_batched() {
     make_batchable(&mut model, &artifact(Structure::Scrfd)).unwrap();
     let graph = model.graph.as_ref().unwrap();
     assert_eq!(shape(&graph.input[0]), "batch 3 16 16");
-    let outputs: Vec<_> = graph.output.iter().map(|output| format!("{} {}", output.name(), shape(output))).collect();
+    let outputs: Vec<_> = graph
+        .output
+        .iter()
+        .map(|output| format!("{} {}", output.name(), shape(output)))
+        .collect();
     assert_eq!(
         outputs[..4],
         ["score_8 batch 512 1", "score_16 batch 128 1", "score_32 batch 32 1", "bbox_8 batch 512 4"]
@@ -62,8 +66,12 @@ fn only_what_has_to_change_changes() {
     make_batchable(&mut model, &artifact(Structure::Scrfd)).unwrap();
     let (before, after) = (published.graph.as_ref().unwrap(), model.graph.as_ref().unwrap());
     let shapes = ["scores", "boxes"];
-    let weights: Vec<_> =
-        before.initializer.iter().filter(|tensor| !shapes.contains(&tensor.name())).cloned().collect();
+    let weights: Vec<_> = before
+        .initializer
+        .iter()
+        .filter(|tensor| !shapes.contains(&tensor.name()))
+        .cloned()
+        .collect();
     assert_eq!(after.initializer, weights);
     // Three Constant nodes of the key points were removed, three shared constants added.
     assert_eq!(after.node.len(), before.node.len());

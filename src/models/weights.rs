@@ -40,7 +40,10 @@ mod tests {
     use super::*;
 
     fn values(bytes: &[u8]) -> Vec<f64> {
-        bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap()) as f64).collect()
+        bytes
+            .chunks_exact(4)
+            .map(|four| f32::from_le_bytes(four.try_into().unwrap()) as f64)
+            .collect()
     }
 
     #[test]

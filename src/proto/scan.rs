@@ -147,8 +147,10 @@ impl<'a> Scanner<'a> {
         let wrong = Err(("found a backslash that begins no escape", "write two of them"));
         let rest = &self.bytes[self.at + 1..];
         let digits = |from: usize, most: usize, radix: u32| {
-            let digits =
-                rest[from.min(rest.len())..].iter().take(most).take_while(|byte| char::from(**byte).is_digit(radix));
+            let digits = rest[from.min(rest.len())..]
+                .iter()
+                .take(most)
+                .take_while(|byte| char::from(**byte).is_digit(radix));
             let digits: String = digits.map(|byte| char::from(*byte)).collect();
             (u32::from_str_radix(&digits, radix).ok(), digits.len())
         };
@@ -171,7 +173,9 @@ impl<'a> Scanner<'a> {
             b'\\' | b'\'' | b'"' | b'?' => *first,
             b'u' | b'U' => {
                 let whole = length == if *first == b'u' { 4 } else { 8 };
-                let Some(character) = value.filter(|_| whole).and_then(char::from_u32) else { return wrong };
+                let Some(character) = value.filter(|_| whole).and_then(char::from_u32) else {
+                    return wrong;
+                };
                 out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                 self.at += 2 + length;
                 return Ok(());
@@ -257,7 +261,12 @@ impl<'a> Scanner<'a> {
         let after = printable(&self.bytes[at..end.min(at + 4 * SHOWN)]);
         let left: Vec<char> = before.trim_start().chars().collect();
         let left = &left[left.len().saturating_sub(SHOWN)..];
-        left.iter().copied().chain(after.chars().take(SHOWN)).collect::<String>().trim_end().to_owned()
+        left.iter()
+            .copied()
+            .chain(after.chars().take(SHOWN))
+            .collect::<String>()
+            .trim_end()
+            .to_owned()
     }
 }
 

@@ -90,8 +90,12 @@ impl Reader<'_> {
 
     fn field(&mut self, message: &mut DynamicMessage, seen: &mut Vec<FieldDescriptor>) -> Read<()> {
         let descriptor = message.descriptor();
-        let Found::Name(name) = self.scanner.peek() else { return Err(self.unexpected("a field's name")) };
-        let Some(field) = descriptor.get_field_by_name(name) else { return Err(self.unknown(name, &descriptor)) };
+        let Found::Name(name) = self.scanner.peek() else {
+            return Err(self.unexpected("a field's name"));
+        };
+        let Some(field) = descriptor.get_field_by_name(name) else {
+            return Err(self.unknown(name, &descriptor));
+        };
         let many = field.is_list() || field.is_map();
         let index = if many { count(message, &field) } else { 0 };
         self.path.push(if many { format!("{name}[{index}]") } else { name.to_owned() });
@@ -324,7 +328,14 @@ impl Reader<'_> {
     fn error(&mut self, problem: String, remedy: String) -> TextError {
         let start = self.scanner.start_of_next();
         let (line, column) = self.scanner.place(start);
-        TextError { line, column, field: self.path.join("."), problem, remedy, excerpt: self.scanner.excerpt(start) }
+        TextError {
+            line,
+            column,
+            field: self.path.join("."),
+            problem,
+            remedy,
+            excerpt: self.scanner.excerpt(start),
+        }
     }
 }
 

@@ -60,8 +60,11 @@ pub(in crate::protocol) fn without_special_floats(bytes: &[u8]) -> Cow<'_, [u8]>
     let (mut at, mut in_string) = (0, false);
     while at < bytes.len() {
         let rest = &bytes[at..];
-        let special =
-            if in_string { None } else { [&b"NaN"[..], b"Infinity"].into_iter().find(|w| rest.starts_with(w)) };
+        let special = if in_string {
+            None
+        } else {
+            [&b"NaN"[..], b"Infinity"].into_iter().find(|w| rest.starts_with(w))
+        };
         if let Some(word) = special {
             replaced.to_mut()[at..at + word.len()].fill(b'1');
             at += word.len();
@@ -158,7 +161,11 @@ fn elements<T, E: From<T>, const SIZE: usize>(bytes: &[u8], read: impl Fn([u8; S
 }
 
 fn shortest(value: f32) -> f64 {
-    if value.is_finite() { value.to_string().parse().unwrap_or(f64::from(value)) } else { f64::from(value) }
+    if value.is_finite() {
+        value.to_string().parse().unwrap_or(f64::from(value))
+    } else {
+        f64::from(value)
+    }
 }
 
 fn texts(input: &InputTensor) -> Result<Vec<serde_json::Value>, Fault> {

@@ -79,7 +79,9 @@ impl MeteredStream {
 
     /// Whether the connection is open with no unsolicited bytes.
     pub(in crate::protocol) fn is_quiet(&self) -> bool {
-        self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        self.stream
+            .try_read(&mut [0])
+            .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
@@ -176,16 +178,20 @@ mod tests {
 
     #[test]
     fn an_address_that_nobody_listens_on_is_passed_over() {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let (one, other) =
-                (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
-            let (dead, alive) = (one.local_addr().unwrap(), other.local_addr().unwrap());
-            drop(one);
-            assert_eq!(first_to_answer(vec![dead, alive]).await, Some(alive));
-            assert_eq!(first_to_answer(vec![alive, dead]).await, Some(alive));
-            assert_eq!(first_to_answer(vec![dead, dead]).await, None);
-            // a name with one address needs no choice
-            assert_eq!(answering(&alive.to_string()).await, None);
-        });
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(async {
+                let (one, other) =
+                    (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+                let (dead, alive) = (one.local_addr().unwrap(), other.local_addr().unwrap());
+                drop(one);
+                assert_eq!(first_to_answer(vec![dead, alive]).await, Some(alive));
+                assert_eq!(first_to_answer(vec![alive, dead]).await, Some(alive));
+                assert_eq!(first_to_answer(vec![dead, dead]).await, None);
+                // a name with one address needs no choice
+                assert_eq!(answering(&alive.to_string()).await, None);
+            });
     }
 }

@@ -52,7 +52,10 @@ fn verify_tensor(found: &OutputTensor, wanted: &Expected) -> Result<(), Fault> {
     if !shapes_agree(&found.shape, described) || found.shape.iter().any(|dimension| *dimension < 0) {
         return Err(bad(format!("the output \"{name}\" has shape {:?}, expected {described:?}", found.shape)));
     }
-    let elements = found.shape.iter().try_fold(1_usize, |count, size| count.checked_mul(usize::try_from(*size).ok()?));
+    let elements = found
+        .shape
+        .iter()
+        .try_fold(1_usize, |count, size| count.checked_mul(usize::try_from(*size).ok()?));
     let elements = elements.ok_or_else(|| bad(format!("the output \"{name}\" has an impossible shape")))?;
     let size = found.datatype.parse::<Datatype>().ok().and_then(Datatype::size);
     match (&found.payload, size) {

@@ -10,7 +10,9 @@ pub(in crate::protocol) fn of(error: &(dyn Error + 'static)) -> Option<String> {
         return of_http2(error);
     }
     let error = error.downcast_ref::<hyper::Error>()?;
-    error.is_parse().then(|| format!("the answer is not HTTP/1.1 ({error}): {OTHER_PORT_HTTP}"))
+    error
+        .is_parse()
+        .then(|| format!("the answer is not HTTP/1.1 ({error}): {OTHER_PORT_HTTP}"))
 }
 
 const OTHER_PORT_HTTP: &str = "is it the gRPC port? --http takes the HTTP port, 8000 by default";
@@ -26,7 +28,9 @@ fn of_http2(error: &h2::Error) -> Option<String> {
     if !error.is_remote() && reason == h2::Reason::FRAME_SIZE_ERROR {
         return Some(format!("the server does not speak HTTP/2, perhaps HTTP/1.1: {OTHER_PORT_GRPC}"));
     }
-    error.is_go_away().then(|| format!("{who} ended the connection (GOAWAY, {reason:?}: {reason})"))
+    error
+        .is_go_away()
+        .then(|| format!("{who} ended the connection (GOAWAY, {reason:?}: {reason})"))
 }
 
 /// The message for bytes that do not begin an HTTP/1.1 answer.

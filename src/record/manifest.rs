@@ -79,7 +79,11 @@ pub struct Asked {
 impl Asked {
     /// Its names, as part of a file's name: those of a case's `target_tag`.
     pub fn tag(&self) -> String {
-        [&self.server_key, &self.model_key].into_iter().flatten().map(|name| format!("-{name}")).collect()
+        [&self.server_key, &self.model_key]
+            .into_iter()
+            .flatten()
+            .map(|name| format!("-{name}"))
+            .collect()
     }
 }
 

@@ -105,7 +105,11 @@ fn parse<T: Row>(bytes: &[u8]) -> Result<Rows<T>> {
 /// text marked so. Numbers stay as they are.
 fn defused(cell: &[u8]) -> Cow<'_, [u8]> {
     let number = std::str::from_utf8(cell).is_ok_and(|text| text.parse::<f64>().is_ok());
-    if is_formula(cell) && !number { Cow::Owned([&[NEUTRAL], cell].concat()) } else { Cow::Borrowed(cell) }
+    if is_formula(cell) && !number {
+        Cow::Owned([&[NEUTRAL], cell].concat())
+    } else {
+        Cow::Borrowed(cell)
+    }
 }
 
 fn as_written(cell: &[u8]) -> &[u8] {

@@ -127,7 +127,9 @@ impl Fence {
         let mut text = line;
         for _ in 0..self.quotes {
             let (spaces, rest) = unindented(text);
-            let Some(quoted) = rest.strip_prefix('>').filter(|_| spaces < CODE_INDENT) else { return After::Left };
+            let Some(quoted) = rest.strip_prefix('>').filter(|_| spaces < CODE_INDENT) else {
+                return After::Left;
+            };
             text = quoted.strip_prefix(' ').unwrap_or(quoted);
         }
         let (spaces, rest) = unindented(text);
@@ -155,7 +157,9 @@ fn list_marker(text: &str) -> Option<usize> {
 fn unindented(line: &str) -> (usize, &str) {
     let text = line.trim_start_matches([' ', '\t']);
     let spaces = &line[..line.len() - text.len()];
-    let columns = spaces.bytes().fold(0, |column, byte| if byte == b'\t' { (column / 4 + 1) * 4 } else { column + 1 });
+    let columns = spaces
+        .bytes()
+        .fold(0, |column, byte| if byte == b'\t' { (column / 4 + 1) * 4 } else { column + 1 });
     (columns, text)
 }
 

@@ -46,8 +46,11 @@ fn newest(results: &Path, scenario: &str) -> Result<Choice> {
     let (mut runs, mut notes) = complete(results, scenario)?;
     let newest = runs.first().cloned();
     while !runs.is_empty() {
-        let (index, _) =
-            runs.iter().enumerate().min_by_key(|(_, (_, manifest))| rank(manifest)).unwrap_or((0, &runs[0]));
+        let (index, _) = runs
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, (_, manifest))| rank(manifest))
+            .unwrap_or((0, &runs[0]));
         let (path, _) = runs.remove(index);
         match Run::open(&path) {
             Ok(run) => {
@@ -124,7 +127,11 @@ fn complete(results: &Path, scenario: &str) -> Result<(Vec<Candidate>, Vec<Strin
     let parts: Vec<Component> = Path::new(scenario).components().collect();
     ensure!(matches!(parts[..], [Component::Normal(_)]), "{scenario} is not a run's folder: it has no {MANIFEST}",);
     let (mut runs, mut notes) = (Vec::new(), Vec::new());
-    for path in folders(&results.join(scenario))?.into_iter().rev().filter(|path| path.join(MANIFEST).exists()) {
+    for path in folders(&results.join(scenario))?
+        .into_iter()
+        .rev()
+        .filter(|path| path.join(MANIFEST).exists())
+    {
         match record::read_manifest(&path) {
             Ok(manifest) if manifest.state == State::Complete => runs.push((path, manifest)),
             // the newest of several in a row is enough
@@ -147,8 +154,10 @@ fn complete(results: &Path, scenario: &str) -> Result<(Vec<Candidate>, Vec<Strin
 /// The folders in a folder, by name; runs are named by their time, so the last is the newest.
 fn folders(parent: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(parent).with_context(|| format!("there are no results in {}", parent.display()))?;
-    let mut folders: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect();
+    let mut folders: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_dir())
+        .collect();
     folders.sort();
     Ok(folders)
 }
@@ -187,7 +196,11 @@ fn shortcomings(manifest: &Manifest) -> Vec<String> {
 /// Why a run should not replace another one unasked: it is lesser, or measured something else.
 fn objections(run: &Run, before: &Run) -> Vec<String> {
     let (new, old) = (&run.manifest, &before.manifest);
-    let missing = before.records.iter().filter(|record| !run.records.iter().any(|row| same_case(row, record))).count();
+    let missing = before
+        .records
+        .iter()
+        .filter(|record| !run.records.iter().any(|row| same_case(row, record)))
+        .count();
     let cap = new.cap_s.filter(|cap| old.cap_s.is_none_or(|before| *cap < before));
     let seconds = |duration: Option<f64>| duration.unwrap_or_default();
     let reasons = [

@@ -35,7 +35,11 @@ pub fn splice(wanted: &Wanted, document: &Path, results: &Path) -> Result<bool> 
     let mut asked = sections.iter();
     let made = parsed.rendered(|section| {
         let (asked, shown) = asked.next().context("a section more than there were")?;
-        let words = if asked.runs.is_empty() { runs.scenarios(&section.words, shown)? } else { asked.runs.clone() };
+        let words = if asked.runs.is_empty() {
+            runs.scenarios(&section.words, shown)?
+        } else {
+            asked.runs.clone()
+        };
         let told = words.iter().filter_map(|word| match runs.of(word) {
             // if nobody named the scenarios, the others are shown
             Err(error) if asked.runs.is_empty() => {
@@ -121,9 +125,17 @@ impl<'a> Runs<'a> {
     /// The scenarios of a marker that names none: all that have runs. Fails if one in `shown` has none left.
     fn scenarios(&self, words: &[&str], shown: &[PathBuf]) -> Result<Vec<String>> {
         let mut all = choose::scenarios(self.results)?;
-        all.extend(self.named.keys().filter(|scenario| !all.contains(scenario)).cloned().collect::<Vec<_>>());
+        all.extend(
+            self.named
+                .keys()
+                .filter(|scenario| !all.contains(scenario))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
         all.sort();
-        let gone = shown.iter().find(|path| scenario_of(path).is_some_and(|scenario| !all.contains(&scenario)));
+        let gone = shown
+            .iter()
+            .find(|path| scenario_of(path).is_some_and(|scenario| !all.contains(&scenario)));
         if let Some(gone) = gone {
             let marker = ["runner report", &words.join(" ")].join(" ");
             anyhow::bail!(
@@ -162,7 +174,9 @@ impl<'a> Runs<'a> {
             notes.iter().for_each(|note| terminal::say(&format!("{document}: {note}")));
         }
         let missing = self.missing.borrow();
-        missing.values().for_each(|words| terminal::say(&format!("{document}: left out: {words}")));
+        missing
+            .values()
+            .for_each(|words| terminal::say(&format!("{document}: left out: {words}")));
         !missing.is_empty()
     }
 }
@@ -170,7 +184,8 @@ impl<'a> Runs<'a> {
 /// The folders of the runs that a section shows, from its notes.
 fn shown_in(section: &str) -> Vec<PathBuf> {
     let rows = section.lines().filter_map(|line| line.strip_prefix(ROWS)?.split('`').next());
-    rows.filter_map(|path| Some(Path::new(path.strip_suffix(RECORDS)?.strip_suffix('/')?).to_owned())).collect()
+    rows.filter_map(|path| Some(Path::new(path.strip_suffix(RECORDS)?.strip_suffix('/')?).to_owned()))
+        .collect()
 }
 
 /// The scenario of a run's folder.

@@ -50,8 +50,12 @@ impl Layout {
         let others: Vec<AxisId> = AxisId::ALL.iter().copied().filter(|id| is_shown(*id)).collect();
         let processes = processes_in_rows.then_some(AxisId::Processes);
         let (last, between): (Vec<AxisId>, Vec<AxisId>) = others.into_iter().partition(|id| *id == compared);
-        let axes =
-            [AxisId::BatchSize].into_iter().chain(processes).chain(between).chain([AxisId::Protocol]).chain(last);
+        let axes = [AxisId::BatchSize]
+            .into_iter()
+            .chain(processes)
+            .chain(between)
+            .chain([AxisId::Protocol])
+            .chain(last);
         Layout { axes: axes.collect() }
     }
 

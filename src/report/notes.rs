@@ -124,13 +124,21 @@ fn measured(out: &mut String, run: &Run) {
 /// What the marks of the tables mean.
 fn marks(out: &mut String, run: &Run, cells: &[Compared<'_>]) {
     let few = |q| move |record: &&Record| !is_trusted(record, q);
-    if run.records.iter().filter(|record| record.p95_ms.is_some()).any(|record| few(0.95)(&record)) {
+    if run
+        .records
+        .iter()
+        .filter(|record| record.p95_ms.is_some())
+        .any(|record| few(0.95)(&record))
+    {
         let _ = writeln!(
             out,
             "- ~: too few independent requests for a 95th percentile to be trusted (200), so it is not compared."
         );
     }
-    let open = run.records.iter().filter(|record| record.case.rate.is_some() && record.p99_ms.is_some());
+    let open = run
+        .records
+        .iter()
+        .filter(|record| record.case.rate.is_some() && record.p99_ms.is_some());
     if open.clone().any(|record| few(0.99)(&record)) {
         let _ = writeln!(out, "- ~ of a 99th percentile: fewer than 1000 independent requests.");
     }

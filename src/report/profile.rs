@@ -150,7 +150,11 @@ fn configuration(weights: &str, config: Option<&Value>) -> String {
     line("Instances", if instances.is_empty() { UNKNOWN.to_owned() } else { instances.join(", ") });
     let batching = match &config["dynamic_batching"] {
         Value::Object(batching) => {
-            let preferred = batching.get("preferred_batch_size").and_then(Value::as_array).cloned().unwrap_or_default();
+            let preferred = batching
+                .get("preferred_batch_size")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
             let preferred: Vec<String> = preferred.iter().map(number).collect();
             let delay = batching.get("max_queue_delay_microseconds").map_or("0".to_owned(), number);
             let sizes = if preferred.is_empty() {

@@ -89,5 +89,9 @@ impl Run {
 
 /// The rows of a file. A run whose first case is not measured yet has none.
 fn rows<T: Row>(path: &Path) -> Result<Rows<T>> {
-    if path.exists() { record::read_whole_rows(path) } else { Ok(Rows { rows: Vec::new(), torn: false }) }
+    if path.exists() {
+        record::read_whole_rows(path)
+    } else {
+        Ok(Rows { rows: Vec::new(), torn: false })
+    }
 }

@@ -49,8 +49,11 @@ impl Table {
     /// As Markdown. Text from outside must be escaped before.
     pub fn markdown(&self) -> String {
         let headings: Vec<&str> = self.columns.iter().map(|column| column.heading.as_str()).collect();
-        let lines: Vec<&str> =
-            self.columns.iter().map(|column| if column.is_number { "---:" } else { "---" }).collect();
+        let lines: Vec<&str> = self
+            .columns
+            .iter()
+            .map(|column| if column.is_number { "---:" } else { "---" })
+            .collect();
         let shown = |cell: &Cell| if cell.is_best { format!("**{}**", cell.text) } else { cell.text.clone() };
         let rows = self.rows.iter().map(|row| row.iter().map(shown).collect::<Vec<_>>().join(" | "));
         let mut out = format!("| {} |\n|{}|\n", headings.join(" | "), lines.join("|"));

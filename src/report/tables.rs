@@ -38,7 +38,10 @@ impl Rows<'_> {
         let mut table = Table::default();
         layout.columns(&mut table);
         let numbers = ["Response Mean (ms)", "P95 (ms)", "P99 (ms)", "Service Mean (ms)", "P95 (ms)", "P99 (ms)"];
-        numbers.into_iter().chain(["Requests/s", "Sent late P99 (ms)"]).for_each(|heading| table.numbers(heading));
+        numbers
+            .into_iter()
+            .chain(["Requests/s", "Sent late P99 (ms)"])
+            .for_each(|heading| table.numbers(heading));
 
         for record in self.records {
             let milliseconds = |value: Option<f64>, q: Option<f64>| -> Cell {
@@ -70,7 +73,9 @@ impl Rows<'_> {
         layout.columns(&mut table);
         for count in &processes {
             match count {
-                1 => ["Mean Latency (ms)", "P95 Latency (ms)"].into_iter().for_each(|heading| table.numbers(heading)),
+                1 => ["Mean Latency (ms)", "P95 Latency (ms)"]
+                    .into_iter()
+                    .for_each(|heading| table.numbers(heading)),
                 _ => ["Mean", "P95"]
                     .into_iter()
                     .for_each(|of| table.numbers(format!("Concurrent ({count} processes) {of} (ms)"))),
@@ -183,8 +188,12 @@ impl Rows<'_> {
         let is_of_case = |cell: &&Compared<'_>| {
             cell.metric == metric && [cell.pair.base, cell.pair.other].iter().any(|row| std::ptr::eq(*row, record))
         };
-        let verdicts: Vec<Verdict> =
-            self.cells.iter().filter(is_of_case).map(|cell| cell.verdict_of(record)).collect::<Option<_>>()?;
+        let verdicts: Vec<Verdict> = self
+            .cells
+            .iter()
+            .filter(is_of_case)
+            .map(|cell| cell.verdict_of(record))
+            .collect::<Option<_>>()?;
         let is_faster = |verdict: &Verdict| *verdict == Verdict::Faster;
         match &verdicts[..] {
             [] => None,

@@ -56,7 +56,9 @@ fn is_terminal_gone(error: &std::io::Error) -> bool {
 
     const EIO: i32 = 5;
     let file = std::io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
-    let device = file.and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.file_type().is_char_device());
+    let device = file
+        .and_then(|file| file.metadata())
+        .is_ok_and(|metadata| metadata.file_type().is_char_device());
     error.raw_os_error() == Some(EIO) && device
 }
 
@@ -114,7 +116,12 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
             let _ = writeln!(out, "  {:4}  {requests} to {address}", spelled(case, compared));
         }
         let orders = group.rounds.iter().map(|round| {
-            round.order.iter().map(|case| spelled(&group.cases[*case], compared)).collect::<Vec<_>>().join(" ")
+            round
+                .order
+                .iter()
+                .map(|case| spelled(&group.cases[*case], compared))
+                .collect::<Vec<_>>()
+                .join(" ")
         });
         let _ = writeln!(out, "  order of blocks: {}", orders.collect::<Vec<_>>().join(" | "));
     }
@@ -261,7 +268,11 @@ fn work(case: &Point, round: &Round, capped: bool) -> u64 {
         (None, Some(cap)) if capped => cap.as_secs_f64(),
         _ => least,
     };
-    if seconds > 0.0 { (seconds * 1000.0).ceil() as u64 } else { requests * u64::from(case.batch_size) * 1000 }
+    if seconds > 0.0 {
+        (seconds * 1000.0).ceil() as u64
+    } else {
+        requests * u64::from(case.batch_size) * 1000
+    }
 }
 
 /// Asks a yes-or-no question; only a clear yes counts.
@@ -310,7 +321,11 @@ impl Download {
 
 /// Standard error, if it is a terminal.
 fn draw_target() -> ProgressDrawTarget {
-    if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr_with_hz(4) } else { ProgressDrawTarget::hidden() }
+    if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr_with_hz(4)
+    } else {
+        ProgressDrawTarget::hidden()
+    }
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -31,7 +31,11 @@ pub struct Compared<'a> {
 impl Compared<'_> {
     /// The verdict on one of the two cases' numbers.
     pub fn verdict_of(&self, record: &Record) -> Option<Verdict> {
-        if std::ptr::eq(record, self.pair.base) { self.verdict.map(Verdict::reversed) } else { self.verdict }
+        if std::ptr::eq(record, self.pair.base) {
+            self.verdict.map(Verdict::reversed)
+        } else {
+            self.verdict
+        }
     }
 }
 
@@ -80,7 +84,9 @@ fn compare<'a>(run: &Run, pair: Pair<'a>, metric: Metric) -> Compared<'a> {
     let partner = |other: &&'_ BlockRecord| base.iter().find(|base| base.block == other.block).copied();
     let blocks: Vec<(&BlockRecord, &BlockRecord)> =
         other.iter().filter_map(|other| Some((partner(other)?, *other))).collect();
-    let values = blocks.iter().filter_map(|(base, other)| Some((metric.of_block(other)?, metric.of_block(base)?)));
+    let values = blocks
+        .iter()
+        .filter_map(|(base, other)| Some((metric.of_block(other)?, metric.of_block(base)?)));
     let by_blocks = statistics::ratio(&values.collect::<Vec<_>>());
     match by_blocks.zip(pooled::ratio(run, &pair, metric, &blocks)) {
         Some((ratio, interval)) => told(Some(Ratio { interval, ..ratio }), true),
@@ -97,7 +103,11 @@ pub fn is_trusted(record: &Record, q: f64) -> bool {
 /// The least delta that would call none of the cells different.
 pub fn least_delta(cells: &[Compared<'_>]) -> f64 {
     let off = |ratio: Ratio| (1.0 - ratio.interval.high).max(ratio.interval.low - 1.0).max(0.0);
-    cells.iter().filter(|cell| cell.verdict.is_some()).filter_map(|cell| cell.ratio.map(off)).fold(0.0, f64::max)
+    cells
+        .iter()
+        .filter(|cell| cell.verdict.is_some())
+        .filter_map(|cell| cell.ratio.map(off))
+        .fold(0.0, f64::max)
 }
 
 #[cfg(test)]
@@ -112,7 +122,10 @@ mod tests {
 
     fn named(compared: AxisId, rows: &[Record]) -> Vec<String> {
         let pairs = pairs(compared, &rows.iter().collect::<Vec<_>>());
-        pairs.iter().map(|pair| format!("{} / {}", pair.other.case.variant(), pair.base.case.variant())).collect()
+        pairs
+            .iter()
+            .map(|pair| format!("{} / {}", pair.other.case.variant(), pair.base.case.variant()))
+            .collect()
     }
 
     #[test]

@@ -102,8 +102,11 @@ async fn ceiling(
 ) -> Result<f64, PoolError> {
     let job = job::job(null, outputs, case, Tensors::Binary);
     let mut pool = Pool::start(&job, case.processes, stop).await?;
-    let block =
-        Block { stop: StopRule { requests: 1, least: Some(LENGTH), most: None }, arrivals: None, start_unix_ns: 0 };
+    let block = Block {
+        stop: StopRule { requests: 1, least: Some(LENGTH), most: None },
+        arrivals: None,
+        start_unix_ns: 0,
+    };
     let outcome = pool.block(block, stop, &mut |_| {}).await?;
     pool.stop().await;
     match (rate(&outcome.recorder, outcome.window_ns()), outcome.example) {

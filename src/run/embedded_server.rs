@@ -66,7 +66,10 @@ impl EmbeddedServer {
         }
         let server = Self::start(repository, &names).await?;
         for scenario in scenarios {
-            scenario.asked_servers().filter(|it| it.is_embedded).for_each(|it| it.clone_from(&server.addresses));
+            scenario
+                .asked_servers()
+                .filter(|it| it.is_embedded)
+                .for_each(|it| it.clone_from(&server.addresses));
         }
         Ok(Some(server))
     }
@@ -77,7 +80,9 @@ impl EmbeddedServer {
     /// The server cannot load one of them.
     pub async fn start(repository: &Path, names: &[String]) -> Result<EmbeddedServer> {
         let mut arguments: Vec<&OsStr> =
-            ["serve", "--until-input-ends", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"].map(OsStr::new).to_vec();
+            ["serve", "--until-input-ends", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
+                .map(OsStr::new)
+                .to_vec();
         arguments.extend([OsStr::new("--model-config-name"), OsStr::new(CONFIGURATIONS)]);
         arguments.extend([OsStr::new("--model-repository"), repository.as_os_str()]);
         for name in names {

@@ -33,7 +33,10 @@ pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensor
 /// A round whose blocks may take at most `limit`. If time alone ends a case, its blocks take all of it.
 pub fn within(round: &Round, limit: Option<Duration>, load: &Load) -> Round {
     let Some(limit) = limit else { return round.clone() };
-    let least = round.stop.least.map(|least| if load.is_open_ended() { limit } else { least.min(limit) });
+    let least = round
+        .stop
+        .least
+        .map(|least| if load.is_open_ended() { limit } else { least.min(limit) });
     Round { stop: StopRule { least, most: Some(limit), ..round.stop }, ..round.clone() }
 }
 

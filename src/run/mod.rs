@@ -107,7 +107,9 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         scenarios.push((Plan::expand(&scenario), scenario));
     }
     if options.mode == Mode::List {
-        scenarios.iter().try_for_each(|(plan, scenario)| report::terminal::plan(scenario, plan))?;
+        scenarios
+            .iter()
+            .try_for_each(|(plan, scenario)| report::terminal::plan(scenario, plan))?;
         return Ok(Outcome::Complete);
     }
     let _limit = options.awake.then(CpuLatencyLimit::hold).transpose()?;
@@ -153,7 +155,9 @@ pub async fn run(options: &Options) -> Result<Outcome> {
 }
 
 async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) -> Result<Outcome> {
-    let Some(targets) = Targets::reach(scenario, plan, stop).await? else { return Ok(Outcome::Interrupted) };
+    let Some(targets) = Targets::reach(scenario, plan, stop).await? else {
+        return Ok(Outcome::Interrupted);
+    };
     let mut outcome = Outcome::Complete;
     for case in plan.cases() {
         let Target { scenario, reached, .. } = targets.of(case);
@@ -181,7 +185,9 @@ async fn measure(
     options: &Options,
     stop: &watch::Receiver<bool>,
 ) -> Result<(Outcome, Option<PathBuf>)> {
-    let Some(targets) = Targets::reach(scenario, plan, stop).await? else { return Ok((Outcome::Interrupted, None)) };
+    let Some(targets) = Targets::reach(scenario, plan, stop).await? else {
+        return Ok((Outcome::Interrupted, None));
+    };
     let ceilings = match options.calibrate {
         true => calibrate::calibrate(&targets, plan, stop).await?,
         false => Some(Ceilings::default()),
@@ -223,7 +229,11 @@ async fn measure(
             stop,
         };
         let records = match targets.unreachable(&group.cases, stop).await {
-            Some(reason) => group.cases.iter().map(|case| measure::not_run(&context, group, case, &reason)).collect(),
+            Some(reason) => group
+                .cases
+                .iter()
+                .map(|case| measure::not_run(&context, group, case, &reason))
+                .collect(),
             None => measure::group(&context, group, &mut observers, &mut progress).await?,
         };
         for record in &records {

@@ -71,7 +71,9 @@ impl<'a> Observer<'a> {
         };
         if fault.kind == FaultKind::Timeout {
             // silent over one protocol is silent over both
-            self.protocols.iter_mut().for_each(|observed| observed.given_up = Some(fault.message.clone()));
+            self.protocols
+                .iter_mut()
+                .for_each(|observed| observed.given_up = Some(fault.message.clone()));
         } else if !observed.tells {
             observed.given_up = Some(fault.message);
         }

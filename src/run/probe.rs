@@ -57,7 +57,9 @@ pub async fn http_tensors(
     };
     let case = Point { concurrency: 1, connections: 1, ..case.clone() };
     let job = |tensors| Job { warmup: 0, ..job::job(scenario, outputs, &case, tensors) };
-    let Some(binary) = asked(&job(Tensors::Binary), stop).await else { return HttpTensors::default() };
+    let Some(binary) = asked(&job(Tensors::Binary), stop).await else {
+        return HttpTensors::default();
+    };
     // a fault of the address or the answer does not depend on how tensors travel
     if matches!(binary.kind, FaultKind::Connect | FaultKind::Timeout | FaultKind::Answer) {
         return HttpTensors::default();

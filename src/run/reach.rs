@@ -223,8 +223,12 @@ async fn try_out(
 fn unusable(scenario: &Scenario, protocol: Protocol, fault: &Fault, learned: &Learned) -> String {
     let (model, address) = (&scenario.model.name, scenario.server.address(protocol));
     let mut words = format!("the model \"{model}\" at {address} ({protocol}) cannot be used: {fault}");
-    let others: Vec<&str> =
-        learned.untold.iter().map(String::as_str).filter(|untold| !untold.contains(&fault.message)).collect();
+    let others: Vec<&str> = learned
+        .untold
+        .iter()
+        .map(String::as_str)
+        .filter(|untold| !untold.contains(&fault.message))
+        .collect();
     if !others.is_empty() {
         words.push_str(&format!("\n  the server does not tell: {}", others.join("; ")));
     }

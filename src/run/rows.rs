@@ -161,7 +161,9 @@ impl CaseTotals {
 
     /// Splits the mean time of a request into parts that add up to it.
     fn split(&self, row: Record) -> Record {
-        let Some(served) = self.served.filter(|served| served.success.count > 0) else { return row };
+        let Some(served) = self.served.filter(|served| served.success.count > 0) else {
+            return row;
+        };
         let server = |sum: Sum| sum.ns as f64 / served.success.count as f64 / 1e6;
         let [queue, input, infer, output] =
             [served.queue, served.compute_input, served.compute_infer, served.compute_output].map(server);
@@ -206,7 +208,9 @@ impl CaseTotals {
         let counted = served.success.count;
         let processes = f64::from(case.processes);
         let offered = f64::from(case.concurrency) * processes;
-        let in_flight = requests_per_s.zip(self.recorder.latency.mean_ns()).map(|(rate, mean)| rate * mean / 1e9);
+        let in_flight = requests_per_s
+            .zip(self.recorder.latency.mean_ns())
+            .map(|(rate, mean)| rate * mean / 1e9);
         // failed requests were in flight too, for an unknown time
         let closed = case.rate.is_none() && self.recorder.error_count() == 0;
         let busy = self.usage.cpu_ns() as f64 >= BUSY_SHARE * self.window_ns as f64 * processes;

@@ -154,7 +154,10 @@ impl<'a> Observers<'a> {
         for (counted, target) in self.of.iter_mut().zip(&self.targets.0) {
             let protocol = target.scenario.matrix.protocols()[0];
             let before = counted.before.as_ref()?;
-            let check = counted.observer.count_check(protocol, before, counted.measured, counted.prepared).await?;
+            let check = counted
+                .observer
+                .count_check(protocol, before, counted.measured, counted.prepared)
+                .await?;
             if !check.agrees() {
                 return Some(check);
             }

@@ -36,8 +36,10 @@ impl ScenarioError {
 
     /// Several errors as one, in the file's order; `None` if there are none.
     pub fn all(errors: Vec<ScenarioError>) -> Option<Self> {
-        let mut details: Vec<Details> =
-            errors.into_iter().flat_map(|error| std::iter::once(*error.first).chain(error.more)).collect();
+        let mut details: Vec<Details> = errors
+            .into_iter()
+            .flat_map(|error| std::iter::once(*error.first).chain(error.more))
+            .collect();
         details.sort_by_key(|details| details.place.as_ref().map(|place| (place.line, place.column)));
         let mut details = details.into_iter();
         Some(ScenarioError { first: Box::new(details.next()?), more: details.collect() })
@@ -133,8 +135,12 @@ impl fmt::Display for Details {
         writeln!(out, "{problem}")?;
         if let Some(place) = place {
             let margin = place.line.to_string().len();
-            let indent: String =
-                place.text.chars().take(place.indent).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            let indent: String = place
+                .text
+                .chars()
+                .take(place.indent)
+                .map(|c| if c == '\t' { '\t' } else { ' ' })
+                .collect();
             writeln!(out, "{:margin$} |", "")?;
             writeln!(out, "{} | {}", place.line, place.text.trim_end())?;
             writeln!(out, "{:margin$} | {indent}{}", "", "^".repeat(place.width))?;
@@ -196,7 +202,10 @@ impl Document<'_> {
     }
 
     fn place(&self, span: Range<usize>) -> Place {
-        let start = (0..=span.start.min(self.text.len())).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
+        let start = (0..=span.start.min(self.text.len()))
+            .rev()
+            .find(|at| self.text.is_char_boundary(*at))
+            .unwrap_or(0);
         let before = &self.text[..start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let line_text = self.text[line_start..].lines().next().unwrap_or_default();

@@ -2,6 +2,7 @@
 //! names file, line, key, value and remedy. Of the program, it knows only the matrix, tensors and spellings.
 
 mod error;
+mod keys;
 mod overrides;
 mod schema;
 mod shapes;
@@ -18,8 +19,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use error::ScenarioError;
+pub use keys::keys;
 pub use overrides::Overrides;
-pub use schema::keys;
 
 use crate::address::Address;
 use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Protocol, Value};
@@ -338,7 +339,9 @@ impl Scenario {
     /// The server's names of the models the scenario uses.
     pub fn asked_models(&self) -> impl Iterator<Item = &str> {
         let alone = Some(self.model.name.as_str()).filter(|_| self.models.is_empty());
-        alone.into_iter().chain(self.models.iter().map(|(_, target)| target.model.name.as_str()))
+        alone
+            .into_iter()
+            .chain(self.models.iter().map(|(_, target)| target.model.name.as_str()))
     }
 }
 

@@ -80,7 +80,8 @@ impl Scenario {
         if let Some((problem, help)) = self.matrix.impossible() {
             return Err(format!("with the options of the command line {problem}: {help}"));
         }
-        self.check_requests().map_err(|words| format!("with the options of the command line {words}"))?;
+        self.check_requests()
+            .map_err(|words| format!("with the options of the command line {words}"))?;
         Ok(self)
     }
 
@@ -109,8 +110,12 @@ impl Scenario {
                 values.push(value);
             }
             let setting = id.setting(&texts.join(","));
-            let unbatched =
-                self.models.iter().map(|(_, target)| &target.model).chain([&self.model]).any(|it| !it.batching);
+            let unbatched = self
+                .models
+                .iter()
+                .map(|(_, target)| &target.model)
+                .chain([&self.model])
+                .any(|it| !it.batching);
             if *id == AxisId::BatchSize && unbatched && values != [Value::Whole(1)] {
                 return Err(format!("{setting}: the scenario says `batching = false`: leave the option out"));
             }

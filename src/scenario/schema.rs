@@ -1,189 +1,15 @@
-//! Every key of a scenario file: the kind of its value, whether it is required, and an example. Checked before
-//! anything is read, so that all readers find the right kind. Must not know limits or defaults.
+//! The check of a parsed file against its keys, before anything is read, so that all readers find the right kind. Must not know
+//! limits or defaults.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Document, Errors, ScenarioError, dotted};
-use super::words;
-use crate::matrix::{AxisId, Home, Limit};
-use crate::spelling::{Words, nearest};
-
-/// The kind of a key's value.
-#[derive(Clone, Copy)]
-enum Kind {
-    Text,
-    /// One of a short list.
-    Word(&'static Words),
-    Whole,
-    Number,
-    Flag,
-    /// A string or a number.
-    Value,
-    Texts,
-    /// Shapes: of the only input, or of several by their names.
-    Shapes,
-    Shape,
-    Words(&'static Words),
-    WordOrWords(&'static Words),
-    Wholes,
-    Numbers,
-    /// `"zeros"`, `{random = {seed = 7}}` or `{file = "face.npy"}`.
-    Data,
-    /// A `[table]`.
-    Table(Keys),
-    /// A `[table]` that holds named tables, `[table.NAME]`, beside its keys.
-    Named(Keys, Keys),
-    /// `[[tables]]`.
-    Tables(Keys),
-    /// A table whose keys are names and whose values are strings.
-    Names,
-}
-
-/// The keys of a table.
-type Keys = fn() -> &'static [Key];
-
-#[derive(Clone, Copy)]
-struct Key {
-    name: &'static str,
-    kind: Kind,
-    required: bool,
-    /// An example of the key in a file.
-    example: &'static str,
-}
-
-const fn required(name: &'static str, kind: Kind, example: &'static str) -> Key {
-    Key { name, kind, required: true, example }
-}
-
-const fn optional(name: &'static str, kind: Kind, example: &'static str) -> Key {
-    Key { name, kind, required: false, example }
-}
-
-const FORMAT: &[Key] = &[
-    required("title", Kind::Text, "title = \"SCRFD Model\""),
-    optional("server", Kind::Named(|| SERVER, || SERVER), "[server]"),
-    required("model", Kind::Named(|| MODEL, || NAMED_MODEL), "[model]"),
-    optional("input", Kind::Tables(|| INPUT), "[[input]]"),
-    optional("output", Kind::Tables(|| OUTPUT), "[[output]]"),
-    required("matrix", Kind::Table(|| &MATRIX), "[matrix]"),
-    optional("load", Kind::Table(|| &LOAD), "[load]"),
-    optional("artifact", Kind::Table(|| ARTIFACT), "[artifact]"),
-];
-
-const SERVER: &[Key] = &[
-    optional("http", Kind::Text, "http = \"localhost:8000\""),
-    optional("grpc", Kind::Text, "grpc = \"localhost:8001\""),
-    optional("metrics", Kind::Text, "metrics = \"localhost:8002\""),
-];
-
-const MODEL: &[Key] = &[
-    required("name", Kind::Text, "name = \"scrfd\""),
-    optional("version", Kind::Text, "version = \"1\""),
-    optional("batching", Kind::Flag, "batching = false"),
-];
-
-const NAMED_MODEL: &[Key] = &[
-    optional("name", Kind::Text, "name = \"scrfd_fp16\""),
-    optional("version", Kind::Text, "version = \"1\""),
-    optional("batching", Kind::Flag, "batching = false"),
-    optional("input", Kind::Tables(|| INPUT), "[[model.NAME.input]]"),
-    optional("output", Kind::Tables(|| OUTPUT), "[[model.NAME.output]]"),
-];
-
-const INPUT: &[Key] = &[
-    required("name", Kind::Text, "name = \"input.1\""),
-    required("datatype", Kind::Word(&words::DATATYPES), "datatype = \"FP32\""),
-    required("shape", Kind::Wholes, "shape = [3, 640, 640]"),
-    optional("data", Kind::Data, DATA_EXAMPLE),
-];
-
-const DATA: &[Key] = &[
-    optional("random", Kind::Table(|| RANDOM), "data = {random = {seed = 7}}"),
-    optional("file", Kind::Text, "data = {file = \"face.npy\"}"),
-];
-
-const DATA_EXAMPLE: &str = "data = \"zeros\", data = {random = {seed = 7}} or data = {file = \"face.npy\"}";
-
-const RANDOM: &[Key] = &[required("seed", Kind::Whole, "seed = 7")];
-
-const OUTPUT: &[Key] = &[required("name", Kind::Text, "name = \"score_8\"")];
-
-static MATRIX: LazyLock<Vec<Key>> = LazyLock::new(|| {
-    let exclude = optional("exclude", Kind::Tables(|| &EXCLUDE), "exclude = [{batch_sizes = [8], processes = [3]}]");
-    let compare = optional("compare", Kind::Text, "compare = \"protocols\"");
-    let baseline = optional("baseline", Kind::Value, "baseline = \"http\"");
-    AxisId::of_home(Home::Matrix).map(axis).chain([exclude, compare, baseline]).collect()
-});
-
-static EXCLUDE: LazyLock<Vec<Key>> = LazyLock::new(|| {
-    let excluded = |id: AxisId| Key { example: id.axis().exclude_example, ..axis(id) };
-    [Home::Matrix, Home::Load].into_iter().flat_map(AxisId::of_home).map(excluded).collect()
-});
-
-static LOAD: LazyLock<Vec<Key>> = LazyLock::new(|| {
-    let stop = [
-        optional("iterations", Kind::Whole, "iterations = 1000"),
-        optional("duration_s", Kind::Number, "duration_s = 30"),
-        optional("max_seconds_per_case", Kind::Number, "max_seconds_per_case = 600"),
-    ];
-    let others = [
-        optional("arrival", Kind::Word(&words::ARRIVALS), "arrival = \"poisson\""),
-        optional("warmup", Kind::Whole, "warmup = 10"),
-        optional("blocks", Kind::Whole, "blocks = 10"),
-        optional("timeout_s", Kind::Number, "timeout_s = 30"),
-        optional("seed", Kind::Whole, "seed = 1"),
-    ];
-    stop.into_iter().chain(AxisId::of_home(Home::Load).map(axis)).chain(others).collect()
-});
-
-/// The key of an axis.
-fn axis(id: AxisId) -> Key {
-    let axis = id.axis();
-    let kind = match axis.limit {
-        Limit::Words(words) if axis.takes_one => Kind::WordOrWords(words),
-        Limit::Words(words) => Kind::Words(words),
-        Limit::Names => Kind::Texts,
-        Limit::Shapes => Kind::Shapes,
-        Limit::Whole(..) => Kind::Wholes,
-        Limit::Number(..) => Kind::Numbers,
-    };
-    optional(axis.key, kind, axis.example)
-}
-
-const ARTIFACT: &[Key] = &[
-    required("url", Kind::Text, "url = \"https://example.org/models.zip\""),
-    required("sha256", Kind::Text, "sha256 = \"the archive's 64 hexadecimal digits\""),
-    required("member", Kind::Text, "member = \"det_10g.onnx\""),
-    required("member_sha256", Kind::Text, "member_sha256 = \"the file's 64 hexadecimal digits\""),
-    required("licence", Kind::Text, "licence = \"for research only, see https://example.org/licence\""),
-    required("stand_in", Kind::Word(&words::STRUCTURES), "stand_in = \"scrfd\""),
-    optional("outputs", Kind::Names, "outputs = {448 = \"score_8\"}"),
-];
-
-/// Every key of the format.
-pub fn keys() -> Vec<&'static str> {
-    fn collect(keys: &'static [Key], all: &mut Vec<&'static str>) {
-        for key in keys {
-            all.push(key.name);
-            match key.kind {
-                Kind::Table(inner) | Kind::Tables(inner) => collect(inner(), all),
-                Kind::Named(inner, named) => {
-                    collect(inner(), all);
-                    collect(named(), all);
-                }
-                Kind::Data => collect(DATA, all),
-                _ => {}
-            }
-        }
-    }
-    let mut all = Vec::new();
-    collect(FORMAT, &mut all);
-    all
-}
+use super::keys::{DATA, FORMAT, Key, Kind, optional};
+use crate::matrix::AxisId;
+use crate::spelling::nearest;
 
 /// Keys of other formats, and their names here.
 const ALIASES: &[(&str, &str)] = &[
@@ -203,7 +29,9 @@ pub fn check(document: &Document<'_>, file: &Spanned<DeTable<'_>>) -> Result<(),
     let matrix = file.get_ref().get("matrix").map(|matrix| matrix.get_ref());
     let has = |id: AxisId| matches!(matrix, Some(DeValue::Table(matrix)) if matrix.contains_key(id.axis().key));
     let names_models = has(AxisId::Model);
-    let elsewhere = [names_models.then_some("model"), has(AxisId::Shapes).then_some("shape")].into_iter().flatten();
+    let elsewhere = [names_models.then_some("model"), has(AxisId::Shapes).then_some("shape")]
+        .into_iter()
+        .flatten();
     let told = elsewhere.collect();
     let mut walk = Walk { document, errors: Errors::default(), told, names_models };
     walk.table(file.get_ref(), FORMAT, None, "", end..end);
@@ -246,7 +74,11 @@ impl Walk<'_> {
     }
 
     fn missing(&mut self, key: &Key, path: &str, place: Range<usize>) {
-        let what = if matches!(key.kind, Kind::Table(_) | Kind::Named(..) | Kind::Tables(_)) { "table" } else { "key" };
+        let what = if matches!(key.kind, Kind::Table(_) | Kind::Named(..) | Kind::Tables(_)) {
+            "table"
+        } else {
+            "key"
+        };
         let help = match key.kind {
             Kind::Table(_) | Kind::Named(..) | Kind::Tables(_) => format!("add {}", header(key)),
             _ if path.is_empty() => format!("begin the file with it, such as {}", key.example),
@@ -284,7 +116,9 @@ impl Walk<'_> {
             (Kind::Shape, DeValue::Array(items)) => self.items(items.iter(), Kind::Whole, key, path),
             (Kind::Shape, DeValue::Table(table)) if !table.is_empty() => {
                 let sizes = Key { kind: Kind::Wholes, ..*key };
-                table.iter().for_each(|(name, value)| self.value(value, &sizes, &dotted(path, name.get_ref())));
+                table
+                    .iter()
+                    .for_each(|(name, value)| self.value(value, &sizes, &dotted(path, name.get_ref())));
             }
             (Kind::Texts, DeValue::Array(items)) => self.items(items.iter(), Kind::Text, key, path),
             (Kind::Wholes, DeValue::Array(items)) => self.items(items.iter(), Kind::Whole, key, path),
@@ -296,7 +130,9 @@ impl Walk<'_> {
             }
             (Kind::Names, DeValue::Table(table)) => {
                 let item = optional("", Kind::Text, "448 = \"score_8\"");
-                table.iter().for_each(|(name, value)| self.value(value, &item, &dotted(path, name.get_ref())));
+                table
+                    .iter()
+                    .for_each(|(name, value)| self.value(value, &item, &dotted(path, name.get_ref())));
             }
             (Kind::Data, DeValue::String(word)) if word == "zeros" => {}
             (Kind::Data, DeValue::Table(table))
@@ -400,10 +236,6 @@ fn header(key: &Key) -> String {
     format!("{} and below it its keys, such as {}", key.example, first.map_or("", |key| key.example))
 }
 
-fn is_data(name: &str) -> bool {
-    DATA.iter().any(|key| key.name == name)
-}
-
 /// A table that has the key, if any; tables nearest to the top come first.
 fn elsewhere(name: &str, keys: &[Key], path: &str) -> Option<String> {
     if keys.iter().any(|key| key.name == name) {
@@ -413,7 +245,10 @@ fn elsewhere(name: &str, keys: &[Key], path: &str) -> Option<String> {
         Kind::Table(inner) | Kind::Named(inner, _) | Kind::Tables(inner) => Some((inner(), dotted(path, key.name))),
         _ => None,
     };
-    let direct = keys.iter().filter_map(inner).find(|(inner, _)| inner.iter().any(|key| key.name == name));
+    let direct = keys
+        .iter()
+        .filter_map(inner)
+        .find(|(inner, _)| inner.iter().any(|key| key.name == name));
     direct
         .map(|(_, path)| path)
         .or_else(|| keys.iter().filter_map(inner).find_map(|(inner, path)| elsewhere(name, inner, &path)))
@@ -438,4 +273,8 @@ fn expected(kind: Kind, name: &str) -> String {
         Kind::Tables(_) => format!("[[{name}]] tables"),
         Kind::Names => "a table of names".to_owned(),
     }
+}
+
+fn is_data(name: &str) -> bool {
+    DATA.iter().any(|key| key.name == name)
 }

@@ -46,8 +46,10 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
     if let Some((problem, help)) = lookalikes(document, &span, &found) {
         return document.error_of(key_before(text, span.start), span, problem, help);
     }
-    let control =
-        text.get(span.start..).and_then(|rest| rest.chars().next()).filter(|c| c.is_control() && !c.is_whitespace());
+    let control = text
+        .get(span.start..)
+        .and_then(|rest| rest.chars().next())
+        .filter(|c| c.is_control() && !c.is_whitespace());
     let (problem, help) = match message.lines().next().unwrap_or_default() {
         _ if control.is_some() => (
             format!("found the control character U+{:04X}, expected text", control.unwrap_or_default() as u32),
@@ -120,10 +122,15 @@ pub fn explain(document: &Document<'_>, error: &toml::de::Error) -> ScenarioErro
 fn lookalikes(document: &Document<'_>, span: &Range<usize>, found: &str) -> Option<(String, String)> {
     let at_once = document.text.get(span.start..).and_then(|rest| rest.chars().next());
     let within = document.text.get(span.clone()).unwrap_or_default().chars();
-    let character = at_once.into_iter().chain(within).find(|character| lookalike::of(*character).is_some())?;
+    let character = at_once
+        .into_iter()
+        .chain(within)
+        .find(|character| lookalike::of(*character).is_some())?;
     let (what, meant) = lookalike::of(character)?;
-    let corrected: String =
-        found.chars().filter_map(|c| lookalike::of(c).map_or(Some(c), |(_, meant)| meant)).collect();
+    let corrected: String = found
+        .chars()
+        .filter_map(|c| lookalike::of(c).map_or(Some(c), |(_, meant)| meant))
+        .collect();
     let help = match meant {
         Some(' ') | None => lookalike::remedy(character)?,
         Some(_) => format!("it is {what}, which TOML does not know: write {}", corrected.trim()),
@@ -138,7 +145,10 @@ fn are_numbers(found: &str) -> bool {
 
 fn twice(document: &Document<'_>, span: Range<usize>) -> ScenarioError {
     let text = document.text;
-    let end = text.get(span.end..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| span.end + at);
+    let end = text
+        .get(span.end..)
+        .and_then(|rest| rest.find('\n'))
+        .map_or(text.len(), |at| span.end + at);
     let key = key_before(text, end);
     let first = text[..span.start]
         .match_indices('\n')

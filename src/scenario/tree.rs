@@ -61,8 +61,10 @@ impl<'a> Table<'a> {
     pub fn inner(&self) -> Vec<(String, Range<usize>)> {
         let entries = self.table.into_iter().flat_map(|table| table.iter());
         let is_table = |(_, value): &(_, &Spanned<DeValue<'_>>)| matches!(value.get_ref(), DeValue::Table(_));
-        let mut inner: Vec<_> =
-            entries.filter(is_table).map(|(name, value)| (name.get_ref().to_string(), value.span())).collect();
+        let mut inner: Vec<_> = entries
+            .filter(is_table)
+            .map(|(name, value)| (name.get_ref().to_string(), value.span()))
+            .collect();
         inner.sort_by_key(|(_, span)| span.start);
         inner
     }
@@ -86,8 +88,9 @@ impl<'a> Table<'a> {
     /// The strings of a table whose keys are names, by name.
     pub fn names(&self) -> Vec<(String, String)> {
         let entries = self.table.into_iter().flat_map(|table| table.iter());
-        let mut names: Vec<(String, String)> =
-            entries.filter_map(|(name, value)| Some((name.get_ref().to_string(), text(value)?.into_inner()))).collect();
+        let mut names: Vec<(String, String)> = entries
+            .filter_map(|(name, value)| Some((name.get_ref().to_string(), text(value)?.into_inner())))
+            .collect();
         names.sort();
         names
     }

@@ -43,7 +43,12 @@ fn datatype_elsewhere(word: &str) -> Option<&'static str> {
         "boolean" => "BOOL",
         "long" => "INT64",
         "byte" => "UINT8",
-        other => return Datatype::ALL.iter().map(|(name, _)| *name).find(|name| name.eq_ignore_ascii_case(other)),
+        other => {
+            return Datatype::ALL
+                .iter()
+                .map(|(name, _)| *name)
+                .find(|name| name.eq_ignore_ascii_case(other));
+        }
     };
     Some(name)
 }

@@ -50,7 +50,10 @@ pub fn read(datatype: Datatype, item_shape: &[usize], items: usize, path: &Path)
     let file = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content));
     file.context("cannot be read")?;
     ensure!(content.len() as u64 <= FILE_BYTES_MAX, "has more than the {FILE_BYTES_MAX} bytes of a request");
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let extension = path
+        .extension()
+        .map(|extension| extension.to_string_lossy().to_lowercase())
+        .unwrap_or_default();
     let data = if extension == "npy" || content.starts_with(npy::MAGIC) {
         npy::data(datatype, item_shape, &content)?
     } else {
@@ -72,14 +75,20 @@ fn refuse_other_kinds(datatype: Datatype, item_shape: &[usize], extension: &str,
         return Ok(());
     }
     let begins = |at: usize, magic: &[u8]| content.get(at..).is_some_and(|rest| rest.starts_with(magic));
-    let by_name =
-        NAMES.iter().find(|(extensions, ..)| extensions.contains(&extension)).map(|(_, what, remedy)| (*what, *remedy));
-    let by_content =
-        KINDS.iter().find(|(at, magic, ..)| begins(*at, magic)).map(|(_, _, what, remedy)| (*what, *remedy));
+    let by_name = NAMES
+        .iter()
+        .find(|(extensions, ..)| extensions.contains(&extension))
+        .map(|(_, what, remedy)| (*what, *remedy));
+    let by_content = KINDS
+        .iter()
+        .find(|(at, magic, ..)| begins(*at, magic))
+        .map(|(_, _, what, remedy)| (*what, *remedy));
     // the extension npz says more than the content, which is any zip archive
     let npz = by_name.filter(|_| extension == "npz");
     let text = (datatype.size().is_some_and(|size| size > 1) && is_text(content)).then_some(("text", TEXT));
-    let Some((what, remedy)) = npz.or(by_content).or(by_name).or(text) else { return Ok(()) };
+    let Some((what, remedy)) = npz.or(by_content).or(by_name).or(text) else {
+        return Ok(());
+    };
     match datatype {
         Datatype::Bytes => bail!("is {what}, and not elements of BYTES: {LENGTHS}"),
         _ => bail!("is {what}, whose bytes are no {datatype} elements: {remedy}"),

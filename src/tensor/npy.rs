@@ -28,7 +28,11 @@ pub fn data<'a>(datatype: Datatype, item_shape: &[usize], content: &'a [u8]) -> 
     let header = read(header).context("has a header that is not NumPy's: save it again with numpy.save")?;
     let Header { descr, fortran_order, shape } = header;
     let Some(expected) = type_of(datatype) else {
-        let layout = if datatype == Datatype::Bytes { LENGTHS } else { "elements are little-endian and row-major" };
+        let layout = if datatype == Datatype::Bytes {
+            LENGTHS
+        } else {
+            "elements are little-endian and row-major"
+        };
         bail!("is a .npy array, which cannot hold {datatype}: give a raw file, where {layout}");
     };
     let found = descr.trim_start_matches(['<', '>', '|', '=']);
@@ -94,8 +98,11 @@ fn read(text: &str) -> Option<Header<'_>> {
             "shape" => {
                 let (sides, rest) = value.strip_prefix('(')?.split_once(')')?;
                 let sides = sides.split(',').map(str::trim).filter(|side| !side.is_empty());
-                shape =
-                    Some(sides.map(|side| side.trim_end_matches('L').parse().ok()).collect::<Option<Vec<usize>>>()?);
+                shape = Some(
+                    sides
+                        .map(|side| side.trim_end_matches('L').parse().ok())
+                        .collect::<Option<Vec<usize>>>()?,
+                );
                 rest
             }
             _ => return None,

@@ -214,8 +214,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_a_single_failure_has_none() {
-        let pauses: Vec<u64> =
-            (0..12).map(|failures| pause_after(failures).map_or(0, |p| p.as_millis() as u64)).collect();
+        let pauses: Vec<u64> = (0..12)
+            .map(|failures| pause_after(failures).map_or(0, |p| p.as_millis() as u64))
+            .collect();
         assert_eq!(pauses, [0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 250, 250]);
     }
 }

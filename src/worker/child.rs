@@ -49,7 +49,9 @@ pub fn run() -> Result<()> {
     });
     runtime.block_on(async {
         let first = messages.recv().await.context("the parent said nothing")?;
-        let ToWorker::Job(job) = serde_json::from_str(&first)? else { bail!("expected a job first") };
+        let ToWorker::Job(job) = serde_json::from_str(&first)? else {
+            bail!("expected a job first")
+        };
         match job.protocol {
             Protocol::Http => run_job::<Http>(job, &mut messages).await,
             Protocol::Grpc => run_job::<Grpc>(job, &mut messages).await,
@@ -66,7 +68,9 @@ async fn run_job<D: InferClient + 'static>(job: Job, messages: &mut mpsc::Unboun
         Err(fault) => return send(&FromWorker::Failed(fault)),
     };
     while let Some(line) = messages.recv().await {
-        let ToWorker::Block(block) = serde_json::from_str(&line)? else { bail!("expected a block") };
+        let ToWorker::Block(block) = serde_json::from_str(&line)? else {
+            bail!("expected a block")
+        };
         send(&FromWorker::Done(measure(&mut generator, block).await?))?;
     }
     Ok(())
@@ -102,7 +106,9 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     // the clients hold the job's content
     drop((encoded, connections));
     let mut tries = Tries::default();
-    let pattern = tries.until_good(&mut clients[0].0, async |client| verified(client, job, limit).await).await?;
+    let pattern = tries
+        .until_good(&mut clients[0].0, async |client| verified(client, job, limit).await)
+        .await?;
     for (client, _) in &mut clients {
         tries.until_good(client, async |client| in_time(limit, client.connect()).await).await?;
         if let Some(pattern) = &pattern {
@@ -206,7 +212,10 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
     let block_run = Rc::new(BlockRun::new(stop, generator.recorder.clone()));
     let schedule = block.arrivals.zip(scheduled).map(|(arrivals, count)| Schedule::new(arrivals, count));
     let length = block.arrivals.zip(scheduled).map(|(arrivals, count)| arrivals.length_ns(count) as u64);
-    generator.timer.until(Instant::now() + Duration::from_nanos(block.start_unix_ns.saturating_sub(unix_ns()))).await;
+    generator
+        .timer
+        .until(Instant::now() + Duration::from_nanos(block.start_unix_ns.saturating_sub(unix_ns())))
+        .await;
     // earlier traffic belongs to no block
     generator.traffic();
     let before = usage();

@@ -251,7 +251,9 @@ mod tests {
         fn read(elements: usize) -> Result<Answer, Fault> {
             let shape = vec![elements as i64];
             let payload = Payload::Size(4 * elements);
-            Ok(Answer { outputs: vec![OutputTensor { name: "y".into(), datatype: "FP32".into(), shape, payload }] })
+            Ok(Answer {
+                outputs: vec![OutputTensor { name: "y".into(), datatype: "FP32".into(), shape, payload }],
+            })
         }
     }
 
@@ -330,7 +332,13 @@ mod tests {
         let block_run = drive(vec![Same, Elements(2), Elements(3), Same], 1, 4, LIMIT, false);
         assert_eq!(block_run.checks.get(), Checks { compared: 2, read: 1 });
         assert_eq!(block_run.recorder().errors()["answer"], 1);
-        assert!(block_run.example.borrow().as_ref().is_some_and(|fault| fault.message.contains("shape [2]")));
+        assert!(
+            block_run
+                .example
+                .borrow()
+                .as_ref()
+                .is_some_and(|fault| fault.message.contains("shape [2]"))
+        );
     }
 
     #[test]

@@ -63,7 +63,11 @@ impl Job {
             Ok(crate::protocol::InputTensor {
                 name: input.name.clone(),
                 datatype: input.datatype,
-                shape: batch.map(u64::from).into_iter().chain(input.shape.iter().map(|size| *size as u64)).collect(),
+                shape: batch
+                    .map(u64::from)
+                    .into_iter()
+                    .chain(input.shape.iter().map(|size| *size as u64))
+                    .collect(),
                 bytes: bytes_of(input.datatype, &input.shape, batch.unwrap_or(1) as usize, &input.data)?,
             })
         };
@@ -326,7 +330,11 @@ mod tests {
             length_ns,
             slowest_early_ns: early.map(|(_, response)| response * MS).max().unwrap_or(0),
         };
-        let last = responses_ms.iter().enumerate().map(|(index, response)| 7 + due(index) + response * MS).max();
+        let last = responses_ms
+            .iter()
+            .enumerate()
+            .map(|(index, response)| 7 + due(index) + response * MS)
+            .max();
         let fastest = responses_ms.iter().min().unwrap() * MS;
         requests as f64 / (offered.window_ns(last.unwrap(), requests, fastest) as f64 / 1e9)
     }

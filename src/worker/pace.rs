@@ -194,7 +194,9 @@ mod tests {
         let count = gaps.len() as f64;
         let distance = |(index, gap): (usize, &f64)| {
             let block_run = 1.0 - (-gap / mean_ns).exp();
-            (block_run - index as f64 / count).abs().max((block_run - (index + 1) as f64 / count).abs())
+            (block_run - index as f64 / count)
+                .abs()
+                .max((block_run - (index + 1) as f64 / count).abs())
         };
         gaps.iter().enumerate().map(distance).fold(0.0, f64::max)
     }

@@ -105,7 +105,11 @@ impl Pool {
         }
         let ready = workers.iter_mut().enumerate().map(async |(index, worker)| {
             loop {
-                match worker.receive(SILENCE_PREPARING, stop).await.map_err(|error| named(error, index, processes))? {
+                match worker
+                    .receive(SILENCE_PREPARING, stop)
+                    .await
+                    .map_err(|error| named(error, index, processes))?
+                {
                     FromWorker::Ready { requests, errors } => return Ok((requests, errors)),
                     FromWorker::Progress { .. } => {}
                     other => return Err(named(unexpected(other), index, processes)),
@@ -113,8 +117,9 @@ impl Pool {
             }
         });
         let ready: Vec<(u64, u64)> = try_join_all(ready).await?;
-        let (prepared_requests, prepared_errors) =
-            ready.iter().fold((0, 0), |(requests, errors), ready| (requests + ready.0, errors + ready.1));
+        let (prepared_requests, prepared_errors) = ready
+            .iter()
+            .fold((0, 0), |(requests, errors), ready| (requests + ready.0, errors + ready.1));
         Ok(Pool { workers, prepared_requests, prepared_errors })
     }
 

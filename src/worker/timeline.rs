@@ -91,7 +91,8 @@ impl Timeline {
         // the server may answer, and refuse, before it received the whole request
         let send = (sent - started).saturating_sub(idle).min(to_answer);
         let ns = |duration: Duration| duration.as_nanos() as u64;
-        self.alone.then(|| Phases { send: ns(send), wait: ns(to_answer - send), receive: ns(done - answered) })
+        self.alone
+            .then(|| Phases { send: ns(send), wait: ns(to_answer - send), receive: ns(done - answered) })
     }
 
     /// Returns the traffic so far, and resets it.

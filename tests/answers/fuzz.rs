@@ -42,7 +42,9 @@ fn outcomes<D: InferClient>(address: &str) -> (u64, u64) {
             Rc::new(NullObserver),
         );
         // the first answer is not damaged
-        let Ok(Reply::Unread(unread)) = driver.infer().await else { panic!("the first answer is bad") };
+        let Ok(Reply::Unread(unread)) = driver.infer().await else {
+            panic!("the first answer is bad")
+        };
         driver.follow(Rc::new(D::pattern(&unread).unwrap()));
         whole(D::read(unread)).unwrap();
         for case in 0..mutate::cases() {

@@ -45,7 +45,9 @@ fn rows_of(text: &str, server: &Server, options: &[&str]) -> Vec<Record> {
     let scenario = folder.path().join("answers.toml");
     std::fs::write(&scenario, text).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-    command.arg(&scenario).args(["--http", &server.http, "--grpc", &server.grpc, "--results"]);
+    command
+        .arg(&scenario)
+        .args(["--http", &server.http, "--grpc", &server.grpc, "--results"]);
     let output = command.arg(folder.path().join("results")).args(options).output().unwrap();
     let run = std::fs::read_dir(folder.path().join("results/answers")).map(|mut runs| runs.next().unwrap().unwrap());
     let run = run.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));

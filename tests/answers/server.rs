@@ -91,7 +91,11 @@ impl Shared {
 impl Server {
     /// `shape` describes the output; `binary` is whether the server announces binary tensors over HTTP.
     pub fn start(shape: &[i64], binary: bool, script: impl Fn(u64) -> Act + Send + Sync + 'static) -> Server {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let extensions = if binary { vec!["binary_tensor_data".to_owned()] } else { Vec::new() };
         let script: Script = Arc::new(script);
         let shared = || Shared {

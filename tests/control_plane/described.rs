@@ -57,7 +57,9 @@ fn where_nothing_is_there_one_error_says_so() {
 fn an_unknown_model_is_said_in_the_server_s_words() {
     for status in ["400 Bad Request", "404 Not Found"] {
         let (code, words) = verify(move |path| {
-            path.contains("/models/").then(|| error(status, "Request for unknown model: 'm' is not found")).flatten()
+            path.contains("/models/")
+                .then(|| error(status, "Request for unknown model: 'm' is not found"))
+                .flatten()
         });
         assert_eq!(code, Some(1), "{words}");
         assert!(words.contains("unknown model: 'm'") && !words.contains("its port"), "{words}");
@@ -70,7 +72,9 @@ fn an_unknown_model_is_said_in_the_server_s_words() {
 fn decoupled_models_and_sequences_are_refused_before_anything_is_sent() {
     for policy in ["model_transaction_policy", "sequence_batching"] {
         let server = Server::start(move |path| {
-            path.ends_with("/config").then(|| ok(json!({"max_batch_size": 8, policy: {"decoupled": true}}))).flatten()
+            path.ends_with("/config")
+                .then(|| ok(json!({"max_batch_size": 8, policy: {"decoupled": true}})))
+                .flatten()
         });
         let (code, words) = super::server::Run::new(&server.address, "", &["--verify"]).output();
         assert_eq!((code, server.count("/infer")), (Some(1), 0), "{words}");

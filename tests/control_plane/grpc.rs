@@ -126,7 +126,9 @@ async fn answer(says: Says, mut body: h2::RecvStream, mut respond: h2::server::S
         }
         Says::Page => {
             let mut stream = respond.send_response(head("text/html").status(502).body(()).unwrap(), false).ok()?;
-            stream.send_data(Bytes::from_static(b"<html><h1>502 Bad Gateway</h1></html>"), true).ok()
+            stream
+                .send_data(Bytes::from_static(b"<html><h1>502 Bad Gateway</h1></html>"), true)
+                .ok()
         }
         Says::Silence | Says::Stuck => {
             std::future::pending::<()>().await;

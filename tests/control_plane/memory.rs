@@ -11,7 +11,9 @@ const MOST: &str = "1048576";
 /// The same program, within the bound.
 fn bounded(run: &mut Run) -> (Option<i32>, String) {
     let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", "ulimit -v \"$0\" && exec \"$@\"", MOST]).arg(run.command.get_program());
+    shell
+        .args(["-c", "ulimit -v \"$0\" && exec \"$@\"", MOST])
+        .arg(run.command.get_program());
     shell.args(run.command.get_args()).current_dir(run.command.get_current_dir().unwrap());
     super::server::words(&shell.output().unwrap())
 }

@@ -157,7 +157,10 @@ impl Run {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.toml"), scenario).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-        command.current_dir(folder.path()).args(["a.toml", "--results", "results", "--http", address]).args(options);
+        command
+            .current_dir(folder.path())
+            .args(["a.toml", "--results", "results", "--http", address])
+            .args(options);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Run { folder, command }
     }

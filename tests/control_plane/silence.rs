@@ -19,7 +19,11 @@ fn statistics_that_do_not_come_are_asked_for_once() {
     let manifest = read_manifest(&run.newest()).unwrap();
     assert_eq!((manifest.statistics.as_str(), manifest.counts), ("http: no answer within 2 s", None));
     let records: Vec<Record> = read(&run.newest().join(RECORDS)).unwrap();
-    assert!(records.iter().all(|record| record.server_requests.is_none() && !record.flags.has(Flag::NoStatistics)));
+    assert!(
+        records
+            .iter()
+            .all(|record| record.server_requests.is_none() && !record.flags.has(Flag::NoStatistics))
+    );
 }
 
 #[test]

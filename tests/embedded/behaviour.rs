@@ -28,7 +28,8 @@ fn at_once(server: &Server, shapes: &[[usize; 2]]) {
 /// The sizes of executed batches, and how often each.
 fn batches(statistics: &Value) -> Vec<(u64, u64)> {
     let rows = statistics["batch_stats"].as_array().unwrap().iter();
-    rows.map(|row| (row["batch_size"].as_u64().unwrap(), row["compute_infer"]["count"].as_u64().unwrap())).collect()
+    rows.map(|row| (row["batch_size"].as_u64().unwrap(), row["compute_infer"]["count"].as_u64().unwrap()))
+        .collect()
 }
 
 fn count(statistics: &Value, what: &str) -> u64 {

@@ -87,7 +87,9 @@ impl Connection {
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
         let status = status.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, head.clone()))?;
         let headers = lines.filter_map(|line| line.split_once(':'));
-        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+        let headers = headers
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
         let mut answer = Answer { status, headers, body: Vec::new() };
         if without_body || matches!(status, 100..200 | 204 | 304) {
             return Ok(answer);

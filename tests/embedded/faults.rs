@@ -81,7 +81,11 @@ fn a_truncated_answer_breaks_off() {
     let received = String::from_utf8(connection.rest().unwrap()).unwrap();
     let (head, body) = received.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200"), "{received}");
-    let length = head.to_ascii_lowercase().split_once("content-length: ").map(|(_, rest)| rest.to_owned()).unwrap();
+    let length = head
+        .to_ascii_lowercase()
+        .split_once("content-length: ")
+        .map(|(_, rest)| rest.to_owned())
+        .unwrap();
     let length: usize = length.lines().next().unwrap().parse().unwrap();
     assert_eq!(body.len(), length / 2, "{received}");
     assert!(matches!(over_grpc(&server).1, Ended::Broken(_)));
@@ -160,7 +164,8 @@ fn parameters_that_are_wrong_are_named() {
     }
     let rest = &server.unavailable[wrong.len()..];
     for (words, expected) in
-        rest.iter().zip(["add up to 1.2", "\"vlaue\": no such input", "other dims", "\"echo\": dims"])
+        rest.iter()
+            .zip(["add up to 1.2", "\"vlaue\": no such input", "other dims", "\"echo\": dims"])
     {
         assert!(words.contains(expected), "{words}");
     }

@@ -46,7 +46,9 @@ fn announced_bodies_take_no_memory_and_those_that_come_have_a_bound() {
         let (_, ended) = server.grpc().send(method, &HeaderMap::new(), announced.freeze());
         assert!(!matches!(ended, Ended::Status(Code::Ok, _)), "{method}: {ended:?}");
         let (_, ended) = server.grpc().send(method, &HeaderMap::new(), frame(&vec![0; 65 * MIB]));
-        let Ended::Status(Code::Unavailable, words) = ended else { panic!("{method}: {ended:?}") };
+        let Ended::Status(Code::Unavailable, words) = ended else {
+            panic!("{method}: {ended:?}")
+        };
         assert!(words.contains("67108864") && words.contains("--request-memory"), "{words}");
     }
 

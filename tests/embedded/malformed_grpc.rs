@@ -101,7 +101,9 @@ fn retyped(drawn: &mut Drawn) -> ModelInferRequest {
             let key = (*one(drawn, &keys)).to_owned();
             message.parameters.insert(key.clone(), value.clone());
             message.inputs[at].parameters.insert(key, value);
-            message.outputs.push(InferRequestedOutputTensor { name: "nothing".to_owned(), ..Default::default() });
+            message
+                .outputs
+                .push(InferRequestedOutputTensor { name: "nothing".to_owned(), ..Default::default() });
         }
     }
     message

@@ -75,7 +75,10 @@ fn pointers(value: &Value, at: String, places: &mut Vec<String>) {
             pointers(value, place, places);
         }),
         Value::Array(elements) => {
-            elements.iter().enumerate().for_each(|(index, value)| pointers(value, format!("{at}/{index}"), places));
+            elements
+                .iter()
+                .enumerate()
+                .for_each(|(index, value)| pointers(value, format!("{at}/{index}"), places));
         }
         _ => {}
     }

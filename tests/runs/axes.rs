@@ -57,7 +57,10 @@ fn servers_are_compared_and_the_program_s_own_may_be_one() {
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
     command.arg(case.path("echo.toml")).arg("--model-repository").arg(case.path("models"));
-    command.arg("--results").arg(case.path("results")).args(["--batch-sizes", "1", "--processes", "1"]);
+    command
+        .arg("--results")
+        .arg(case.path("results"))
+        .args(["--batch-sizes", "1", "--processes", "1"]);
     let output = command.stdin(Stdio::null()).output().unwrap();
     drop(other.stdin.take());
     assert!(other.wait().unwrap().success() && output.status.success(), "{}", text(&output));
@@ -85,7 +88,9 @@ fn servers_are_compared_and_the_program_s_own_may_be_one() {
 
 #[test]
 fn a_model_with_free_dimensions_is_asked_with_every_shape() {
-    let scenario = SCENARIO.replace("shape = [3]\n", "").replace("[load]", "shapes = [[2], [2, 3, 4]]\n[load]");
+    let scenario = SCENARIO
+        .replace("shape = [3]\n", "")
+        .replace("[load]", "shapes = [[2], [2, 3, 4]]\n[load]");
     let case = Case::new("", &scenario);
     let config = CONFIG.replace("dims: [ 3 ]", "dims: [ -1 ]");
     fs::write(case.path("models/echo/config.pbtxt"), config).unwrap();
@@ -114,7 +119,9 @@ fn a_scenario_may_leave_to_the_server_what_there_is_to_send() {
     assert!(output.status.success(), "{}", text(&output));
     let records = case.records();
     assert!(
-        records.iter().all(|record| record.described_by == Describer::Server && record.requests == 20),
+        records
+            .iter()
+            .all(|record| record.described_by == Describer::Server && record.requests == 20),
         "{records:?}"
     );
     assert!(text(&output).contains("are those of the server's metadata; inputs are zeros"), "{}", text(&output));

@@ -53,7 +53,11 @@ impl Case {
     pub fn command(&self, options: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
         command.arg(self.path("echo.toml")).args(["--server", "embedded", "--model-repository"]);
-        command.arg(self.path("models")).arg("--results").arg(self.path("results")).args(options);
+        command
+            .arg(self.path("models"))
+            .arg("--results")
+            .arg(self.path("results"))
+            .args(options);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -90,7 +94,11 @@ impl Case {
     /// What a report tells of the newest run in one of its sections.
     pub fn section(&self, name: &str) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-        let output = command.args(["report", "--section", name]).arg(self.newest().unwrap()).output().unwrap();
+        let output = command
+            .args(["report", "--section", name])
+            .arg(self.newest().unwrap())
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", text(&output));
         String::from_utf8(output.stdout).unwrap()
     }

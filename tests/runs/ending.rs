@@ -101,7 +101,11 @@ fn ports_that_are_mixed_up_are_named() {
         ),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-        command.arg(case.path("echo.toml")).arg("--results").arg(case.path("results")).args(options);
+        command
+            .arg(case.path("echo.toml"))
+            .arg("--results")
+            .arg(case.path("results"))
+            .args(options);
         let output = command.stdin(Stdio::null()).output().unwrap();
         assert!(output.status.code() == Some(1) && text(&output).contains(words), "{}", text(&output));
     }

@@ -67,7 +67,9 @@ fn requests_may_share_connections_as_streams() {
 fn requests_may_be_encoded_one_by_one() {
     let (records, printed) = rows("", "", "iterations = 50\nencode = \"each-request\"", &[]);
     assert!(
-        records.iter().all(|record| record.case.encode == Encode::EachRequest && record.requests == 50),
+        records
+            .iter()
+            .all(|record| record.case.encode == Encode::EachRequest && record.requests == 50),
         "{records:?}"
     );
     assert!(printed.contains("encoded one by one"), "{printed}");

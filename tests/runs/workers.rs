@@ -25,7 +25,11 @@ fn workers_of(run: &Child) -> Vec<u32> {
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         arguments.split(|byte| *byte == 0).any(|argument| argument == b"worker")
     };
-    children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(is_worker).collect()
+    children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .filter(is_worker)
+        .collect()
 }
 
 fn signal(name: &str, pid: u32) {

@@ -50,7 +50,11 @@ impl Clock {
         let end = Instant::now();
         let input = self.input.unwrap_or(self.started);
         let infer = self.infer.unwrap_or(input);
-        Execution { compute_input: input - self.started, compute_infer: infer - input, compute_output: end - infer }
+        Execution {
+            compute_input: input - self.started,
+            compute_infer: infer - input,
+            compute_output: end - infer,
+        }
     }
 }
 

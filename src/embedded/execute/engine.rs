@@ -61,7 +61,11 @@ impl Engine {
         );
         let loaded = onnx::load(path).with_context(|| format!("{} cannot be loaded", config.file))?;
         let Loaded { model, signature, guards } = loaded;
-        let double = signature.inputs.iter().chain(&signature.outputs).filter(|port| port.element == Element::DOUBLE);
+        let double = signature
+            .inputs
+            .iter()
+            .chain(&signature.outputs)
+            .filter(|port| port.element == Element::DOUBLE);
         let notices = double.map(|port| format!("\"{}\" is FP64: computed in single precision here", port.name));
         let notices = notices.collect();
         let batched = config.max_batch_size > 0;
@@ -108,8 +112,10 @@ impl Engine {
         within(values.drain(wanted.len()..))?;
         clock.infer_done();
         let items = requests.iter().map(|request| request.batch).sum();
-        let mut answers: Vec<Answer> =
-            requests.iter().map(|_| Answer { outputs: Vec::new(), delivery: Delivery::Whole }).collect();
+        let mut answers: Vec<Answer> = requests
+            .iter()
+            .map(|_| Answer { outputs: Vec::new(), delivery: Delivery::Whole })
+            .collect();
         for (output, value) in wanted.into_iter().zip(values) {
             let (described, batched) = (&self.config.outputs[output], self.config.max_batch_size > 0);
             let (shape, data) = values::output(value, described, items, batched, &self.outputs[output])?;
@@ -156,7 +162,9 @@ fn places(model: &Model, tensors: &[Description], ports: &[Port], batched: bool,
             format!("{what} \"{}\": the model has no such {what}; it has {}", tensor.name, names.join(", "))
         })?;
         port.agrees(tensor, batched).with_context(|| format!("{what} \"{}\"", tensor.name))?;
-        let id = model.find_node(&tensor.name).with_context(|| format!("{what} \"{}\" was lost", tensor.name))?;
+        let id = model
+            .find_node(&tensor.name)
+            .with_context(|| format!("{what} \"{}\" was lost", tensor.name))?;
         let restated = port.shape.as_ref().is_none_or(|shape| *shape == tensor.model_shape(batched));
         let number = port.is_number(tensor, batched);
         Ok(Place { id, number, restated: restated || number })

@@ -119,7 +119,9 @@ impl Request {
         let mut given = self.inputs;
         let mut inputs = Vec::with_capacity(given.len());
         for known in &config.inputs {
-            let Some(at) = given.iter().position(|input| input.name == known.name) else { continue };
+            let Some(at) = given.iter().position(|input| input.name == known.name) else {
+                continue;
+            };
             let mut input = given.swap_remove(at);
             fits(&input, known, config).map_err(&refuse)?;
             if config.max_batch_size > 0 {
@@ -163,7 +165,10 @@ fn fits(input: &Tensor, known: &Description, config: &Config) -> Result<(), Stri
         return Err(format!("input '{name}' has no shape but model requires batch dimension for '{model}'"));
     }
     let agrees = expected.len() == input.shape.len()
-        && expected.iter().zip(&input.shape).all(|(expected, found)| *expected < 0 || *expected as usize == *found);
+        && expected
+            .iter()
+            .zip(&input.shape)
+            .all(|(expected, found)| *expected < 0 || *expected as usize == *found);
     if !agrees {
         let note = if config.max_batch_size > 0 {
             "NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended \

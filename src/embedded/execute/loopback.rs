@@ -284,9 +284,10 @@ impl Stalls {
     /// The first stall that ends after `at`: its begin and end.
     fn next(&self, at: Duration) -> Option<(Duration, Duration)> {
         match self {
-            Stalls::At(stalls) => {
-                stalls.iter().map(|(begin, length)| (*begin, *begin + *length)).find(|(_, end)| *end > at)
-            }
+            Stalls::At(stalls) => stalls
+                .iter()
+                .map(|(begin, length)| (*begin, *begin + *length))
+                .find(|(_, end)| *end > at),
             Stalls::Every(length, period) => {
                 let round = (at.as_nanos() / period.as_nanos()) as u64;
                 let begin = |round| Duration::from_nanos(period.as_nanos() as u64 * round);
@@ -315,7 +316,9 @@ impl Stalls {
 fn parsed<T>(config: &Config, key: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
     let Some(text) = config.parameter(key) else { return Ok(None) };
     let expected = PARAMETERS.iter().find(|(name, _)| *name == key).map_or("", |(_, expected)| *expected);
-    parse(text).map(Some).with_context(|| format!("parameter \"{key}\" is \"{text}\": expected {expected}"))
+    parse(text)
+        .map(Some)
+        .with_context(|| format!("parameter \"{key}\" is \"{text}\": expected {expected}"))
 }
 
 /// The shape of one item of zeros, and its bytes unless they overflow. A free side is 1; an empty BYTES element is
@@ -329,7 +332,9 @@ fn zeros_of(output: &Description) -> (Vec<usize>, Option<usize>) {
 /// The input that an output repeats.
 fn copied(config: &Config, output: usize) -> Result<Option<String>> {
     let output = &config.outputs[output];
-    let Some(name) = config.parameter(&format!("copy.{}", output.name)) else { return Ok(None) };
+    let Some(name) = config.parameter(&format!("copy.{}", output.name)) else {
+        return Ok(None);
+    };
     let input = config.inputs.iter().find(|input| input.name == name);
     let input = input.with_context(|| format!("parameter \"copy.{}\" is \"{name}\": no such input", output.name))?;
     ensure!(

@@ -87,7 +87,9 @@ impl Scheduler {
         let scheduler = Scheduler { shared: shared.clone(), log };
         for index in 0..shared.config.instances {
             let shared = shared.clone();
-            thread::Builder::new().name(format!("instance-{index}")).spawn(move || shared.instance())?;
+            thread::Builder::new()
+                .name(format!("instance-{index}"))
+                .spawn(move || shared.instance())?;
         }
         Ok(scheduler)
     }
@@ -176,8 +178,10 @@ impl Shared {
     }
 
     fn execute(&self, batch: Vec<Pending>) {
-        let (waits, requests): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|pending| ((pending.admitted, pending.answer), pending.request)).unzip();
+        let (waits, requests): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|pending| ((pending.admitted, pending.answer), pending.request))
+            .unzip();
         let items = requests.iter().map(|request| request.batch).sum();
         let mut clock = Clock::start();
         let started = clock.started();
@@ -239,7 +243,11 @@ fn decide(config: &Config, waiting: &VecDeque<Pending>, now: Instant) -> Decisio
 /// Whether two requests can share a batch: the same inputs, of the same shapes except for the batch dimension.
 fn alike(one: &ValidatedRequest, other: &ValidatedRequest) -> bool {
     one.inputs.len() == other.inputs.len()
-        && one.inputs.iter().zip(&other.inputs).all(|(a, b)| a.name == b.name && a.shape[1..] == b.shape[1..])
+        && one
+            .inputs
+            .iter()
+            .zip(&other.inputs)
+            .all(|(a, b)| a.name == b.name && a.shape[1..] == b.shape[1..])
 }
 
 #[cfg(test)]
@@ -256,7 +264,11 @@ mod tests {
         let json = r#"{"backend": "loopback", "input": [{"name": "x", "data_type": "TYPE_UINT8", "dims": [-1]}],
             "output": [{"name": "y", "data_type": "TYPE_UINT8", "dims": [1]}]}"#;
         let batching = batching.map(|sizes| Batching { preferred: sizes.to_vec(), max_queue_delay_us: DELAY_US });
-        Config { max_batch_size, batching, ..Config::checked(Config::of_json(json, "m").unwrap(), "m").unwrap() }
+        Config {
+            max_batch_size,
+            batching,
+            ..Config::checked(Config::of_json(json, "m").unwrap(), "m").unwrap()
+        }
     }
 
     /// A request of `batch` items with `side` elements each, if any: the input may be left out.

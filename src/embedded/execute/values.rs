@@ -113,7 +113,10 @@ pub fn output(
     }
     let expected = tensor.model_shape(batched);
     let fits = shape.len() == expected.len()
-        && shape.iter().zip(&expected).all(|(found, expected)| *expected < 0 || *expected as usize == *found)
+        && shape
+            .iter()
+            .zip(&expected)
+            .all(|(found, expected)| *expected < 0 || *expected as usize == *found)
         && (!batched || shape[0] == items);
     if !fits && (batched || !place.restated) {
         return Err(Error::internal(format!(

@@ -110,7 +110,9 @@ fn taken(length: usize) -> Option<Vec<u8>> {
     let mut free = free();
     // one that fits well: a large buffer is not given away for a small request
     let fits = |data: &Vec<u8>| (length..=length.saturating_mul(2)).contains(&data.capacity());
-    let best = (0..free.len()).filter(|index| fits(&free[*index])).min_by_key(|index| free[*index].capacity());
+    let best = (0..free.len())
+        .filter(|index| fits(&free[*index]))
+        .min_by_key(|index| free[*index].capacity());
     best.map(|index| free.swap_remove(index))
 }
 

@@ -162,8 +162,9 @@ fn slowly(
 ) -> impl futures_util::Stream<Item = Result<Frame<Bytes>, Infallible>> {
     let size = data.len().div_ceil(PIECES).max(1);
     let pieces = data.len().div_ceil(size);
-    let pieces: Vec<_> =
-        (0..pieces).map(|piece| data.slice(piece * size..data.len().min((piece + 1) * size))).collect();
+    let pieces: Vec<_> = (0..pieces)
+        .map(|piece| data.slice(piece * size..data.len().min((piece + 1) * size)))
+        .collect();
     let pause = time / PIECES as u32;
     let pieces = stream::iter(pieces).then(move |piece| async move {
         sleep(pause).await;

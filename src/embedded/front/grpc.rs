@@ -205,7 +205,9 @@ fn beside_raw(message: &[u8]) -> usize {
             WireType::StartGroup | WireType::EndGroup => break,
         };
         let length = length.ok().and_then(|length| usize::try_from(length).ok());
-        let Some((content, behind)) = length.and_then(|length| rest.split_at_checked(length)) else { break };
+        let Some((content, behind)) = length.and_then(|length| rest.split_at_checked(length)) else {
+            break;
+        };
         if field == RAW_INPUT_CONTENTS {
             raw += content.len();
         }
@@ -216,7 +218,11 @@ fn beside_raw(message: &[u8]) -> usize {
 
 /// Refuses a request to one of several repositories, as Triton does.
 fn one_repository(name: &str) -> Result<(), Error> {
-    if name.is_empty() { Ok(()) } else { Err(Error::unsupported("'repository_name' specification is not supported")) }
+    if name.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::unsupported("'repository_name' specification is not supported"))
+    }
 }
 
 async fn infer(
@@ -264,8 +270,9 @@ fn request(message: ModelInferRequest) -> Result<infer::Request, Error> {
     for input in message.inputs {
         let InferInputTensor { name, datatype, shape, parameters, contents } = input;
         offered(|key| parameters.contains_key(key))?;
-        let datatype: Datatype =
-            datatype.parse().map_err(|()| Error::invalid(format!("invalid datatype for input {name}")))?;
+        let datatype: Datatype = datatype
+            .parse()
+            .map_err(|()| Error::invalid(format!("invalid datatype for input {name}")))?;
         let sides = shape.iter().map(|side| usize::try_from(*side)).collect::<Result<Vec<_>, _>>();
         let shape = sides.map_err(|_| {
             let (id, shape) = (infer::named(&message.id), infer::bracketed(&shape));

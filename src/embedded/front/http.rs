@@ -142,9 +142,9 @@ async fn index(State(models): Shared, request: Request) -> Result<Response, Erro
     let body = json_body(request).await?;
     let only_ready = match body.get("ready") {
         None => false,
-        Some(ready) => {
-            ready.as_bool().ok_or_else(|| Error::internal("attempt to access JSON non-boolean as boolean"))?
-        }
+        Some(ready) => ready
+            .as_bool()
+            .ok_or_else(|| Error::internal("attempt to access JSON non-boolean as boolean"))?,
     };
     let rows = models.index(only_ready)?.into_iter().map(|model| {
         // unknown fields are left out, as in Triton

@@ -55,8 +55,10 @@ pub fn request(body: &Bytes, json_length: Option<usize>, config: &Config) -> Res
     if !raw.is_empty() {
         return Err(Error::invalid(format!("unexpected additional input data for model '{}'", config.name)));
     }
-    let mut binary =
-        Binary { all: flag(root.get("parameters"), "binary_data_output")?.unwrap_or(false), outputs: Vec::new() };
+    let mut binary = Binary {
+        all: flag(root.get("parameters"), "binary_data_output")?.unwrap_or(false),
+        outputs: Vec::new(),
+    };
     let mut outputs = Vec::new();
     if root.get("outputs").is_some() {
         for item in array(&root, "outputs")? {
@@ -124,7 +126,12 @@ fn only_raw(body: &Bytes, config: &Config) -> Result<Tensor, Error> {
         )));
     };
     let (name, datatype) = (only.name.clone(), only.datatype);
-    let known = only.dims.iter().filter(|side| **side >= 0).map(|side| *side as usize).collect::<Vec<_>>();
+    let known = only
+        .dims
+        .iter()
+        .filter(|side| **side >= 0)
+        .map(|side| *side as usize)
+        .collect::<Vec<_>>();
     if known.len() + 1 < only.dims.len() {
         return Err(refuse(format!(
             "The shape of the raw input '{name}' can not be deduced because there are more than one variable-sized dimension"
@@ -156,7 +163,11 @@ fn one_source(item: &Value) -> Result<(), Error> {
     if set.len() == 1 {
         return Ok(());
     }
-    let what = if set.is_empty() { "no field is set".to_owned() } else { format!("set {}", set.join(" ")) };
+    let what = if set.is_empty() {
+        "no field is set".to_owned()
+    } else {
+        format!("set {}", set.join(" "))
+    };
     Err(Error::invalid(format!(
         "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', \
          'shared_memory_region' in 'parameters'. But {what}"
@@ -173,8 +184,9 @@ fn input(item: &Value, body: &Bytes, raw: &mut Range<usize>, model: &str) -> Res
             side.ok_or_else(|| unreadable("shape", "attempt to access JSON non-unsigned-integer as unsigned-integer"))?,
         );
     }
-    let datatype: Datatype =
-        datatype.parse().map_err(|()| Error::invalid(format!("invalid datatype for input {name}")))?;
+    let datatype: Datatype = datatype
+        .parse()
+        .map_err(|()| Error::invalid(format!("invalid datatype for input {name}")))?;
     let parameters = item.get("parameters");
     offered(|key| parameters.is_some_and(|given| given.get(key).is_some()))?;
     let binary_size = parameters.and_then(|parameters| parameters.get("binary_data_size"));
@@ -287,12 +299,18 @@ fn no_sequence(parameters: Option<&Value>) -> Result<(), Error> {
 
 fn array<'a>(object: &'a Value, key: &str) -> Result<&'a [Value], Error> {
     let member = member(object, key)?;
-    member.as_array().map(Vec::as_slice).ok_or_else(|| unreadable(key, "attempt to access JSON non-array as array"))
+    member
+        .as_array()
+        .map(Vec::as_slice)
+        .ok_or_else(|| unreadable(key, "attempt to access JSON non-array as array"))
 }
 
 fn text(object: &Value, key: &str) -> Result<String, Error> {
     let member = member(object, key)?;
-    member.as_str().map(str::to_owned).ok_or_else(|| unreadable(key, "attempt to access JSON non-string as string"))
+    member
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| unreadable(key, "attempt to access JSON non-string as string"))
 }
 
 fn flag(parameters: Option<&Value>, key: &str) -> Result<Option<bool>, Error> {

@@ -162,7 +162,11 @@ mod tests {
              \"shape\":[2,3],\"data\":[NaN,Infinity,-Infinity,0.10000000149011612,-0.0,3.0]}]}"
         );
         let data: Vec<u8> = [f64::NAN, 0.5].iter().flat_map(|float| float.to_le_bytes()).collect();
-        assert!(String::from_utf8(written(Datatype::Fp64, &[2], &data, "")).unwrap().ends_with("[NaN,0.5]}]}"));
+        assert!(
+            String::from_utf8(written(Datatype::Fp64, &[2], &data, ""))
+                .unwrap()
+                .ends_with("[NaN,0.5]}]}")
+        );
     }
 
     #[test]

@@ -78,7 +78,8 @@ impl Grant {
         }
         let limit = limit();
         let granted = |held: usize| held.checked_add(more).filter(|held| *held <= limit);
-        HELD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, granted).map_err(|_| exceeded(limit))?;
+        HELD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, granted)
+            .map_err(|_| exceeded(limit))?;
         self.bytes = bytes;
         Ok(())
     }

@@ -47,8 +47,11 @@ where
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let mut service = self.0.clone();
         Box::pin(async move {
-            let request =
-                if request.uri().path() == PATH { with_message(request).await } else { request.map(in_pieces) };
+            let request = if request.uri().path() == PATH {
+                with_message(request).await
+            } else {
+                request.map(in_pieces)
+            };
             service.call(request).await
         })
     }

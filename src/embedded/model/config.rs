@@ -210,9 +210,10 @@ impl Config {
         let policy = self.answer.version_policy.as_ref().and_then(|policy| policy.policy_choice.as_ref());
         match policy {
             Some(PolicyChoice::All(_)) => there,
-            Some(PolicyChoice::Specific(specific)) => {
-                there.into_iter().filter(|version| specific.versions.contains(&(*version as i64))).collect()
-            }
+            Some(PolicyChoice::Specific(specific)) => there
+                .into_iter()
+                .filter(|version| specific.versions.contains(&(*version as i64)))
+                .collect(),
             Some(PolicyChoice::Latest(latest)) => {
                 there.split_off(there.len().saturating_sub(latest.num_versions.max(1) as usize))
             }

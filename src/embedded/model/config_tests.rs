@@ -76,7 +76,9 @@ fn a_model_without_batches_may_ask_for_dynamic_batching() {
     .unwrap();
     assert_eq!(config.batching, None);
     assert!(config.notices.iter().any(|notice| notice.contains("max_batch_size is 0")), "{:?}", config.notices);
-    let Some(SchedulingChoice::DynamicBatching(dynamic)) = config.answer.scheduling_choice else { panic!() };
+    let Some(SchedulingChoice::DynamicBatching(dynamic)) = config.answer.scheduling_choice else {
+        panic!()
+    };
     assert!(dynamic.preferred_batch_size.is_empty());
 }
 
@@ -216,8 +218,10 @@ fn damaged_texts_are_read_or_refused_with_their_place() {
 #[test]
 fn damaged_json_is_read_or_refused() {
     const SEED: u64 = 20_251_126;
-    let seeds: Vec<serde_json::Value> =
-        seeds().iter().map(|text| proto::to_json(&proto::from_text::<ModelConfig>(text).unwrap()).unwrap()).collect();
+    let seeds: Vec<serde_json::Value> = seeds()
+        .iter()
+        .map(|text| proto::to_json(&proto::from_text::<ModelConfig>(text).unwrap()).unwrap())
+        .collect();
     let (mut loaded, mut refused) = (0, 0);
     let cases = mutate::cases();
     for number in 0..cases {
@@ -225,8 +229,11 @@ fn damaged_json_is_read_or_refused() {
         let mut json = mutate::one(drawn, &seeds).clone();
         json["name"] = "m".into();
         mutate::json(drawn, &mut json);
-        let text =
-            if drawn.random_range(0..8) == 0 { mutate::text(drawn, &json.to_string()) } else { json.to_string() };
+        let text = if drawn.random_range(0..8) == 0 {
+            mutate::text(drawn, &json.to_string())
+        } else {
+            json.to_string()
+        };
         match Config::of_json(&text, "m") {
             Ok(message) => loaded += u64::from(load(message)),
             Err(_) => refused += 1,

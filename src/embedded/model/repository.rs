@@ -89,7 +89,11 @@ impl Model {
         proto::ModelMetadataResponse {
             name: self.config.name.clone(),
             versions: self.versions.iter().map(u64::to_string).collect(),
-            platform: if answer.platform.is_empty() { answer.backend.clone() } else { answer.platform.clone() },
+            platform: if answer.platform.is_empty() {
+                answer.backend.clone()
+            } else {
+                answer.platform.clone()
+            },
             inputs: tensors(&self.config.inputs),
             outputs: tensors(&self.config.outputs),
         }

@@ -73,7 +73,9 @@ impl RequestLog {
         writer.flush().with_context(failed)?;
         let (messages, received) = channel();
         let begin = Instant::now();
-        thread::Builder::new().name("request-log".to_owned()).spawn(move || write(&mut writer, &received, begin))?;
+        thread::Builder::new()
+            .name("request-log".to_owned())
+            .spawn(move || write(&mut writer, &received, begin))?;
         Ok(RequestLog { messages })
     }
 

@@ -171,7 +171,9 @@ fn known_datatype<'a, D: Deserializer<'a>>(from: D) -> Result<Option<String>, D:
 fn known_shape<'a, D: Deserializer<'a>>(from: D) -> Result<Option<Vec<i64>>, D::Error> {
     let size = |size: &Value| size.as_i64().or_else(|| size.as_str()?.parse().ok());
     let shape = Option::<Vec<Value>>::deserialize(from)?;
-    Ok(shape.and_then(|shape| shape.iter().map(size).collect()).filter(|shape: &Vec<i64>| !shape.is_empty()))
+    Ok(shape
+        .and_then(|shape| shape.iter().map(size).collect())
+        .filter(|shape: &Vec<i64>| !shape.is_empty()))
 }
 
 #[cfg(test)]

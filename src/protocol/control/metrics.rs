@@ -70,7 +70,12 @@ fn parse(answer: &str) -> Vec<Sample> {
             .filter(|sample| sample.value.is_finite())
     };
     let kept = |sample: &Sample| KEPT.iter().any(|name| sample.metric.starts_with(name));
-    answer.lines().filter(|line| !line.starts_with('#')).filter_map(sample).filter(kept).collect()
+    answer
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(sample)
+        .filter(kept)
+        .collect()
 }
 
 #[cfg(test)]

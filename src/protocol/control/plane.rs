@@ -209,7 +209,14 @@ async fn get(client: &reqwest::Client, address: &str, path: &[&str], limit: Dura
 /// The reason why a GET failed: the server's own message, or a description of the answer.
 async fn refusal(mut response: Response) -> Fault {
     let status = response.status();
-    let field = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+    let field = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
+            .to_owned()
+    };
     let (encoding, location) = (field(CONTENT_ENCODING), field(LOCATION));
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {

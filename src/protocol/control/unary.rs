@@ -62,7 +62,9 @@ impl Unary {
         let mut framed = BytesMut::with_capacity(FRAME_PREFIX + question.encoded_len());
         framed.put_u8(0);
         framed.put_u32(question.encoded_len() as u32);
-        question.encode(&mut framed).map_err(|error| Fault::new(FaultKind::Server, error.to_string()))?;
+        question
+            .encode(&mut framed)
+            .map_err(|error| Fault::new(FaultKind::Server, error.to_string()))?;
         let framed = framed.freeze();
         let exchange = async {
             // an idle connection may be closed by now, which is no error of the server
@@ -105,8 +107,10 @@ impl Unary {
 
 async fn connect(address: &Address) -> Result<Open, Fault> {
     let stream = MeteredStream::connect(address, Rc::new(NullObserver)).await?;
-    let handshake =
-        h2::client::Builder::new().enable_push(false).max_header_list_size(FIELDS_BYTES_MAX).handshake(stream);
+    let handshake = h2::client::Builder::new()
+        .enable_push(false)
+        .max_header_list_size(FIELDS_BYTES_MAX)
+        .handshake(stream);
     let (sender, connection) = handshake.await.map_err(|error| Fault::of_transport(&error))?;
     Ok(Open { sender, connection: Box::pin(connection) })
 }

@@ -96,7 +96,9 @@ impl InferClient for Grpc {
         let mut framed = BytesMut::with_capacity(FRAME_PREFIX + length);
         framed.put_u8(0);
         framed.put_u32(framed_length);
-        message.encode(&mut framed).map_err(|error| Fault::new(FaultKind::Server, error.to_string()))?;
+        message
+            .encode(&mut framed)
+            .map_err(|error| Fault::new(FaultKind::Server, error.to_string()))?;
         Ok(framed.freeze())
     }
 
@@ -292,7 +294,9 @@ impl Connection {
                 broken.replace(Some(Fault::of_transport(&error)));
             }
         });
-        poll_fn(|context| sender.poll_ready(context)).await.map_err(|error| Fault::of_transport(&error))?;
+        poll_fn(|context| sender.poll_ready(context))
+            .await
+            .map_err(|error| Fault::of_transport(&error))?;
         *place = Some(sender.clone());
         Ok(sender)
     }
@@ -338,7 +342,11 @@ fn of_status(status: &Status) -> Fault {
         Code::Unavailable => FaultKind::Unavailable,
         _ => FaultKind::Server,
     };
-    let words = if status.message().is_empty() { "the server gives no reason" } else { status.message() };
+    let words = if status.message().is_empty() {
+        "the server gives no reason"
+    } else {
+        status.message()
+    };
     Fault::new(kind, format!("gRPC {:?}: {words}", status.code()))
 }
 

@@ -331,7 +331,11 @@ mod tests {
         {"name":"z","datatype":"INT64","shape":[2,2],"data":[[1,2],[3,4]]}]}"#;
 
     fn unread(kept: &[u8], json_length: usize, body_bytes: usize) -> Unread {
-        Unread { json_length: Some(json_length as u64), body_bytes: body_bytes as u64, kept: kept.to_vec() }
+        Unread {
+            json_length: Some(json_length as u64),
+            body_bytes: body_bytes as u64,
+            kept: kept.to_vec(),
+        }
     }
 
     #[test]

@@ -240,7 +240,10 @@ impl Reader<'_> {
 pub(in crate::protocol) fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, Fault> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut fields);
-    let length = match parsed.parse(bytes).map_err(|cause| bad(&words::of_no_http(bytes, &cause.to_string())))? {
+    let length = match parsed
+        .parse(bytes)
+        .map_err(|cause| bad(&words::of_no_http(bytes, &cause.to_string())))?
+    {
         httparse::Status::Partial => return Ok(None),
         httparse::Status::Complete(length) => length,
     };

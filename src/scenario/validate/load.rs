@@ -25,7 +25,10 @@ const ITERATIONS_DEFAULT: u64 = 1000;
 /// `None` once there is an error; the errors of all keys are kept.
 pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Option<Load> {
     let read = |key, range: RangeInclusive<i64>, help: &str| {
-        table.whole(key).map(|value| whole(document, &value, range, help).map(i64::unsigned_abs)).transpose()
+        table
+            .whole(key)
+            .map(|value| whole(document, &value, range, help).map(i64::unsigned_abs))
+            .transpose()
     };
     let iterations = read("iterations", ITERATIONS, "give the requests of one process in one case, such as 1000");
     let iterations = errors.keep(iterations);

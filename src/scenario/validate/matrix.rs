@@ -101,7 +101,9 @@ fn on_the_axis(
     values: &[Value],
     axis: &[Value],
 ) -> Checked<()> {
-    let Some(stray) = values.iter().position(|value| !axis.contains(value)) else { return Ok(()) };
+    let Some(stray) = values.iter().position(|value| !axis.contains(value)) else {
+        return Ok(());
+    };
     let list: Vec<String> = axis.iter().map(Value::to_string).collect();
     let expected = match &list[..] {
         [] => "an axis that the file gives".to_owned(),

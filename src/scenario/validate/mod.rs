@@ -237,7 +237,10 @@ fn artifact(document: &Document<'_>, table: &Table<'_>, served: &[String]) -> Ch
         let help = "leave user names and passwords out: the file is kept with the results";
         return Err(document.unexpected(&address, "an address that anyone may see", help));
     }
-    if !url.parse::<http::Uri>().is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http"))) {
+    if !url
+        .parse::<http::Uri>()
+        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("https" | "http")))
+    {
         return Err(document.unexpected(&address, "an http or https address", "give the address of the zip archive"));
     }
     let digest = |key| {
@@ -349,8 +352,10 @@ fn distinct(document: &Document<'_>, tables: &[Table<'_>], what: &str) -> Checke
 /// The file's stem as a directory name: without anything that could leave the results folder or surprise a shell.
 fn safe_name(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    let safe: String =
-        stem.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' }).collect();
+    let safe: String = stem
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' })
+        .collect();
     let safe = safe.trim_start_matches(['.', '-']);
     if safe.is_empty() { "scenario".to_owned() } else { safe.to_owned() }
 }

@@ -33,7 +33,11 @@ pub fn complete(message: &mut ModelConfig, folder: &Path) -> Result<()> {
     if !onnx || !(message.input.is_empty() || message.output.is_empty()) {
         return Ok(());
     }
-    let name = if message.default_model_filename.is_empty() { FILE } else { &message.default_model_filename };
+    let name = if message.default_model_filename.is_empty() {
+        FILE
+    } else {
+        &message.default_model_filename
+    };
     let Some(file) = newest(folder, name) else { return Ok(()) };
     let signature = super::signature(&file).with_context(|| format!("it is completed from {name}"))?;
     batch(message, &signature)?;
@@ -53,7 +57,11 @@ fn newest(folder: &Path, file: &str) -> Option<PathBuf> {
     let versions = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
     let mut versions: Vec<u64> = versions.filter(|version| *version > 0).collect();
     versions.sort_unstable();
-    versions.iter().rev().map(|version| folder.join(version.to_string()).join(file)).find(|path| path.is_file())
+    versions
+        .iter()
+        .rev()
+        .map(|version| folder.join(version.to_string()).join(file))
+        .find(|path| path.is_file())
 }
 
 /// A model supports batching if all its tensors leave their first dimension free.
@@ -76,12 +84,24 @@ fn batch(message: &mut ModelConfig, signature: &Signature) -> Result<()> {
 
 fn input(port: &Port, batched: bool) -> Result<ModelInput> {
     let (data_type, (dims, reshape)) = (data_type(port)?, dims(port, batched)?);
-    Ok(ModelInput { name: port.name.clone(), data_type: data_type.into(), dims, reshape, ..Default::default() })
+    Ok(ModelInput {
+        name: port.name.clone(),
+        data_type: data_type.into(),
+        dims,
+        reshape,
+        ..Default::default()
+    })
 }
 
 fn output(port: &Port, batched: bool) -> Result<ModelOutput> {
     let (data_type, (dims, reshape)) = (data_type(port)?, dims(port, batched)?);
-    Ok(ModelOutput { name: port.name.clone(), data_type: data_type.into(), dims, reshape, ..Default::default() })
+    Ok(ModelOutput {
+        name: port.name.clone(),
+        data_type: data_type.into(),
+        dims,
+        reshape,
+        ..Default::default()
+    })
 }
 
 /// The dims without the batch dimension; a scalar has shape `[1]`, which the model sees as an empty shape.
@@ -96,7 +116,10 @@ fn dims(port: &Port, batched: bool) -> Result<(Vec<i64>, Option<ModelTensorResha
 }
 
 fn data_type(port: &Port) -> Result<DataType> {
-    let datatype = port.element.datatype().with_context(|| format!("\"{}\" is {}", port.name, port.element))?;
+    let datatype = port
+        .element
+        .datatype()
+        .with_context(|| format!("\"{}\" is {}", port.name, port.element))?;
     Ok(match datatype {
         Datatype::Bool => DataType::TypeBool,
         Datatype::Uint8 => DataType::TypeUint8,

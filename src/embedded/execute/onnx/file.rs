@@ -43,13 +43,20 @@ pub fn bring_in(model: &mut ModelProto, folder: &Path) -> Result<()> {
 }
 
 fn external(tensor: &TensorProto, folder: &Path, files: &mut BTreeMap<String, Bytes>) -> Result<Bytes> {
-    let entry =
-        |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(StringStringEntryProto::value);
+    let entry = |key: &str| {
+        tensor
+            .external_data
+            .iter()
+            .find(|entry| entry.key() == key)
+            .map(StringStringEntryProto::value)
+    };
     let number =
         |key: &str| entry(key).map(|text| text.parse::<usize>().with_context(|| format!("{key} is \"{text}\"")));
     let location = entry("location").context("it is kept in another file, but the model does not say in which")?;
     // its content may end up in answers: only files in the model's own folder are allowed
-    let inside = Path::new(location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let inside = Path::new(location)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     ensure!(inside && !location.is_empty(), "its data is in \"{location}\", outside of the model's folder");
     if !files.contains_key(location) {
         let bytes = fs::read(folder.join(location));
@@ -72,7 +79,10 @@ fn external(tensor: &TensorProto, folder: &Path, files: &mut BTreeMap<String, By
 /// Bytes of a tensor's elements, if their type determines it.
 fn bytes_of(tensor: &TensorProto) -> Option<usize> {
     let size = super::elements::Element::of(tensor.data_type()).datatype()?.size()?;
-    tensor.dims.iter().try_fold(size, |bytes, side| bytes.checked_mul(usize::try_from(*side).ok()?))
+    tensor
+        .dims
+        .iter()
+        .try_fold(size, |bytes, side| bytes.checked_mul(usize::try_from(*side).ok()?))
 }
 
 /// Calls `visit` with every tensor of a graph and of its subgraphs.

@@ -93,7 +93,13 @@ pub fn of_tensor(tensor: &TensorProto) -> Facts {
     let wide = element == Element::INT64 && integers(tensor).iter().any(|value| i32::try_from(*value).is_err());
     let small = tensor.dims.iter().product::<i64>() <= CONSTANT_MAX;
     let constant = small.then(|| Rc::new(tensor.clone()));
-    Facts { element: Some(element), shape: Some(tensor.dims.clone()), constant, wide, ..Default::default() }
+    Facts {
+        element: Some(element),
+        shape: Some(tensor.dims.clone()),
+        constant,
+        wide,
+        ..Default::default()
+    }
 }
 
 /// The elements of an INT64 or INT32 tensor; none for other types.
@@ -141,14 +147,17 @@ impl<'a> Node<'a> {
 
     /// The integers of a list attribute; `None` if it is not given, or empty.
     pub fn ints(self, name: &str) -> Option<&'a [i64]> {
-        self.attribute(name).map(|attribute| &attribute.ints[..]).filter(|ints| !ints.is_empty())
+        self.attribute(name)
+            .map(|attribute| &attribute.ints[..])
+            .filter(|ints| !ints.is_empty())
     }
 
     pub fn text<'b>(self, name: &str, default: &'b str) -> &'b str
     where
         'a: 'b,
     {
-        self.attribute(name).map_or(default, |attribute| str::from_utf8(attribute.s()).unwrap_or("?"))
+        self.attribute(name)
+            .map_or(default, |attribute| str::from_utf8(attribute.s()).unwrap_or("?"))
     }
 
     /// The name of an input; `None` if it is left out.

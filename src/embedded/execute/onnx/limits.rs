@@ -77,7 +77,11 @@ pub fn window(node: Node) -> Result<(), String> {
         return Err(format!("auto_pad is \"{auto_pad}\", which the engine computes as SAME_UPPER"));
     }
     let pooling = node.proto.op_type().ends_with("Pool");
-    if pooling && node.ints("dilations").is_some_and(|dilations| dilations.iter().any(|dilation| *dilation != 1)) {
+    if pooling
+        && node
+            .ints("dilations")
+            .is_some_and(|dilations| dilations.iter().any(|dilation| *dilation != 1))
+    {
         return Err("dilations are given, which the engine does not have".to_owned());
     }
     if node.ints("pads").is_some_and(|pads| pads.iter().any(|pad| *pad < 0)) {

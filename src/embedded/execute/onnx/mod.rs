@@ -56,8 +56,11 @@ pub struct Loaded {
 pub fn load(path: &Path) -> Result<Loaded> {
     let model = file::read(path)?;
     let signature = Signature::of(model.graph.as_ref().context("it holds no graph")?)?;
-    for (port, what) in
-        signature.inputs.iter().map(|port| (port, "input")).chain(signature.outputs.iter().map(|port| (port, "output")))
+    for (port, what) in signature
+        .inputs
+        .iter()
+        .map(|port| (port, "input"))
+        .chain(signature.outputs.iter().map(|port| (port, "output")))
     {
         let element = port.element;
         ensure!(
@@ -74,7 +77,10 @@ pub fn load(path: &Path) -> Result<Loaded> {
     .map_err(|refusal| match refusal {
         Refusal::File(error) | Refusal::Engine(error) => error,
     })?;
-    let guards = found.guards.iter().map(|name| model.find_node(name).with_context(|| format!("{name} was lost")));
+    let guards = found
+        .guards
+        .iter()
+        .map(|name| model.find_node(name).with_context(|| format!("{name} was lost")));
     let guards = guards.collect::<Result<_>>()?;
     Ok(Loaded { model, signature, guards })
 }

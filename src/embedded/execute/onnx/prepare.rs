@@ -27,9 +27,12 @@ pub fn prepare(model: &mut ModelProto) -> Result<Found> {
     let graph = model.graph.get_or_insert_default();
     ensure!(graph.sparse_initializer.is_empty(), "it has sparse weights, which the engine does not have");
     walk(graph, None, &opsets, &mut found)?;
-    graph
-        .output
-        .extend(found.guards.iter().map(|name| ValueInfoProto { name: Some(name.clone()), ..Default::default() }));
+    graph.output.extend(
+        found
+            .guards
+            .iter()
+            .map(|name| ValueInfoProto { name: Some(name.clone()), ..Default::default() }),
+    );
     if model.ir_version.is_none() {
         // the engine recognizes the file by its first bytes
         model.ir_version = Some(8);
@@ -107,7 +110,11 @@ fn walk(
             graph.node.push(finished);
         }
     }
-    Ok(graph.output.iter().map(|output| scope.get(output.name()).cloned().unwrap_or_default()).collect())
+    Ok(graph
+        .output
+        .iter()
+        .map(|output| scope.get(output.name()).cloned().unwrap_or_default())
+        .collect())
 }
 
 /// A node's description for messages.
@@ -171,7 +178,11 @@ fn rounded(graph: &GraphProto) -> HashSet<String> {
     let whole = |node: &&NodeProto| match node.op_type() {
         "Floor" | "Ceil" | "Round" | "Mod" | "Equal" => true,
         "Cast" => {
-            let to = node.attribute.iter().find(|attribute| attribute.name() == "to").map_or(0, |to| to.i() as i32);
+            let to = node
+                .attribute
+                .iter()
+                .find(|attribute| attribute.name() == "to")
+                .map_or(0, |to| to.i() as i32);
             !Element::of(to).is_float()
         }
         _ => false,

@@ -33,7 +33,10 @@ impl Signature {
     /// # Errors
     /// An input or output is not a tensor, or has a type that the protocol does not have.
     pub fn of(graph: &GraphProto) -> Result<Self> {
-        let given = graph.input.iter().filter(|input| !graph.initializer.iter().any(|w| w.name() == input.name()));
+        let given = graph
+            .input
+            .iter()
+            .filter(|input| !graph.initializer.iter().any(|w| w.name() == input.name()));
         let inputs = given.map(|value| port(value).with_context(|| format!("input \"{}\"", value.name())));
         let outputs = graph.output.iter();
         let outputs = outputs.map(|value| port(value).with_context(|| format!("output \"{}\"", value.name())));
@@ -52,7 +55,10 @@ fn port(value: &ValueInfoProto) -> Result<Port> {
     };
     let element = Element::of(tensor.elem_type());
     ensure!(element.datatype().is_some(), "its type is {element}, which the protocol does not have");
-    let shape = tensor.shape.as_ref().map(|shape| shape.dim.iter().map(|side| side_of(side.value.as_ref())).collect());
+    let shape = tensor
+        .shape
+        .as_ref()
+        .map(|shape| shape.dim.iter().map(|side| side_of(side.value.as_ref())).collect());
     Ok(Port { name: value.name().to_owned(), element, shape })
 }
 

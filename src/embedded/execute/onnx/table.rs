@@ -290,7 +290,9 @@ pub fn find(node: Node) -> Option<&'static Row> {
 /// # Errors
 /// It does not; the message does not name the operator.
 pub fn check(node: Node) -> Result<(), String> {
-    let Some(row) = find(node) else { return Err("the engine does not have it".to_owned()) };
+    let Some(row) = find(node) else {
+        return Err("the engine does not have it".to_owned());
+    };
     if node.opset < row.since {
         return Err(format!("the engine has it as it is since opset {}", row.since));
     }

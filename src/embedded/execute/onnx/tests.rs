@@ -28,7 +28,12 @@ fn value(name: &str, element: Element, sides: &[i64]) -> ValueInfoProto {
 
 fn model(opset: i64, graph: GraphProto) -> ModelProto {
     let version = OperatorSetIdProto { domain: None, version: Some(opset) };
-    ModelProto { ir_version: Some(8), opset_import: vec![version], graph: Some(graph), ..Default::default() }
+    ModelProto {
+        ir_version: Some(8),
+        opset_import: vec![version],
+        graph: Some(graph),
+        ..Default::default()
+    }
 }
 
 /// One operator from `x` to `y`, both FLOAT with four dimensions.
@@ -165,7 +170,9 @@ fn a_configuration_is_completed_as_triton_completes_it() {
         };
         fs::write(folder.path().join("1/model.onnx"), model(13, graph).encode_to_vec()).unwrap();
         let mut message = given;
-        complete(&mut message, folder.path()).map(|()| message).map_err(|error| format!("{error:#}"))
+        complete(&mut message, folder.path())
+            .map(|()| message)
+            .map_err(|error| format!("{error:#}"))
     };
     let batched = completed(&[-1, 3], &[-1, -1], ModelConfig::default()).unwrap();
     assert_eq!(

@@ -107,8 +107,16 @@ fn broadcast(left: &[i64], right: &[i64]) -> Option<Vec<i64>> {
 }
 
 fn element(node: Node, index: usize) -> Option<Element> {
-    let of = |name: &str| node.attribute(name).map(|attribute| Element::of(attribute.i() as i32)).filter(|e| e.0 != 0);
-    let tensor = || node.attribute("value").and_then(|value| value.t.as_ref()).map(|t| Element::of(t.data_type()));
+    let of = |name: &str| {
+        node.attribute(name)
+            .map(|attribute| Element::of(attribute.i() as i32))
+            .filter(|e| e.0 != 0)
+    };
+    let tensor = || {
+        node.attribute("value")
+            .and_then(|value| value.t.as_ref())
+            .map(|t| Element::of(t.data_type()))
+    };
     match (node.proto.op_type(), index) {
         (op, _) if SIZES.contains(&op) => Some(Element::INT64),
         (op, _) if TRUTHS.contains(&op) => Some(Element::BOOL),

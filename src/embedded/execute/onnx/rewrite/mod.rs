@@ -65,8 +65,9 @@ pub fn rewrite(node: Node, writer: &mut Writer, divided_then_rounded: bool) -> O
     if table::find(node).is_some_and(|row| row.widens()) && arithmetic::widen(node, writer).is_some() {
         return Some(());
     }
-    let mut rules =
-        RULES.iter().filter(|(ops, _)| ops.contains(&op) || (ops == &["Reduce"] && op.starts_with("Reduce")));
+    let mut rules = RULES
+        .iter()
+        .filter(|(ops, _)| ops.contains(&op) || (ops == &["Reduce"] && op.starts_with("Reduce")));
     rules.find_map(|(_, rule)| rule(node, writer))
 }
 

@@ -16,7 +16,11 @@ pub fn quantize(node: Node, writer: &mut Writer) -> Option<()> {
     if !element.is_byte() || node.int("block_size", 0) != 0 {
         return None;
     }
-    let input = if node.element(0)?.is_float() { input.to_owned() } else { writer.cast(input, Element::FLOAT) };
+    let input = if node.element(0)?.is_float() {
+        input.to_owned()
+    } else {
+        writer.cast(input, Element::FLOAT)
+    };
     let Some(rank) = node.rank(1) else { return said(node, element, writer) };
     let (scale, zero) = match rank {
         0 => (whole(&input, scale, writer), node.input(2).map(str::to_owned)),

@@ -17,8 +17,12 @@ pub fn dropout(node: Node, writer: &mut Writer) -> Option<()> {
     }
     writer.put(written("Identity", &[input], &[output], vec![]));
     if let Some(mask) = node.output(1) {
-        let one =
-            TensorProto { dims: vec![1], data_type: Some(Element::BOOL.0), int32_data: vec![1], ..Default::default() };
+        let one = TensorProto {
+            dims: vec![1],
+            data_type: Some(Element::BOOL.0),
+            int32_data: vec![1],
+            ..Default::default()
+        };
         let shape = writer.op("Shape", &[input], vec![]);
         writer.put(written("ConstantOfShape", &[&shape], &[mask], vec![tensor("value", one)]));
     }
@@ -32,8 +36,9 @@ fn is_true(flag: &TensorProto) -> bool {
 /// List inputs that are given as a scalar.
 pub fn list_inputs(node: Node, writer: &mut Writer) -> Option<()> {
     let last = if node.proto.op_type() == "Slice" { 4 } else { 1 };
-    let numbers: Vec<usize> =
-        (1..=last).filter(|index| node.input(*index).is_some() && node.rank(*index) == Some(0)).collect();
+    let numbers: Vec<usize> = (1..=last)
+        .filter(|index| node.input(*index).is_some() && node.rank(*index) == Some(0))
+        .collect();
     if numbers.is_empty() {
         return None;
     }

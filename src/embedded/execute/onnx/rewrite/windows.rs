@@ -38,7 +38,11 @@ fn finish(node: Node, mut new: crate::proto::onnx::NodeProto, writer: &mut Write
     }
     for name in ["strides", "dilations", "pads"] {
         // an empty list counts as not given
-        if new.attribute.iter().any(|attribute| attribute.name() == name && attribute.ints.is_empty()) {
+        if new
+            .attribute
+            .iter()
+            .any(|attribute| attribute.name() == name && attribute.ints.is_empty())
+        {
             new = without(&new, name);
         }
     }
@@ -51,8 +55,12 @@ fn finish(node: Node, mut new: crate::proto::onnx::NodeProto, writer: &mut Write
 
 /// Whether the padding is even on every side: with strides of one it is the kernel's size less one.
 fn pads_evenly(node: Node, new: &crate::proto::onnx::NodeProto) -> bool {
-    let list =
-        |name: &str| new.attribute.iter().find(|attribute| attribute.name() == name).map(|found| &found.ints[..]);
+    let list = |name: &str| {
+        new.attribute
+            .iter()
+            .find(|attribute| attribute.name() == name)
+            .map(|found| &found.ints[..])
+    };
     let kernel = list("kernel_shape").unwrap_or_default();
     let even = kernel.iter().enumerate().all(|(index, side)| {
         let dilation = list("dilations").and_then(|list| list.get(index)).copied().unwrap_or(1);
@@ -83,8 +91,11 @@ pub fn output_shape(node: Node, writer: &mut Writer) -> Option<()> {
         }
         // the standard's formulas for SAME_UPPER and for everything else
         let half = total / 2;
-        let (start, end) =
-            if node.text("auto_pad", "NOTSET") == "SAME_UPPER" { (half, total - half) } else { (total - half, half) };
+        let (start, end) = if node.text("auto_pad", "NOTSET") == "SAME_UPPER" {
+            (half, total - half)
+        } else {
+            (total - half, half)
+        };
         starts.push(start);
         ends.push(end);
     }

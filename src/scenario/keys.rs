@@ -1,0 +1,184 @@
+//! Every key of a scenario file: the kind of its value, whether it is required, and an example. Must not know limits or
+//! defaults.
+
+use std::sync::LazyLock;
+
+use super::words;
+use crate::matrix::{AxisId, Home, Limit};
+use crate::spelling::Words;
+
+/// The kind of a key's value.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    Text,
+    /// One of a short list.
+    Word(&'static Words),
+    Whole,
+    Number,
+    Flag,
+    /// A string or a number.
+    Value,
+    Texts,
+    /// Shapes: of the only input, or of several by their names.
+    Shapes,
+    Shape,
+    Words(&'static Words),
+    WordOrWords(&'static Words),
+    Wholes,
+    Numbers,
+    /// `"zeros"`, `{random = {seed = 7}}` or `{file = "face.npy"}`.
+    Data,
+    /// A `[table]`.
+    Table(Keys),
+    /// A `[table]` that holds named tables, `[table.NAME]`, beside its keys.
+    Named(Keys, Keys),
+    /// `[[tables]]`.
+    Tables(Keys),
+    /// A table whose keys are names and whose values are strings.
+    Names,
+}
+
+/// The keys of a table.
+pub type Keys = fn() -> &'static [Key];
+
+#[derive(Clone, Copy)]
+pub struct Key {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+    /// An example of the key in a file.
+    pub example: &'static str,
+}
+
+const fn required(name: &'static str, kind: Kind, example: &'static str) -> Key {
+    Key { name, kind, required: true, example }
+}
+
+/// A key that a file may leave out.
+pub const fn optional(name: &'static str, kind: Kind, example: &'static str) -> Key {
+    Key { name, kind, required: false, example }
+}
+
+/// The keys of the whole file.
+pub const FORMAT: &[Key] = &[
+    required("title", Kind::Text, "title = \"SCRFD Model\""),
+    optional("server", Kind::Named(|| SERVER, || SERVER), "[server]"),
+    required("model", Kind::Named(|| MODEL, || NAMED_MODEL), "[model]"),
+    optional("input", Kind::Tables(|| INPUT), "[[input]]"),
+    optional("output", Kind::Tables(|| OUTPUT), "[[output]]"),
+    required("matrix", Kind::Table(|| &MATRIX), "[matrix]"),
+    optional("load", Kind::Table(|| &LOAD), "[load]"),
+    optional("artifact", Kind::Table(|| ARTIFACT), "[artifact]"),
+];
+
+const SERVER: &[Key] = &[
+    optional("http", Kind::Text, "http = \"localhost:8000\""),
+    optional("grpc", Kind::Text, "grpc = \"localhost:8001\""),
+    optional("metrics", Kind::Text, "metrics = \"localhost:8002\""),
+];
+
+const MODEL: &[Key] = &[
+    required("name", Kind::Text, "name = \"scrfd\""),
+    optional("version", Kind::Text, "version = \"1\""),
+    optional("batching", Kind::Flag, "batching = false"),
+];
+
+const NAMED_MODEL: &[Key] = &[
+    optional("name", Kind::Text, "name = \"scrfd_fp16\""),
+    optional("version", Kind::Text, "version = \"1\""),
+    optional("batching", Kind::Flag, "batching = false"),
+    optional("input", Kind::Tables(|| INPUT), "[[model.NAME.input]]"),
+    optional("output", Kind::Tables(|| OUTPUT), "[[model.NAME.output]]"),
+];
+
+const INPUT: &[Key] = &[
+    required("name", Kind::Text, "name = \"input.1\""),
+    required("datatype", Kind::Word(&words::DATATYPES), "datatype = \"FP32\""),
+    required("shape", Kind::Wholes, "shape = [3, 640, 640]"),
+    optional("data", Kind::Data, DATA_EXAMPLE),
+];
+
+/// The keys of an input's `data`.
+pub const DATA: &[Key] = &[
+    optional("random", Kind::Table(|| RANDOM), "data = {random = {seed = 7}}"),
+    optional("file", Kind::Text, "data = {file = \"face.npy\"}"),
+];
+
+const DATA_EXAMPLE: &str = "data = \"zeros\", data = {random = {seed = 7}} or data = {file = \"face.npy\"}";
+
+const RANDOM: &[Key] = &[required("seed", Kind::Whole, "seed = 7")];
+
+const OUTPUT: &[Key] = &[required("name", Kind::Text, "name = \"score_8\"")];
+
+static MATRIX: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let exclude = optional("exclude", Kind::Tables(|| &EXCLUDE), "exclude = [{batch_sizes = [8], processes = [3]}]");
+    let compare = optional("compare", Kind::Text, "compare = \"protocols\"");
+    let baseline = optional("baseline", Kind::Value, "baseline = \"http\"");
+    AxisId::of_home(Home::Matrix).map(axis).chain([exclude, compare, baseline]).collect()
+});
+
+static EXCLUDE: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let excluded = |id: AxisId| Key { example: id.axis().exclude_example, ..axis(id) };
+    [Home::Matrix, Home::Load].into_iter().flat_map(AxisId::of_home).map(excluded).collect()
+});
+
+static LOAD: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let stop = [
+        optional("iterations", Kind::Whole, "iterations = 1000"),
+        optional("duration_s", Kind::Number, "duration_s = 30"),
+        optional("max_seconds_per_case", Kind::Number, "max_seconds_per_case = 600"),
+    ];
+    let others = [
+        optional("arrival", Kind::Word(&words::ARRIVALS), "arrival = \"poisson\""),
+        optional("warmup", Kind::Whole, "warmup = 10"),
+        optional("blocks", Kind::Whole, "blocks = 10"),
+        optional("timeout_s", Kind::Number, "timeout_s = 30"),
+        optional("seed", Kind::Whole, "seed = 1"),
+    ];
+    stop.into_iter().chain(AxisId::of_home(Home::Load).map(axis)).chain(others).collect()
+});
+
+/// The key of an axis.
+fn axis(id: AxisId) -> Key {
+    let axis = id.axis();
+    let kind = match axis.limit {
+        Limit::Words(words) if axis.takes_one => Kind::WordOrWords(words),
+        Limit::Words(words) => Kind::Words(words),
+        Limit::Names => Kind::Texts,
+        Limit::Shapes => Kind::Shapes,
+        Limit::Whole(..) => Kind::Wholes,
+        Limit::Number(..) => Kind::Numbers,
+    };
+    optional(axis.key, kind, axis.example)
+}
+
+const ARTIFACT: &[Key] = &[
+    required("url", Kind::Text, "url = \"https://example.org/models.zip\""),
+    required("sha256", Kind::Text, "sha256 = \"the archive's 64 hexadecimal digits\""),
+    required("member", Kind::Text, "member = \"det_10g.onnx\""),
+    required("member_sha256", Kind::Text, "member_sha256 = \"the file's 64 hexadecimal digits\""),
+    required("licence", Kind::Text, "licence = \"for research only, see https://example.org/licence\""),
+    required("stand_in", Kind::Word(&words::STRUCTURES), "stand_in = \"scrfd\""),
+    optional("outputs", Kind::Names, "outputs = {448 = \"score_8\"}"),
+];
+
+/// Every key of the format.
+pub fn keys() -> Vec<&'static str> {
+    fn collect(keys: &'static [Key], all: &mut Vec<&'static str>) {
+        for key in keys {
+            all.push(key.name);
+            match key.kind {
+                Kind::Table(inner) | Kind::Tables(inner) => collect(inner(), all),
+                Kind::Named(inner, named) => {
+                    collect(inner(), all);
+                    collect(named(), all);
+                }
+                Kind::Data => collect(DATA, all),
+                _ => {}
+            }
+        }
+    }
+    let mut all = Vec::new();
+    collect(FORMAT, &mut all);
+    all
+}
