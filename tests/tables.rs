@@ -168,6 +168,18 @@ fn of_three_values_the_best_is_faster_than_both_others() {
 }
 
 #[test]
+fn a_heading_says_what_its_table_has_in_common_and_not_what_it_compares() {
+    let with =
+        |rate, concurrency| Point { rate: Some(rate), concurrency, connections: concurrency, ..of(Protocol::Grpc, 1) };
+    let cases =
+        [case(with(50.0, 8), 10.0), case(with(50.0, 64), 9.0), case(with(100.0, 8), 20.0), case(with(100.0, 64), 12.0)];
+    let text = check("two_rates", AxisId::Concurrency, &cases);
+    for heading in ["\n50 requests/s:\n", "\n100 requests/s:\n"] {
+        assert!(text.contains(heading), "{text}");
+    }
+}
+
+#[test]
 fn two_equal_variants_count_what_is_wrong() {
     let with = |arm| Point { arm: Some(arm), ..of(Protocol::Http, 1) };
     let text = check("equal_variants", AxisId::Arm, &[case(with(Arm::A), 10.0), case(with(Arm::B), 9.0)]);

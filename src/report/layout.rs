@@ -28,12 +28,21 @@ pub fn tables(run: &Run) -> Vec<Vec<&Record>> {
 pub fn heading(run: &Run, rows: &[&Record]) -> String {
     let Some(case) = rows.first().map(|record| &record.case) else { return String::new() };
     let words = if OF_TABLE.contains(&run.compared) {
-        let others = OF_TABLE.iter().filter(|id| **id != run.compared);
-        others.map(|id| (id.axis().phrase)(case)).collect::<Vec<_>>().join(", ")
+        // a value that follows from the compared one differs within the table
+        let others = OF_TABLE.iter().filter(|id| **id != run.compared && case.chosen(**id).is_some());
+        let said = others.map(|id| match id {
+            // of all processes together
+            AxisId::Rate => (id.axis().phrase)(case),
+            _ => format!("{} in each process", (id.axis().phrase)(case)),
+        });
+        said.collect::<Vec<_>>().join(", ")
     } else {
-        matrix::load(case.rate, case.concurrency, case.connections)
+        format!("{} in each process", matrix::load(case.rate, case.concurrency, case.connections))
     };
-    format!("{}{} in each process", words[..1].to_uppercase(), &words[1..])
+    match words.split_at_checked(1) {
+        Some((first, rest)) => format!("{}{rest}", first.to_uppercase()),
+        None => "One connection for each request in flight".to_owned(),
+    }
 }
 
 /// The axes whose values begin the rows of tables.
