@@ -117,9 +117,10 @@ pub fn is_trusted(effective: f64, q: f64) -> bool {
 /// The levels of the quantiles that enclose quantile `q` with 95 % confidence, by order statistics. `None` if the
 /// samples do not reach that far.
 pub fn quantile_bounds(effective: f64, q: f64) -> Option<(f64, f64)> {
-    if !(effective.is_finite() && effective > 0.0 && (0.0..=1.0).contains(&q)) {
+    if effective < 0.0 {
         return None;
     }
+    // not a number without samples or for a `q` outside of 0 to 1, and so within no bounds
     let reach = Z95 * (effective * q * (1.0 - q)).sqrt();
     let (low, high) = ((effective * q - reach) / effective, (effective * q + reach) / effective);
     (low >= 0.0 && high <= 1.0).then_some((low, high))

@@ -180,6 +180,14 @@ fn a_heading_says_what_its_table_has_in_common_and_not_what_it_compares() {
 }
 
 #[test]
+fn a_case_that_is_compared_with_nothing_is_not_best() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases = [case(of(Protocol::Http, 1), 10.0), case(of(Protocol::Http, 2), 20.0)];
+    let text = section(&run(folder.path(), AxisId::Protocol, &cases), Style::default());
+    assert!(text.contains("| 1 | HTTP | 10.00 | 20.00 |") && !text.contains("**1"), "{text}");
+}
+
+#[test]
 fn two_equal_variants_count_what_is_wrong() {
     let with = |arm| Point { arm: Some(arm), ..of(Protocol::Http, 1) };
     let text = check("equal_variants", AxisId::Arm, &[case(with(Arm::A), 10.0), case(with(Arm::B), 9.0)]);
