@@ -3,7 +3,7 @@
 Run it as bench/engine, which starts an embedded server for each model.
 
 Both execute the same input and have to give the same outputs. They take turns, round by round, the other one first in
-every second round. The server's time is compute_infer of its own statistics, the latency is what the client waits for.
+every second round. The server's time is compute_infer of its statistics, the latency is what the client waits for.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def reference(session, outputs, image, options):
 
 
 def alone(path, model):
-    """In a process of its own: ONNX Runtime's peak memory, and the activations of the layer that has most.
+    """In its own process: ONNX Runtime's peak memory, and the activations of the layer that has most.
 
     Activations are the largest sum of one layer's inputs and outputs, weights aside: no engine that goes layer by layer can
     do with less, and what else is alive meanwhile is not allowed for.

@@ -2,7 +2,7 @@
 
 Run it as bench/loopback_truth.
 
-Each case has a server of its own, and so a request log of its own. The log is in order: the requests that verify and warm
+Each case has its own server, and so its own request log. The log is in order: the requests that verify and warm
 up come first (there is one block: of several, each may have new processes), and run.json tells how many they are. Of the
 rest mean and percentiles are held against records.csv. The runner's latency is the server's and what it takes to get there
 and back, so it may be larger by that, and by that alone. Processors that sleep take so long to wake up, on both sides, that this
@@ -125,7 +125,7 @@ def report(samples, options):
             off = [measured[metric] - truth[metric] for measured, truth in pairs]
             cells.append("%s [%s]" % (spread([measured[metric] for measured, _ in pairs], "%.3f"), spread(off, "%+.3f")))
             shares = [abs(measured[metric] - truth[metric]) / (RELATIVE * truth[metric] + ABSOLUTE_MS) for measured, truth in pairs]
-            # the spread is shown: a run beside which something else happens on the machine has a tail of its own
+            # the spread is shown: a run beside which something else happens on the machine has its own tail
             if statistics.median(shares) > 1:
                 broken.append("%s by %s of what is allowed" % (metric, spread(shares, "%.2f")))
         cells.append(spread([measured["mean"] / truth["mean"] for measured, truth in pairs], "%.3f"))

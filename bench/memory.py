@@ -92,7 +92,7 @@ def sample(protocol, size, lane, count, options):
         scenario = os.path.join(directory, "memory.toml")
         with open(scenario, "w") as file:
             file.write(SCENARIO % (shape, batch, protocol, *lane, count))
-        # a server of its own: what it keeps of large requests is not the next one's
+        # its own server: what it keeps of large requests is not the next one's
         with embedded(options.runner, repository, "--model-config-name", "loopback", "--load-model", "null") as hosts:
             (row,), _ = run_scenario(options.runner, scenario, hosts, watch=watch)
     if row["status"] != "ok" or int(row["requests"]) != count or not watch.peak:

@@ -128,7 +128,7 @@ class Bench:
         self.hosts = hosts
         self.directory = directory
         self.samples = {}
-        # in a process of its own: a client's peak memory is not told apart from that of the process which starts it
+        # in its own process: a client's peak memory is not told apart from that of the process which starts it
         with ProcessPoolExecutor(1) as apart:
             self.payloads = {size: apart.submit(Payload, size, directory).result() for size in options.sizes}
             for size, payload in self.payloads.items():

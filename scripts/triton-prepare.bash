@@ -68,7 +68,7 @@ prepare_models() { # REPOSITORY
     done
 }
 
-# Without a label of its own the configuration stands in for the labelled one, and is kept up to date.
+# Without its own label the configuration stands in for the labelled one, and is kept up to date.
 label() { # CONFIGURATION LABELLED
     local mark="# copied by scripts/triton: no label"
     if [[ ! -e $2 ]] || head -n 1 "$2" | grep -qxF "$mark"; then

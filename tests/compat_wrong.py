@@ -15,7 +15,7 @@ LENGTH = "Inference-Header-Content-Length"
 
 
 def http_request(address, method, path, body=b"", headers=None):
-    """Status and body, over a connection of its own; the path goes out as it stands."""
+    """Status and body, over its own connection; the path goes out as it stands."""
     connection = http.client.HTTPConnection(address, timeout=20)
     connection.putrequest(method, path, skip_accept_encoding=True)
     for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():

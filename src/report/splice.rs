@@ -166,7 +166,7 @@ impl<'a> Marker<'a> {
             Place::Comment => Some("a marker in a comment is text: nothing is put there"),
             Place::Indented => Some("a marker that is indented by four spaces is code: nothing is put there"),
             Place::Text if !text.starts_with("<!--") && !line.contains(&format!("`{BEGIN}")) => {
-                Some("a marker must be a line of its own: nothing is put there")
+                Some("a marker must stand on its own line: nothing is put there")
             }
             Place::Text => None,
         };
@@ -246,7 +246,7 @@ mod tests {
         let each = |prefix| shown.lines().map(|line| format!("{prefix}{line}\n")).collect::<String>();
         assert!(skipped(&format!("{}{DOCUMENT}", each("    ")))[0].contains("four spaces"));
         assert!(
-            skipped(&format!("{}{DOCUMENT}", each("> ")))[0].starts_with("line 1: a marker must be a line of its own")
+            skipped(&format!("{}{DOCUMENT}", each("> ")))[0].starts_with("line 1: a marker must stand on its own line")
         );
         assert!(skipped(&format!("Write `{BEGIN} x -->`.\n{DOCUMENT}")).is_empty());
     }

@@ -171,7 +171,7 @@ impl Walk<'_> {
             }
             (Kind::Table(_) | Kind::Named(..), _) if !key.example.starts_with('[') => format!("write {}", key.example),
             (Kind::Table(_) | Kind::Named(..), _) => {
-                format!("write {} on a line of its own and its keys below it", key.example)
+                format!("write {} on its own line and its keys below it", key.example)
             }
             (Kind::Data, DeValue::String(word)) => match nearest(word, &["zeros", "random", "file"]) {
                 Some("random") => format!("write {}", DATA[0].example),

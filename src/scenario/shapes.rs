@@ -51,7 +51,7 @@ pub fn check(inputs: &[Input], shapes: &Shapes, batch: u32, shapeless: &[&str]) 
         }
     }
     if let Some(name) = shapeless.iter().find(|name| shapes.of(name).is_none()) {
-        let problem = format!("the input \"{name}\" has no shape, neither of its own nor here");
+        let problem = format!("the input \"{name}\" has no shape, neither its own nor one here");
         return Err((problem, "add its shape here, or `shape` to its [[input]]".to_owned()));
     }
 

@@ -342,7 +342,7 @@ fn distinct(document: &Document<'_>, tables: &[Table<'_>], what: &str) -> Checke
     let names: Vec<Spanned<String>> = tables.iter().filter_map(|table| table.text("name")).collect();
     for (index, name) in names.iter().enumerate() {
         if names[..index].iter().any(|earlier| earlier.get_ref() == name.get_ref()) {
-            let help = format!("every {what} has a name of its own: remove one, or rename it");
+            let help = format!("every {what} needs its own name: remove one, or rename it");
             return Err(document.unexpected(name, &format!("a name that no other {what} has"), help));
         }
     }

@@ -21,7 +21,7 @@ const REWRITES_MAX: usize = 16;
 /// # Errors
 /// It holds something that the engine does not have; the message names the operator, its node and its operator set.
 pub fn prepare(model: &mut ModelProto) -> Result<Found> {
-    ensure!(model.functions.is_empty(), "it defines functions of its own, which the engine does not have");
+    ensure!(model.functions.is_empty(), "it defines its own functions, which the engine does not have");
     let mut found = Found::default();
     let opsets = model.opset_import.clone();
     let graph = model.graph.get_or_insert_default();
