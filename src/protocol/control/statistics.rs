@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_began_anew_has_no_difference() {
+    fn a_server_that_restarted_has_no_difference() {
         let later = Statistics { inference_count: 7, success: Sum { count: 3, ns: 55 }, ..Statistics::default() };
         let before = Statistics { inference_count: 2, success: Sum { count: 1, ns: 5 }, ..Statistics::default() };
         let expected = Statistics { inference_count: 5, success: Sum { count: 2, ns: 50 }, ..Statistics::default() };
