@@ -148,10 +148,7 @@ fn student_975(freedom: usize) -> Option<f64> {
 /// The ratio of paired values, `ours` over `theirs`: geometric mean of the pairs' ratios, with its interval by
 /// Student's t. `None` with fewer than two pairs, or if a value is not positive.
 pub fn ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
-    let positive = |value: f64| value.is_finite() && value > 0.0;
-    if !pairs.iter().all(|(ours, theirs)| positive(*ours) && positive(*theirs)) {
-        return None;
-    }
+    // a value that is not positive and finite has no finite logarithm, and so the logarithms no mean
     let logarithms: Vec<f64> = pairs.iter().map(|(ours, theirs)| ours.ln() - theirs.ln()).collect();
     let Interval { value, low, high } = mean(&logarithms)?;
     let interval = Interval { value: value.exp(), low: low.exp(), high: high.exp() };
@@ -177,14 +174,14 @@ pub fn jackknife(ratio: f64, groups: usize, mut of_half: impl FnMut(&[bool]) -> 
     if !(2..=GROUPS_MAX).contains(&groups) {
         return None;
     }
-    let logarithm = |ratio: f64| (ratio.is_finite() && ratio > 0.0).then(|| ratio.ln());
-    let whole = logarithm(ratio)?;
+    // without a finite logarithm of every ratio there are no finite ends
+    let whole = ratio.ln();
     let left_out = groups / 2;
     let (mut squares, mut halves) = (0.0, 0.0);
     for way in 0_u32..1 << groups {
         if way.count_ones() as usize == left_out {
             let kept: Vec<bool> = (0..groups).map(|group| way >> group & 1 == 0).collect();
-            squares += (logarithm(of_half(&kept)?)? - whole).powi(2);
+            squares += (of_half(&kept)?.ln() - whole).powi(2);
             halves += 1.0;
         }
     }

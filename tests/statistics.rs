@@ -112,6 +112,60 @@ fn a_drift_is_what_the_halves_cannot_share() {
 }
 
 /// Every kind of number: also 0, tiny, huge, negative, infinite and NaN.
+#[test]
+fn a_ratio_that_no_number_holds_is_none() {
+    for pair in
+        [(1e300, 1e-300), (1e-300, 1e300), (0.0, 1.0), (1.0, 0.0), (-1.0, 1.0), (f64::INFINITY, 1.0), (f64::NAN, 1.0)]
+    {
+        assert_eq!(ratio(&[pair; 3]), None, "{pair:?}");
+        assert_eq!(ratio(&[(1.0, 1.0), pair, (1.0, 2.0)]), None, "{pair:?}");
+    }
+    assert!(ratio(&[(1.0, 2.0), (2.0, 4.0)]).is_some_and(|found| found.interval.value == 0.5));
+}
+
+/// For a mean, the jackknife over all halves is the variance of the mean: (n - d) / d times the mean square is s^2 / n.
+#[test]
+fn the_jackknife_of_a_mean_is_its_interval() {
+    let logarithms = [0.10, 0.12, 0.07, 0.11, 0.05, 0.13, 0.10, 0.02, 0.09, 0.14];
+    for groups in 2..=logarithms.len() {
+        let values = &logarithms[..groups];
+        let expected = mean(values).unwrap();
+        let of_half = |kept: &[bool]| {
+            assert_eq!((kept.len(), kept.iter().filter(|kept| **kept).count()), (groups, groups.div_ceil(2)));
+            let kept: Vec<f64> = values.iter().zip(kept).filter(|(_, kept)| **kept).map(|(value, _)| *value).collect();
+            Some((kept.iter().sum::<f64>() / kept.len() as f64).exp())
+        };
+        let found = jackknife(expected.value.exp(), groups, of_half).unwrap();
+        same(&[found.value, found.low, found.high].map(f64::ln), &[expected.value, expected.low, expected.high]);
+    }
+}
+
+#[test]
+fn a_jackknife_without_its_ratios_is_none() {
+    assert_eq!(jackknife(1.0, 1, |_| Some(1.0)), None);
+    assert_eq!(jackknife(1.0, 11, |_| Some(1.0)), None);
+    assert_eq!(jackknife(1.0, 4, |_| None), None);
+    for wrong in [0.0, -1.0, f64::INFINITY, f64::NAN] {
+        assert_eq!(jackknife(1.0, 4, |_| Some(wrong)), None, "{wrong}");
+        assert_eq!(jackknife(wrong, 4, |_| Some(1.0)), None, "{wrong}");
+    }
+    assert!(jackknife(1.0, 2, |_| Some(1.0)).is_some());
+}
+
+#[test]
+fn blocks_are_joined_into_as_equal_groups_as_can_be() {
+    let sizes = |blocks: usize| {
+        let mut sizes = vec![0; groups(blocks)];
+        (0..blocks).for_each(|block| sizes[group_of(block, blocks)] += 1);
+        sizes
+    };
+    assert_eq!((groups(0), sizes(1), sizes(7)), (0, vec![1], vec![1; 7]));
+    assert_eq!((sizes(10), sizes(30)), (vec![1; 10], vec![3; 10]));
+    assert_eq!(sizes(25), [3_usize, 2, 3, 2, 3, 2, 3, 2, 3, 2]);
+    let places: Vec<usize> = (0..25).map(|block| group_of(block, 25)).collect();
+    assert!(places.is_sorted(), "{places:?}");
+}
+
 fn any() -> impl Strategy<Value = f64> {
     prop_oneof![proptest::num::f64::ANY, 0.5..2.0, Just(0.0), Just(1.0)]
 }
