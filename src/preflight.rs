@@ -268,6 +268,10 @@ mod tests {
                 Some("type and shape of \"x\", \"y\""),
             ),
             (json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]}), Some("type and shape of \"y\"")),
+            (
+                json!({"inputs": [{"name": "x", "datatype": "FP32"}], "outputs": [{"name": "y"}]}),
+                Some("type and shape of \"x\", \"y\""),
+            ),
         ] {
             let metadata = metadata(described);
             assert_eq!(agree(&scenario(true), &metadata, None).unwrap().tensors, unknown);

@@ -78,6 +78,11 @@ fn the_bounds_of_a_quantile_are_ranks() {
     same(&[1000.0 * low, 1000.0 * high], &[950.0 - 13.508_367_777_048_417, 950.0 + 13.508_367_777_048_417]);
     assert_eq!(quantile_bounds(20.0, 0.99), None);
     assert!(is_trusted(200.0, 0.95) && !is_trusted(199.0, 0.95) && is_trusted(1000.0, 0.99));
+    for (effective, q) in
+        [(-5.0, 2.0), (-5.0, 0.5), (0.0, 0.5), (100.0, -0.5), (100.0, 1.5), (f64::INFINITY, 0.5), (f64::NAN, 0.5)]
+    {
+        assert_eq!(quantile_bounds(effective, q), None, "{effective} {q}");
+    }
 }
 
 fn constant(off: f64, blocks: usize) -> Option<Ratio> {

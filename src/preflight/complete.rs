@@ -141,6 +141,9 @@ mod tests {
             wrong("shapes = [[3, 7], [3, 65536]]\nbatch_sizes = [65536]", free, 65536)
                 .contains("shapes 3x65536: a request")
         );
+        let empty =
+            json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 0]}], "outputs": [{"name": "y"}]});
+        assert!(wrong("", empty, 8).contains("its shape [0] has free dimensions"));
         let unknown = json!({"inputs": [{"name": "x"}], "outputs": []});
         let words = wrong("", unknown, 8);
         assert!(words.contains("does not tell its type and shape") && words.contains("no [[output]]"), "{words}");
