@@ -303,6 +303,12 @@ mod tests {
             "{words}"
         );
         assert!(wrong(false, json!({"inputs": [x], "outputs": [y]}), None).contains("(batching = false)"));
+        let fixed = |shape: &[i64]| json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": shape}], "outputs": [y]});
+        assert!(wrong(true, fixed(&[8, 4]), None).contains("the model takes batches of 8 only"));
+        for other in [&[-1, 5], &[8, 5]] {
+            let words = wrong(true, fixed(other), None);
+            assert!(words.contains(&format!("the model takes {other:?} with it")), "{words}");
+        }
         let small = Some(config(json!({"max_batch_size": 1})));
         assert!(
             wrong(true, json!({"inputs": [x], "outputs": [y]}), small)
