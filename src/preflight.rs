@@ -303,7 +303,8 @@ mod tests {
             "{words}"
         );
         assert!(wrong(false, json!({"inputs": [x], "outputs": [y]}), None).contains("(batching = false)"));
-        let fixed = |shape: &[i64]| json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": shape}], "outputs": [y]});
+        let fixed =
+            |shape: &[i64]| json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": shape}], "outputs": [y]});
         assert!(wrong(true, fixed(&[8, 4]), None).contains("the model takes batches of 8 only"));
         for other in [&[-1, 5], &[8, 5]] {
             let words = wrong(true, fixed(other), None);
@@ -327,6 +328,13 @@ mod tests {
             let wrong = agree(&scenario(true), &metadata(json!({"inputs": inputs})), None).unwrap_err();
             assert!(wrong.len() == listed && wrong[listed - 1].contains(last), "{wrong:?}");
         }
+        let offers = |count: usize| {
+            let outputs: Vec<_> = (0..count).map(|number| json!({"name": format!("o{number}")})).collect();
+            agree(&scenario(true), &metadata(json!({"outputs": outputs})), None)
+                .unwrap_err()
+                .join("\n")
+        };
+        assert!(offers(LISTED_MAX + 3).ends_with(" and 3 more") && !offers(LISTED_MAX).contains("more"));
     }
 
     #[test]
