@@ -164,6 +164,7 @@ mod tests {
             let mut follows = vec![vec![0; cases]; cases];
             let mut places = follows.clone();
             for row in &design {
+                assert!(row.len() == cases && (0..cases).all(|case| row.contains(&case)), "{row:?}");
                 row.iter().enumerate().for_each(|(place, case)| places[*case][place] += 1);
                 row.windows(2).for_each(|pair| follows[pair[0]][pair[1]] += 1);
             }
