@@ -228,11 +228,11 @@ mod tests {
         Scenario::parse(Path::new("t.toml"), text.as_bytes()).unwrap()
     }
 
-    fn metadata(json: serde_json::Value) -> ModelMetadata {
+    pub(super) fn metadata(json: serde_json::Value) -> ModelMetadata {
         serde_json::from_value(json).unwrap()
     }
 
-    fn config(json: serde_json::Value) -> ModelConfig {
+    pub(super) fn config(json: serde_json::Value) -> ModelConfig {
         ModelConfig::of(json).unwrap()
     }
 

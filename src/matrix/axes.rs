@@ -330,7 +330,11 @@ impl AxisId {
 
     /// The axes whose values a scenario or the command line may set.
     pub fn settable() -> impl Iterator<Item = AxisId> {
-        Self::ALL.iter().copied().filter(|id| id.axis().home != Home::Option)
+        Self::ALL.iter().copied().filter(|id| id.is_settable())
+    }
+
+    fn is_settable(self) -> bool {
+        self.axis().home != Home::Option
     }
 
     /// A settable axis, by its key or its column.
@@ -338,8 +342,7 @@ impl AxisId {
     /// # Errors
     /// No such axis exists.
     pub fn settable_named(name: &str) -> Result<AxisId, Refusal> {
-        let found = Self::settable().find(|id| id.axis().key == name || id.axis().column == name);
-        found.ok_or_else(|| {
+        Self::named(name).filter(|id| id.is_settable()).ok_or_else(|| {
             let keys: Vec<&str> = Self::settable().map(|id| id.axis().key).collect();
             let list = keys.join(", ");
             let help = match nearest(name, &keys) {

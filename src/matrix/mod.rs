@@ -69,6 +69,11 @@ impl Matrix {
         self.distinct(AxisId::BatchSize, |point| point.batch_size)
     }
 
+    /// The largest of them.
+    pub fn largest_batch(&self) -> u32 {
+        self.batch_sizes().into_iter().max().unwrap_or(1)
+    }
+
     fn distinct<T>(&self, axis: AxisId, of: impl Fn(&Point) -> T) -> Vec<T> {
         let with = |value: &Value| {
             let mut point = Point::default();

@@ -34,12 +34,6 @@ impl Point {
         AxisId::ALL.iter().map(|id| (id.axis().tag)(self)).collect()
     }
 
-    /// The server and the model that a case asks, as part of a file name; empty where the run has one of each.
-    pub fn target_tag(&self) -> String {
-        let names = [&self.server, &self.model].into_iter().flatten();
-        names.map(|name| format!("-{name}")).collect()
-    }
-
     /// The variant to compare: `gRPC`, or `gRPC B` for one of two equal variants.
     pub fn variant(&self) -> String {
         self.said(|id| id.axis().is_variant).join(" ")

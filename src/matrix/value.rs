@@ -69,7 +69,7 @@ impl Limit {
                 let refusal = || (self.expected(), remedy.to_owned());
                 Shapes::parse(text).map(Value::Shapes).ok_or_else(refusal)
             }
-            Limit::Words(words) => self.word(words, text),
+            Limit::Words(words) => words.read(text).map(Value::Word),
             Limit::Whole(..) => match text.parse::<i64>() {
                 Ok(number) => self.whole(number, remedy),
                 Err(_) => Err((self.expected(), remedy.to_owned())),
@@ -89,10 +89,6 @@ impl Limit {
         let help = "use ASCII letters, digits, _, . and - alone, as it stands in the tags of cases; a table of that name may say \
                     what the server calls it";
         Err((self.expected(), help.to_owned()))
-    }
-
-    fn word(self, words: &Words, text: &str) -> Result<Value, Refusal> {
-        words.read(text).map(Value::Word)
     }
 
     /// Checks an integer.

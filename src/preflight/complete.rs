@@ -86,14 +86,7 @@ mod tests {
 
     use super::*;
     use crate::preflight::agree;
-
-    fn metadata(json: serde_json::Value) -> ModelMetadata {
-        serde_json::from_value(json).unwrap()
-    }
-
-    fn config(json: serde_json::Value) -> ModelConfig {
-        ModelConfig::of(json).unwrap()
-    }
+    use crate::preflight::tests::{config, metadata};
 
     fn without_tensors(rest: &str) -> Scenario {
         let text = format!("title = \"t\"\n[model]\nname = \"m\"\n[matrix]\n{rest}");

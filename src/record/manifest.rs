@@ -77,7 +77,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Its names, as part of a file's name: those of a case's `target_tag`.
+    /// Its names, as part of a file's name; empty where the run has one of each.
     pub fn tag(&self) -> String {
         [&self.server_key, &self.model_key]
             .into_iter()

@@ -123,7 +123,7 @@ fn write_null(scenario: &Scenario, outputs: &Outputs, repository: &Path) -> Resu
     let batched = scenario.model.batching && batches;
     let mut text = format!("name: \"{NULL}\"\nbackend: \"loopback\"\n");
     if batched {
-        let batch = scenario.matrix.batch_sizes().into_iter().max().unwrap_or(1);
+        let batch = scenario.matrix.largest_batch();
         text.push_str(&format!("max_batch_size: {batch}\n"));
     }
     let any_size = !scenario.matrix.values(AxisId::Shapes).is_empty();

@@ -201,8 +201,8 @@ async fn measure(
     let client = Environment::read(port).await;
     let mut manifest = manifest(scenario, plan, &targets, client, started);
     folder.scenario(&scenario.text)?;
-    for target in targets.iter() {
-        let (tag, reached) = (target.case.target_tag(), &target.reached);
+    for (Target { reached, .. }, asked) in targets.iter().zip(&manifest.targets) {
+        let tag = asked.tag();
         folder.json(&format!("server{tag}"), &reached.server)?;
         folder.json(&format!("model_metadata{tag}"), &reached.metadata)?;
         if let Some(config) = &reached.config {

@@ -37,7 +37,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Starts, if the server's metrics can be read; `finish` reports what cannot be read.
+    /// Starts sampling if the server's metrics can be read; `finish` reports why they cannot.
     pub async fn start(address: Option<Address>, file: PathBuf, stop: &watch::Receiver<bool>) -> Self {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let sampler = |task| Sampler { shared: shared.clone(), task, address: address.clone() };

@@ -314,7 +314,7 @@ impl Scenario {
     /// # Errors
     /// The values that do not fit, the problem and the remedy.
     pub fn check_requests(&self) -> Result<(), String> {
-        let batch = self.matrix.batch_sizes().into_iter().max().unwrap_or(1);
+        let batch = self.matrix.largest_batch();
         let of_models = self.models.iter().map(|(_, target)| &target.inputs);
         // empty inputs are taken from the server's metadata
         for inputs in of_models.chain([&self.inputs]).filter(|inputs| !inputs.is_empty()) {

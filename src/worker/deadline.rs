@@ -1,6 +1,6 @@
 //! Request timeouts. One timer watches all requests of a worker, and sleeps until the oldest pending one would time
 //! out: a timer for each request would cost as much as the rest of the loop, and the runtime reads the clock around
-//! every wait as long as one of its own timers is set. Must not know what requests are.
+//! every wait while any of its timers is set. Must not know what requests are.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

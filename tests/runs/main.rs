@@ -4,5 +4,7 @@ mod axes;
 mod case;
 mod ending;
 mod load;
+#[cfg(unix)]
+mod output;
 #[cfg(target_os = "linux")]
 mod workers;

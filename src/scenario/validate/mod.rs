@@ -133,7 +133,7 @@ fn in_first_shapes(
     let shapeless = tables.iter().filter(|input| input.value("shape").is_none());
     let shapeless: Vec<String> = shapeless.filter_map(|input| Some(input.text("name")?.into_inner())).collect();
     let shapeless: Vec<&str> = shapeless.iter().map(String::as_str).collect();
-    let batch = matrix.batch_sizes().into_iter().max().unwrap_or(1);
+    let batch = matrix.largest_batch();
     let mut first = None;
     for (value, item) in matrix.given(AxisId::Shapes).iter().zip(axes.items(AxisId::Shapes.axis().key)) {
         let Value::Shapes(shapes) = value else { continue };
@@ -220,7 +220,7 @@ fn at_least_one<'a>(document: &Document<'_>, file: &Table<'a>, key: &str, help: 
 
 /// Checks that the largest request is not too large.
 fn request_fits(document: &Document<'_>, tables: &[Table<'_>], inputs: &[Input], matrix: &Matrix) -> Checked<()> {
-    let batch = matrix.batch_sizes().into_iter().max().unwrap_or(1);
+    let batch = matrix.largest_batch();
     for (index, table) in tables.iter().enumerate() {
         // the input that makes it too large
         let fits = shapes::request_fits(&inputs[..=index], batch);

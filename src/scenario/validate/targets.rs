@@ -57,7 +57,8 @@ pub(super) fn models(
     let shared_outputs = needs("output").then(|| errors.keep(outputs(document, file))).flatten();
     errors.keep(all_are_named(document, &tables, axes, AxisId::Model))?;
     if is_alone {
-        let model = errors.keep(shared_model(document, &tables))?;
+        let name = name(document, &tables, "name");
+        let model = errors.keep(name.and_then(|name| model(document, &tables, &tables, name)))?;
         let first = ModelTarget { model, inputs: shared_inputs?, outputs: shared_outputs? };
         return Some((first, Vec::new()));
     }
@@ -73,7 +74,8 @@ pub(super) fn models(
             Some(_) => errors.keep(outputs(document, &table)),
             None => shared_outputs.clone(),
         };
-        let model = errors.keep(named_model(document, &tables, &name));
+        let called = server_name(document, &table, &name);
+        let model = errors.keep(called.and_then(|called| model(document, &table, &tables, called)));
         if let (Some(model), Some(inputs), Some(outputs)) = (model, inputs, outputs) {
             models.push((name, ModelTarget { model, inputs, outputs }));
         }
@@ -82,23 +84,19 @@ pub(super) fn models(
     Some((first.clone(), models))
 }
 
-fn shared_model(document: &Document<'_>, table: &Table<'_>) -> Checked<Model> {
+/// A model of some name. Keys missing in its `own` table come from the shared one.
+fn model(document: &Document<'_>, own: &Table<'_>, shared: &Table<'_>, name: String) -> Checked<Model> {
+    let version = own.text("version").or_else(|| shared.text("version"));
     Ok(Model {
-        name: name(document, table, "name")?,
-        version: table.text("version").map(|version| text(document, &version)).transpose()?,
-        batching: table.flag("batching").unwrap_or(true),
+        name,
+        version: version.map(|version| text(document, &version)).transpose()?,
+        batching: own.flag("batching").or_else(|| shared.flag("batching")).unwrap_or(true),
     })
 }
 
-/// From its own table, then from `[model]`; by default, its name on the server is the matrix's.
-fn named_model(document: &Document<'_>, tables: &Table<'_>, name: &Name) -> Checked<Model> {
-    let table = tables.table(name);
-    let told = |given: Option<Spanned<String>>| given.map(|given| text(document, &given)).transpose();
-    Ok(Model {
-        name: told(table.text("name"))?.unwrap_or_else(|| name.to_string()),
-        version: told(table.text("version").or_else(|| tables.text("version")))?,
-        batching: table.flag("batching").or_else(|| tables.flag("batching")).unwrap_or(true),
-    })
+/// The server's name for a model: that of the model's own table, or the matrix's.
+fn server_name(document: &Document<'_>, own: &Table<'_>, name: &Name) -> Checked<String> {
+    own.text("name").map_or_else(|| Ok(name.to_string()), |given| text(document, &given))
 }
 
 /// The names on an axis, with their places.

@@ -1,5 +1,4 @@
 //! Standard output and standard error that nobody reads, or that are full: nothing panics, and a measurement keeps its results.
-#![cfg(unix)]
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -8,32 +7,10 @@ use std::process::{Command, Output, Stdio};
 
 use runner::record::{State, read_manifest};
 
+use crate::case::{CONFIG, SCENARIO};
+
 /// The shell's exit code for a program that SIGPIPE ended.
 const READER_GONE: Option<i32> = Some(141);
-
-const CONFIG: &str = r#"
-    backend: "loopback"
-    max_batch_size: 4
-    input [ { name: "x" data_type: TYPE_FP32 dims: [ 3 ] } ]
-    output [ { name: "y" data_type: TYPE_FP32 dims: [ 3 ] } ]
-    parameters { key: "copy.y" value { string_value: "x" } }
-"#;
-
-const SCENARIO: &str = r#"title = "Echo"
-    [model]
-    name = "echo"
-    [[input]]
-    name = "x"
-    datatype = "FP32"
-    shape = [3]
-    [[output]]
-    name = "y"
-    [matrix]
-    batch_sizes = [1]
-    [load]
-    iterations = 50
-    warmup = 3
-"#;
 
 /// A pipe that nobody reads.
 fn closed() -> Stdio {
@@ -60,7 +37,8 @@ fn place() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("models/echo")).unwrap();
     fs::write(folder.path().join("models/echo/config.pbtxt"), CONFIG).unwrap();
-    fs::write(folder.path().join("echo.toml"), SCENARIO).unwrap();
+    let scenario = SCENARIO.replace("batch_sizes = [1, 4]\n    processes = [1, 2]", "batch_sizes = [1]");
+    fs::write(folder.path().join("echo.toml"), scenario).unwrap();
     folder
 }
 
