@@ -137,7 +137,7 @@ impl Matrix {
         self.groups().into_iter().flatten()
     }
 
-    /// The first point that cannot be measured: the problem, and the remedy.
+    /// Why the first point that cannot be measured cannot be.
     pub fn impossible(&self) -> Option<Impossible> {
         self.points().find_map(|point| point.impossible().err())
     }
@@ -240,9 +240,9 @@ mod tests {
         let points: Vec<Point> = matrix.points().collect();
         assert!(points[0].differs_in(AxisId::Concurrency, &points[2]));
         matrix.set(AxisId::Connections, vec![Value::Whole(4)]);
-        assert!(matrix.impossible().unwrap().0.starts_with("4 connections for 2 requests"));
+        assert!(matrix.impossible().unwrap().1.starts_with("4 connections for 2 requests"));
         matrix.set(AxisId::Connections, vec![Value::Whole(1)]);
-        assert!(matrix.impossible().unwrap().0.contains("over HTTP/1.1"));
+        assert!(matrix.impossible().unwrap().1.contains("over HTTP/1.1"));
         matrix.set(AxisId::Protocol, vec![Value::Word("grpc")]);
         assert_eq!(matrix.impossible(), None);
         matrix.set(AxisId::Rate, vec![Value::Number(50.0)]);

@@ -4,14 +4,14 @@ use super::axes::{AxisId, Point};
 use super::value::Value;
 use super::variants::Protocol;
 
-/// The reason why a point cannot be measured: the problem, and the remedy.
-pub type Impossible = (String, String);
+/// The reason why a point cannot be measured: the axis whose value does not fit the others, the problem, the remedy.
+pub type Impossible = (AxisId, String, String);
 
 impl Point {
     /// Checks that the point can be measured.
     ///
     /// # Errors
-    /// The problem, and the remedy.
+    /// A value does not fit the others.
     pub fn impossible(&self) -> Result<(), Impossible> {
         RULES.iter().try_for_each(|rule| rule(self))
     }
@@ -75,6 +75,7 @@ fn no_idle_connection(point: &Point) -> Result<(), Impossible> {
         return Ok(());
     }
     Err((
+        AxisId::Connections,
         format!("{connections} connections for {concurrency} requests in flight leave some of them idle"),
         "lower it, raise concurrency, or leave the point out with [matrix] exclude".to_owned(),
     ))
@@ -86,6 +87,7 @@ fn one_request_at_a_time(point: &Point) -> Result<(), Impossible> {
         return Ok(());
     }
     Err((
+        AxisId::Connections,
         format!(
             "{connections} connections cannot carry {concurrency} requests in flight over HTTP/1.1, which has one at a time \
              on each"

@@ -77,7 +77,7 @@ impl Scenario {
                 "the options leave only cases that [matrix] exclude leaves out: change one of the two".to_owned()
             );
         }
-        if let Some((problem, help)) = self.matrix.impossible() {
+        if let Some((_, problem, help)) = self.matrix.impossible() {
             return Err(format!("with the options of the command line {problem}: {help}"));
         }
         self.check_requests()

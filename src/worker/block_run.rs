@@ -59,13 +59,16 @@ impl BlockRun {
 
     /// Whether a request is left to send; if so, counts it as started. `elapsed` is the time since the block's start.
     pub fn start(&self, elapsed: impl Fn() -> Duration) -> bool {
-        let taken = self.taken.get();
-        let enough = || taken >= self.stop.requests && self.stop.least.is_none_or(|least| elapsed() >= least);
-        if self.aborted.get() || self.over_at(&elapsed) || enough() {
-            return false;
-        }
-        self.taken.set(taken + 1);
-        true
+        let starts = !self.is_over(elapsed);
+        self.taken.set(self.taken.get() + u64::from(starts));
+        starts
+    }
+
+    /// Whether no request is left to send, `elapsed` after the block's start.
+    pub fn is_over(&self, elapsed: impl Fn() -> Duration) -> bool {
+        let is_enough = || self.taken.get() >= self.stop.requests;
+        let is_time = || self.stop.least.is_none_or(|least| elapsed() >= least);
+        self.aborted.get() || self.over_at(&elapsed) || is_enough() && is_time()
     }
 
     /// Whether the longest time is over, `elapsed` after the block's start.
@@ -136,17 +139,17 @@ impl BlockRun {
         self.example.replace(Some(fault));
     }
 
-    /// The pause before the next request, if none is due: longer with each failure in a row, so that a server that is
-    /// away is neither flooded nor given up at once.
-    pub fn pause(&self) -> Option<Duration> {
+    /// The pause that failures demand before the next request: longer with each in a row, so that a server that is away
+    /// is neither flooded nor given up at once.
+    pub fn pause(&self) -> Duration {
         pause_after(self.failures_in_a_row.get())
     }
 }
 
 /// The pause after `failures` failures in a row; none after a single one.
-pub fn pause_after(failures: u32) -> Option<Duration> {
-    let doublings = failures.checked_sub(2)?;
-    Some(Duration::from_millis(1 << doublings.min(8)).min(PAUSE_MAX))
+pub fn pause_after(failures: u32) -> Duration {
+    let doublings = failures.checked_sub(2);
+    doublings.map_or(Duration::ZERO, |doublings| Duration::from_millis(1 << doublings.min(8)).min(PAUSE_MAX))
 }
 
 #[cfg(test)]
@@ -214,9 +217,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_a_single_failure_has_none() {
-        let pauses: Vec<u64> = (0..12)
-            .map(|failures| pause_after(failures).map_or(0, |p| p.as_millis() as u64))
-            .collect();
+        let pauses: Vec<u128> = (0..12).map(|failures| pause_after(failures).as_millis()).collect();
         assert_eq!(pauses, [0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 250, 250]);
     }
 }

@@ -175,7 +175,7 @@ impl Tries {
                 return Err(tells_most);
             }
             told = (!matches!(tells_most.kind, FaultKind::Connect | FaultKind::Transport)).then_some(tells_most);
-            sleep(pause_after(failed + 1).unwrap_or_default()).await;
+            sleep(pause_after(failed + 1)).await;
         }
     }
 }

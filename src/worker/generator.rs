@@ -63,9 +63,14 @@ impl<D: InferClient + 'static> LoadGenerator<D> {
             tasks.spawn_local(async move {
                 while block_run.start(|| begin.elapsed()) {
                     context.request(&block_run, None).await;
-                    if let Some(pause) = block_run.pause() {
-                        sleep(pause).await;
+                    let pause = block_run.pause();
+                    if pause.is_zero() {
+                        continue;
                     }
+                    if block_run.is_over(|| begin.elapsed() + pause) {
+                        break;
+                    }
+                    sleep(pause).await;
                 }
                 context
             });

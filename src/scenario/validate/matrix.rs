@@ -42,8 +42,9 @@ pub(super) fn matrix(
 
     errors.keep(compared(document, matrix, &mut read))?;
     errors.keep(leave_out(document, matrix, &mut read))?;
-    let Some((problem, help)) = read.impossible() else { return Some(read) };
-    let span = matrix.value("connections").map_or(matrix.span(), Spanned::span);
+    let Some((axis, problem, help)) = read.impossible() else { return Some(read) };
+    let given = [matrix, load].into_iter().find_map(|table| table.value(axis.axis().key));
+    let span = given.map_or(matrix.span(), Spanned::span);
     errors.push(document.error(span, problem, help));
     None
 }
