@@ -307,6 +307,25 @@ axes! {
         meaning: "Requests a second that were to come from all processes together (open loop); empty in a closed loop.",
         ..PLAIN
     };
+    ThinkTime think_time_ms: Option<f64> = None => Axis {
+        column: "think_time_ms",
+        key: "think_time_ms",
+        home: Home::Load,
+        limit: Limit::Number(0.0, 3_600_000.0),
+        example: "think_time_ms = [0, 10]",
+        exclude_example: "think_time_ms = [10]",
+        remedy: "give the milliseconds from an answer to the next request, such as 10",
+        help: "Milliseconds from each answer to the next request of a closed loop, such as 0,10",
+        heading: "Think Time (ms)",
+        parameter: "Think Times (ms)",
+        tag: |point| point.think_time_ms.map_or(String::new(), |think_time| format!("-t{think_time}")),
+        phrase: |point| point.think_time_ms.map_or("no think time".to_owned(), |time| format!("{time} ms of think time")),
+        in_sentence: Some(|point| {
+            point.think_time_ms.map_or(String::new(), |time| format!("{time} ms of think time"))
+        }),
+        meaning: "Milliseconds from an answer to the next request of a closed loop, outside latencies; empty without a think time.",
+        ..PLAIN
+    };
 }
 
 /// Most requests in flight in one process, and most connections.

@@ -64,7 +64,7 @@ impl Point {
 }
 
 /// Rules between axes, beyond the limits of each.
-const RULES: &[Rule] = &[no_idle_connection, one_request_at_a_time];
+const RULES: &[Rule] = &[no_idle_connection, one_request_at_a_time, thinks_after_answers];
 
 /// Checks that a point can be measured.
 type Rule = fn(&Point) -> Result<(), Impossible>;
@@ -93,6 +93,17 @@ fn one_request_at_a_time(point: &Point) -> Result<(), Impossible> {
              on each"
         ),
         format!("leave it out for HTTP: exclude = [{{protocols = [\"http\"], connections = [{connections}]}}]"),
+    ))
+}
+
+fn thinks_after_answers(point: &Point) -> Result<(), Impossible> {
+    let (Some(rate), Some(think_time)) = (point.rate, point.think_time_ms) else {
+        return Ok(());
+    };
+    Err((
+        AxisId::ThinkTime,
+        format!("at {rate} requests/s requests wait for no answer, and {think_time} ms of think time follow one"),
+        "leave out rate or think_time_ms".to_owned(),
     ))
 }
 

@@ -38,9 +38,9 @@ impl Ceilings {
     }
 }
 
-/// The closed loop of an open one; the first of two equal variants.
+/// The closed loop of an open one, without think time; the first of two equal variants.
 fn closed(case: &Point) -> Point {
-    Point { rate: None, arm: None, ..case.clone() }
+    Point { rate: None, think_time_ms: None, arm: None, ..case.clone() }
 }
 
 /// Measures the ceilings of a plan's cases and prints them. `None` when the user stopped it.
@@ -105,6 +105,7 @@ async fn ceiling(
     let block = Block {
         stop: StopRule { requests: 1, least: Some(LENGTH), most: None },
         arrivals: None,
+        think_time: Duration::ZERO,
         start_unix_ns: 0,
     };
     let outcome = pool.block(block, stop, &mut |_| {}).await?;

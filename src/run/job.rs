@@ -44,7 +44,8 @@ pub fn within(round: &Round, limit: Option<Duration>, load: &Load) -> Round {
 pub fn block(scenario: &Scenario, case: &Point, round: &Round, number: u32) -> Block {
     let Load { arrival, seed, .. } = scenario.load;
     let arrivals = |rate| Arrivals { rate, arrival, seed, block: number, process: 0, processes: case.processes };
-    Block { stop: round.stop, arrivals: case.rate.map(arrivals), start_unix_ns: 0 }
+    let think_time = Duration::from_secs_f64(case.think_time_ms.unwrap_or_default() / 1e3);
+    Block { stop: round.stop, arrivals: case.rate.map(arrivals), think_time, start_unix_ns: 0 }
 }
 
 /// Requests planned for all processes; `None` if time alone ends the case.

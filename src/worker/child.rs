@@ -129,7 +129,7 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     let block_run = Rc::new(BlockRun::new(stop, generator.recorder.clone()));
     // open-loop requests do not wait for answers, and must not pile up during warm-up
     let at_once = if job.open_loop { 1 } else { generator.contexts.len() };
-    generator.closed(&block_run, at_once, Instant::now()).await;
+    generator.closed(&block_run, at_once, Duration::ZERO, Instant::now()).await;
     beat.abort();
     if let (true, Some(fault)) = (block_run.aborted.get(), block_run.example.take()) {
         return Err(Fault { message: format!("the warmup failed: {}", fault.message), ..fault });
@@ -227,7 +227,7 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
     let beat = tokio::task::spawn_local(heartbeat(move || progress.done(begin.elapsed()), stall.clone()));
     match schedule {
         Some(schedule) => generator.open(&block_run, schedule, begin).await,
-        None => generator.closed(&block_run, generator.contexts.len(), begin).await,
+        None => generator.closed(&block_run, generator.contexts.len(), block.think_time, begin).await,
     }
     beat.abort();
     // before the histograms are packed, which is not part of the requests' cost

@@ -55,15 +55,21 @@ impl<D: InferClient> LoadGenerator<D> {
 }
 
 impl<D: InferClient + 'static> LoadGenerator<D> {
-    /// Runs a block with `at_once` requests in flight, each sent when the one before it is answered.
-    pub(super) async fn closed(&mut self, block_run: &Rc<BlockRun>, at_once: usize, begin: Instant) {
+    /// Runs a block with `at_once` requests in flight, each sent `think_time` after the one before it is answered.
+    pub(super) async fn closed(
+        &mut self,
+        block_run: &Rc<BlockRun>,
+        at_once: usize,
+        think_time: Duration,
+        begin: Instant,
+    ) {
         let mut tasks = JoinSet::new();
         for mut context in self.contexts.drain(..at_once) {
             let block_run = block_run.clone();
             tasks.spawn_local(async move {
                 while block_run.start(|| begin.elapsed()) {
                     context.request(&block_run, None).await;
-                    let pause = block_run.pause();
+                    let pause = block_run.pause().max(think_time);
                     if pause.is_zero() {
                         continue;
                     }
@@ -287,7 +293,7 @@ mod tests {
             let arrivals = Arrivals { rate: 1e9, arrival, seed: 1, block: 0, process: 0, processes: 1 };
             match open {
                 true => generator.open(&block_run, Schedule::new(arrivals, requests), Instant::now()).await,
-                false => generator.closed(&block_run, contexts, Instant::now()).await,
+                false => generator.closed(&block_run, contexts, Duration::ZERO, Instant::now()).await,
             }
             assert_eq!(generator.contexts.len(), contexts);
         });

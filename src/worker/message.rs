@@ -88,6 +88,8 @@ pub struct Block {
     pub stop: StopRule,
     /// The arrival schedule; without it, each request waits for the one before.
     pub arrivals: Option<Arrivals>,
+    /// From an answer to the next request, in a closed loop.
+    pub think_time: Duration,
     /// The instant at which all workers start, in nanoseconds of the Unix epoch.
     pub start_unix_ns: u64,
 }
@@ -305,7 +307,7 @@ mod tests {
 
     fn block(iterations: u64, cap_ms: Option<u64>) -> Block {
         let stop = StopRule { requests: iterations, least: None, most: cap_ms.map(Duration::from_millis) };
-        Block { stop, arrivals: None, start_unix_ns: 0 }
+        Block { stop, arrivals: None, think_time: Duration::ZERO, start_unix_ns: 0 }
     }
 
     #[test]

@@ -76,6 +76,22 @@ fn requests_may_be_encoded_one_by_one() {
 }
 
 #[test]
+fn clients_think_between_requests_and_not_within_them() {
+    let (records, printed) =
+        rows("", "protocols = [\"http\"]", "iterations = 21\nblocks = 1\nthink_time_ms = [0, 20]", &[]);
+    let [none, some] = &records[..] else { panic!("{records:?}") };
+    assert_eq!((none.requests, some.requests), (21, 21));
+    assert_eq!(some.case.tag(), "http-b1-p1-c1-t20");
+    // 20 pauses from the first request to the last answer
+    assert!(some.requests_per_s <= Some(21.0 / 0.4), "{some:?}");
+    assert!(some.min_ms < Some(20.0), "{some:?}");
+    assert!(printed.contains("| Think Time (ms) |"), "{printed}");
+    // no pause follows a case's last request
+    let hour = "iterations = 1\nblocks = 1\nthink_time_ms = [3600000]\nmax_seconds_per_case = 1";
+    assert!(rows("", "", hour, &[]).0.iter().all(|record| record.requests == 1));
+}
+
+#[test]
 fn time_ends_a_case_when_it_is_asked_to() {
     let (records, _) = rows("", "", "duration_s = 0.3\nblocks = 3", &[]);
     for record in &records {
