@@ -230,8 +230,7 @@ axes! {
         heading: "Shape",
         parameter: "Input Shapes",
         tag: |point| point.shapes.as_ref().map_or(String::new(), |shapes| format!("-s{}", shapes.tag())),
-        phrase: |point| point.shapes.as_ref().map_or(String::new(), Shapes::to_string),
-        in_sentence: Some(|point| point.shapes.as_ref().map_or(String::new(), |shapes| format!("shape {shapes}"))),
+        phrase: |point| point.shapes.as_ref().map_or(String::new(), |shapes| format!("shape {shapes}")),
         meaning: "The shapes of the inputs, without the batch dimension, such as `3x640x640`; empty without `shapes`.",
         ..PLAIN
     };

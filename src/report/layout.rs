@@ -4,7 +4,7 @@
 use super::run::Run;
 use super::table::{Cell, Table};
 use super::words::{distinct, escaped};
-use crate::matrix::{self, AxisId, Point};
+use crate::matrix::{self, AxisId, Limit, Point, Value};
 use crate::record::Record;
 
 /// Axes whose values have a place in every table: they begin its rows, or tell its columns apart.
@@ -70,32 +70,44 @@ impl Layout {
 
     /// Adds their columns to a table.
     pub fn columns(&self, table: &mut Table) {
-        for id in &self.axes {
-            match is_count(*id) {
-                true => table.numbers(id.axis().heading),
-                false => table.words(id.axis().heading),
-            }
-        }
+        columns(&self.axes, table);
     }
 
     /// The first cells of a case's row.
     pub fn cells(&self, record: &Record) -> Vec<Cell> {
-        self.axes.iter().map(|id| cell(*id, &record.case).into()).collect()
+        cells(&self.axes, record)
     }
 }
 
-fn is_count(id: AxisId) -> bool {
-    matches!(id, AxisId::BatchSize | AxisId::Processes)
+/// The axes on which the cases of a run differ, without the compared one.
+pub fn varying(run: &Run) -> Vec<AxisId> {
+    let varies = |id: &AxisId| distinct(&run.records, |record| record.case.chosen(*id)).len() > 1;
+    AxisId::ALL.iter().copied().filter(|id| *id != run.compared && varies(id)).collect()
+}
+
+/// Adds a column for each axis to a table.
+pub fn columns(axes: &[AxisId], table: &mut Table) {
+    for id in axes {
+        match id.axis().limit {
+            Limit::Whole(..) | Limit::Number(..) => table.numbers(id.axis().heading),
+            Limit::Words(_) | Limit::Names | Limit::Shapes => table.words(id.axis().heading),
+        }
+    }
+}
+
+/// A case's values on some axes.
+pub fn cells(axes: &[AxisId], record: &Record) -> Vec<Cell> {
+    axes.iter().map(|id| cell(*id, &record.case).into()).collect()
 }
 
 fn cell(id: AxisId, case: &Point) -> String {
-    match id {
+    match (id, case.get(id)) {
         // with two equal cases, the arm follows the protocol
-        AxisId::Protocol => {
+        (AxisId::Protocol, _) => {
             let arm = (AxisId::Arm.axis().phrase)(case);
             format!("{} {arm}", (id.axis().phrase)(case)).trim_end().to_owned()
         }
-        _ if is_count(id) => case.get(id).map_or(String::new(), |value| value.to_string()),
+        (_, Some(value @ (Value::Whole(_) | Value::Number(_) | Value::Shapes(_)))) => escaped(&value.to_string()),
         _ => escaped(&(id.axis().phrase)(case)),
     }
 }

@@ -1,5 +1,6 @@
 //! Turns the files of a run into reports. Reads records and nothing else, so every report can be regenerated.
 
+mod answers;
 mod blocks;
 mod choose;
 pub mod comparisons;

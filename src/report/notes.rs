@@ -10,7 +10,7 @@ use super::words::{
 };
 use crate::matrix::{self, AxisId, Describer, Encode};
 use crate::record::{Flag, Record, Status};
-use crate::statistics::{ALPHA, DELTA, Verdict};
+use crate::statistics::{ALPHA, BEYOND, DELTA, Verdict};
 use crate::tensor::Tensors;
 
 /// All notes of a run, a line each.
@@ -121,27 +121,10 @@ fn measured(out: &mut String, run: &Run) {
     }
 }
 
-/// What the marks of the tables mean.
+/// What bold means, and which numbers are rough.
 fn marks(out: &mut String, run: &Run, cells: &[Compared<'_>]) {
-    let few = |q| move |record: &&Record| !is_trusted(record, q);
-    if run
-        .records
-        .iter()
-        .filter(|record| record.p95_ms.is_some())
-        .any(|record| few(0.95)(&record))
-    {
-        let _ = writeln!(
-            out,
-            "- ~: too few independent requests for a 95th percentile to be trusted (200), so it is not compared."
-        );
-    }
-    let open = run
-        .records
-        .iter()
-        .filter(|record| record.case.rate.is_some() && record.p99_ms.is_some());
-    if open.clone().any(|record| few(0.99)(&record)) {
-        let _ = writeln!(out, "- ~ of a 99th percentile: fewer than 1000 independent requests.");
-    }
+    rough(out, run, 0.95, |record| record.p95_ms);
+    rough(out, run, 0.99, |record| record.p99_ms.filter(|_| record.case.rate.is_some()));
     if cells.is_empty() {
         return;
     }
@@ -149,9 +132,8 @@ fn marks(out: &mut String, run: &Run, cells: &[Compared<'_>]) {
     let alpha = 100.0 * ALPHA;
     let _ = writeln!(
         out,
-        "- Bold: lower beyond chance and by more than {percent} % (95 % interval of the ratio by the paired jackknife \
-         over blocks; exact sign-flip test, Holm's correction, {alpha} % a table). =: the same within {percent} %. ?: these \
-         data cannot tell.",
+        "- Bold: lower beyond chance and by more than {percent} %: 95 % interval of the ratio by the paired jackknife \
+         over blocks; exact sign-flip test, Holm's correction, {alpha} % a table.",
     );
     if cells.iter().any(|cell| cell.ratio.is_some() && !cell.pooled) {
         let _ = writeln!(
@@ -177,6 +159,23 @@ fn marks(out: &mut String, run: &Run, cells: &[Compared<'_>]) {
             "- Nothing could be compared: it takes two paired blocks without errors, and 6 for a verdict."
         );
     }
+}
+
+/// The cases whose requests are too few for a percentile that tables show.
+fn rough(out: &mut String, run: &Run, q: f64, value: impl Fn(&Record) -> Option<f64>) {
+    let shown: Vec<&Record> = run.records.iter().filter(|record| value(record).is_some()).collect();
+    let rough = shown.iter().filter(|record| !is_trusted(record, q)).count();
+    let cases = match rough {
+        0 => return,
+        all if all == shown.len() => "every case".to_owned(),
+        some => format!("{some} of {} cases", shown.len()),
+    };
+    let _ = writeln!(
+        out,
+        "- Fewer than {:.0} independent requests in {cases}: their {:.0}th percentiles are rough, and not compared.",
+        BEYOND / (1.0 - q),
+        100.0 * q,
+    );
 }
 
 /// The flags of rows; a flag that several rows share is reported once.

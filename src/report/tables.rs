@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use super::layout::Layout;
+use super::layout::{self, Layout};
 use super::metric::Metric;
 use super::run::Run;
 use super::table::{Cell, Table};
-use super::verdicts::{Compared, is_trusted};
-use super::words::{distinct, format_ms, status_words};
+use super::verdicts::Compared;
+use super::words::{distinct, escaped, format_ms, status_words};
 use crate::record::{Record, Status};
 use crate::statistics::{Interval, Ratio, Verdict};
 
@@ -44,21 +44,17 @@ impl Rows<'_> {
             .for_each(|heading| table.numbers(heading));
 
         for record in self.records {
-            let milliseconds = |value: Option<f64>, q: Option<f64>| -> Cell {
-                match value {
-                    Some(value) => format!("{}{}", few(record, q), format_ms(value)).into(),
-                    None => status_words(record.status).into(),
-                }
-            };
+            let milliseconds =
+                |value: Option<f64>| -> Cell { value.map_or(status_words(record.status), format_ms).into() };
             let mut cells = layout.cells(record);
             cells.extend([Metric::Mean, Metric::P95].map(|metric| self.judged(record, metric, style)));
             cells.extend([
-                milliseconds(record.p99_ms, Some(0.99)),
-                milliseconds(record.service_mean_ms, None),
-                milliseconds(record.service_p95_ms, Some(0.95)),
-                milliseconds(record.service_p99_ms, Some(0.99)),
+                milliseconds(record.p99_ms),
+                milliseconds(record.service_mean_ms),
+                milliseconds(record.service_p95_ms),
+                milliseconds(record.service_p99_ms),
                 per_second(record.requests_per_s).into(),
-                milliseconds(record.lateness_p99_ms, Some(0.99)),
+                milliseconds(record.lateness_p99_ms),
             ]);
             table.row(cells);
         }
@@ -109,28 +105,47 @@ impl Rows<'_> {
         rows
     }
 
-    /// One row a case: its ratio to the base, its throughput, and the parts of its mean latency. `None` if neither is
-    /// known.
+    /// One row for each pair of compared cases: the ratios of their numbers, with intervals. `None` if nothing is compared.
+    pub fn comparisons(&self) -> Option<Table> {
+        let name = |record: &Record| (self.run.compared.axis().phrase)(&record.case);
+        let pair = |cell: &Compared<'_>| format!("{} / {}", name(cell.pair.other), name(cell.pair.base));
+        let first = pair(self.cells.first()?);
+        let is_one = self.cells.iter().all(|cell| pair(cell) == first);
+        let varying = layout::varying(self.run);
+
+        let mut table = Table::default();
+        layout::columns(&varying, &mut table);
+        if !is_one {
+            table.words("Compared");
+        }
+        for of in ["Mean", "P95", "Throughput"] {
+            table.numbers(if is_one { format!("{} {of}", escaped(&first)) } else { format!("Ratio of {of}") });
+        }
+        for cells in self.cells.chunks_exact(Metric::ALL.len()) {
+            let mut row = layout::cells(&varying, cells[0].pair.other);
+            if !is_one {
+                row.push(escaped(&pair(&cells[0])).into());
+            }
+            row.extend(cells.iter().map(|cell| Cell::from(cell.ratio.map_or(NOTHING.to_owned(), ratio_words))));
+            table.row(row);
+        }
+        Some(table)
+    }
+
+    /// One row a case: its throughput, and the parts of its mean latency. `None` if no part is known.
     pub fn parts(&self) -> Option<Table> {
-        if self.cells.is_empty() && self.records.iter().all(|record| record.network_ms.is_none()) {
+        if self.records.iter().all(|record| record.network_ms.is_none()) {
             return None;
         }
         let layout = Layout::of(self.run, true);
         let mut table = Table::default();
         layout.columns(&mut table);
-        if !self.cells.is_empty() {
-            let ratio = ratio_heading(self.cells);
-            ["Mean", "Throughput"].into_iter().for_each(|of| table.numbers(format!("{ratio} {of}")));
-        }
         let parts = ["Inferences/s", "Client (ms)", "Network, Front End (ms)", "Queue (ms)", "Compute Input (ms)"];
         let others = ["Compute Infer (ms)", "Compute Output (ms)", "Batch Formed"];
         parts.into_iter().chain(others).for_each(|heading| table.numbers(heading));
 
         for record in self.records {
             let mut cells = layout.cells(record);
-            if !self.cells.is_empty() {
-                cells.extend([Metric::Mean, Metric::Rate].map(|metric| self.ratio(record, metric).into()));
-            }
             let milliseconds = |value: Option<f64>| value.map_or(NOTHING.to_owned(), format_ms);
             cells.push(per_second(record.inferences_per_s).into());
             let times = [
@@ -148,79 +163,31 @@ impl Rows<'_> {
         Some(table)
     }
 
-    /// A case's ratio to the baseline.
-    fn ratio(&self, record: &Record, metric: Metric) -> String {
-        let of = |cell: &&Compared<'_>| {
-            cell.metric == metric && cell.pair.is_of_baseline && std::ptr::eq(cell.pair.other, record)
-        };
-        let ratio = self.cells.iter().find(of).and_then(|cell| cell.ratio);
-        ratio.map_or(NOTHING.to_owned(), ratio_words)
-    }
-
-    /// A latency with the mark of its verdict: best, `=` for equal, `?` for unclear.
+    /// A latency; bold if it is the best.
     fn judged(&self, record: &Record, metric: Metric, style: Style) -> Cell {
-        let (value, low, high, q) = match metric {
-            Metric::Mean => (record.mean_ms, record.mean_low_ms, record.mean_high_ms, None),
-            _ => (record.p95_ms, record.p95_low_ms, record.p95_high_ms, Some(0.95)),
+        let (value, low, high) = match metric {
+            Metric::Mean => (record.mean_ms, record.mean_low_ms, record.mean_high_ms),
+            _ => (record.p95_ms, record.p95_low_ms, record.p95_high_ms),
         };
         let Some(value) = value else { return status_words(record.status).into() };
-        let mut text = format!("{}{}", few(record, q), format_ms(value));
+        let mut text = format_ms(value);
         if let (true, Some(low), Some(high)) = (style.intervals, low, high) {
             let _ = write!(text, " ({} to {})", format_ms(low), format_ms(high));
         }
         if record.status != Status::Ok {
             return format!("{text} ({})", status_words(record.status)).into();
         }
-        if !few(record, q).is_empty() {
-            return text.into();
-        }
-
-        match self.verdict(record, metric) {
-            Some(Verdict::Faster) => Cell { text, is_best: true },
-            Some(Verdict::Slower) | None => text.into(),
-            Some(Verdict::Equal) => format!("{text} =").into(),
-            Some(Verdict::Unclear) => format!("{text} ?").into(),
-        }
+        Cell { text, is_best: self.is_best(record, metric) }
     }
 
-    /// The verdict on a case against all that it is compared with: faster than each, slower than one, or neither.
-    fn verdict(&self, record: &Record, metric: Metric) -> Option<Verdict> {
+    /// Whether a case is faster than each that it is compared with.
+    fn is_best(&self, record: &Record, metric: Metric) -> bool {
         let is_of_case = |cell: &&Compared<'_>| {
             cell.metric == metric && [cell.pair.base, cell.pair.other].iter().any(|row| std::ptr::eq(*row, record))
         };
-        let verdicts: Vec<Verdict> = self
-            .cells
-            .iter()
-            .filter(is_of_case)
-            .map(|cell| cell.verdict_of(record))
-            .collect::<Option<_>>()?;
-        let is_faster = |verdict: &Verdict| *verdict == Verdict::Faster;
-        match &verdicts[..] {
-            [] => None,
-            all if all.iter().all(is_faster) => Some(Verdict::Faster),
-            all if all.contains(&Verdict::Slower) => Some(Verdict::Slower),
-            all if all.contains(&Verdict::Unclear) => Some(Verdict::Unclear),
-            _ => Some(Verdict::Equal),
-        }
+        let mut own = self.cells.iter().filter(is_of_case).peekable();
+        own.peek().is_some() && own.all(|cell| cell.verdict_of(record) == Some(Verdict::Faster))
     }
-}
-
-/// The mark before a percentile that rests on a handful of requests.
-fn few(record: &Record, q: Option<f64>) -> &'static str {
-    if q.is_some_and(|q| !is_trusted(record, q)) { "~" } else { "" }
-}
-
-/// The heading of the ratios: `gRPC / HTTP`, or `Other / HTTP` if several are compared against one.
-fn ratio_heading(cells: &[Compared<'_>]) -> String {
-    let of_baseline = || cells.iter().filter(|cell| cell.pair.is_of_baseline);
-    let words = |record: &Record| (cells[0].compared.axis().phrase)(&record.case);
-    let bases = distinct(of_baseline().map(|cell| cell.pair.base), words);
-    let others = distinct(of_baseline().map(|cell| cell.pair.other), words);
-    let one = |names: Vec<String>, several: &str| match &names[..] {
-        [one] => one.clone(),
-        _ => several.to_owned(),
-    };
-    format!("{} / {}", one(others, "Other"), one(bases, "Baseline"))
 }
 
 /// `0.983 (0.979 to 0.988)`.

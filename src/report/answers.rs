@@ -1,0 +1,298 @@
+//! The answers to a run's question: what each comparison says, in words, and the sum of many. From verdicts alone; must
+//! not know how they are laid out.
+
+use super::layout::varying;
+use super::metric::Metric;
+use super::run::Run;
+use super::verdicts::Compared;
+use super::words::status_words;
+use crate::matrix::AxisId;
+use crate::record::{Record, Status};
+use crate::statistics::{ALPHA, Interval, Verdict};
+
+/// More answers than this are summed up.
+const FEW: usize = 16;
+/// From this ratio on, people think in multiples, and below it in percent.
+const MULTIPLE: f64 = 1.5;
+
+/// The answers about one value of the compared axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answers {
+    /// What is compared with what: `gRPC against HTTP`.
+    pub question: String,
+    /// One answer for each pair of cases.
+    pub answers: Vec<Answer>,
+}
+
+/// What one comparison says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The pair's values on the axes that vary: `batch 8, 3 processes`; empty if none does.
+    pub place: String,
+    /// `2.9 times as fast (2.8 to 3.0)`.
+    pub words: String,
+    /// The verdict on the mean latency; `None` if it cannot be compared.
+    pub verdict: Option<Verdict>,
+    /// The ratio of the means, with its interval.
+    pub ratio: Option<Interval>,
+}
+
+/// The answers of a run, from the cells of all of its tables.
+pub fn answers(run: &Run, cells: &[Compared<'_>]) -> Vec<Answers> {
+    let varying = varying(run);
+    let mut all: Vec<Answers> = Vec::new();
+    for (mean, p95) in of_baseline(cells) {
+        let name = |record: &Record| value_of(run.compared, record);
+        let question = format!("{} against {}", name(mean.pair.other), name(mean.pair.base));
+        let answer = Answer {
+            place: place(&varying, mean.pair.other),
+            words: words(mean, p95),
+            verdict: mean.verdict,
+            ratio: mean.ratio.map(|ratio| ratio.interval),
+        };
+        match all.iter_mut().find(|known| known.question == question) {
+            Some(known) => known.answers.push(answer),
+            None => all.push(Answers { question, answers: vec![answer] }),
+        }
+    }
+    all
+}
+
+/// What is compared: the mean of latencies, or in an open loop of response times.
+pub fn measure(run: &Run) -> &'static str {
+    match run.records.iter().any(|record| record.case.rate.is_some()) {
+        true => "mean response time",
+        false => "mean latency",
+    }
+}
+
+/// Of three values or more, the one that is faster than every other one, and the places where it is.
+pub fn fastest(run: &Run, cells: &[Compared<'_>]) -> Vec<(String, String)> {
+    if answers(run, cells).len() < 2 {
+        return Vec::new();
+    }
+    let varying = varying(run);
+    let mean = |cell: &&Compared<'_>| cell.metric == Metric::Mean;
+    let is_of = |cell: &Compared<'_>, row: &Record| {
+        [cell.pair.base, cell.pair.other].iter().any(|known| std::ptr::eq(*known, row))
+    };
+    let beats_all = |row: &&Record| {
+        let mut own = cells.iter().filter(mean).filter(|cell| is_of(cell, row)).peekable();
+        own.peek().is_some() && own.all(|cell| cell.verdict_of(row) == Some(Verdict::Faster))
+    };
+    let fastest = run.records.iter().filter(beats_all);
+    fastest.map(|row| (place(&varying, row), value_of(run.compared, row))).collect()
+}
+
+/// The comparisons with the baseline: of the mean and of the 95th percentile.
+fn of_baseline<'c, 'a>(cells: &'c [Compared<'a>]) -> impl Iterator<Item = (&'c Compared<'a>, &'c Compared<'a>)> {
+    let pairs = cells.chunks_exact(Metric::ALL.len()).map(|pair| (&pair[0], &pair[1]));
+    pairs.filter(|(mean, _)| mean.pair.is_of_baseline)
+}
+
+fn value_of(compared: AxisId, record: &Record) -> String {
+    (compared.axis().phrase)(&record.case)
+}
+
+fn place(varying: &[AxisId], record: &Record) -> String {
+    let values: Vec<String> = varying.iter().map(|id| (id.axis().phrase)(&record.case)).collect();
+    values.join(", ")
+}
+
+/// What a comparison of means says; and of 95th percentiles, where these are decided and the means are not.
+fn words(mean: &Compared<'_>, p95: &Compared<'_>) -> String {
+    let Some(ratio) = mean.ratio else { return nothing(mean) };
+    let words = of_interval(ratio.interval, mean);
+    match (is_decided(mean), is_decided(p95), p95.ratio) {
+        (false, true, Some(ratio)) => format!("{words}; 95th percentile: {}", difference(ratio.interval)),
+        _ => words,
+    }
+}
+
+fn is_decided(cell: &Compared<'_>) -> bool {
+    matches!(cell.verdict, Some(Verdict::Faster | Verdict::Slower))
+}
+
+/// Why nothing can be compared.
+fn nothing(cell: &Compared<'_>) -> String {
+    let bad = [cell.pair.base, cell.pair.other].into_iter().find(|row| row.status != Status::Ok);
+    match bad {
+        Some(row) => format!("no answer: {} {}", value_of(cell.compared, row), ended(row.status)),
+        None => "too few requests to say".to_owned(),
+    }
+}
+
+fn ended(status: Status) -> String {
+    match status {
+        Status::Errors => "had errors".to_owned(),
+        Status::Interrupted | Status::NotRun => format!("was {}", status_words(status)),
+        status => status_words(status),
+    }
+}
+
+fn of_interval(interval: Interval, cell: &Compared<'_>) -> String {
+    let is_beyond_chance = cell.corrected.is_some_and(|p| p <= ALPHA);
+    let is_one_sided = interval.low > 1.0 || interval.high < 1.0;
+    match cell.verdict {
+        Some(Verdict::Equal) => format!("no difference of more than {}", bound(interval)),
+        _ if is_one_sided && is_beyond_chance => difference(interval),
+        _ if is_one_sided => format!("perhaps {}, not beyond chance yet", difference(interval)),
+        _ => format!("no difference seen; if there is one, it is below {}", bound(interval)),
+    }
+}
+
+/// `4.1 % less time (3.0 to 5.2 %)`, `2.9 times as fast (2.8 to 3.0)`.
+fn difference(Interval { value, low, high }: Interval) -> String {
+    let multiples = |value: f64, low: f64, high: f64, words: &str| {
+        format!("{} times as {words} ({} to {})", multiple(value), multiple(low), multiple(high))
+    };
+    match value {
+        _ if value >= MULTIPLE => multiples(value, low, high, "long"),
+        _ if value <= 1.0 / MULTIPLE => multiples(1.0 / value, 1.0 / high, 1.0 / low, "fast"),
+        _ if value > 1.0 => format!("{} more time ({})", percent(value - 1.0), percents(low - 1.0, high - 1.0)),
+        _ => format!("{} less time ({})", percent(1.0 - value), percents(1.0 - high, 1.0 - low)),
+    }
+}
+
+/// How large a difference may be that the interval does not exclude.
+pub fn bound(Interval { low, high, .. }: Interval) -> String {
+    match high.max(1.0 / low) {
+        most if most >= MULTIPLE => format!("a factor of {}", multiple(most)),
+        _ => percent((high - 1.0).max(1.0 - low)),
+    }
+}
+
+fn multiple(value: f64) -> String {
+    if value < 9.95 { format!("{value:.1}") } else { format!("{value:.0}") }
+}
+
+fn percent(part: f64) -> String {
+    format!("{} %", number(part))
+}
+
+fn percents(low: f64, high: f64) -> String {
+    format!("{} to {} %", number(low), number(high))
+}
+
+/// A part in percent, with two significant digits or more.
+fn number(part: f64) -> String {
+    let percent = 100.0 * part;
+    let digits = match percent.abs() {
+        it if it < 0.095 => 2,
+        it if it < 9.95 => 1,
+        _ => 0,
+    };
+    format!("{percent:.digits$}")
+}
+
+impl Answers {
+    /// The answers, or the sum of many: each a place, or a number of places, and the words.
+    pub fn lines(&self) -> Vec<(String, String)> {
+        if self.answers.len() <= FEW {
+            return self.answers.iter().map(|answer| (answer.place.clone(), answer.words.clone())).collect();
+        }
+        let kinds: [(&str, fn(&Answer) -> bool); 5] = [
+            ("less time", |answer| answer.verdict == Some(Verdict::Faster)),
+            ("more time", |answer| answer.verdict == Some(Verdict::Slower)),
+            ("no difference that matters", |answer| answer.verdict == Some(Verdict::Equal)),
+            ("no difference seen", |answer| answer.verdict == Some(Verdict::Unclear) && answer.ratio.is_some()),
+            ("no answer", |answer| answer.ratio.is_none()),
+        ];
+        let all = self.answers.len();
+        let line = |(words, is_of_kind): (&str, fn(&Answer) -> bool)| {
+            let of_kind: Vec<&Answer> = self.answers.iter().filter(|answer| is_of_kind(answer)).collect();
+            let place = format!("{} of {all}", of_kind.len());
+            (!of_kind.is_empty()).then(|| (place, format!("{words}{}", extremes(&of_kind))))
+        };
+        kinds.into_iter().filter_map(line).collect()
+    }
+}
+
+/// The least and the largest difference of answers of one kind, or the largest that may exist.
+fn extremes(answers: &[&Answer]) -> String {
+    let known = || answers.iter().filter(|answer| answer.ratio.is_some());
+    let off = |answer: &&&Answer| answer.ratio.map_or(0.0, |ratio| ratio.value.ln().abs());
+    let least = known().min_by(|a, b| off(a).total_cmp(&off(b)));
+    let most = known().max_by(|a, b| off(a).total_cmp(&off(b)));
+    let (Some(least), Some(most)) = (least, most) else { return String::new() };
+    match least.verdict {
+        Some(Verdict::Faster | Verdict::Slower) => {
+            format!(": least where {}, {}; most where {}, {}", least.place, least.words, most.place, most.words)
+        }
+        _ => {
+            let reach = |answer: &&&Answer| answer.ratio.map_or(0.0, |it| it.high.max(1.0 / it.low));
+            let widest = known().max_by(|a, b| reach(a).total_cmp(&reach(b))).and_then(|answer| answer.ratio);
+            widest.map_or(String::new(), |interval| format!("; if there is one, it is below {}", bound(interval)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::{Point, Protocol};
+    use crate::statistics::Ratio;
+
+    fn row(protocol: Protocol, status: Status) -> Record {
+        Record { case: Point { protocol, ..Point::default() }, status, ..Record::default() }
+    }
+
+    fn said(verdict: Verdict, p: f64, interval: [f64; 3]) -> String {
+        let (base, other) = (row(Protocol::Http, Status::Ok), row(Protocol::Grpc, Status::Ok));
+        let [value, low, high] = interval;
+        let cell = Compared {
+            pair: super::super::metric::Pair { base: &base, other: &other, is_of_baseline: true },
+            compared: AxisId::Protocol,
+            metric: Metric::Mean,
+            ratio: Some(Ratio { interval: Interval { value, low, high }, p, blocks: 10 }),
+            pooled: true,
+            corrected: Some(p),
+            verdict: Some(verdict),
+        };
+        words(&cell, &Compared { metric: Metric::P95, ratio: None, verdict: None, ..cell })
+    }
+
+    #[test]
+    fn an_answer_says_how_much_and_how_surely() {
+        use Verdict::{Equal, Faster, Slower, Unclear};
+        for (verdict, p, interval, expected) in [
+            (Faster, 0.01, [0.959, 0.948, 0.97], "4.1 % less time (3.0 to 5.2 %)"),
+            (Faster, 0.01, [1.0 / 2.9, 1.0 / 3.0, 1.0 / 2.8], "2.9 times as fast (2.8 to 3.0)"),
+            (Slower, 0.01, [1.25, 1.2, 1.3], "25 % more time (20 to 30 %)"),
+            (Slower, 0.01, [12.0, 11.5, 12.6], "12 times as long (12 to 13)"),
+            (Equal, 0.9, [1.001, 0.996, 1.006], "no difference of more than 0.6 %"),
+            (Unclear, 0.9, [0.99, 0.976, 1.004], "no difference seen; if there is one, it is below 2.4 %"),
+            (Unclear, 0.9, [1.0, 0.5, 2.0], "no difference seen; if there is one, it is below a factor of 2.0"),
+            (Unclear, 0.2, [0.88, 0.86, 0.9], "perhaps 12 % less time (10 to 14 %), not beyond chance yet"),
+            (Unclear, 0.01, [0.985, 0.975, 0.995], "1.5 % less time (0.5 to 2.5 %)"),
+        ] {
+            assert_eq!(said(verdict, p, interval), expected);
+        }
+    }
+
+    #[test]
+    fn many_answers_are_summed_up() {
+        let answer = |at: usize| {
+            let value = if at < 12 { 0.9 - at as f64 / 100.0 } else { 1.0 };
+            let ratio = Interval { value, low: value - 0.01, high: value + 0.01 };
+            let verdict = if at < 12 { Verdict::Faster } else { Verdict::Unclear };
+            Answer {
+                place: format!("batch {at}"),
+                words: difference(ratio),
+                verdict: Some(verdict),
+                ratio: Some(ratio),
+            }
+        };
+        let all = Answers { question: String::new(), answers: (0..20).map(answer).collect() };
+        let expected = [
+            (
+                "12 of 20",
+                "less time: least where batch 0, 10 % less time (9.0 to 11 %); most where batch 11, 21 % less time \
+                 (20 to 22 %)",
+            ),
+            ("8 of 20", "no difference seen; if there is one, it is below 1.0 %"),
+        ];
+        let lines = all.lines();
+        assert_eq!(lines.iter().map(|(place, words)| (place.as_str(), words.as_str())).collect::<Vec<_>>(), expected);
+    }
+}
