@@ -38,7 +38,7 @@ fn arrows() -> Vec<Arrows> {
 }
 
 /// A worker's output is its messages.
-const PRINTERS: &[&str] = &["report/terminal.rs", "worker/child.rs"];
+const PRINTERS: &[&str] = &["report/terminal/mod.rs", "worker/child.rs"];
 const PROCESS_STARTERS: &[&str] = &["process.rs"];
 /// The client's clock is read around requests, and for the time that a case may take; the server's own statistics need one
 /// too.

@@ -3,7 +3,7 @@
 
 use super::run::Run;
 use super::table::{Cell, Table};
-use super::words::{distinct, escaped};
+use super::words::distinct;
 use crate::matrix::{self, AxisId, Limit, Point, Value};
 use crate::record::Record;
 
@@ -107,7 +107,7 @@ fn cell(id: AxisId, case: &Point) -> String {
             let arm = (AxisId::Arm.axis().phrase)(case);
             format!("{} {arm}", (id.axis().phrase)(case)).trim_end().to_owned()
         }
-        (_, Some(value @ (Value::Whole(_) | Value::Number(_) | Value::Shapes(_)))) => escaped(&value.to_string()),
-        _ => escaped(&(id.axis().phrase)(case)),
+        (_, Some(value @ (Value::Whole(_) | Value::Number(_) | Value::Shapes(_)))) => value.to_string(),
+        _ => (id.axis().phrase)(case),
     }
 }

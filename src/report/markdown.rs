@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::run::Run;
 use super::tables::{Rows, Style};
 use super::verdicts::Compared;
-use super::words::escaped;
+use super::words::{Markup, escaped};
 use super::{answers, layout, notes, verdicts};
 
 /// A run's section: heading, answers, tables, how it was measured, and what is wrong with it.
@@ -33,7 +33,9 @@ pub fn section(run: &Run, style: Style) -> String {
                 writeln!(out, "<details><summary>Where the time goes</summary>\n\n{}\n</details>\n", parts.markdown());
         }
     }
-    out.push_str(&notes::notes(run, &all));
+    for note in notes::notes(run, &all, Markup::Markdown) {
+        let _ = writeln!(out, "- {}", note.text);
+    }
     out
 }
 

@@ -106,7 +106,7 @@ pub fn print(wanted: &Wanted, results: &Path) -> Result<bool> {
         match choose::find(results, word) {
             Ok(choice) => {
                 choice.notes.iter().for_each(|note| terminal::say(&format!("{word}: {note}")));
-                told.push(wanted.section.of(&choice.run, wanted.style));
+                told.push(choice.run);
             }
             Err(error) => missing.push(error),
         }
@@ -116,6 +116,12 @@ pub fn print(wanted: &Wanted, results: &Path) -> Result<bool> {
     }
     missing.iter().for_each(|error| terminal::say(&format!("error: {error:#}")));
     ensure!(!told.is_empty(), "there is nothing to report");
-    terminal::print(&told.join("\n"))?;
+    match wanted.section {
+        Section::Results => terminal::report(&told, wanted.style)?,
+        section => {
+            let sections: Vec<String> = told.iter().map(|run| section.of(run, wanted.style)).collect();
+            terminal::print(&sections.join("\n"))?;
+        }
+    }
     Ok(missing.is_empty())
 }

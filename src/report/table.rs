@@ -1,5 +1,7 @@
 //! A table as data, before it is Markdown or anything else. Must not know what it holds.
 
+use super::words::escaped;
+
 /// A table: columns, and a cell of each in every row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
@@ -7,11 +9,26 @@ pub struct Table {
     rows: Vec<Vec<Cell>>,
 }
 
+/// A column.
 #[derive(Clone, Debug, PartialEq)]
-struct Column {
+pub struct Column {
     heading: String,
+    /// The heading where there is little room; may have several lines. Columns of measured values have one.
+    short: Option<String>,
     /// Numbers are aligned right.
-    is_number: bool,
+    pub is_number: bool,
+}
+
+impl Column {
+    /// The heading where there is little room.
+    pub fn short(&self) -> &str {
+        self.short.as_deref().unwrap_or(&self.heading)
+    }
+
+    /// Whether it has measured values, and not those of an axis.
+    pub fn is_measured(&self) -> bool {
+        self.short.is_some()
+    }
 }
 
 /// A cell.
@@ -32,12 +49,28 @@ impl<T: Into<String>> From<T> for Cell {
 impl Table {
     /// Adds a column of words.
     pub fn words(&mut self, heading: impl Into<String>) {
-        self.columns.push(Column { heading: heading.into(), is_number: false });
+        self.columns.push(Column { heading: heading.into(), short: None, is_number: false });
     }
 
     /// Adds a column of numbers.
     pub fn numbers(&mut self, heading: impl Into<String>) {
-        self.columns.push(Column { heading: heading.into(), is_number: true });
+        self.columns.push(Column { heading: heading.into(), short: None, is_number: true });
+    }
+
+    /// Adds a column of measured values, with a heading for where there is little room.
+    pub fn measured(&mut self, heading: impl Into<String>, short: impl Into<String>) {
+        self.columns
+            .push(Column { heading: heading.into(), short: Some(short.into()), is_number: true });
+    }
+
+    /// Its columns.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Its rows, with a cell for each column.
+    pub fn rows(&self) -> &[Vec<Cell>] {
+        &self.rows
     }
 
     /// Adds a row, with its cells in the order of the columns.
@@ -46,15 +79,18 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// As Markdown. Text from outside must be escaped before.
+    /// As Markdown.
     pub fn markdown(&self) -> String {
-        let headings: Vec<&str> = self.columns.iter().map(|column| column.heading.as_str()).collect();
+        let headings: Vec<String> = self.columns.iter().map(|column| escaped(&column.heading)).collect();
         let lines: Vec<&str> = self
             .columns
             .iter()
             .map(|column| if column.is_number { "---:" } else { "---" })
             .collect();
-        let shown = |cell: &Cell| if cell.is_best { format!("**{}**", cell.text) } else { cell.text.clone() };
+        let shown = |cell: &Cell| {
+            let text = escaped(&cell.text);
+            if cell.is_best { format!("**{text}**") } else { text }
+        };
         let rows = self.rows.iter().map(|row| row.iter().map(shown).collect::<Vec<_>>().join(" | "));
         let mut out = format!("| {} |\n|{}|\n", headings.join(" | "), lines.join("|"));
         rows.for_each(|row| out.push_str(&format!("| {row} |\n")));

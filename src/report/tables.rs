@@ -7,7 +7,7 @@ use super::metric::Metric;
 use super::run::Run;
 use super::table::{Cell, Table};
 use super::verdicts::Compared;
-use super::words::{distinct, escaped, format_ms, status_words};
+use super::words::{distinct, format_ms, status_words};
 use crate::record::{Record, Status};
 use crate::statistics::{Interval, Ratio, Verdict};
 
@@ -37,11 +37,18 @@ impl Rows<'_> {
         let layout = Layout::of(self.run, true);
         let mut table = Table::default();
         layout.columns(&mut table);
-        let numbers = ["Response Mean (ms)", "P95 (ms)", "P99 (ms)", "Service Mean (ms)", "P95 (ms)", "P99 (ms)"];
-        numbers
-            .into_iter()
-            .chain(["Requests/s", "Sent late P99 (ms)"])
-            .for_each(|heading| table.numbers(heading));
+        for (heading, short) in [
+            ("Response Mean (ms)", "response\nmean ms"),
+            ("P95 (ms)", "\np95"),
+            ("P99 (ms)", "\np99"),
+            ("Service Mean (ms)", "service\nmean ms"),
+            ("P95 (ms)", "\np95"),
+            ("P99 (ms)", "\np99"),
+            ("Requests/s", "requests\na second"),
+            ("Sent late P99 (ms)", "sent late\np99 ms"),
+        ] {
+            table.measured(heading, short);
+        }
 
         for record in self.records {
             let milliseconds =
@@ -69,12 +76,15 @@ impl Rows<'_> {
         layout.columns(&mut table);
         for count in &processes {
             match count {
-                1 => ["Mean Latency (ms)", "P95 Latency (ms)"]
-                    .into_iter()
-                    .for_each(|heading| table.numbers(heading)),
-                _ => ["Mean", "P95"]
-                    .into_iter()
-                    .for_each(|of| table.numbers(format!("Concurrent ({count} processes) {of} (ms)"))),
+                1 => {
+                    table.measured("Mean Latency (ms)", "1 process\nmean ms");
+                    table.measured("P95 Latency (ms)", "\np95");
+                }
+                _ => {
+                    let heading = |of| format!("Concurrent ({count} processes) {of} (ms)");
+                    table.measured(heading("Mean"), format!("{count} processes\nmean ms"));
+                    table.measured(heading("P95"), "\np95");
+                }
             }
         }
 
@@ -119,12 +129,12 @@ impl Rows<'_> {
             table.words("Compared");
         }
         for of in ["Mean", "P95", "Throughput"] {
-            table.numbers(if is_one { format!("{} {of}", escaped(&first)) } else { format!("Ratio of {of}") });
+            table.numbers(if is_one { format!("{} {of}", first) } else { format!("Ratio of {of}") });
         }
         for cells in self.cells.chunks_exact(Metric::ALL.len()) {
             let mut row = layout::cells(&varying, cells[0].pair.other);
             if !is_one {
-                row.push(escaped(&pair(&cells[0])).into());
+                row.push(pair(&cells[0]).into());
             }
             row.extend(cells.iter().map(|cell| Cell::from(cell.ratio.map_or(NOTHING.to_owned(), ratio_words))));
             table.row(row);

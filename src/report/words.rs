@@ -59,6 +59,33 @@ pub fn format_ms(milliseconds: f64) -> String {
     format!("{milliseconds:.digits$}")
 }
 
+/// How text is shown, and so what text from outside must be kept from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Markup {
+    /// Markdown.
+    Markdown,
+    /// Text as it is: a terminal, or input of something that escapes it.
+    Plain,
+}
+
+impl Markup {
+    /// Text from outside.
+    pub fn text(self, text: &str) -> String {
+        match self {
+            Markup::Markdown => escaped(text),
+            Markup::Plain => text::message(text),
+        }
+    }
+
+    /// Text from outside that is code.
+    pub fn code(self, text: &str) -> String {
+        match self {
+            Markup::Markdown => code(text),
+            Markup::Plain => text::lines(text).replace('\n', " "),
+        }
+    }
+}
+
 /// Escapes text from outside, such as a run's files: it must not end a cell or a line, or begin markup.
 pub fn escaped(text: &str) -> String {
     let mut out = String::new();

@@ -1,0 +1,94 @@
+//! Terminal output: the plan, a progress bar with an ETA, finished cases, the answers and tables. The only way to
+//! standard output and standard error, either of which may be closed or full.
+
+mod plan;
+mod progress;
+mod summary;
+
+use std::io::{ErrorKind, IsTerminal, Write as _};
+
+use anyhow::{Context, Result, bail};
+use indicatif::ProgressDrawTarget;
+
+pub use plan::{ceiling, plan, verified};
+pub use progress::{Download, Progress};
+pub use summary::{report, run};
+
+use crate::text;
+
+/// The reader of standard output has left, as `head` does: not a fault, but there is nothing more to print.
+#[derive(Debug)]
+pub struct ReaderGone;
+
+impl std::error::Error for ReaderGone {}
+
+impl std::fmt::Display for ReaderGone {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("standard output is closed")
+    }
+}
+
+/// Prints a line on standard error, where it does not mix with results. Ignores failures: nobody could be told, and a
+/// measurement goes on.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", text::lines(line));
+}
+
+/// Prints text on standard output.
+///
+/// # Errors
+/// [`ReaderGone`], or it cannot be written, as on a full disk.
+pub fn print(text: &str) -> Result<()> {
+    write(&text::lines(text))
+}
+
+/// Writes text without anything from outside that was not made fit before, such as colours around it.
+fn write(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe || is_terminal_gone(&error) => Err(ReaderGone.into()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+/// Whether standard output was a terminal that is closed: for a file the same error means a broken disk.
+#[cfg(unix)]
+fn is_terminal_gone(error: &std::io::Error) -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::FileTypeExt;
+
+    const EIO: i32 = 5;
+    let file = std::io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let device = file
+        .and_then(|file| file.metadata())
+        .is_ok_and(|metadata| metadata.file_type().is_char_device());
+    error.raw_os_error() == Some(EIO) && device
+}
+
+#[cfg(not(unix))]
+fn is_terminal_gone(_: &std::io::Error) -> bool {
+    false
+}
+
+/// Asks a yes-or-no question; only a clear yes counts.
+///
+/// # Errors
+/// Nobody can answer.
+pub fn ask(question: &str) -> Result<bool> {
+    let asked = || write!(std::io::stderr().lock(), "{question}").is_ok();
+    if !std::io::stdin().is_terminal() || !asked() {
+        bail!("nobody can be asked here: give --accept-license to accept it");
+    }
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Standard error, if it is a terminal.
+fn draw_target() -> ProgressDrawTarget {
+    if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr_with_hz(4)
+    } else {
+        ProgressDrawTarget::hidden()
+    }
+}

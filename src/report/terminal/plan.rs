@@ -1,0 +1,100 @@
+//! The plan of a scenario, and what is found before anything is measured.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::{print, say};
+use crate::matrix::{AxisId, Point};
+use crate::plan::Plan;
+use crate::report::words;
+use crate::scenario::Scenario;
+
+/// `--list`: the plan of a scenario.
+///
+/// # Errors
+/// As [`print()`].
+pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
+    let load = &scenario.load;
+    let mut out = String::new();
+    let models: Vec<&str> = scenario.asked_models().collect();
+    let _ = writeln!(out, "{} ({}), model {}", scenario.title, scenario.file.display(), models.join(", "));
+    let _ = writeln!(
+        out,
+        "{} cases in {} groups; {} in {}{} blocks, {} before them to warm up; timeout {} s, seed {}",
+        plan.cases().count(),
+        plan.groups.len(),
+        words::length_words(load.stop.requests, load.stop.least.map(|least| least.as_secs_f64())),
+        if load.stop.most.is_some() { "at most " } else { "" },
+        plan.groups.iter().map(|group| group.rounds.len()).max().unwrap_or(0),
+        load.warmup,
+        load.timeout.as_secs_f64(),
+        load.seed,
+    );
+    let compared = scenario.matrix.compared();
+    for (index, group) in plan.groups.iter().enumerate() {
+        let first = &group.cases[0];
+        let sizes: Option<Vec<u64>> = group.cases.iter().map(|case| scenario.request_bytes(case)).collect();
+        let bytes = match sizes {
+            Some(sizes) => {
+                let [smallest, largest] = [sizes.iter().min(), sizes.iter().max()].map(|it| size(*it.unwrap_or(&0)));
+                let bytes = if smallest == largest { smallest } else { format!("{smallest} to {largest}") };
+                format!("{bytes} of input")
+            }
+            None => "the described inputs".to_owned(),
+        };
+        let load = first.load_but(Some(compared));
+        let _ = writeln!(out, "group {}: {load}, {bytes} a request", index + 1);
+
+        for case in &group.cases {
+            let requests = match group.iterations() * u64::from(case.processes) {
+                0 => "requests".to_owned(),
+                requests => format!("{requests} requests"),
+            };
+            let server = scenario.server_of(case);
+            let address = match server.is_embedded {
+                true => "the embedded server".to_owned(),
+                false => server.address(case.protocol).to_string(),
+            };
+            let _ = writeln!(out, "  {:4}  {requests} to {address}", spelled(case, compared));
+        }
+        let orders = group.rounds.iter().map(|round| {
+            round
+                .order
+                .iter()
+                .map(|case| spelled(&group.cases[*case], compared))
+                .collect::<Vec<_>>()
+                .join(" ")
+        });
+        let _ = writeln!(out, "  order of blocks: {}", orders.collect::<Vec<_>>().join(" | "));
+    }
+    print(&out)
+}
+
+/// `--verify`: one line a case.
+///
+/// # Errors
+/// As [`print()`].
+pub fn verified(scenario: &Scenario, case: &Point, words: &str) -> Result<()> {
+    print(&format!("{}  {:4}  {}: {words}\n", scenario.name, spelled(case, AxisId::Protocol), case.load()))
+}
+
+/// `--calibrate`: the client's maximum throughput in a case.
+pub fn ceiling(scenario: &Scenario, case: &Point, requests_per_s: f64) {
+    let variant = case.variant();
+    say(&format!("{}: {}, {variant}: client ceiling {requests_per_s:.1} requests/s", scenario.name, case.load()));
+}
+
+/// What distinguishes a group's cases, as files spell it: `grpc`, or `grpc-b` for one of two equal variants.
+fn spelled(case: &Point, compared: AxisId) -> String {
+    let shown = AxisId::ALL.iter().filter(|id| id.axis().is_variant || **id == compared);
+    shown.map(|id| (id.axis().tag)(case)).collect()
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}

@@ -1,0 +1,220 @@
+//! The end of a run as people read it: the answers, a table that fits the terminal, doubts, the files, what to do next.
+
+use std::path::Path;
+
+use anyhow::Result;
+use comfy_table::{Attribute, CellAlignment, Color, ContentArrangement, presets};
+use console::{Style as Paint, Term};
+use textwrap::Options;
+
+use super::{print, write};
+use crate::record::{Record, Status};
+use crate::report::notes::{About, notes};
+use crate::report::run::Run;
+use crate::report::table::{Cell, Table};
+use crate::report::tables::{Rows, Style};
+use crate::report::verdicts::{self, Compared};
+use crate::report::words::Markup;
+use crate::report::{answers, layout, markdown};
+use crate::text;
+
+/// The width of text that is not on a terminal, and the least that anything is laid out for.
+const WIDTH: usize = 80;
+const WIDTH_MIN: usize = 40;
+/// Wider lines are hard to read.
+const WIDTH_MAX: usize = 120;
+/// Most rows of a table; the others are in the files.
+const ROWS_MAX: usize = 48;
+
+/// The end of a run, as [`report`] prints it.
+///
+/// # Errors
+/// The run's files cannot be read, or as [`print()`].
+pub fn run(path: &Path) -> Result<()> {
+    report(&[Run::open(path)?], Style::default())
+}
+
+/// Runs with their answers and tables: drawn on a terminal, otherwise as Markdown.
+///
+/// # Errors
+/// As [`print()`].
+pub fn report(runs: &[Run], style: Style) -> Result<()> {
+    let page = Page::of_terminal();
+    match Term::stdout().is_term() {
+        true => runs.iter().try_for_each(|run| write(&format!("\n{}", section(run, style, page)))),
+        false => {
+            let sections: Vec<String> = runs.iter().map(|run| markdown::section(run, style)).collect();
+            print(&sections.join("\n"))
+        }
+    }
+}
+
+/// Where text is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    width: usize,
+    is_coloured: bool,
+}
+
+impl Page {
+    /// Standard output.
+    pub fn of_terminal() -> Self {
+        let columns = Term::stdout().size_checked().map_or(WIDTH, |(_, columns)| usize::from(columns));
+        Page { width: columns.clamp(WIDTH_MIN, WIDTH_MAX), is_coloured: console::colors_enabled() }
+    }
+
+    fn paint(self, paint: Paint, text: &str) -> String {
+        paint.force_styling(self.is_coloured).apply_to(text).to_string()
+    }
+
+    /// Fills lines with text; those after the first are indented below the text that begins at `start`.
+    fn filled(self, first: &str, text: &str) -> Vec<String> {
+        let indent = " ".repeat(textwrap::core::display_width(first));
+        let options = Options::new(self.width).initial_indent(first).subsequent_indent(&indent);
+        textwrap::wrap(text, options).into_iter().map(|line| line.into_owned()).collect()
+    }
+}
+
+/// A run's answers, tables and doubts.
+fn section(run: &Run, style: Style, page: Page) -> String {
+    let mut lines = vec![page.paint(Paint::new().bold(), &text::name(&run.manifest.title))];
+    if let Some(part) = run.part() {
+        lines.extend(page.filled("", &format!("Not a whole run: {part}.")));
+    }
+    let tables = layout::tables(run);
+    let cells: Vec<Vec<Compared<'_>>> = tables.iter().map(|rows| verdicts::cells(run, rows)).collect();
+    let all: Vec<Compared<'_>> = cells.iter().flatten().copied().collect();
+    let notes = notes(run, &all, Markup::Plain);
+    let about = |kind: About| notes.iter().filter(move |note| note.about == kind);
+
+    for note in about(About::Method) {
+        lines.extend(page.filled("", &note.text));
+    }
+    lines.push(String::new());
+    lines.extend(said(run, &all, page));
+    for (rows, cells) in tables.iter().zip(&cells) {
+        let is_open = rows.iter().any(|record| record.case.rate.is_some());
+        if tables.len() > 1 || is_open {
+            lines.push(layout::heading(run, rows));
+        }
+        let content = Rows { run, records: rows, cells };
+        let table = if is_open { content.open(style) } else { content.closed(style) };
+        lines.extend(drawn(&table, page));
+        lines.push(String::new());
+    }
+    if let Some(parts) = slowest(run) {
+        lines.extend(page.filled("", &parts));
+        lines.push(String::new());
+    }
+    for (kind, paint) in [(About::Doubt, Paint::new().yellow()), (About::Failure, Paint::new().red())] {
+        for note in about(kind) {
+            let filled = page.filled("! ", &note.text);
+            lines.extend(filled.into_iter().map(|line| page.paint(paint.clone(), &line)));
+        }
+    }
+    for note in about(About::Reading) {
+        lines.extend(page.filled("  ", &note.text));
+    }
+    lines.push(String::new());
+    let folder = run.path.display().to_string();
+    lines.push(format!("rows    {folder}/records.csv"));
+    lines.push(format!("again   runner report {folder}"));
+    lines.push("next    runner report --splice README.md   puts the tables into a document".to_owned());
+    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// The answers, with their places in one column.
+fn said(run: &Run, cells: &[Compared<'_>], page: Page) -> Vec<String> {
+    let mut lines = Vec::new();
+    for answers in answers::answers(run, cells) {
+        lines.extend(page.filled("", &format!("{}, {}", text::message(&answers.question), answers::measure(run))));
+        let said = answers.lines();
+        let longest = said.iter().map(|(place, _)| textwrap::core::display_width(place)).max().unwrap_or(0);
+        for (place, words) in said {
+            let place = text::message(&place);
+            let first = if longest == 0 { "  ".to_owned() } else { format!("  {place:longest$}  ") };
+            lines.extend(match first.len() < page.width / 2 {
+                true => page.filled(&first, &words),
+                false => page.filled("  ", &format!("{place}: {words}")),
+            });
+        }
+        lines.push(String::new());
+    }
+    let fastest = answers::fastest(run, cells);
+    for (place, value) in &fastest {
+        let place = if place.is_empty() { String::new() } else { format!(" of {}", text::message(place)) };
+        lines.extend(page.filled("  ", &format!("fastest{place}: {}", text::message(value))));
+    }
+    if !fastest.is_empty() {
+        lines.push(String::new());
+    }
+    lines
+}
+
+/// A table that is no wider than the page: columns that have no room are left out, from the last.
+fn drawn(table: &Table, page: Page) -> Vec<String> {
+    let mut shown = table.columns().len();
+    let mut lines = lines_of(table, shown, page);
+    let fits = |lines: &[String]| lines.iter().all(|line| console::measure_text_width(line) <= page.width);
+    while shown > 2 && !fits(&lines) {
+        shown -= 1;
+        lines = lines_of(table, shown, page);
+    }
+    let (rows, columns) = (table.rows().len().saturating_sub(ROWS_MAX), table.columns().len() - shown);
+    let more = [(rows, "rows"), (columns, "columns")];
+    let more: Vec<String> = more.iter().filter(|(n, _)| *n > 0).map(|(n, of)| format!("{n} more {of}")).collect();
+    if !more.is_empty() {
+        lines.push(format!("{} are in the files", more.join(" and ")));
+    }
+    lines
+}
+
+fn lines_of(table: &Table, shown: usize, page: Page) -> Vec<String> {
+    let mut drawn = comfy_table::Table::new();
+    drawn.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    match page.is_coloured {
+        true => drawn.enforce_styling(),
+        false => drawn.force_no_tty(),
+    };
+    let header = table.columns().iter().take(shown).map(|column| comfy_table::Cell::new(column.short()));
+    drawn.set_header(header);
+    let mut before: Option<&[Cell]> = None;
+    for row in table.rows().iter().take(ROWS_MAX) {
+        let cells = row.iter().zip(table.columns()).enumerate().take(shown).map(|(place, (cell, column))| {
+            // what the row above has too is left blank, as far as the rows are the same
+            let repeats = |before: &[Cell]| {
+                !column.is_measured() && before[..=place].iter().zip(row).all(|(above, own)| above.text == own.text)
+            };
+            let text = if before.is_some_and(repeats) { String::new() } else { text::name(&cell.text) };
+            let drawn = comfy_table::Cell::new(text);
+            if cell.is_best { drawn.fg(Color::Green).add_attribute(Attribute::Bold) } else { drawn }
+        });
+        drawn.add_row(cells.collect::<Vec<_>>());
+        before = Some(row);
+    }
+    for (place, column) in table.columns().iter().enumerate().take(shown) {
+        if let (true, Some(drawn)) = (column.is_number, drawn.column_mut(place)) {
+            drawn.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    drawn.to_string().lines().map(str::to_owned).collect()
+}
+
+/// Where the time of the slowest case goes.
+fn slowest(run: &Run) -> Option<String> {
+    let measured = run.records.iter().filter(|row| row.status == Status::Ok && row.network_ms.is_some());
+    let row = measured.max_by(|a, b| a.mean_ms.unwrap_or(0.0).total_cmp(&b.mean_ms.unwrap_or(0.0)))?;
+    let mean = row.mean_ms.filter(|mean| *mean > 0.0)?;
+    let Record {
+        queue_ms, compute_input_ms, compute_infer_ms, compute_output_ms, network_ms, client_ms, ..
+    } = row;
+    let compute = [compute_input_ms, compute_infer_ms, compute_output_ms]
+        .into_iter()
+        .flatten()
+        .sum::<f64>();
+    let parts =
+        [("model", Some(compute)), ("queue", *queue_ms), ("network, front end", *network_ms), ("client", *client_ms)];
+    let share = |(name, part): (&str, Option<f64>)| Some(format!("{name} {:.1} %", 100.0 * part? / mean));
+    let parts: Vec<String> = parts.into_iter().filter_map(share).collect();
+    Some(format!("The slowest case's time ({}): {}.", row.case.phrase(), parts.join(", ")))
+}
