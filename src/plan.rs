@@ -79,11 +79,12 @@ fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
     u64::from(load.blocks).min(requests).max(1)
 }
 
-/// Spreads iterations and time over the blocks as evenly as integers allow; no block is empty.
+/// Spreads iterations and time over the blocks as evenly as integers allow; no block is empty. Where rounds go on until
+/// all is precise, the blocks of further ones are as long.
 fn rounds(load: &Load, blocks: u64, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
     let mut orders = Orders::new(cases);
-    (0..blocks)
-        .map(|block| Round { stop: load.stop.block(block, blocks), order: orders.next(generator) })
+    (0..load.rounds_max(blocks))
+        .map(|round| Round { stop: load.stop.block(round % blocks, blocks), order: orders.next(generator) })
         .collect()
 }
 

@@ -20,6 +20,8 @@ const BATCHES_MIN: u64 = 8;
 const SETTLED: f64 = 0.2;
 /// Up to this many values, all sign flips are enumerated.
 const BLOCKS_EXACT: usize = 20;
+/// Fewest rounds after which a ratio may be precise enough.
+const ROUNDS_MIN: usize = 6;
 /// Blocks are joined into at most this many groups of consecutive ones, all halves of which are enumerated.
 const GROUPS_MAX: usize = 10;
 
@@ -189,6 +191,64 @@ pub fn jackknife(ratio: f64, groups: usize, mut of_half: impl FnMut(&[bool]) -> 
     let reach = student_975(groups - 1)? * (part * squares / halves).sqrt();
     let interval = Interval { value: ratio, low: (whole - reach).exp(), high: (whole + reach).exp() };
     (interval.low > 0.0 && interval.high.is_finite()).then_some(interval)
+}
+
+/// A sum of values, and the number or the time that it is divided by.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[allow(missing_docs)]
+pub struct Sum {
+    pub sum: f64,
+    pub over: f64,
+}
+
+/// The ratio of two means, the second of each pair over the first, each pooled over all blocks; `shown` if that is known
+/// better than from these sums. Its interval is that of [`jackknife`].
+pub fn ratio_of_means(shown: Option<f64>, blocks: &[[Sum; 2]]) -> Option<Interval> {
+    let count = groups(blocks.len());
+    let mut sums = vec![[Sum::default(); 2]; count];
+    for (place, pair) in blocks.iter().enumerate() {
+        for (all, one) in sums[group_of(place, blocks.len())].iter_mut().zip(pair) {
+            *all = Sum { sum: all.sum + one.sum, over: all.over + one.over };
+        }
+    }
+    let of = |kept: &[bool]| {
+        let mut all = [Sum::default(); 2];
+        for (group, _) in sums.iter().zip(kept).filter(|(_, kept)| **kept) {
+            all.iter_mut().zip(group).for_each(|(all, one)| {
+                *all = Sum { sum: all.sum + one.sum, over: all.over + one.over };
+            });
+        }
+        let [base, other] = all.map(|side| side.sum / side.over);
+        other / base
+    };
+    jackknife(shown.unwrap_or_else(|| of(&vec![true; count])), count, |kept| Some(of(kept)))
+}
+
+/// How far, as a part of it, the ratio of two means may be from the true one with 95 % confidence: by linear propagation
+/// from all blocks, not from at most ten groups of them, as a number that decides whether to go on must vary little
+/// itself. `None` with fewer than two blocks, or without a positive mean.
+pub fn reach(blocks: &[[Sum; 2]]) -> Option<f64> {
+    let count = blocks.len() as f64;
+    let total = |side: usize| {
+        blocks
+            .iter()
+            .fold(Sum::default(), |all, pair| Sum { sum: all.sum + pair[side].sum, over: all.over + pair[side].over })
+    };
+    let totals = [total(0), total(1)];
+    // the part of a block in the logarithm of a side's mean
+    let part = |side: Sum, total: Sum| side.sum / total.sum - side.over / total.over;
+    let parts = blocks.iter().map(|[base, other]| part(*other, totals[1]) - part(*base, totals[0]));
+    let variance = parts.map(|part| part.powi(2)).sum::<f64>() * count / (count - 1.0);
+    let reach = student_975(blocks.len().checked_sub(1)?)? * variance.sqrt();
+    reach.is_finite().then(|| reach.exp() - 1.0)
+}
+
+/// Whether measuring may end after these rounds: the ratio of the two means is known within `precision`, a part of it.
+/// Asked only after pairs of rounds, in which the orders are balanced: the more often it is asked, the more often
+/// measuring ends where the spread happens to be small, and the interval is too short. `tests/precision.rs` counts it.
+pub fn is_precise(blocks: &[[Sum; 2]], precision: f64) -> bool {
+    let is_whole = blocks.len() >= ROUNDS_MIN && blocks.len().is_multiple_of(2);
+    is_whole && reach(blocks).is_some_and(|reach| reach <= precision)
 }
 
 /// The p-value of a sum at least this far from 0 if every sign is as likely flipped as not: exact, over all flips.

@@ -60,6 +60,9 @@ pub struct Arguments {
     /// Longest time of a case in seconds, its preparation included as far as possible
     #[arg(long, value_name = "SECONDS")]
     pub max_seconds: Option<f64>,
+    /// Measure until every compared ratio of means is known within this part, such as 2%, or the longest time is over
+    #[arg(long, value_name = "PERCENT")]
+    pub precision: Option<String>,
     /// Requests of one process before anything is measured
     #[arg(long, value_name = "N")]
     pub warmup: Option<u64>,
@@ -99,6 +102,7 @@ impl TryFrom<Arguments> for Options {
                 grpc: arguments.grpc,
                 metrics: arguments.metrics,
                 max_seconds: arguments.max_seconds,
+                precision: arguments.precision,
                 quick: arguments.quick,
                 aa: arguments.aa,
             },

@@ -8,6 +8,7 @@ spelled! {
     #[allow(missing_docs)]
     pub enum Flag {
         Capped = "capped",
+        Imprecise = "imprecise",
         ClientCeiling = "client_ceiling",
         ClientCpu = "client_cpu",
         ClientStall = "client_stall",
@@ -35,6 +36,7 @@ impl Flag {
             Flag::Capped => {
                 "a longest time ended the case before the requests or the time that were asked for; `--quick` asks for none"
             }
+            Flag::Imprecise => "the longest time or the most rounds were over before the asked precision was reached",
             Flag::InFlight => {
                 "closed loop without errors: throughput times latency (Little's law) is more than 5 % off the requests that \
                  should be in flight"
@@ -54,6 +56,7 @@ impl Flag {
     pub fn sentence(self) -> Option<&'static str> {
         Some(match self {
             Flag::Capped => "ended by its longest time, before all that was asked for was measured",
+            Flag::Imprecise => "ended before the ratios were as precise as asked for",
             Flag::ClientCpu => "a client process was busy nearly all the time: the client may be the bottleneck",
             Flag::ClientStall => {
                 "a client process did not run for 0.1 s or longer (client_stall_ms): the requests in flight then look slow, \

@@ -35,6 +35,9 @@ pub struct Manifest {
     /// Minimum seconds of each case.
     #[serde(default)]
     pub duration_s: Option<f64>,
+    /// How precise each compared ratio of means was to be, as a part of it.
+    #[serde(default)]
+    pub precision: Option<f64>,
     pub warmup: u64,
     pub blocks: u32,
     pub timeout_s: f64,

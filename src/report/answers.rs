@@ -12,6 +12,8 @@ use crate::statistics::{ALPHA, Interval, Verdict};
 
 /// More answers than this are summed up.
 const FEW: usize = 16;
+/// The kinds of answers, in the order of a sum.
+const KINDS: [&str; 5] = ["less time", "more time", "no difference that matters", "no difference seen", "no answer"];
 /// From this ratio on, people think in multiples, and below it in percent.
 const MULTIPLE: f64 = 1.5;
 
@@ -191,20 +193,26 @@ impl Answers {
         if self.answers.len() <= FEW {
             return self.answers.iter().map(|answer| (answer.place.clone(), answer.words.clone())).collect();
         }
-        let kinds: [(&str, fn(&Answer) -> bool); 5] = [
-            ("less time", |answer| answer.verdict == Some(Verdict::Faster)),
-            ("more time", |answer| answer.verdict == Some(Verdict::Slower)),
-            ("no difference that matters", |answer| answer.verdict == Some(Verdict::Equal)),
-            ("no difference seen", |answer| answer.verdict == Some(Verdict::Unclear) && answer.ratio.is_some()),
-            ("no answer", |answer| answer.ratio.is_none()),
-        ];
         let all = self.answers.len();
-        let line = |(words, is_of_kind): (&str, fn(&Answer) -> bool)| {
-            let of_kind: Vec<&Answer> = self.answers.iter().filter(|answer| is_of_kind(answer)).collect();
+        let line = |kind: &&'static str| {
+            let of_kind: Vec<&Answer> = self.answers.iter().filter(|answer| answer.kind() == *kind).collect();
             let place = format!("{} of {all}", of_kind.len());
-            (!of_kind.is_empty()).then(|| (place, format!("{words}{}", extremes(&of_kind))))
+            (!of_kind.is_empty()).then(|| (place, format!("{kind}{}", extremes(&of_kind))))
         };
-        kinds.into_iter().filter_map(line).collect()
+        KINDS.iter().filter_map(line).collect()
+    }
+}
+
+impl Answer {
+    fn kind(&self) -> &'static str {
+        let [less, more, equal, unclear, none] = KINDS;
+        match (self.verdict, self.ratio) {
+            (_, None) => none,
+            (Some(Verdict::Faster), _) => less,
+            (Some(Verdict::Slower), _) => more,
+            (Some(Verdict::Equal), _) => equal,
+            _ => unclear,
+        }
     }
 }
 

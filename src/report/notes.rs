@@ -130,7 +130,7 @@ fn measured(out: &mut Notes, run: &Run) {
         About::Method,
         format!(
             "{}, {} before them to warm up; {interleaved} in {} blocks; {}.",
-            length_words(manifest.iterations, manifest.duration_s),
+            length_words(manifest.iterations, manifest.duration_s, manifest.precision),
             manifest.warmup,
             blocks_words(run),
             arrivals.iter().map(|arrival| loop_words(*arrival)).collect::<Vec<_>>().join(" and ")

@@ -4,7 +4,7 @@ use super::metric::{Metric, Pair};
 use super::run::Run;
 use crate::record::BlockRecord;
 use crate::record::latencies::Latencies;
-use crate::statistics::{self, Interval};
+use crate::statistics::{self, Interval, Sum};
 
 /// The ratio of the two numbers that tables show, the other's over the base's, with its interval. `None` if the
 /// blocks are not enough, such as for a percentile without the blocks' histograms.
@@ -18,42 +18,19 @@ pub fn ratio(run: &Run, pair: &Pair<'_>, metric: Metric, blocks: &[(&BlockRecord
             statistics::jackknife(shown, groups, |kept| Some(other.of(0.95, kept)? / base.of(0.95, kept)?))
         }
         Metric::Mean | Metric::Rate => {
-            let of = |side: fn(&(&BlockRecord, &BlockRecord)) -> BlockSums| Sums::new(blocks.iter().map(side), groups);
-            let (base, other) = (of(|pair| sums_of(pair.0)), of(|pair| sums_of(pair.1)));
-            statistics::jackknife(shown, groups, |kept| Some(other.of(metric, kept) / base.of(metric, kept)))
+            let sums: Vec<[Sum; 2]> =
+                blocks.iter().map(|(base, other)| [base, other].map(|it| sum(it, metric))).collect();
+            statistics::ratio_of_means(Some(shown), &sums)
         }
     }
 }
 
-/// Requests, the sum of their latencies in milliseconds, and seconds.
-type BlockSums = [f64; 3];
-
-fn sums_of(block: &BlockRecord) -> BlockSums {
+/// A block's latencies in milliseconds over its requests, or its requests over its seconds.
+fn sum(block: &BlockRecord, metric: Metric) -> Sum {
     let requests = block.requests as f64;
-    [requests, requests * block.mean_ms.unwrap_or(0.0), block.duration_s]
-}
-
-/// A case's sums over the blocks of each group.
-struct Sums(Vec<BlockSums>);
-
-impl Sums {
-    fn new(blocks: impl ExactSizeIterator<Item = BlockSums>, groups: usize) -> Self {
-        let mut sums = vec![[0.0; 3]; groups];
-        let count = blocks.len();
-        for (place, block) in blocks.enumerate() {
-            let group = &mut sums[statistics::group_of(place, count)];
-            group.iter_mut().zip(block).for_each(|(sum, value)| *sum += value);
-        }
-        Sums(sums)
-    }
-
-    fn of(&self, metric: Metric, kept: &[bool]) -> f64 {
-        let mut all = [0.0; 3];
-        for (group, _) in self.0.iter().zip(kept).filter(|(_, kept)| **kept) {
-            all.iter_mut().zip(group).for_each(|(sum, value)| *sum += value);
-        }
-        let [requests, milliseconds, seconds] = all;
-        if metric == Metric::Rate { requests / seconds } else { milliseconds / requests }
+    match metric {
+        Metric::Rate => Sum { sum: requests, over: block.duration_s },
+        _ => Sum { sum: requests * block.mean_ms.unwrap_or(0.0), over: requests },
     }
 }
 
@@ -107,12 +84,5 @@ mod tests {
         assert_eq!(percentiles.of(0.51, &[true, true]), Some(500.0));
         assert_eq!(percentiles.of(0.95, &[false, false]), None);
         assert!(Percentiles::new(&latencies, 2, 3).is_none());
-    }
-
-    #[test]
-    fn sums_over_some_groups_are_pooled_and_not_averaged() {
-        let sums = Sums::new([[10.0, 100.0, 1.0], [30.0, 600.0, 2.0], [1.0, 9.0, 9.0]].into_iter(), 3);
-        assert_eq!(sums.of(Metric::Mean, &[true, true, false]), 700.0 / 40.0);
-        assert_eq!(sums.of(Metric::Rate, &[true, true, false]), 40.0 / 3.0);
     }
 }

@@ -201,7 +201,7 @@ pub fn parameters(run: &Run) -> String {
     for arrival in distinct(&run.records, |record| record.arrival).into_iter().flatten() {
         line("Arrivals", arrival.to_string());
     }
-    line("Length", length_words(manifest.iterations, manifest.duration_s));
+    line("Length", length_words(manifest.iterations, manifest.duration_s, manifest.precision));
     if let Some(cap) = manifest.cap_s {
         line("Longest Time of a Case", format!("{cap} s"));
     }

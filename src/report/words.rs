@@ -5,8 +5,11 @@ use crate::matrix::Arrival;
 use crate::record::{Record, Status};
 use crate::text;
 
-/// `1000 iterations a process`, `30 s a case`, or both as minimums.
-pub fn length_words(iterations: u64, duration_s: Option<f64>) -> String {
+/// `1000 iterations a process`, `30 s a case`, or both as minimums; or how precise ratios were to be.
+pub fn length_words(iterations: u64, duration_s: Option<f64>, precision: Option<f64>) -> String {
+    if let Some(precision) = precision {
+        return format!("until each ratio of means is within {} %", 100.0 * precision);
+    }
     match (iterations, duration_s) {
         (_, None) => format!("{iterations} iterations a process"),
         (0, Some(seconds)) => format!("{seconds} s a case"),

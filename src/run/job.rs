@@ -51,7 +51,7 @@ pub fn block(scenario: &Scenario, case: &Point, round: &Round, number: u32) -> B
 /// Requests planned for all processes; `None` if time alone ends the case.
 pub fn planned(scenario: &Scenario, group: &Group, case: &Point) -> Option<u64> {
     let requests = group.rounds.iter().map(|round| asked_for(scenario, case, round)).sum();
-    (requests > 0 && !scenario.load.is_open_ended()).then_some(requests)
+    (requests > 0 && scenario.load.has_length()).then_some(requests)
 }
 
 /// Requests planned for all processes in one round.

@@ -22,6 +22,7 @@ use crate::plan::{Group, Round};
 use crate::protocol::control::statistics::Statistics;
 use crate::record::{Manifest, Record, Status};
 use crate::scenario::Scenario;
+use crate::statistics::{self, Sum};
 use crate::worker::block_run::FAILURES_IN_A_ROW;
 use crate::worker::pool::{BlockOutcome, Pool, PoolError};
 
@@ -120,8 +121,8 @@ pub async fn group(
     for (index, round) in group.rounds.iter().enumerate() {
         // only between rounds, so that all cases of the group have the same number of blocks
         let Some(share) = budget.next() else {
-            let asked = !context.scenario.load.is_open_ended();
-            running.iter_mut().for_each(|running| running.totals.capped |= asked);
+            let has_length = context.scenario.load.has_length();
+            running.iter_mut().for_each(|running| running.totals.capped |= has_length);
             break;
         };
         let within = within(round, share.block, &context.scenario.load);
@@ -135,12 +136,45 @@ pub async fn group(
             }
             listener.block_done();
         }
+        if context
+            .scenario
+            .load
+            .precision
+            .is_some_and(|precision| are_precise(&running, precision))
+        {
+            break;
+        }
+    }
+    if let Some(precision) = context.scenario.load.precision.filter(|_| !context.scenario.load.quick) {
+        let imprecise = !are_precise(&running, precision);
+        running.iter_mut().for_each(|running| running.totals.imprecise = imprecise);
     }
     join_all(running.iter_mut().filter_map(|running| running.pool.take()).map(Pool::stop)).await;
     for running in &running {
         observers.count(&running.case, 0, running.prepared * u64::from(running.case.batch_size));
     }
     Ok(running.into_iter().map(|running| running.into_record(context, group)).collect())
+}
+
+/// Whether the means of a group's cases, over that of the first, are known well enough; of a single case its own mean.
+fn are_precise(running: &[CaseRun], precision: f64) -> bool {
+    let unit = |(round, sum): &(usize, Sum)| (*round, Sum { sum: sum.over, ..*sum });
+    match running {
+        [] => true,
+        [only] => {
+            let units: Vec<(usize, Sum)> = only.totals.latencies.iter().map(unit).collect();
+            statistics::is_precise(&paired(&units, &only.totals.latencies), precision)
+        }
+        [first, others @ ..] => others
+            .iter()
+            .all(|other| statistics::is_precise(&paired(&first.totals.latencies, &other.totals.latencies), precision)),
+    }
+}
+
+/// The blocks of two cases that were measured in the same rounds.
+fn paired(base: &[(usize, Sum)], other: &[(usize, Sum)]) -> Vec<[Sum; 2]> {
+    let partner = |round: usize| base.iter().find(|(known, _)| *known == round);
+    other.iter().filter_map(|(round, sum)| Some([partner(*round)?.1, *sum])).collect()
 }
 
 /// The first case of each server and model of a group.
@@ -217,7 +251,7 @@ impl CaseRun {
     /// Notes whether the measured block had less time, or did less, than was asked for.
     fn capped_within(&mut self, context: &Context<'_>, asked: &Round, within: &Round) {
         let load = &context.scenario.load;
-        if let (Some(settled), false) = (self.settled.take(), load.is_open_ended()) {
+        if let (Some(settled), true) = (self.settled.take(), load.has_length()) {
             let shortened = asked.stop.least.is_some_and(|least| within.stop.least < Some(least));
             self.totals.capped |= shortened || settled < asked_for(context.scenario, &self.case, asked);
         }
@@ -269,7 +303,7 @@ impl CaseRun {
         let (row, start) = block_row(&context.scenario.name, &self.case, &outcome, place);
         let length = Duration::from_nanos(outcome.window_ns());
         context.folder.block(&row, &self.case.tag(), &outcome.recorder, start, length)?;
-        self.totals.add(&outcome, served);
+        self.totals.add(place.0, &outcome, served);
         let words = outcome.example.map(|fault| fault.message);
         if outcome.aborted || outcome.recorder.count() == 0 {
             // new processes begin the next block, which waits for the server

@@ -293,6 +293,7 @@ fn manifest(scenario: &Scenario, plan: &Plan, targets: &Targets, client: Environ
         weights: first.weights,
         iterations: scenario.load.stop.requests,
         duration_s: scenario.load.stop.least.map(|least| least.as_secs_f64()),
+        precision: scenario.load.precision,
         warmup: scenario.load.warmup,
         blocks: scenario.load.blocks,
         timeout_s: scenario.load.timeout.as_secs_f64(),

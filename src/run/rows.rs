@@ -47,6 +47,10 @@ pub struct CaseTotals {
     pub blocks: u32,
     /// The mean latency of each block, in milliseconds.
     means: Vec<f64>,
+    /// The rounds of the blocks, with the sum of their latencies in milliseconds and their requests.
+    pub latencies: Vec<(usize, statistics::Sum)>,
+    /// Whether it ended before the compared ratios were as precise as asked for.
+    pub imprecise: bool,
     /// Whether a server that gives statistics gave none over a block.
     pub unserved: bool,
     /// What the server counted over the blocks; `None` if it gives no counts.
@@ -66,6 +70,8 @@ impl Default for CaseTotals {
             capped: false,
             blocks: 0,
             means: Vec::new(),
+            latencies: Vec::new(),
+            imprecise: false,
             unserved: false,
             served: Some(Statistics::default()),
         }
@@ -73,8 +79,8 @@ impl Default for CaseTotals {
 }
 
 impl CaseTotals {
-    /// Adds a block, and what the server counted over it.
-    pub fn add(&mut self, outcome: &BlockOutcome, served: Option<Statistics>) {
+    /// Adds a block of a round, and what the server counted over it.
+    pub fn add(&mut self, round: usize, outcome: &BlockOutcome, served: Option<Statistics>) {
         self.recorder.merge(&outcome.recorder);
         self.window_ns += outcome.window_ns();
         self.usage += outcome.usage;
@@ -83,7 +89,11 @@ impl CaseTotals {
         self.stall_ns = self.stall_ns.max(outcome.stall_ns);
         self.held_back += outcome.held_back;
         self.blocks += 1;
-        self.means.extend(Columns(&outcome.recorder.latency).mean());
+        if let Some(mean) = Columns(&outcome.recorder.latency).mean() {
+            let requests = outcome.recorder.count() as f64;
+            self.means.push(mean);
+            self.latencies.push((round, statistics::Sum { sum: mean * requests, over: requests }));
+        }
         self.served = self.served.zip(served).map(|(all, block)| all.plus(&block));
     }
 
@@ -222,6 +232,7 @@ impl CaseTotals {
             (Flag::ClientStall, self.stall_ns >= STALL_NS),
             (Flag::Reconnects, self.traffic.connections as f64 > RECONNECTS_SHARE * answered as f64),
             (Flag::Capped, self.capped),
+            (Flag::Imprecise, self.imprecise),
             (Flag::InFlight, closed && in_flight.is_some_and(|mean| (mean / offered - 1.0).abs() > IN_FLIGHT_OFF)),
             (Flag::Drift, statistics::drifts(&self.means)),
             (Flag::ServerCounts, self.served.is_some() && counted < answered),
@@ -307,7 +318,7 @@ mod tests {
 
     fn totals(blocks: u64, counted: impl Fn(u64) -> Statistics) -> CaseTotals {
         let mut totals = CaseTotals::default();
-        (0..blocks).for_each(|_| totals.add(&block(100), Some(counted(100))));
+        (0..blocks).for_each(|_| totals.add(0, &block(100), Some(counted(100))));
         totals
     }
 
@@ -324,7 +335,7 @@ mod tests {
     #[test]
     fn a_server_that_does_not_tell_leaves_the_parts_empty() {
         let mut totals = totals(2, served);
-        totals.add(&block(1), None);
+        totals.add(0, &block(1), None);
         let row = totals.fill(&case(None), None, Record::default());
         assert_eq!((row.client_ms, row.network_ms, row.server_requests), (None, None, None));
         assert_eq!(row.send_mean_ms, Some(1.0));
@@ -394,7 +405,7 @@ mod tests {
                         .recorder
                         .record(RequestTiming { latency: latency(number, request), ..RequestTiming::default() });
                 }
-                totals.add(&block, None);
+                totals.add(0, &block, None);
             }
             totals.fill(&case(None), None, Record::default())
         };

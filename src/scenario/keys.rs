@@ -127,6 +127,7 @@ static LOAD: LazyLock<Vec<Key>> = LazyLock::new(|| {
         optional("iterations", Kind::Whole, "iterations = 1000"),
         optional("duration_s", Kind::Number, "duration_s = 30"),
         optional("max_seconds_per_case", Kind::Number, "max_seconds_per_case = 600"),
+        optional("precision", Kind::Text, "precision = \"2%\""),
     ];
     let others = [
         optional("arrival", Kind::Word(&words::ARRIVALS), "arrival = \"poisson\""),

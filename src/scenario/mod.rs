@@ -147,6 +147,9 @@ impl Input {
     }
 }
 
+/// Most rounds of a group that is measured until it is precise, unless the scenario asks for more blocks.
+const PRECISE_ROUNDS: u64 = 60;
+
 /// The load of a case: how much, how, and until when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
@@ -158,6 +161,8 @@ pub struct Load {
     pub warmup: u64,
     /// Number of interleaved blocks that a case is split into.
     pub blocks: u32,
+    /// Rounds go on until every compared ratio of means is known within this part of it.
+    pub precision: Option<f64>,
     /// Longest wait for one answer.
     pub timeout: Duration,
     /// Seed of the order in which cases are interleaved, and of arrivals.
@@ -190,6 +195,20 @@ impl Load {
     /// Whether a case sends as many requests as its longest time allows (`--quick`), with no number requested.
     pub fn is_open_ended(&self) -> bool {
         self.quick && self.stop.requests == 0
+    }
+
+    /// Whether a case has a fixed length, which a longest time may cut short.
+    pub fn has_length(&self) -> bool {
+        !self.is_open_ended() && self.precision.is_none()
+    }
+
+    /// Most rounds of a group whose cases are split into `blocks` blocks.
+    pub fn rounds_max(&self, blocks: u64) -> u64 {
+        if self.precision.is_some() && !self.quick {
+            blocks.max(PRECISE_ROUNDS)
+        } else {
+            blocks
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::without_secrets;
-use super::validate::{DURATION_S, ITERATIONS, WARMUP};
+use super::validate::{DURATION_S, ITERATIONS, WARMUP, precision};
 use super::{EMBEDDED, GRPC_PORT, HTTP_PORT, METRICS_PORT, Model, ModelTarget, Scenario, Server};
 use crate::address::{Address, unsupported};
 use crate::matrix::{Arm, AxisId, CASES_MAX, Value};
@@ -31,6 +31,8 @@ pub struct Overrides {
     pub metrics: Option<String>,
     /// Longest measuring time of a case, in seconds.
     pub max_seconds: Option<f64>,
+    /// How precise each compared ratio is to be, such as `2%`.
+    pub precision: Option<String>,
     /// The axis to compare, by its key.
     pub compare: Option<String>,
     pub quick: bool,
@@ -183,6 +185,11 @@ impl Scenario {
             }
             self.load.stop.most = Some(cap);
             self.overridden.push(format!("--max-seconds {seconds}"));
+        }
+        if let Some(text) = &overrides.precision {
+            let wrong = |(expected, help)| format!("--precision {}: expected {expected}: {help}", text.escape_debug());
+            self.load.until_precise(precision(text).map_err(wrong)?, true);
+            self.overridden.push(format!("--precision {text}"));
         }
         Ok(())
     }

@@ -92,6 +92,22 @@ fn clients_think_between_requests_and_not_within_them() {
 }
 
 #[test]
+fn rounds_go_on_until_ratios_are_precise_or_the_time_is_over() {
+    let slow = "parameters { key: \"service_time\" value { string_value: \"constant 5ms\" } }";
+    let (records, printed) = rows(slow, "", "iterations = 20\nprecision = \"50%\"", &[]);
+    for record in &records {
+        assert!(record.blocks == 6 && record.requests == 12 && record.requests_planned.is_none(), "{record:?}");
+        assert!(!record.flags.has(Flag::Imprecise) && !record.flags.has(Flag::Capped), "{record:?}");
+    }
+    assert!(printed.contains("until each ratio of means is within 50 %"), "{printed}");
+    let (records, printed) = rows(slow, "", "iterations = 20\nmax_seconds_per_case = 0.2", &["--precision", "0.1%"]);
+    for record in &records {
+        assert!(record.flags.has(Flag::Imprecise) && record.blocks > 1, "{record:?}");
+    }
+    assert!(printed.contains("ended before the ratios were as precise as asked for"), "{printed}");
+}
+
+#[test]
 fn time_ends_a_case_when_it_is_asked_to() {
     let (records, _) = rows("", "", "duration_s = 0.3\nblocks = 3", &[]);
     for record in &records {
@@ -165,7 +181,7 @@ fn a_case_may_be_compared_with_itself() {
     assert_eq!(records.len(), 2);
     assert!(records[0].case.arm.is_some() && records[0].case.arm != records[1].case.arm, "{records:?}");
     assert!(printed.contains("| gRPC A |") && printed.contains("A and B are the same"), "{printed}");
-    assert!(!printed.contains("**"), "{printed}");
+    assert!(!printed.contains("| **"), "{printed}");
 }
 
 #[test]

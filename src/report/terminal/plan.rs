@@ -10,6 +10,9 @@ use crate::plan::Plan;
 use crate::report::words;
 use crate::scenario::Scenario;
 
+/// Most rounds of a group whose order is printed.
+const ORDERS_MAX: usize = 20;
+
 /// `--list`: the plan of a scenario.
 ///
 /// # Errors
@@ -24,7 +27,7 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
         "{} cases in {} groups; {} in {}{} blocks, {} before them to warm up; timeout {} s, seed {}",
         plan.cases().count(),
         plan.groups.len(),
-        words::length_words(load.stop.requests, load.stop.least.map(|least| least.as_secs_f64())),
+        words::length_words(load.stop.requests, load.stop.least.map(|least| least.as_secs_f64()), load.precision),
         if load.stop.most.is_some() { "at most " } else { "" },
         plan.groups.iter().map(|group| group.rounds.len()).max().unwrap_or(0),
         load.warmup,
@@ -58,7 +61,7 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
             };
             let _ = writeln!(out, "  {:4}  {requests} to {address}", spelled(case, compared));
         }
-        let orders = group.rounds.iter().map(|round| {
+        let orders = group.rounds.iter().take(ORDERS_MAX).map(|round| {
             round
                 .order
                 .iter()
@@ -66,7 +69,8 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
                 .collect::<Vec<_>>()
                 .join(" ")
         });
-        let _ = writeln!(out, "  order of blocks: {}", orders.collect::<Vec<_>>().join(" | "));
+        let more = if group.rounds.len() > ORDERS_MAX { " | .." } else { "" };
+        let _ = writeln!(out, "  order of blocks: {}{more}", orders.collect::<Vec<_>>().join(" | "));
     }
     print(&out)
 }

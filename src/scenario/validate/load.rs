@@ -10,7 +10,7 @@ use super::super::tree::Table;
 use super::super::words::known;
 use super::super::{Load, StopRule};
 use super::{Checked, SEED, number, whole};
-use crate::matrix::Arrival;
+use crate::matrix::{Arrival, Refusal};
 use crate::spelling::Spelled;
 
 pub(in super::super) const ITERATIONS: RangeInclusive<i64> = 1..=1_000_000_000;
@@ -18,6 +18,12 @@ pub(in super::super) const WARMUP: RangeInclusive<i64> = 0..=1_000_000;
 /// A week.
 pub(in super::super) const DURATION_S: RangeInclusive<f64> = 0.01..=604_800.0;
 const BLOCKS: RangeInclusive<i64> = 1..=1000;
+/// Precisions, in percent.
+const PRECISION: RangeInclusive<f64> = 0.1..=50.0;
+/// The longest time of a case that is measured until it is precise, unless the scenario has one.
+const PRECISE_CAP: Duration = Duration::from_secs(600);
+/// What its blocks share to begin with, unless the scenario says.
+const PRECISE_LENGTH: Duration = Duration::from_secs(10);
 const TIMEOUT_S: RangeInclusive<f64> = 0.001..=86_400.0;
 /// Requests of a process in a case, if nothing else ends it.
 const ITERATIONS_DEFAULT: u64 = 1000;
@@ -36,6 +42,7 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
     let warmup = errors.keep(read("warmup", WARMUP, warmup));
     let blocks = errors.keep(read("blocks", BLOCKS, "give the blocks over which a case is spread, such as 10"));
     let seed = errors.keep(read("seed", SEED, "any integer from 0 is a seed, such as 7"));
+    let precision = errors.keep(precise(document, table));
     let times = times(document, table, errors);
     let arrival: Option<Option<Arrival>> = errors.keep(one_of(document, table.text("arrival")));
     if let (None, Some(arrival)) = (table.value("rate"), table.value("arrival")) {
@@ -44,19 +51,59 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
         errors.push(document.error(arrival.span(), "there is no rate at which requests could arrive", help));
     }
     let Times { duration, cap, timeout } = times?;
-    Some(Load {
+    let mut load = Load {
         stop: StopRule {
             requests: iterations?.unwrap_or(if duration.is_some() { 0 } else { ITERATIONS_DEFAULT }),
             least: duration,
             most: cap,
         },
         quick: false,
+        precision: None,
         warmup: warmup?.unwrap_or(10),
         blocks: blocks?.unwrap_or(10) as u32,
         timeout: timeout.unwrap_or(Duration::from_secs(30)),
         seed: seed?.unwrap_or(1),
         arrival: arrival?.unwrap_or_default(),
-    })
+    };
+    if let Some(precision) = precision? {
+        load.until_precise(precision, iterations.flatten().is_some());
+    }
+    Some(load)
+}
+
+impl Load {
+    /// Measures until it is precise; a case without a length of its own has one of ten seconds to begin with.
+    pub(in super::super) fn until_precise(&mut self, precision: f64, has_iterations: bool) {
+        self.precision = Some(precision);
+        self.stop.most.get_or_insert(PRECISE_CAP);
+        if self.stop.least.is_none() && !has_iterations {
+            (self.stop.requests, self.stop.least) = (0, Some(PRECISE_LENGTH.min(PRECISE_CAP)));
+        }
+    }
+}
+
+/// Reads the precision.
+fn precise(document: &Document<'_>, table: &Table<'_>) -> Checked<Option<f64>> {
+    let read = |text: Spanned<String>| {
+        precision(text.get_ref()).map_err(|(expected, help)| document.unexpected(&text, &expected, help))
+    };
+    table.text("precision").map(read).transpose()
+}
+
+/// A precision such as `2%`, as a part.
+///
+/// # Errors
+/// What was expected, and the remedy.
+pub(in super::super) fn precision(text: &str) -> Result<f64, Refusal> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    percent
+        .filter(|percent| PRECISION.contains(percent))
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| {
+            let (least, most) = (PRECISION.start(), PRECISION.end());
+            let help = "give how far each ratio of means may be off, such as \"2%\"".to_owned();
+            (format!("a percentage from {least}% to {most}%"), help)
+        })
 }
 
 struct Times {

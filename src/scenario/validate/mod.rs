@@ -23,7 +23,7 @@ use crate::tensor::{Datatype, Source};
 
 type Checked<T> = Result<T, ScenarioError>;
 
-pub(super) use load::{DURATION_S, ITERATIONS, WARMUP};
+pub(super) use load::{DURATION_S, ITERATIONS, WARMUP, precision};
 
 const SEED: RangeInclusive<i64> = 0..=i64::MAX;
 const DIMENSION: RangeInclusive<i64> = 1..=i64::MAX;
