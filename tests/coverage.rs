@@ -8,8 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use runner::matrix::{Point, Protocol};
 use runner::record::latencies::Latencies;
 use runner::record::{BlockRecord, Record, Status, read_manifest};
-use runner::report::Run;
 use runner::report::comparisons::{Comparison, rows};
+use runner::report::{Blocks, Run};
 use runner::statistics::{group_of, groups};
 
 /// The least coverage of the interval, which is nominally 95 %.
@@ -135,7 +135,7 @@ fn empty() -> Run {
         compared: manifest.compared(&[]),
         manifest,
         records: Vec::new(),
-        blocks: Vec::new(),
+        blocks: Blocks::default(),
         latencies: Vec::new(),
         asked: Vec::new(),
         torn: Vec::new(),

@@ -34,6 +34,11 @@ impl Point {
         AxisId::ALL.iter().map(|id| (id.axis().tag)(self)).collect()
     }
 
+    /// The tag without an axis's part: the same for cases that differ on that axis alone.
+    pub fn tag_but(&self, axis: AxisId) -> String {
+        AxisId::ALL.iter().filter(|id| **id != axis).map(|id| (id.axis().tag)(self)).collect()
+    }
+
     /// The variant to compare: `gRPC`, or `gRPC B` for one of two equal variants.
     pub fn variant(&self) -> String {
         self.said(|id| id.axis().is_variant).join(" ")

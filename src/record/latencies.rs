@@ -46,12 +46,12 @@ impl Latencies {
     }
 }
 
-/// Every case's latencies, in the order of `records`. `group_of` returns a block's group, from its index and the
+/// Every case's latencies, in the order of `records`. `blocks_of` gives a case's blocks in order; `group_of` returns a block's group, from its index and the
 /// number of blocks of its case. `None` for a case whose histograms are missing or do not match its blocks.
-pub fn read(
+pub fn read<'a>(
     run: &Path,
     records: &[Record],
-    blocks: &[BlockRecord],
+    blocks_of: &impl Fn(&Record) -> Vec<&'a BlockRecord>,
     groups: impl Fn(usize) -> usize,
     group_of: impl Fn(usize, usize) -> usize,
 ) -> Vec<Option<Latencies>> {
@@ -69,7 +69,7 @@ pub fn read(
         }
     }
     let of_case = |record: &Record| {
-        let rows: Vec<&BlockRecord> = blocks.iter().filter(|block| block.is_of(record)).collect();
+        let rows = blocks_of(record);
         let histograms = logged.get(&record.case.tag()).filter(|histograms| histograms.len() == rows.len())?;
         let mut latencies = Latencies::new(rows.len(), groups(rows.len()));
         for (place, (row, histogram)) in rows.iter().zip(histograms).enumerate() {

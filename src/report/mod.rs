@@ -9,6 +9,7 @@ mod layout;
 pub mod markdown;
 mod metric;
 mod notes;
+pub mod picture;
 mod pooled;
 mod profile;
 mod run;
@@ -24,7 +25,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::spelling::{Spelled, spelled};
-pub use run::Run;
+pub use run::{Blocks, Run};
 pub use tables::Style;
 
 spelled! {

@@ -1,5 +1,6 @@
 //! A run, as read from its files. Must not know how it is shown.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -23,13 +24,47 @@ pub struct Run {
     /// One row a case, in the order of measuring.
     pub records: Vec<Record>,
     /// One row a case and block.
-    pub blocks: Vec<BlockRecord>,
+    pub blocks: Blocks,
     /// The latencies of the blocks of each record; `None` if their histograms are missing.
     pub latencies: Vec<Option<Latencies>>,
     /// The servers and models that were asked, each with the model's configuration, if the server gave it.
     pub asked: Vec<(Asked, Option<Value>)>,
     /// Files whose last line is torn and left out.
     pub torn: Vec<&'static str>,
+}
+
+/// One row a case and block, found by case.
+#[derive(Clone, Debug, Default)]
+pub struct Blocks {
+    rows: Vec<BlockRecord>,
+    /// The places of each case's rows, by the case's tag.
+    places: HashMap<String, Vec<usize>>,
+}
+
+impl Blocks {
+    /// Adds a row.
+    pub fn push(&mut self, row: BlockRecord) {
+        self.places.entry(row.case.tag()).or_default().push(self.rows.len());
+        self.rows.push(row);
+    }
+
+    /// The blocks of a case, in the order of rounds.
+    pub fn of(&self, record: &Record) -> Vec<&BlockRecord> {
+        let places = self.places.get(&record.case.tag()).map_or(&[][..], Vec::as_slice);
+        places
+            .iter()
+            .map(|place| &self.rows[*place])
+            .filter(|block| block.is_of(record))
+            .collect()
+    }
+}
+
+impl FromIterator<BlockRecord> for Blocks {
+    fn from_iter<T: IntoIterator<Item = BlockRecord>>(rows: T) -> Self {
+        let mut blocks = Blocks::default();
+        rows.into_iter().for_each(|row| blocks.push(row));
+        blocks
+    }
 }
 
 impl Run {
@@ -48,10 +83,13 @@ impl Run {
             Ok((asked, config))
         });
         let asked = asked.collect::<Result<_>>()?;
-        let (records, blocks) = (rows(&path.join(RECORDS))?, rows(&path.join(BLOCKS))?);
+        let records: Rows<Record> = rows(&path.join(RECORDS))?;
+        let blocks: Rows<BlockRecord> = rows(&path.join(BLOCKS))?;
         let torn = [(RECORDS, records.torn), (BLOCKS, blocks.torn)];
         let (records, blocks) = (records.rows, blocks.rows);
-        let latencies = latencies::read(path, &records, &blocks, statistics::groups, statistics::group_of);
+        let blocks: Blocks = blocks.into_iter().collect();
+        let latencies =
+            latencies::read(path, &records, &|record| blocks.of(record), statistics::groups, statistics::group_of);
         Ok(Run {
             asked,
             path: path.to_owned(),

@@ -1,6 +1,8 @@
 //! Decides which of two compared cases is faster, from the blocks measured side by side. Must not know how it is
 //! shown.
 
+use std::collections::HashMap;
+
 use super::metric::{Metric, Pair};
 use super::pooled;
 use super::run::Run;
@@ -41,11 +43,24 @@ impl Compared<'_> {
 
 /// The pairs of rows whose cases differ in the compared axis alone, each row with every later one.
 pub fn pairs<'a>(compared: AxisId, rows: &[&'a Record]) -> Vec<Pair<'a>> {
+    let mut alike: HashMap<String, Vec<usize>> = HashMap::new();
+    for (place, row) in rows.iter().enumerate() {
+        alike.entry(row.case.tag_but(compared)).or_default().push(place);
+    }
     let mut pairs: Vec<Pair<'a>> = Vec::new();
+    let mut compared_before = vec![false; rows.len()];
     for (place, base) in rows.iter().enumerate() {
-        let others = rows[place + 1..].iter().filter(|other| base.case.differs_in(compared, &other.case));
-        let is_of_baseline = !pairs.iter().any(|pair| std::ptr::eq(pair.other, *base));
-        pairs.extend(others.map(|other| Pair { base, other, is_of_baseline }));
+        for other in alike
+            .get(&base.case.tag_but(compared))
+            .into_iter()
+            .flatten()
+            .filter(|other| **other > place)
+        {
+            if base.case.differs_in(compared, &rows[*other].case) {
+                pairs.push(Pair { base, other: rows[*other], is_of_baseline: !compared_before[place] });
+                compared_before[*other] = true;
+            }
+        }
     }
     pairs
 }
@@ -79,8 +94,7 @@ fn compare<'a>(run: &Run, pair: Pair<'a>, metric: Metric) -> Compared<'a> {
     if !is_comparable(&pair, metric) {
         return told(None, false);
     }
-    let of = |row: &Record| run.blocks.iter().filter(|block| block.is_of(row)).collect::<Vec<_>>();
-    let (base, other) = (of(pair.base), of(pair.other));
+    let (base, other) = (run.blocks.of(pair.base), run.blocks.of(pair.other));
     let partner = |other: &&'_ BlockRecord| base.iter().find(|base| base.block == other.block).copied();
     let blocks: Vec<(&BlockRecord, &BlockRecord)> =
         other.iter().filter_map(|other| Some((partner(other)?, *other))).collect();
