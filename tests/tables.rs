@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use runner::matrix::{Arm, AxisId, Point, Protocol};
 use runner::record::{self, BLOCKS, BlockRecord, MANIFEST, RECORDS, Record, Status};
-use runner::report::comparisons;
 use runner::report::markdown::section;
 use runner::report::{Run, Style};
+use runner::report::{comparisons, html};
 
 /// A committed run, whose manifest the made-up runs use.
 const COMMITTED: &str = "results/scrfd/2026-11-25T113021Z";
@@ -192,4 +192,60 @@ fn two_equal_variants_count_what_is_wrong() {
     let with = |arm| Point { arm: Some(arm), ..of(Protocol::Http, 1) };
     let text = check("equal_variants", AxisId::Arm, &[case(with(Arm::A), 10.0), case(with(Arm::B), 9.0)]);
     assert!(text.contains("of 2 compared numbers 2 are called different, which is wrong"), "{text}");
+}
+
+/// Two protocols, twenty batch sizes, ten process counts, five numbers in flight.
+fn two_thousand() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for concurrency in [1, 2, 4, 8, 16] {
+        for processes in 1..=10 {
+            for batch_size in 1..=20 {
+                for protocol in [Protocol::Http, Protocol::Grpc] {
+                    let off = if protocol == Protocol::Http { 1.0 } else { 0.9 };
+                    let point = Point { processes, concurrency, connections: concurrency, ..of(protocol, batch_size) };
+                    cases.push(case(point, off * f64::from(batch_size * processes) + f64::from(concurrency)));
+                }
+            }
+        }
+    }
+    cases
+}
+
+#[test]
+fn a_large_run_is_one_file_of_bounded_size_that_has_every_case() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(&folder.path().join("large"), AxisId::Protocol, &two_thousand());
+    let document = html::document(std::slice::from_ref(&run));
+    assert!(document.len() < 3_000_000, "{}", document.len());
+    assert_eq!(run.records.len(), 2000);
+    for record in &run.records {
+        assert!(document.contains(&format!(">{}</th>", record.case.tag())), "{}", record.case.tag());
+    }
+    assert!(document.contains("of 1000") && document.matches("<svg").count() < 80);
+    // `RUNNER_KEEP_REPORT=FILE` keeps it, to be looked at in a browser
+    if let Some(file) = std::env::var_os("RUNNER_KEEP_REPORT") {
+        fs::write(file, document).unwrap();
+    }
+}
+
+#[test]
+fn text_from_outside_is_text_in_html() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases = [case(of(Protocol::Http, 1), 10.0), case(of(Protocol::Grpc, 1), 5.0)];
+    let path = folder.path().join("hostile");
+    run(&path, AxisId::Protocol, &cases);
+    let evil = "<script>alert(1)</script><img src=x onerror=alert(2)>\u{1b}[31m\"'&";
+    let mut manifest = record::read_manifest(&path).unwrap();
+    for field in [&mut manifest.title, &mut manifest.server, &mut manifest.server_version, &mut manifest.model] {
+        evil.clone_into(field);
+    }
+    manifest.targets.clear();
+    manifest.client.cpu = Some(evil.to_owned());
+    record::write_json(&path.join(MANIFEST), &manifest).unwrap();
+    fs::write(path.join("scenario.toml"), evil).unwrap();
+    let document = html::document(&[Run::open(&path).unwrap()]);
+    let own = document.matches("<script>").count();
+    assert_eq!((own, document.matches("<img").count()), (1, 0), "{document}");
+    assert!(!document.contains('\u{1b}') && document.contains("&lt;script&gt;"));
+    assert!(!document.contains("<link") && !document.contains("@import") && !document.contains("href=\"http"));
 }

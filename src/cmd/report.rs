@@ -25,6 +25,9 @@ pub struct Arguments {
     /// the place of one that is shown only if its folder is named
     #[arg(long, value_name = "FILE")]
     pub splice: Option<PathBuf>,
+    /// Write one HTML file that has all of the runs: answers, charts, tables; it needs no network
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["splice", "section", "intervals"])]
+    pub html: Option<PathBuf>,
     /// Folder of the runs
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,
@@ -35,11 +38,12 @@ pub struct Arguments {
 /// # Errors
 /// There is nothing to show, or the output cannot be printed or written.
 pub fn report(arguments: Arguments) -> Result<Outcome> {
-    let (document, results) = (arguments.splice.clone(), arguments.results.clone());
+    let (document, html, results) = (arguments.splice.clone(), arguments.html.clone(), arguments.results.clone());
     let wanted = arguments.into();
-    let all = match document {
-        Some(document) => report::document::splice(&wanted, &document, &results)?,
-        None => report::print(&wanted, &results)?,
+    let all = match (document, html) {
+        (Some(document), _) => report::document::splice(&wanted, &document, &results)?,
+        (None, Some(file)) => report::write_html(&wanted, &file, &results)?,
+        (None, None) => report::print(&wanted, &results)?,
     };
     Ok(if all { Outcome::Complete } else { Outcome::Incomplete })
 }

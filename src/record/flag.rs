@@ -86,6 +86,30 @@ impl Flag {
     }
 }
 
+impl Flag {
+    /// What to do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Flag::Capped => "raise max_seconds_per_case, or ask for fewer requests",
+            Flag::Imprecise => "raise max_seconds_per_case, or ask for less precision",
+            Flag::ClientCeiling | Flag::ClientCpu => {
+                "spread the load over more processes, or over more machines: a faster client shows whether the server is the \
+                 limit"
+            }
+            Flag::ClientStall => "measure on a machine with cores to spare, on which nothing else runs",
+            Flag::Reconnects => {
+                "keep connections open at the server or the proxy, or take their cost for what users see"
+            }
+            Flag::InFlight => "give longer blocks: fewer `blocks`, or more requests",
+            Flag::Drift => "measure again, for longer, and see whether the machine or the server was still warming up",
+            Flag::ServerCounts | Flag::NoStatistics => "take the parts of the latency from another run",
+            Flag::OtherTraffic => "keep others from the model while it is measured",
+            Flag::ResponseCache => "turn the model's response cache off, unless it is what you measure",
+            Flag::FewRequests => "measure for longer: 200 independent requests for a 95th percentile, 1000 for a 99th",
+        }
+    }
+}
+
 /// The flags of a row, each at most once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags(Vec<Flag>);

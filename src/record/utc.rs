@@ -18,6 +18,13 @@ impl From<Timestamp> for Utc {
     }
 }
 
+impl Utc {
+    /// Milliseconds of the Unix epoch.
+    pub fn milliseconds(self) -> i64 {
+        self.0.as_millisecond()
+    }
+}
+
 impl fmt::Display for Utc {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:.3}", self.0)

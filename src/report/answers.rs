@@ -188,6 +188,13 @@ fn number(part: f64) -> String {
 }
 
 impl Answers {
+    /// Whether the answer about a place is that the other is faster.
+    pub fn is_faster(&self, place: &str) -> bool {
+        self.answers
+            .iter()
+            .any(|answer| answer.place == place && answer.verdict == Some(Verdict::Faster))
+    }
+
     /// The answers, or the sum of many: each a place, or a number of places, and the words.
     pub fn lines(&self) -> Vec<(String, String)> {
         if self.answers.len() <= FEW {

@@ -5,6 +5,7 @@ mod blocks;
 mod choose;
 pub mod comparisons;
 pub mod document;
+pub mod html;
 mod layout;
 pub mod markdown;
 mod metric;
@@ -101,28 +102,44 @@ impl Wanted {
 /// # Errors
 /// No run that was asked for can be found and read, or nothing can be printed.
 pub fn print(wanted: &Wanted, results: &Path) -> Result<bool> {
+    let (runs, all) = found(wanted, results)?;
+    match wanted.section {
+        Section::Results => terminal::report(&runs, wanted.style)?,
+        section => {
+            let sections: Vec<String> = runs.iter().map(|run| section.of(run, wanted.style)).collect();
+            terminal::print(&sections.join("\n"))?;
+        }
+    }
+    Ok(all)
+}
+
+/// `runner report --html`: writes runs into one file, reports what is missing, and returns whether nothing is.
+///
+/// # Errors
+/// No run that was asked for can be found and read, or the file cannot be written.
+pub fn write_html(wanted: &Wanted, file: &Path, results: &Path) -> Result<bool> {
+    let (runs, all) = found(wanted, results)?;
+    crate::file::replace(file, html::document(&runs).as_bytes())?;
+    Ok(all)
+}
+
+/// The runs that are asked for, and whether they are all. Reports what is missing.
+fn found(wanted: &Wanted, results: &Path) -> Result<(Vec<Run>, bool)> {
     let words = if wanted.runs.is_empty() { choose::scenarios(results)? } else { wanted.runs.clone() };
-    let (mut told, mut missing) = (Vec::new(), Vec::new());
+    let (mut runs, mut missing) = (Vec::new(), Vec::new());
     for word in &words {
         match choose::find(results, word) {
             Ok(choice) => {
                 choice.notes.iter().for_each(|note| terminal::say(&format!("{word}: {note}")));
-                told.push(choice.run);
+                runs.push(choice.run);
             }
             Err(error) => missing.push(error),
         }
     }
-    if told.is_empty() && missing.len() == 1 {
+    if runs.is_empty() && missing.len() == 1 {
         return Err(missing.remove(0));
     }
     missing.iter().for_each(|error| terminal::say(&format!("error: {error:#}")));
-    ensure!(!told.is_empty(), "there is nothing to report");
-    match wanted.section {
-        Section::Results => terminal::report(&told, wanted.style)?,
-        section => {
-            let sections: Vec<String> = told.iter().map(|run| section.of(run, wanted.style)).collect();
-            terminal::print(&sections.join("\n"))?;
-        }
-    }
-    Ok(missing.is_empty())
+    ensure!(!runs.is_empty(), "there is nothing to report");
+    Ok((runs, missing.is_empty()))
 }

@@ -12,7 +12,8 @@ pub struct Table {
 /// A column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
-    heading: String,
+    /// The heading.
+    pub heading: String,
     /// The heading where there is little room; may have several lines. Columns of measured values have one.
     short: Option<String>,
     /// Numbers are aligned right.

@@ -5,6 +5,8 @@
 pub enum Scale {
     /// In proportion, from 0.
     Linear,
+    /// In proportion, from the smallest value.
+    Span,
     /// By their logarithm.
     Log,
     /// Quantiles from 0 to 1, by the logarithm of what lies beyond: 0.9, 0.99 and 0.999 are equally far apart.
@@ -31,7 +33,7 @@ impl Scale {
     /// The chart's coordinate of a value.
     pub fn place(&self, value: f64) -> f64 {
         match self {
-            Scale::Linear | Scale::Names(_) => value,
+            Scale::Linear | Scale::Span | Scale::Names(_) => value,
             Scale::Log => value.max(f64::MIN_POSITIVE).log10(),
             Scale::Quantile => -(1.0 - value.clamp(0.0, 1.0 - 1e-9)).log10(),
         }
@@ -52,6 +54,7 @@ impl Scale {
         }
         match self {
             Scale::Linear => linear(least.min(0.0), most),
+            Scale::Span => linear(least, most),
             Scale::Log => log(least, most),
             Scale::Quantile => {
                 let all = [0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999];

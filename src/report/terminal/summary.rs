@@ -8,7 +8,8 @@ use console::{Style as Paint, Term};
 use textwrap::Options;
 
 use super::{print, write};
-use crate::record::{Record, Status};
+use crate::record::{RECORDS, Record, Status};
+use crate::report::html::REPORT;
 use crate::report::notes::{About, notes};
 use crate::report::run::Run;
 use crate::report::table::{Cell, Table};
@@ -117,7 +118,12 @@ fn section(run: &Run, style: Style, page: Page) -> String {
     }
     lines.push(String::new());
     let folder = run.path.display().to_string();
-    lines.push(format!("rows    {folder}/records.csv"));
+    let files = if run.path.join(REPORT).exists() {
+        format!("{REPORT}, {RECORDS}")
+    } else {
+        RECORDS.to_owned()
+    };
+    lines.push(format!("files   {files} in {folder}"));
     lines.push(format!("again   runner report {folder}"));
     lines.push("next    runner report --splice README.md   puts the tables into a document".to_owned());
     lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
