@@ -7,8 +7,10 @@ use anyhow::ensure;
 use clap::Args;
 
 use super::axes::AxisArguments;
+use crate::report::terminal::Show;
 use crate::run::{Mode, Options};
 use crate::scenario::{EMBEDDED, Overrides};
+use crate::spelling::Spelled;
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -71,6 +73,12 @@ pub struct Arguments {
     /// The axis of the matrix whose values are compared [default: the first of those that tell variants apart]
     #[arg(long, value_name = "AXIS")]
     pub compare: Option<String>,
+    /// How progress is reported on standard error: auto (a bar on a terminal, lines otherwise), bar, lines, json or none
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = show, conflicts_with_all = ["list", "verify"])]
+    pub progress: Show,
+    /// No progress: errors and the results alone
+    #[arg(long, short, conflicts_with_all = ["progress", "list", "verify"])]
+    pub quiet: bool,
     /// Folder in which each run makes its own
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,
@@ -110,6 +118,7 @@ impl TryFrom<Arguments> for Options {
             calibrate: arguments.calibrate,
             awake: arguments.awake,
             strict: arguments.strict,
+            show: if arguments.quiet { Show::Nothing } else { arguments.progress },
             embedded,
             model_repository: arguments.model_repository,
             mode: match (arguments.list, arguments.verify) {
@@ -119,4 +128,8 @@ impl TryFrom<Arguments> for Options {
             },
         })
     }
+}
+
+fn show(name: &str) -> Result<Show, String> {
+    Show::spelled(name).ok_or_else(|| format!("there are {}", Show::WORDS.join(", ")))
 }

@@ -1,17 +1,20 @@
 //! The answers to a run's question: what each comparison says, in words, and the sum of many. From verdicts alone; must
 //! not know how they are laid out.
 
+use super::forecast;
 use super::layout::varying;
 use super::metric::Metric;
 use super::run::Run;
 use super::verdicts::Compared;
-use super::words::status_words;
+use super::words::{format_ms, status_words};
 use crate::matrix::AxisId;
 use crate::record::{Record, Status};
 use crate::statistics::{ALPHA, Interval, Verdict};
 
 /// More answers than this are summed up.
 const FEW: usize = 16;
+/// A difference that most people would want to see.
+const ENOUGH: f64 = 0.03;
 /// The kinds of answers, in the order of a sum.
 const KINDS: [&str; 5] = ["less time", "more time", "no difference that matters", "no difference seen", "no answer"];
 /// From this ratio on, people think in multiples, and below it in percent.
@@ -48,7 +51,7 @@ pub fn answers(run: &Run, cells: &[Compared<'_>]) -> Vec<Answers> {
         let question = format!("{} against {}", name(mean.pair.other), name(mean.pair.base));
         let answer = Answer {
             place: place(&varying, mean.pair.other),
-            words: words(mean, p95),
+            words: words(run, mean, p95),
             verdict: mean.verdict,
             ratio: mean.ratio.map(|ratio| ratio.interval),
         };
@@ -102,8 +105,15 @@ fn place(varying: &[AxisId], record: &Record) -> String {
 }
 
 /// What a comparison of means says; and of 95th percentiles, where these are decided and the means are not.
-fn words(mean: &Compared<'_>, p95: &Compared<'_>) -> String {
-    let Some(ratio) = mean.ratio else { return nothing(mean) };
+fn words(run: &Run, mean: &Compared<'_>, p95: &Compared<'_>) -> String {
+    match mean.ratio {
+        Some(_) => of_means(mean, p95),
+        None => nothing(run, mean),
+    }
+}
+
+fn of_means(mean: &Compared<'_>, p95: &Compared<'_>) -> String {
+    let Some(ratio) = mean.ratio else { return String::new() };
     let words = of_interval(ratio.interval, mean);
     match (is_decided(mean), is_decided(p95), p95.ratio) {
         (false, true, Some(ratio)) => format!("{words}; 95th percentile: {}", difference(ratio.interval)),
@@ -115,13 +125,23 @@ fn is_decided(cell: &Compared<'_>) -> bool {
     matches!(cell.verdict, Some(Verdict::Faster | Verdict::Slower))
 }
 
-/// Why nothing can be compared.
-fn nothing(cell: &Compared<'_>) -> String {
-    let bad = [cell.pair.base, cell.pair.other].into_iter().find(|row| row.status != Status::Ok);
-    match bad {
-        Some(row) => format!("no answer: {} {}", value_of(cell.compared, row), ended(row.status)),
-        None => "too few requests to say".to_owned(),
+/// Why nothing can be compared, and what would help.
+fn nothing(run: &Run, cell: &Compared<'_>) -> String {
+    let both = [cell.pair.base, cell.pair.other];
+    if let Some(row) = both.into_iter().find(|row| row.status != Status::Ok) {
+        return format!("no answer: {} {}", value_of(cell.compared, row), ended(row.status));
     }
+    let so_far = |row: &Record| Some(format!("{} {} ms", value_of(cell.compared, row), format_ms(row.mean_ms?)));
+    let so_far: Vec<String> = both.into_iter().filter_map(so_far).collect();
+    let so_far = if so_far.is_empty() {
+        String::new()
+    } else {
+        format!(" (so far {})", so_far.join(", "))
+    };
+    let help = forecast::seconds(run, cell, ENOUGH).map_or(String::new(), |seconds| {
+        format!("; about {} a case would tell {} % apart", forecast::roughly(seconds), 100.0 * ENOUGH)
+    });
+    format!("too few requests to say{so_far}{help}")
 }
 
 fn ended(status: Status) -> String {
@@ -264,7 +284,7 @@ mod tests {
             corrected: Some(p),
             verdict: Some(verdict),
         };
-        words(&cell, &Compared { metric: Metric::P95, ratio: None, verdict: None, ..cell })
+        of_means(&cell, &Compared { metric: Metric::P95, ratio: None, verdict: None, ..cell })
     }
 
     #[test]

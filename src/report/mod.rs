@@ -5,6 +5,7 @@ mod blocks;
 mod choose;
 pub mod comparisons;
 pub mod document;
+mod forecast;
 pub mod html;
 mod layout;
 pub mod markdown;

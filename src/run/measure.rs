@@ -46,8 +46,8 @@ pub trait Listener {
     fn begins(&mut self, case: &Point, round: Option<Place<'_>>);
     /// The part of the block under way that is done, from 0 to 1.
     fn progress(&mut self, done: f64);
-    /// The block under way has ended.
-    fn block_done(&mut self);
+    /// The block of a case under way has ended, or could not be measured.
+    fn block_done(&mut self, case: &Point, totals: &CaseTotals);
 }
 
 /// The context that all groups of a run share.
@@ -134,7 +134,7 @@ pub async fn group(
                 running.block(context, &within, (index, position), observer, listener).await?;
                 running.capped_within(context, round, &within);
             }
-            listener.block_done();
+            listener.block_done(&running.case, &running.totals);
         }
         if context
             .scenario

@@ -29,7 +29,7 @@ use crate::matrix::Point;
 use crate::plan::Plan;
 use crate::record::{Asked, Manifest, MetricsRead, Record, State, Status};
 use crate::report;
-use crate::report::terminal::{Progress, ReaderGone, say};
+use crate::report::terminal::{Progress, ReaderGone, Show, say};
 use crate::scenario::{Overrides, Scenario, Server};
 use crate::worker::pool::{Pool, PoolError};
 use calibrate::Ceilings;
@@ -37,6 +37,7 @@ use cpu_latency::CpuLatencyLimit;
 use embedded_server::EmbeddedServer;
 use folder::Folder;
 use interrupt::stop_on_ctrl_c;
+use rows::CaseTotals;
 use samplers::Samplers;
 use targets::{Observers, Target, Targets};
 
@@ -58,6 +59,8 @@ pub struct Options {
     pub awake: bool,
     /// Whether a flagged row is a failure.
     pub strict: bool,
+    /// How progress is reported.
+    pub show: Show,
     /// What to do with the scenarios.
     pub mode: Mode,
 }
@@ -216,7 +219,7 @@ async fn measure(
         say(&format!("{}: no statistics of the server's own ({silence})", scenario.name));
     }
     let samplers = Samplers::start(&targets, &folder, stop).await;
-    let mut progress = Progress::new(scenario, plan, &manifest);
+    let mut progress = Progress::new(options.show, scenario, plan, &manifest);
     let (mut states, mut flagged) = (Vec::new(), false);
     for group in &plan.groups {
         let context = measure::Context {
@@ -245,7 +248,7 @@ async fn measure(
         progress.group_done(group);
         states.extend(records.iter().map(|record: &Record| record.status));
     }
-    progress.finish();
+    progress.finish(folder.path());
     manifest.metrics = samplers.finish();
 
     let complete = states.iter().all(|status| *status == Status::Ok);
@@ -335,7 +338,7 @@ impl measure::Listener for Progress {
         self.advance(done);
     }
 
-    fn block_done(&mut self) {
-        Progress::block_done(self);
+    fn block_done(&mut self, case: &Point, totals: &CaseTotals) {
+        Progress::block_done(self, case, totals.so_far());
     }
 }

@@ -10,6 +10,7 @@ use crate::record::{
     BlockRecord, Columns, ErrorKinds, Flag, Flags, Record, Status, cpu_a_request, milliseconds, rate, rounded,
 };
 use crate::recorder::Recorder;
+use crate::report::terminal::SoFar;
 use crate::statistics::{self, Batches, Interval};
 use crate::worker::message::{Checks, Traffic, Usage};
 use crate::worker::pool::BlockOutcome;
@@ -95,6 +96,18 @@ impl CaseTotals {
             self.latencies.push((round, statistics::Sum { sum: mean * requests, over: requests }));
         }
         self.served = self.served.zip(served).map(|(all, block)| all.plus(&block));
+    }
+
+    /// What is shown of the case while it is measured.
+    pub fn so_far(&self) -> SoFar {
+        let latency = Columns(&self.recorder.latency);
+        SoFar {
+            requests: self.recorder.count(),
+            errors: self.recorder.error_count(),
+            requests_per_s: rate(&self.recorder, self.window_ns),
+            p50_ms: latency.quantile(0.50),
+            p95_ms: latency.quantile(0.95),
+        }
     }
 
     /// Fills in the measured columns of the case's row.

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use runner::record::{State, read_manifest};
 
-use crate::case::{CONFIG, SCENARIO};
+use crate::case::{CONFIG, Case, SCENARIO, text};
 
 /// The shell's exit code for a program that SIGPIPE ended.
 const READER_GONE: Option<i32> = Some(141);
@@ -135,4 +135,28 @@ fn a_server_goes_on_without_its_log() {
     assert!(ready.contains("\"unavailable\":[]"), "{ready}");
     drop(server.stdin.take());
     assert_eq!(server.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn progress_is_for_people_for_programs_or_not_at_all() {
+    let case = Case::new("", SCENARIO);
+    let options = ["--batch-sizes", "4", "--processes", "1"];
+    let run = |progress: &[&str]| {
+        let output = case.command(&[&options[..], progress].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let lines = run(&[]);
+    assert!(lines.contains("echo: HTTP batch 4, 1 process: mean "), "{lines}");
+    assert_eq!(run(&["--quiet"]), "");
+    let objects: Vec<serde_json::Value> = run(&["--progress", "json"])
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let events = |name: &str| objects.iter().filter(|object| object["event"] == name).count();
+    let counts = ["run", "block", "case", "done"].map(events);
+    assert_eq!(counts, [1, 20, 2, 1], "{objects:?}");
+    assert!(objects.iter().all(|object| object["scenario"] == "echo"), "{objects:?}");
+    let last = objects.iter().rfind(|object| object["event"] == "case").unwrap();
+    assert_eq!((&last["case"], &last["requests"]), (&"grpc-b4-p1-c1".into(), &50.into()), "{objects:?}");
 }

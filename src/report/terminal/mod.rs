@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::ProgressDrawTarget;
 
 pub use plan::{ceiling, plan, verified};
-pub use progress::{Download, Progress};
+pub use progress::{Download, Progress, Show, SoFar};
 pub use summary::{report, run};
 
 use crate::text;

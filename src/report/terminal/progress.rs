@@ -1,8 +1,10 @@
 //! What is under way: the cases of a run, and a download.
 
+use std::path::Path;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
 
 use super::{draw_target, say};
 use crate::matrix::Point;
@@ -10,11 +12,43 @@ use crate::plan::{Group, Plan, Round};
 use crate::record::{Manifest, Record, Status};
 use crate::report::words;
 use crate::scenario::Scenario;
+use crate::spelling::spelled;
 use crate::text;
 
-/// The progress of a run. Without a terminal it reports finished cases only.
+spelled! {
+    /// How progress is reported, on standard error.
+    #[derive(Default)]
+    pub enum Show {
+        /// A bar on a terminal, otherwise lines.
+        #[default]
+        Auto = "auto",
+        /// A bar, and a line a finished case.
+        Bar = "bar",
+        /// A line a finished case.
+        Lines = "lines",
+        /// A JSON object a line, for programs.
+        Json = "json",
+        /// Nothing.
+        Nothing = "none",
+    }
+}
+
+/// What is known of a case under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[allow(missing_docs)]
+pub struct SoFar {
+    pub requests: u64,
+    pub errors: u64,
+    pub requests_per_s: Option<f64>,
+    pub p50_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
+}
+
+/// The progress of a run.
 pub struct Progress {
+    show: Show,
     bar: ProgressBar,
+    scenario: String,
     capped: bool,
     /// Work of all groups that are done.
     groups: u64,
@@ -22,30 +56,57 @@ pub struct Progress {
     blocks: u64,
     /// Work of the block under way.
     current: u64,
+    /// Requests that failed in all cases so far.
+    errors: u64,
 }
 
 impl Progress {
-    /// Prints what is about to be measured, and draws an empty bar.
-    pub fn new(scenario: &Scenario, plan: &Plan, manifest: &Manifest) -> Self {
-        say(&format!("{}: {} {}, model {}", scenario.name, manifest.server, manifest.server_version, manifest.model));
-        say(&format!("{}: weights: {}", scenario.name, words::weights_words(&manifest.weights)));
+    /// Reports what is about to be measured, and draws an empty bar.
+    pub fn new(show: Show, scenario: &Scenario, plan: &Plan, manifest: &Manifest) -> Self {
+        let target = match show {
+            Show::Auto | Show::Bar => draw_target(),
+            _ => ProgressDrawTarget::hidden(),
+        };
         let capped = scenario.load.quick;
         let total = plan.groups.iter().map(|group| group_work(group, capped)).sum();
-        let bar = ProgressBar::with_draw_target(Some(total), draw_target());
-        bar.set_style(style("{elapsed_precise} [{bar:30}] {percent:>3}%  ETA {eta}  {msg}"));
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        bar.set_style(style("{wide_msg}\n{bar:40} {percent:>3} %  {eta} left  {prefix}").progress_chars("━╸ "));
         bar.enable_steady_tick(Duration::from_millis(500));
-        Progress { bar, capped, groups: 0, blocks: 0, current: 0 }
+        let name = scenario.name.clone();
+        let progress = Progress { show, bar, scenario: name, capped, groups: 0, blocks: 0, current: 0, errors: 0 };
+        let Manifest { server, server_version, model, weights, cases, .. } = manifest;
+        progress.tell(
+            || {
+                let weights = words::weights_words(weights);
+                format!("{server} {server_version}, model {model}; weights: {weights}")
+            },
+            || json!({"event": "run", "server": server, "server_version": server_version, "model": model, "cases": cases}),
+        );
+        progress
+    }
+
+    /// Says a line above the bar, or an object.
+    fn tell(&self, line: impl Fn() -> String, object: impl Fn() -> Value) {
+        match self.show {
+            Show::Nothing => {}
+            Show::Json => {
+                let mut object = object();
+                object["scenario"] = self.scenario.clone().into();
+                say(&object.to_string());
+            }
+            _ if self.bar.is_hidden() => say(&format!("{}: {}", self.scenario, line())),
+            _ => self.bar.println(text::lines(&line())),
+        }
     }
 
     /// Shows the current case and its round: the round's number, the expected number of rounds, and the plan.
     pub fn show(&mut self, case: &Point, round: Option<(usize, usize, &Round)>) {
-        let what = case.load();
+        let case_words = format!("{}  {}", self.scenario, case.phrase());
         match round {
-            None => self.bar.set_message(format!("{what}: connecting and warming up")),
+            None => self.bar.set_message(format!("{case_words}  connecting and warming up")),
             Some((index, rounds, round)) => {
                 self.current = work(case, round, self.capped);
-                let name = case.variant();
-                self.bar.set_message(format!("{what}: {name}, block {} of {rounds}", index + 1));
+                self.bar.set_message(format!("{case_words}  block {} of {rounds}", index + 1));
             }
         }
     }
@@ -56,10 +117,24 @@ impl Progress {
         self.bar.set_position(self.groups + self.blocks + (part as u64).min(self.current));
     }
 
-    /// The block under way is done.
-    pub fn block_done(&mut self) {
+    /// The block of a case under way is done.
+    pub fn block_done(&mut self, case: &Point, so_far: SoFar) {
         self.blocks += std::mem::take(&mut self.current);
         self.bar.set_position(self.groups + self.blocks);
+        let number = |value: Option<f64>| value.map_or("–".to_owned(), words::format_ms);
+        let SoFar { requests, errors, requests_per_s, p50_ms, p95_ms } = so_far;
+        let errors_words = match self.errors + errors {
+            0 => String::new(),
+            errors => format!("  {errors} errors"),
+        };
+        let [p50, p95, rate] = [p50_ms, p95_ms, requests_per_s].map(number);
+        self.bar.set_prefix(format!("p50 {p50} p95 {p95} ms  {rate}/s{errors_words}"));
+        if self.show == Show::Json {
+            self.tell(String::new, || {
+                json!({"event": "block", "case": case.tag(), "requests": requests, "errors": errors,
+                    "requests_per_s": requests_per_s, "p50_ms": p50_ms, "p95_ms": p95_ms})
+            });
+        }
     }
 
     /// A group is done, measured to its end or not.
@@ -71,30 +146,36 @@ impl Progress {
 
     /// Reports how a case ended.
     pub fn case_done(&mut self, record: &Record) {
-        let place = format!("{}: {}", record.scenario, record.case.phrase());
-        let numbers = match (record.mean_ms, record.p95_ms, record.inferences_per_s) {
-            (Some(mean), Some(p95), Some(rate)) => format!(
-                "mean {} ms, p95 {} ms, {rate:.1} inferences/s, {} requests",
-                words::format_ms(mean),
-                words::format_ms(p95),
-                record.requests
-            ),
-            _ => "no answers".to_owned(),
+        self.errors += record.errors;
+        let line = || {
+            let place = record.case.phrase();
+            let numbers = match (record.mean_ms, record.p95_ms, record.inferences_per_s) {
+                (Some(mean), Some(p95), Some(rate)) => format!(
+                    "mean {} ms, p95 {} ms, {rate:.1} inferences/s, {} requests",
+                    words::format_ms(mean),
+                    words::format_ms(p95),
+                    record.requests
+                ),
+                _ => "no answers".to_owned(),
+            };
+            match record.status {
+                Status::Ok => format!("{place}: {numbers}"),
+                status => format!("{place}: {}: {} ({numbers})", words::status_words(status), record.reason),
+            }
         };
-        let line = match record.status {
-            Status::Ok => format!("{place}: {numbers}"),
-            status => format!("{place}: {}: {} ({numbers})", words::status_words(status), record.reason),
-        };
-        if self.bar.is_hidden() {
-            say(&line);
-        } else {
-            self.bar.println(text::lines(&line));
-        }
+        self.tell(line, || {
+            json!({"event": "case", "case": record.case.tag(), "status": record.status.name(), "reason": record.reason,
+                "requests": record.requests, "errors": record.errors, "mean_ms": record.mean_ms, "p95_ms": record.p95_ms,
+                "inferences_per_s": record.inferences_per_s})
+        });
     }
 
-    /// Takes the bar away.
-    pub fn finish(&self) {
+    /// Takes the bar away, and reports where the files are.
+    pub fn finish(&self, folder: &Path) {
         self.bar.finish_and_clear();
+        if self.show == Show::Json {
+            self.tell(String::new, || json!({"event": "done", "folder": folder.display().to_string()}));
+        }
     }
 }
 

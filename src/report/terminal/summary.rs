@@ -16,7 +16,7 @@ use crate::report::table::{Cell, Table};
 use crate::report::tables::{Rows, Style};
 use crate::report::verdicts::{self, Compared};
 use crate::report::words::Markup;
-use crate::report::{answers, layout, markdown};
+use crate::report::{answers, forecast, layout, markdown};
 use crate::text;
 
 /// The width of text that is not on a terminal, and the least that anything is laid out for.
@@ -126,6 +126,10 @@ fn section(run: &Run, style: Style, page: Page) -> String {
     lines.push(format!("files   {files} in {folder}"));
     lines.push(format!("again   runner report {folder}"));
     lines.push("next    runner report --splice README.md   puts the tables into a document".to_owned());
+    if let Some((precision, seconds)) = forecast::proposal(run, &all) {
+        let (percent, time) = (100.0 * precision, forecast::roughly(seconds));
+        lines.push(format!("        --precision {percent}%   every ratio within {percent} %, in about {time} instead"));
+    }
     lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
