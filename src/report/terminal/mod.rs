@@ -31,7 +31,19 @@ impl std::fmt::Display for ReaderGone {
 /// Prints a line on standard error, where it does not mix with results. Ignores failures: nobody could be told, and a
 /// measurement goes on.
 pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", text::lines(line));
+    let _ = writeln!(std::io::stderr().lock(), "{}", fitted(line));
+}
+
+/// Text for standard error: broken between words where a terminal would break within them.
+fn fitted(text: &str) -> String {
+    let text = text::lines(text);
+    match console::Term::stderr().size_checked() {
+        Some((_, columns)) if std::io::stderr().is_terminal() && columns >= 20 => {
+            let options = textwrap::Options::new(usize::from(columns)).subsequent_indent("  ").break_words(false);
+            textwrap::fill(&text, options)
+        }
+        _ => text,
+    }
 }
 
 /// Prints text on standard output.

@@ -6,14 +6,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{draw_target, say};
+use super::{draw_target, fitted, say};
 use crate::matrix::Point;
 use crate::plan::{Group, Plan, Round};
 use crate::record::{Manifest, Record, Status};
 use crate::report::words;
 use crate::scenario::Scenario;
 use crate::spelling::spelled;
-use crate::text;
 
 spelled! {
     /// How progress is reported, on standard error.
@@ -70,7 +69,7 @@ impl Progress {
         let capped = scenario.load.quick;
         let total = plan.groups.iter().map(|group| group_work(group, capped)).sum();
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        bar.set_style(style("{wide_msg}\n{bar:40} {percent:>3} %  {eta} left  {prefix}").progress_chars("━╸ "));
+        bar.set_style(style("{wide_msg}\n{bar:22} {percent:>3} %  {eta} left  {prefix}").progress_chars("━╸ "));
         bar.enable_steady_tick(Duration::from_millis(500));
         let name = scenario.name.clone();
         let progress = Progress { show, bar, scenario: name, capped, groups: 0, blocks: 0, current: 0, errors: 0 };
@@ -95,7 +94,7 @@ impl Progress {
                 say(&object.to_string());
             }
             _ if self.bar.is_hidden() => say(&format!("{}: {}", self.scenario, line())),
-            _ => self.bar.println(text::lines(&line())),
+            _ => self.bar.println(fitted(&line())),
         }
     }
 
