@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::from(1),
+        Ok(Outcome::Broken) => ExitCode::from(99),
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         Err(error) if error.is::<ReaderGone>() => ExitCode::from(READER_GONE),
         Err(error) => {

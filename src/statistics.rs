@@ -136,14 +136,14 @@ pub fn mean(values: &[f64]) -> Option<Interval> {
     }
     let value = values.iter().map(|value| value / count).sum::<f64>();
     let variance = values.iter().map(|other| (other - value).powi(2)).sum::<f64>() / (count - 1.0);
-    let reach = student_975(values.len() - 1)? * (variance / count).sqrt();
+    let reach = student_975(count - 1.0)? * (variance / count).sqrt();
     let interval = Interval { value, low: value - reach, high: value + reach };
     (value.is_finite() && reach.is_finite()).then_some(interval)
 }
 
 /// The 97.5th percentile of Student's t.
-fn student_975(freedom: usize) -> Option<f64> {
-    let t = StudentsT::new(0.0, 1.0, freedom as f64).ok()?.inverse_cdf(0.975);
+fn student_975(freedom: f64) -> Option<f64> {
+    let t = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(0.975);
     t.is_finite().then_some(t)
 }
 
@@ -156,6 +156,41 @@ pub fn ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
     let interval = Interval { value: value.exp(), low: low.exp(), high: high.exp() };
     let finite = interval.value > 0.0 && interval.low.is_finite() && interval.high.is_finite();
     finite.then(|| Ratio { interval, p: sign_flip(&logarithms), blocks: pairs.len() })
+}
+
+/// The ratio of two runs that were not measured side by side, `other` over `base`: of the geometric means of their blocks,
+/// with its interval and its p-value by Welch's t on the logarithms. `None` with fewer than two blocks of either, or if a
+/// value is not positive.
+pub fn ratio_of_independent(base: &[f64], other: &[f64]) -> Option<Ratio> {
+    let side = |values: &[f64]| {
+        let count = values.len() as f64;
+        let logarithms: Vec<f64> = values.iter().map(|value| value.ln()).collect();
+        if values.len() < 2 || logarithms.iter().any(|value| !value.is_finite()) {
+            return None;
+        }
+        let mean = logarithms.iter().sum::<f64>() / count;
+        let variance = logarithms.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+        Some((mean, variance / count, count))
+    };
+    let ((base_mean, base_part, base_count), (mean, part, count)) = (side(base)?, side(other)?);
+    let (difference, variance) = (mean - base_mean, part + base_part);
+    let deviation = variance.sqrt();
+    // Satterthwaite's degrees of freedom; equal values are known exactly
+    let parts = part.powi(2) / (count - 1.0) + base_part.powi(2) / (base_count - 1.0);
+    let freedom = if parts > 0.0 { variance.powi(2) / parts } else { count + base_count - 2.0 };
+    let reach = student_975(freedom)? * deviation;
+    let p = match (difference == 0.0, deviation > 0.0) {
+        (true, _) => 1.0,
+        (false, false) => 0.0,
+        (false, true) => 2.0 * StudentsT::new(0.0, 1.0, freedom).ok()?.cdf(-(difference / deviation).abs()),
+    };
+    let interval = Interval {
+        value: difference.exp(),
+        low: (difference - reach).exp(),
+        high: (difference + reach).exp(),
+    };
+    let is_finite = interval.low > 0.0 && interval.high.is_finite();
+    is_finite.then(|| Ratio { interval, p, blocks: base.len().min(other.len()) })
 }
 
 /// The number of groups of consecutive blocks that `blocks` are joined into.
@@ -188,7 +223,7 @@ pub fn jackknife(ratio: f64, groups: usize, mut of_half: impl FnMut(&[bool]) -> 
         }
     }
     let part = (groups - left_out) as f64 / left_out as f64;
-    let reach = student_975(groups - 1)? * (part * squares / halves).sqrt();
+    let reach = student_975((groups - 1) as f64)? * (part * squares / halves).sqrt();
     let interval = Interval { value: ratio, low: (whole - reach).exp(), high: (whole + reach).exp() };
     (interval.low > 0.0 && interval.high.is_finite()).then_some(interval)
 }
@@ -239,7 +274,7 @@ pub fn reach(blocks: &[[Sum; 2]]) -> Option<f64> {
     let part = |side: Sum, total: Sum| side.sum / total.sum - side.over / total.over;
     let parts = blocks.iter().map(|[base, other]| part(*other, totals[1]) - part(*base, totals[0]));
     let variance = parts.map(|part| part.powi(2)).sum::<f64>() * count / (count - 1.0);
-    let reach = student_975(blocks.len().checked_sub(1)?)? * variance.sqrt();
+    let reach = student_975(count - 1.0)? * variance.sqrt();
     reach.is_finite().then(|| reach.exp() - 1.0)
 }
 

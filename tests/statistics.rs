@@ -44,6 +44,36 @@ fn ratios_and_sign_flips_are_scipys() {
 }
 
 #[test]
+fn ratios_of_independent_blocks_are_scipys() {
+    for case in reference("independent") {
+        let Ratio { interval, p, .. } =
+            ratio_of_independent(&numbers(&case["base"]), &numbers(&case["other"])).unwrap();
+        same(&[interval.value, interval.low, interval.high, p], &numbers(&case["ratio"]));
+    }
+    let exact = ratio_of_independent(&[2.0, 2.0], &[4.0, 4.0]).unwrap();
+    assert_eq!((exact.interval.low, exact.interval.high, exact.p), (2.0, 2.0, 0.0));
+    assert_eq!(ratio_of_independent(&[2.0, 2.0], &[2.0, 2.0]).unwrap().p, 1.0);
+    for (base, other) in [(&[1.0][..], &[1.0, 2.0][..]), (&[1.0, 2.0], &[]), (&[0.0, 1.0], &[1.0, 2.0])] {
+        assert_eq!(ratio_of_independent(base, other), None);
+    }
+}
+
+#[test]
+fn the_reach_of_a_ratio_of_means_is_that_of_its_logarithm() {
+    // of equal counts, the parts of two blocks are (x - mean) / sum
+    let of = |sum| Sum { sum, over: 1.0 };
+    let blocks = [[of(10.0), of(11.0)], [of(10.0), of(9.0)]];
+    // t(0.975, 1) is 12.706; the parts are 0.05 and -0.05
+    let expected = (12.706_204_736_174_707 * (2.0 * (0.05_f64.powi(2) * 2.0)).sqrt()).exp() - 1.0;
+    assert!((reach(&blocks).unwrap() - expected).abs() < 1e-9, "{:?} {expected}", reach(&blocks));
+    assert_eq!((reach(&blocks[..1]), reach(&[])), (None, None));
+    // asked after an even number of rounds, six at least
+    let exact = [[of(10.0), of(10.0)]; 8];
+    let ends: Vec<bool> = (0..=8).map(|rounds| is_precise(&exact[..rounds], 0.01)).collect();
+    assert_eq!(ends, [false, false, false, false, false, false, true, false, true]);
+}
+
+#[test]
 fn holms_correction_is_statsmodels() {
     for case in reference("holm") {
         same(&holm(&numbers(&case["p"])), &numbers(&case["corrected"]));

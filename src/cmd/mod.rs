@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod axes;
+mod compare;
 mod models;
 mod report;
 mod run;
@@ -41,6 +42,8 @@ pub struct Cli {
 pub enum Command {
     /// Print the tables of runs, or put them into a document
     Report(report::Arguments),
+    /// Compare two runs of a scenario that were measured at different times, case by case
+    Compare(compare::Arguments),
     /// Get the model files of a scenario
     #[command(subcommand)]
     Models(models::Command),
@@ -65,6 +68,7 @@ impl Cli {
             Some(Command::Worker) => worker::child::run().map(|()| Outcome::Complete),
             Some(Command::Serve(arguments)) => serve::serve(arguments),
             Some(Command::Report(arguments)) => report::report(arguments),
+            Some(Command::Compare(arguments)) => compare::compare(&arguments),
             Some(Command::Models(command)) => models::models(command),
         }
     }
@@ -106,7 +110,7 @@ mod tests {
             ("reprot", "did you mean `runner report`?"),
             ("serv", "did you mean `runner serve`?"),
             ("model", "did you mean `runner models`?"),
-            ("benchmark", "the commands are report, models, serve; a scenario is named as"),
+            ("benchmark", "the commands are report, compare, models, serve; a scenario is named as"),
         ] {
             let words = mistyped(Some(OsStr::new(word))).unwrap();
             assert!(words.starts_with(&format!("\"{word}\" is neither")) && words.contains(help), "{words}");

@@ -114,7 +114,7 @@ fn words(run: &Run, mean: &Compared<'_>, p95: &Compared<'_>) -> String {
 
 fn of_means(mean: &Compared<'_>, p95: &Compared<'_>) -> String {
     let Some(ratio) = mean.ratio else { return String::new() };
-    let words = of_interval(ratio.interval, mean);
+    let words = of_interval(ratio.interval, mean.verdict, mean.corrected);
     match (is_decided(mean), is_decided(p95), p95.ratio) {
         (false, true, Some(ratio)) => format!("{words}; 95th percentile: {}", difference(ratio.interval)),
         _ => words,
@@ -152,10 +152,11 @@ fn ended(status: Status) -> String {
     }
 }
 
-fn of_interval(interval: Interval, cell: &Compared<'_>) -> String {
-    let is_beyond_chance = cell.corrected.is_some_and(|p| p <= ALPHA);
+/// What a ratio of latencies says, with its verdict and its corrected p-value.
+pub fn of_interval(interval: Interval, verdict: Option<Verdict>, corrected: Option<f64>) -> String {
+    let is_beyond_chance = corrected.is_some_and(|p| p <= ALPHA);
     let is_one_sided = interval.low > 1.0 || interval.high < 1.0;
-    match cell.verdict {
+    match verdict {
         Some(Verdict::Equal) => format!("no difference of more than {}", bound(interval)),
         _ if is_one_sided && is_beyond_chance => difference(interval),
         _ if is_one_sided => format!("perhaps {}, not beyond chance yet", difference(interval)),

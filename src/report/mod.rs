@@ -3,6 +3,7 @@
 mod answers;
 mod blocks;
 mod choose;
+pub mod compare;
 pub mod comparisons;
 pub mod document;
 mod forecast;

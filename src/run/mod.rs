@@ -83,6 +83,8 @@ pub enum Outcome {
     Complete,
     /// Some case is not.
     Incomplete,
+    /// A threshold is broken.
+    Broken,
     /// The user stopped it.
     Interrupted,
 }

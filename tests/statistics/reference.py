@@ -25,6 +25,13 @@ def ratio(ours, theirs):
     return [*numpy.exp(mean(logarithms)), test.pvalue]
 
 
+def independent(base, other):
+    test = stats.ttest_ind(numpy.log(other), numpy.log(base), equal_var=False)
+    low, high = test.confidence_interval(0.95)
+    difference = numpy.log(other).mean() - numpy.log(base).mean()
+    return [*numpy.exp([difference, low, high]), test.pvalue]
+
+
 def dyadic(values):
     """Effective samples as the text of the method has it, not as the program does it."""
     values = numpy.asarray(values)
@@ -48,7 +55,7 @@ def correlated(count, share):
 
 
 def main():
-    reference = {"mean": [], "ratio": [], "holm": [], "effective": []}
+    reference = {"mean": [], "ratio": [], "holm": [], "effective": [], "independent": []}
     for count in [2, 3, 5, 10, 20, 100]:
         values = random.lognormal(0, 0.5, count)
         reference["mean"].append({"values": list(values), "interval": mean(values)})
@@ -63,6 +70,12 @@ def main():
     for count, share in [(50, 0), (1000, 0), (1000, 0.5), (4096, 0.95), (1000, -0.5)]:
         values = correlated(count, share)
         reference["effective"].append({"values": values.tolist(), "effective": dyadic(values)})
+    for count, other_count in [(2, 3), (6, 6), (10, 7), (30, 10)]:
+        for difference in [0, 0.05]:
+            base = random.lognormal(1, 0.02, count)
+            other = random.lognormal(1 + difference, 0.04, other_count)
+            case = {"base": list(base), "other": list(other), "ratio": independent(base, other)}
+            reference["independent"].append(case)
     json.dump(reference, sys.stdout, default=float)
     print()
 

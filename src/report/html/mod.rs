@@ -42,6 +42,20 @@ pub fn write(folder: &Path) -> Result<()> {
 pub fn document(runs: &[Run]) -> String {
     let title = runs.iter().map(|run| text::name(&run.manifest.title)).collect::<Vec<_>>().join(", ");
     let sections: Vec<Html> = runs.iter().enumerate().map(|(number, run)| section(run, number)).collect();
+    whole(&title, &html! { @for section in &sections { (section) } })
+}
+
+/// Writes Markdown of this program as a document.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_markdown(path: &Path, title: &str, markdown: &str) -> Result<()> {
+    let title = text::name(title);
+    let content = html! { h1 { (title) } div.scroll tabindex="0" { (rendered(markdown)) } };
+    file::replace(path, whole(&title, &content).as_bytes())
+}
+
+fn whole(title: &str, content: &Html) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -55,7 +69,7 @@ pub fn document(runs: &[Run]) -> String {
                 style { (PreEscaped(style())) }
             }
             body {
-                main { @for section in &sections { (section) } }
+                main { (content) }
                 script { (PreEscaped(include_str!("script.js"))) }
             }
         }

@@ -1,0 +1,410 @@
+//! Two runs, case by case: measured at different times, so what lies between them is compared with the spread of the
+//! blocks within each. What changed meanwhile on the machine cannot be seen from inside; what is known to differ is told.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+use super::answers;
+use super::run::Run;
+use super::table::{Cell, Table};
+use super::words::{escaped, format_ms};
+use crate::record::{BlockRecord, Record, Status};
+use crate::spelling::{Spelled, spelled};
+use crate::statistics::{self, ALPHA, DELTA, Interval, Ratio, Verdict};
+
+/// Sizes of requests that differ by more than this part are no like loads.
+const ALIKE: f64 = 0.01;
+
+spelled! {
+    /// A number that is compared between runs.
+    pub enum Metric {
+        /// Mean latency.
+        Mean = "mean",
+        /// Median.
+        P50 = "p50",
+        /// 95th percentile.
+        P95 = "p95",
+        /// Answered requests a second.
+        Throughput = "throughput",
+    }
+}
+
+impl Metric {
+    fn of_case(self, record: &Record) -> Option<f64> {
+        match self {
+            Metric::Mean => record.mean_ms,
+            Metric::P50 => record.p50_ms,
+            Metric::P95 => record.p95_ms,
+            Metric::Throughput => record.requests_per_s,
+        }
+    }
+
+    fn of_block(self, block: &BlockRecord) -> Option<f64> {
+        match self {
+            Metric::Mean => block.mean_ms,
+            Metric::P50 => block.p50_ms,
+            Metric::P95 => block.p95_ms,
+            Metric::Throughput => block.requests_per_s,
+        }
+    }
+}
+
+/// A threshold that ends the command with exit code 99 where a change is beyond it, and beyond chance: `p95 > 5%`,
+/// `throughput < -5%`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gate {
+    metric: Metric,
+    is_more: bool,
+    /// The change, as a part.
+    threshold: f64,
+}
+
+impl Gate {
+    /// Parses a threshold.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (name, is_more, change) = match (text.split_once('>'), text.split_once('<')) {
+            (Some((name, change)), None) => (name, true, change),
+            (None, Some((name, change))) => (name, false, change),
+            _ => return Err("expected a number and a change, such as \"p95 > 5%\" or \"throughput < -5%\"".to_owned()),
+        };
+        let metric = Metric::spelled(name.trim()).ok_or_else(|| {
+            let known = Metric::WORDS.join(", ");
+            format!("\"{}\" is no number that is compared: there are {known}", name.trim().escape_debug())
+        })?;
+        let percent = change.trim().strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+        let percent = percent.filter(|percent| percent.is_finite()).ok_or_else(|| {
+            format!("\"{}\" is no change in percent: write it as 5% or -5%", change.trim().escape_debug())
+        })?;
+        Ok(Gate { metric, is_more, threshold: percent / 100.0 })
+    }
+
+    /// Whether a change breaks it: beyond the threshold, and beyond chance in the same direction.
+    fn is_broken_by(&self, change: &Change) -> bool {
+        let Some(ratio) = change.ratio.filter(|_| change.metric == self.metric) else {
+            return false;
+        };
+        let is_certain = change.p_holm.is_some_and(|p| p <= ALPHA);
+        let beyond = match self.is_more {
+            true => ratio.value - 1.0 > self.threshold && ratio.low > 1.0,
+            false => ratio.value - 1.0 < self.threshold && ratio.high < 1.0,
+        };
+        is_certain && beyond
+    }
+}
+
+impl std::fmt::Display for Gate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sign = if self.is_more { '>' } else { '<' };
+        write!(formatter, "{} {sign} {}%", self.metric.name(), 100.0 * self.threshold)
+    }
+}
+
+/// One number of one case in both runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// The case's tag.
+    pub case: String,
+    /// The case in words.
+    pub words: String,
+    /// The number.
+    #[serde(serialize_with = "name")]
+    pub metric: Metric,
+    /// Its values, in milliseconds or requests a second.
+    pub base: Option<f64>,
+    #[allow(missing_docs)]
+    pub new: Option<f64>,
+    /// The new one over the base's, by the geometric means of their blocks, with the 95 % interval of Welch's t.
+    #[serde(skip)]
+    pub ratio: Option<Interval>,
+    /// The p-value after Holm's correction over all changes.
+    pub p_holm: Option<f64>,
+    /// What the change says, in words.
+    pub said: String,
+    /// `faster`, `slower`, `equal` or `unclear`, of a latency.
+    pub verdict: &'static str,
+    /// The thresholds that it breaks.
+    pub breaks: Vec<String>,
+}
+
+fn name<S: serde::Serializer>(metric: &Metric, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(metric.name())
+}
+
+/// Two runs side by side.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The folders.
+    pub base: PathBuf,
+    #[allow(missing_docs)]
+    pub new: PathBuf,
+    /// What the runs have in common.
+    pub title: String,
+    /// What is known to differ, beside the numbers.
+    pub differences: Vec<(String, String, String)>,
+    /// Cases of one run alone.
+    pub vanished: Vec<String>,
+    #[allow(missing_docs)]
+    pub added: Vec<String>,
+    /// Cases that are not compared, and why.
+    pub unlike: Vec<(String, String)>,
+    /// Case by case, number by number.
+    pub changes: Vec<Change>,
+}
+
+/// Reads and compares two runs: folders, or their `records.csv`.
+///
+/// # Errors
+/// A folder is no run; the runs are of different scenarios; no case can be compared.
+pub fn compare(base: &Path, new: &Path, gates: &[Gate]) -> Result<Comparison> {
+    let (base, new) = (open(base)?, open(new)?);
+    let names = [&base, &new].map(|run| &run.manifest.scenario);
+    ensure!(
+        names[0] == names[1],
+        "the runs are of different scenarios, {} and {}: compare runs of one",
+        names[0].escape_debug(),
+        names[1].escape_debug()
+    );
+    let known = |run: &Run, record: &Record| run.records.iter().any(|other| other.case.tag() == record.case.tag());
+    let missing = |run: &Run, other: &Run| {
+        let alone = run.records.iter().filter(|record| !known(other, record));
+        alone.map(|record| record.case.phrase()).collect()
+    };
+    let (mut changes, mut ratios, mut unlike) = (Vec::new(), Vec::new(), Vec::new());
+    for before in &base.records {
+        let Some(after) = new.records.iter().find(|after| after.case.tag() == before.case.tag()) else {
+            continue;
+        };
+        if let Some(reason) = is_unlike(before, after) {
+            unlike.push((before.case.phrase(), reason));
+            continue;
+        }
+        for (_, metric) in Metric::ALL {
+            let of = |run: &Run, record| -> Vec<f64> {
+                run.blocks.of(record).into_iter().filter_map(|block| metric.of_block(block)).collect()
+            };
+            ratios.push(statistics::ratio_of_independent(&of(&base, before), &of(&new, after)));
+            changes.push(Change {
+                case: before.case.tag(),
+                words: before.case.phrase(),
+                metric: *metric,
+                base: metric.of_case(before),
+                new: metric.of_case(after),
+                ratio: None,
+                p_holm: None,
+                said: String::new(),
+                verdict: "",
+                breaks: Vec::new(),
+            });
+        }
+    }
+    let reasons: Vec<String> = unlike.iter().map(|(case, reason)| format!("{case}: {reason}")).collect();
+    ensure!(!changes.is_empty(), "no case of the two runs can be compared{}", list(&reasons));
+    judge(&mut changes, &ratios, gates);
+    Ok(Comparison {
+        title: base.manifest.title.clone(),
+        differences: differences(&base, &new),
+        vanished: missing(&base, &new),
+        added: missing(&new, &base),
+        unlike,
+        changes,
+        base: base.path,
+        new: new.path,
+    })
+}
+
+fn list(reasons: &[String]) -> String {
+    if reasons.is_empty() {
+        ": they have none in common".to_owned()
+    } else {
+        format!(": {}", reasons.join("; "))
+    }
+}
+
+fn open(path: &Path) -> Result<Run> {
+    let is_csv = path.extension().is_some_and(|extension| extension == "csv");
+    let folder = if is_csv { path.parent().unwrap_or(path) } else { path };
+    Run::open(folder).with_context(|| format!("{} is not a run's folder, nor a file in one", path.display()))
+}
+
+/// Why two cases are no like loads, or have no numbers.
+fn is_unlike(before: &Record, after: &Record) -> Option<String> {
+    for (record, which) in [(before, "base"), (after, "new")] {
+        if record.status != Status::Ok {
+            return Some(format!("the {which} run's case is {}", record.status.name()));
+        }
+    }
+    if before.arrival != after.arrival {
+        return Some("requests arrived in different ways".to_owned());
+    }
+    if before.tensors != after.tensors {
+        return Some("tensors travelled in different ways".to_owned());
+    }
+    let size = |record: &Record| record.bytes_sent as f64 / record.requests.max(1) as f64;
+    let (old, new) = (size(before), size(after));
+    let off = old > 0.0 && (new / old - 1.0).abs() > ALIKE;
+    off.then(|| format!("a request had {old:.0} bytes and has {new:.0}"))
+}
+
+fn judge(changes: &mut [Change], ratios: &[Option<Ratio>], gates: &[Gate]) {
+    for ((change, ratio), (corrected, verdict)) in
+        changes.iter_mut().zip(ratios).zip(statistics::verdicts(ratios, DELTA))
+    {
+        change.ratio = ratio.map(|ratio| ratio.interval);
+        change.p_holm = corrected;
+        let is_latency = change.metric != Metric::Throughput;
+        change.verdict = if is_latency && ratio.is_some() { verdict.name() } else { "" };
+        change.said = match change.ratio {
+            Some(interval) if is_latency => answers::of_interval(interval, Some(verdict), corrected),
+            Some(interval) => rate(interval, corrected),
+            None => "too few blocks to say".to_owned(),
+        };
+        let broken = gates.iter().filter(|gate| gate.is_broken_by(change)).map(Gate::to_string).collect();
+        change.breaks = broken;
+    }
+}
+
+fn or_nothing(text: &str) -> String {
+    if text.is_empty() { "nothing".to_owned() } else { escaped(text) }
+}
+
+/// What a change of throughput says.
+fn rate(interval: Interval, corrected: Option<f64>) -> String {
+    let Interval { value, low, high } = interval;
+    let is_certain = corrected.is_some_and(|p| p <= ALPHA) && (low > 1.0 || high < 1.0);
+    match is_certain {
+        true => {
+            format!("{:+.1} % ({:+.1} to {:+.1} %)", 100.0 * (value - 1.0), 100.0 * (low - 1.0), 100.0 * (high - 1.0))
+        }
+        false => format!("no difference seen; if there is one, it is below {}", answers::bound(interval)),
+    }
+}
+
+/// What two runs are known to differ in.
+fn differences(base: &Run, new: &Run) -> Vec<(String, String, String)> {
+    let told = |run: &Run| -> Vec<(&'static str, String)> {
+        let manifest = &run.manifest;
+        let seconds = |value: Option<f64>| value.map_or("none".to_owned(), |value| format!("{value} s"));
+        vec![
+            ("options", manifest.overridden.join(" ")),
+            ("server", format!("{} {}", manifest.server, manifest.server_version)),
+            ("model", manifest.model.clone()),
+            ("weights", manifest.weights.clone()),
+            ("machine", manifest.client.summary()),
+            ("program", format!("{} ({})", manifest.runner_version, manifest.git_revision)),
+            ("iterations", manifest.iterations.to_string()),
+            ("seconds a case", seconds(manifest.duration_s)),
+            ("longest time of a case", seconds(manifest.cap_s)),
+            ("warmup", manifest.warmup.to_string()),
+            ("seed", manifest.seed.to_string()),
+        ]
+    };
+    let texts = |run: &Run| {
+        let scenario = std::fs::read_to_string(run.path.join("scenario.toml")).unwrap_or_default();
+        let configs = run
+            .asked
+            .iter()
+            .filter_map(|(_, config)| serde_json::to_string_pretty(config.as_ref()?).ok());
+        [("scenario", scenario), ("model configuration", configs.collect::<Vec<_>>().join("\n"))]
+    };
+    let both = told(base).into_iter().zip(told(new));
+    let of_texts = texts(base).into_iter().zip(texts(new));
+    let lines =
+        of_texts.map(|((name, before), (_, after))| ((name, alone(&before, &after)), (name, alone(&after, &before))));
+    both.chain(lines)
+        .filter(|(before, after)| before.1 != after.1)
+        .map(|((name, before), (_, after))| (name.to_owned(), before, after))
+        .collect()
+}
+
+/// The lines of a text that another one lacks.
+fn alone(text: &str, other: &str) -> String {
+    let known: HashSet<&str> = other.lines().map(str::trim).collect();
+    let alone = text.lines().map(str::trim).filter(|line| !known.contains(line));
+    alone.collect::<Vec<_>>().join("; ")
+}
+
+impl Comparison {
+    /// Whether a threshold is broken.
+    pub fn is_broken(&self) -> bool {
+        self.changes.iter().any(|change| !change.breaks.is_empty())
+    }
+
+    /// A summary in Markdown, fit for a comment on a pull request.
+    pub fn markdown(&self) -> String {
+        let mut out = format!("### {}: new against base\n\n", escaped(&self.title));
+        let broken: Vec<&Change> = self.changes.iter().filter(|change| !change.breaks.is_empty()).collect();
+        for change in &broken {
+            let gates = change.breaks.join(", ");
+            let _ = writeln!(
+                out,
+                "- **Broken**: {gates}: {}: {} {}.",
+                escaped(&change.words),
+                change.metric.name(),
+                change.said
+            );
+        }
+        if !broken.is_empty() {
+            out.push('\n');
+        }
+        let mut table = Table::default();
+        ["Case", "Mean (ms)", "P95 (ms)", "Mean Latency", "P95 Latency", "Throughput"]
+            .into_iter()
+            .for_each(|heading| {
+                table.words(heading);
+            });
+        for case in self.changes.chunks_exact(Metric::ALL.len()) {
+            let of = |metric: Metric| case.iter().find(|change| change.metric == metric);
+            let values = |metric: Metric| {
+                let number = |value: Option<f64>| value.map_or("–".to_owned(), format_ms);
+                of(metric).map_or(String::new(), |change| format!("{} → {}", number(change.base), number(change.new)))
+            };
+            let said = |metric: Metric| Cell {
+                text: of(metric).map_or(String::new(), |change| change.said.clone()),
+                is_best: of(metric).is_some_and(|change| change.verdict == Verdict::Faster.name()),
+            };
+            let mut row: Vec<Cell> = vec![case[0].words.clone().into()];
+            row.extend([Metric::Mean, Metric::P95].map(|metric| Cell::from(values(metric))));
+            row.extend([Metric::Mean, Metric::P95, Metric::Throughput].map(said));
+            table.row(row);
+        }
+        let _ = writeln!(out, "{}", table.markdown());
+        for (heading, cases) in [("Only in the base", &self.vanished), ("Only in the new run", &self.added)] {
+            if !cases.is_empty() {
+                let _ = writeln!(out, "- {heading}: {}.", escaped(&cases.join("; ")));
+            }
+        }
+        for (case, reason) in &self.unlike {
+            let _ = writeln!(out, "- Not compared: {}: {}.", escaped(case), escaped(reason));
+        }
+        for (name, before, after) in &self.differences {
+            let _ = writeln!(out, "- Differs: {name}: {} → {}.", or_nothing(before), or_nothing(after));
+        }
+        let _ = writeln!(
+            out,
+            "- Measured one after the other, not interleaved: what else changed meanwhile cannot be told from the numbers. \
+             Intervals of 95 %, Welch's t over the blocks; Holm's correction over all changes."
+        );
+        out
+    }
+
+    /// As JSON.
+    ///
+    /// # Errors
+    /// A path is not Unicode.
+    pub fn json(&self) -> Result<String> {
+        let mut value = serde_json::to_value(self)?;
+        for (change, object) in self.changes.iter().zip(value["changes"].as_array_mut().into_iter().flatten()) {
+            if let Some(Interval { value, low, high }) = change.ratio {
+                (object["ratio"], object["ratio_low"], object["ratio_high"]) = (value.into(), low.into(), high.into());
+            }
+        }
+        Ok(serde_json::to_string_pretty(&value)? + "\n")
+    }
+}
