@@ -22,18 +22,26 @@ fn words(output: &Output) -> String {
 }
 
 #[test]
-fn the_committed_readme_is_what_the_committed_results_give() {
-    let before = fs::read_to_string("README.md").unwrap();
+fn the_committed_documents_are_what_the_committed_results_give() {
+    let documents = ["README.md", "results/REFERENCE.md"];
+    let shown = documents.map(|document| fs::read_to_string(document).unwrap()).concat();
+    documents.iter().for_each(|document| regenerated(document, &shown));
+}
+
+/// Makes a document again from the runs that `shown` names.
+fn regenerated(document: &str, shown: &str) {
+    let before = fs::read_to_string(document).unwrap();
     let folder = tempfile::tempdir().unwrap();
     // runs of one's own lie beside the ones that it shows, and may be newer
-    for rows in before.lines().filter_map(|line| line.strip_prefix("- Rows: `")?.split('`').next()) {
+    for rows in shown.lines().filter_map(|line| line.strip_prefix("- Rows: `")?.split('`').next()) {
         let run = Path::new(rows).parent().unwrap();
         fs::create_dir_all(folder.path().join(run)).unwrap();
-        for file in fs::read_dir(run).unwrap().map(|file| file.unwrap().path()) {
+        let files = fs::read_dir(run).unwrap().map(|file| file.unwrap().path());
+        // pictures are drawn again
+        for file in files.filter(|file| file.extension().is_none_or(|extension| extension != "svg")) {
             fs::copy(&file, folder.path().join(&file)).unwrap();
         }
     }
-    let copy = folder.path().join("README.md");
     // everything between the markers is taken out, so that nothing can be right by standing still
     let mut inside = false;
     let emptied: String = before
@@ -46,11 +54,16 @@ fn the_committed_readme_is_what_the_committed_results_give() {
         })
         .collect();
     assert!(emptied.len() < before.len());
+    let copy = folder.path().join(document);
+    fs::create_dir_all(copy.parent().unwrap()).unwrap();
     fs::write(&copy, emptied).unwrap();
     for _ in 0..2 {
-        let output = runner(folder.path(), &["report", "--splice", "README.md"]);
+        let output = runner(folder.path(), &["report", "--splice", document]);
         assert!(output.status.success(), "{}", words(&output));
         assert_eq!(fs::read_to_string(&copy).unwrap(), before);
+    }
+    for picture in before.lines().filter_map(|line| line.split("src=\"").nth(1)?.split('"').next()) {
+        assert_eq!(fs::read(folder.path().join(picture)).unwrap(), fs::read(picture).unwrap(), "{picture}");
     }
 }
 

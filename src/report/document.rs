@@ -46,7 +46,7 @@ pub fn splice(wanted: &Wanted, document: &Path, results: &Path) -> Result<bool> 
                 runs.missing.borrow_mut().insert(word.clone(), format!("{error:#}"));
                 None
             }
-            run => Some(run.map(|run| asked.section.of(&run, asked.style))),
+            run => Some(run.and_then(|run| asked.section.of(&run, asked.style))),
         });
         Ok(told.collect::<Result<Vec<String>>>()?.join("\n"))
     });

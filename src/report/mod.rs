@@ -13,6 +13,7 @@ pub mod markdown;
 mod metric;
 mod notes;
 pub mod picture;
+mod pictures;
 mod pooled;
 mod profile;
 mod run;
@@ -48,19 +49,22 @@ spelled! {
         Parameters = "parameters",
         /// Every comparison, as in `comparisons.csv`.
         Comparisons = "comparisons",
+        /// A picture of the latencies, drawn into the run's folder.
+        Picture = "picture",
     }
 }
 
 impl Section {
-    fn of(self, run: &Run, style: Style) -> String {
-        match self {
+    fn of(self, run: &Run, style: Style) -> Result<String> {
+        Ok(match self {
             Section::Results => markdown::section(run, style),
             Section::Environment => profile::environment(run),
             Section::Docker => profile::docker(run),
             Section::Model => profile::model(run),
             Section::Parameters => profile::parameters(run),
-            Section::Comparisons => comparisons::text(run).unwrap_or_else(|error| format!("{error:#}")),
-        }
+            Section::Comparisons => comparisons::text(run)?,
+            Section::Picture => pictures::section(run)?,
+        })
     }
 }
 
@@ -108,7 +112,7 @@ pub fn print(wanted: &Wanted, results: &Path) -> Result<bool> {
     match wanted.section {
         Section::Results => terminal::report(&runs, wanted.style)?,
         section => {
-            let sections: Vec<String> = runs.iter().map(|run| section.of(run, wanted.style)).collect();
+            let sections: Vec<String> = runs.iter().map(|run| section.of(run, wanted.style)).collect::<Result<_>>()?;
             terminal::print(&sections.join("\n"))?;
         }
     }

@@ -87,17 +87,19 @@ pub fn notes(run: &Run, cells: &[Compared<'_>], markup: Markup) -> Vec<Note> {
         );
     }
     out.add(About::Source, format!("Client: {}.", out.markup.text(&manifest.client.summary())));
-    out.add(
-        About::Source,
-        format!(
-            "Rows: {}, runner {} ({}).",
-            out.markup
-                .code(&run.path.join(crate::record::RECORDS).display().to_string().replace('\\', "/")),
-            out.markup.text(&manifest.runner_version),
-            out.markup.text(&manifest.git_revision)
-        ),
-    );
+    out.add(About::Source, rows_words(run, markup));
     out.all
+}
+
+/// Where the rows are, and what wrote them.
+pub fn rows_words(run: &Run, markup: Markup) -> String {
+    let rows = run.path.join(crate::record::RECORDS).display().to_string().replace('\\', "/");
+    format!(
+        "Rows: {}, runner {} ({}).",
+        markup.code(&rows),
+        markup.text(&run.manifest.runner_version),
+        markup.text(&run.manifest.git_revision)
+    )
 }
 
 /// What was requested of which server, and how.

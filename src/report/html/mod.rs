@@ -1,7 +1,7 @@
 //! A run as one HTML file that needs no network: answers, charts, tables, doubts, and all that it was measured with. All
 //! text from outside is escaped by the templates. Must not know how numbers come about.
 
-mod charts;
+pub mod charts;
 
 use charts::Number;
 
