@@ -185,8 +185,12 @@ fn shape_problem(scenario: &Scenario, item: &[i64], offered: &[i64]) -> Option<S
             "the model has no batch dimension, it takes {offered:?}: say `batching = false` in [model]"
         ));
     }
-    if offered.first() != Some(&-1) && fits(offered.first().copied().unwrap_or(0).try_into().unwrap_or(0)) {
-        return Some(format!("the model takes batches of {} only", offered[0]));
+    if let Some(only) = offered
+        .first()
+        .and_then(|first| u32::try_from(*first).ok())
+        .filter(|first| fits(*first))
+    {
+        return Some(format!("the model takes batches of {only} only"));
     }
     Some(format!("shape is {item:?} after the batch dimension, the model takes {offered:?} with it"))
 }
@@ -306,6 +310,7 @@ mod tests {
         let fixed =
             |shape: &[i64]| json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": shape}], "outputs": [y]});
         assert!(wrong(true, fixed(&[8, 4]), None).contains("the model takes batches of 8 only"));
+        assert!(wrong(true, fixed(&[1, 4]), None).contains("the model takes batches of 1 only"));
         for other in [&[-1, 5], &[8, 5]] {
             let words = wrong(true, fixed(other), None);
             assert!(words.contains(&format!("the model takes {other:?} with it")), "{words}");
