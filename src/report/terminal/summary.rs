@@ -32,7 +32,11 @@ const ROWS_MAX: usize = 48;
 /// # Errors
 /// The run's files cannot be read, or as [`print()`].
 pub fn run(path: &Path) -> Result<()> {
-    report(&[Run::open(path)?], Style::default())
+    let run = Run::open(path)?;
+    if !Term::stdout().is_term() {
+        print("\n")?;
+    }
+    report(&[run], Style::default())
 }
 
 /// Runs with their answers and tables: drawn on a terminal, otherwise as Markdown.
