@@ -3,6 +3,8 @@
 //!
 //! Undetermined results are `None`; no result is ever NaN or infinite.
 
+use std::ops::AddAssign;
+
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// Ratios within 1 ± this are equal for all practical purposes.
@@ -131,14 +133,21 @@ pub fn quantile_bounds(effective: f64, q: f64) -> Option<(f64, f64)> {
 /// The mean of independent values, with its interval by Student's t. `None` with fewer than two.
 pub fn mean(values: &[f64]) -> Option<Interval> {
     let count = values.len() as f64;
-    if values.len() < 2 || values.iter().any(|value| !value.is_finite()) {
-        return None;
-    }
-    let value = values.iter().map(|value| value / count).sum::<f64>();
-    let variance = values.iter().map(|other| (other - value).powi(2)).sum::<f64>() / (count - 1.0);
+    let (value, variance) = moments(values)?;
     let reach = student_975(count - 1.0)? * (variance / count).sqrt();
     let interval = Interval { value, low: value - reach, high: value + reach };
     (value.is_finite() && reach.is_finite()).then_some(interval)
+}
+
+/// The mean and the sample variance. `None` with fewer than two values, or if one is not finite.
+fn moments(values: &[f64]) -> Option<(f64, f64)> {
+    let count = values.len() as f64;
+    if values.len() < 2 || values.iter().any(|value| !value.is_finite()) {
+        return None;
+    }
+    let mean = values.iter().map(|value| value / count).sum::<f64>();
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    Some((mean, variance))
 }
 
 /// The 97.5th percentile of Student's t.
@@ -163,13 +172,8 @@ pub fn ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
 /// value is not positive.
 pub fn ratio_of_independent(base: &[f64], other: &[f64]) -> Option<Ratio> {
     let side = |values: &[f64]| {
+        let (mean, variance) = moments(&values.iter().map(|value| value.ln()).collect::<Vec<_>>())?;
         let count = values.len() as f64;
-        let logarithms: Vec<f64> = values.iter().map(|value| value.ln()).collect();
-        if values.len() < 2 || logarithms.iter().any(|value| !value.is_finite()) {
-            return None;
-        }
-        let mean = logarithms.iter().sum::<f64>() / count;
-        let variance = logarithms.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
         Some((mean, variance / count, count))
     };
     let ((base_mean, base_part, base_count), (mean, part, count)) = (side(base)?, side(other)?);
@@ -236,24 +240,36 @@ pub struct Sum {
     pub over: f64,
 }
 
+impl AddAssign for Sum {
+    fn add_assign(&mut self, other: Sum) {
+        self.sum += other.sum;
+        self.over += other.over;
+    }
+}
+
+/// The sums of both sides over some blocks.
+fn totals<'a>(blocks: impl IntoIterator<Item = &'a [Sum; 2]>) -> [Sum; 2] {
+    blocks.into_iter().fold([Sum::default(); 2], |mut all, pair| {
+        all.iter_mut().zip(pair).for_each(|(all, one)| *all += *one);
+        all
+    })
+}
+
 /// The ratio of two means, the second of each pair over the first, each pooled over all blocks; `shown` if that is known
 /// better than from these sums. Its interval is that of [`jackknife`].
 pub fn ratio_of_means(shown: Option<f64>, blocks: &[[Sum; 2]]) -> Option<Interval> {
     let count = groups(blocks.len());
-    let mut sums = vec![[Sum::default(); 2]; count];
-    for (place, pair) in blocks.iter().enumerate() {
-        for (all, one) in sums[group_of(place, blocks.len())].iter_mut().zip(pair) {
-            *all = Sum { sum: all.sum + one.sum, over: all.over + one.over };
-        }
-    }
+    let of_group = |group| {
+        let own = blocks
+            .iter()
+            .enumerate()
+            .filter(move |(place, _)| group_of(*place, blocks.len()) == group);
+        totals(own.map(|(_, pair)| pair))
+    };
+    let sums: Vec<[Sum; 2]> = (0..count).map(of_group).collect();
     let of = |kept: &[bool]| {
-        let mut all = [Sum::default(); 2];
-        for (group, _) in sums.iter().zip(kept).filter(|(_, kept)| **kept) {
-            all.iter_mut().zip(group).for_each(|(all, one)| {
-                *all = Sum { sum: all.sum + one.sum, over: all.over + one.over };
-            });
-        }
-        let [base, other] = all.map(|side| side.sum / side.over);
+        let kept = sums.iter().zip(kept).filter(|(_, kept)| **kept).map(|(group, _)| group);
+        let [base, other] = totals(kept).map(|side| side.sum / side.over);
         other / base
     };
     jackknife(shown.unwrap_or_else(|| of(&vec![true; count])), count, |kept| Some(of(kept)))
@@ -264,15 +280,10 @@ pub fn ratio_of_means(shown: Option<f64>, blocks: &[[Sum; 2]]) -> Option<Interva
 /// itself. `None` with fewer than two blocks, or without a positive mean.
 pub fn reach(blocks: &[[Sum; 2]]) -> Option<f64> {
     let count = blocks.len() as f64;
-    let total = |side: usize| {
-        blocks
-            .iter()
-            .fold(Sum::default(), |all, pair| Sum { sum: all.sum + pair[side].sum, over: all.over + pair[side].over })
-    };
-    let totals = [total(0), total(1)];
+    let all = totals(blocks);
     // the part of a block in the logarithm of a side's mean
     let part = |side: Sum, total: Sum| side.sum / total.sum - side.over / total.over;
-    let parts = blocks.iter().map(|[base, other]| part(*other, totals[1]) - part(*base, totals[0]));
+    let parts = blocks.iter().map(|[base, other]| part(*other, all[1]) - part(*base, all[0]));
     let variance = parts.map(|part| part.powi(2)).sum::<f64>() * count / (count - 1.0);
     let reach = student_975(count - 1.0)? * variance.sqrt();
     reach.is_finite().then(|| reach.exp() - 1.0)

@@ -89,7 +89,7 @@ fn what_differs_beside_the_numbers_is_told_and_unlike_loads_are_not_compared() {
     let folder = tempfile::tempdir().unwrap();
     let base = run(folder.path(), "base", 1.0, 1, |_| {});
     let new = run(folder.path(), "new", 1.0, 2, |row| {
-        // larger requests in one case, and another case of its own
+        // larger requests in one case, and a case that the base lacks
         match row.case.batch_size {
             4 => row.bytes_sent *= 2,
             8 => row.case.batch_size = 16,

@@ -16,6 +16,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::run::Outcome;
 use crate::scenario::Scenario;
+use crate::spelling::Spelled;
 use crate::worker;
 
 /// Benchmarks models of KServe v2 inference servers, NVIDIA Triton first: HTTP against gRPC, on equal terms.
@@ -72,6 +73,12 @@ impl Cli {
             Some(Command::Models(command)) => models::models(command),
         }
     }
+}
+
+/// The value of an option that is one of a few words.
+fn word<T: Spelled>(name: &str) -> Result<T, String> {
+    let known = || T::ALL.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+    T::spelled(name).ok_or_else(|| format!("there are {}", known()))
 }
 
 /// One thread: the parent must not compete with its workers.

@@ -8,7 +8,6 @@ use clap::Args;
 
 use crate::report::{self, Section, Style, Wanted};
 use crate::run::Outcome;
-use crate::spelling::Spelled;
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -16,7 +15,7 @@ pub struct Arguments {
     #[arg(value_name = "RUN")]
     pub runs: Vec<String>,
     /// What to tell of each run; a marker says that itself
-    #[arg(long, value_name = "NAME", default_value = "results", value_parser = section)]
+    #[arg(long, value_name = "NAME", default_value = "results", value_parser = super::word::<Section>)]
     pub section: Section,
     /// Show means and 95th percentiles with their 95 % intervals
     #[arg(long)]
@@ -46,10 +45,6 @@ pub fn report(arguments: Arguments) -> Result<Outcome> {
         (None, None) => report::print(&wanted, &results)?,
     };
     Ok(if all { Outcome::Complete } else { Outcome::Incomplete })
-}
-
-fn section(name: &str) -> Result<Section, String> {
-    Section::spelled(name).ok_or_else(|| format!("there are {}", Section::WORDS.join(", ")))
 }
 
 impl From<Arguments> for Wanted {

@@ -10,7 +10,6 @@ use super::axes::AxisArguments;
 use crate::report::terminal::Show;
 use crate::run::{Mode, Options};
 use crate::scenario::{EMBEDDED, Overrides};
-use crate::spelling::Spelled;
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -74,7 +73,7 @@ pub struct Arguments {
     #[arg(long, value_name = "AXIS")]
     pub compare: Option<String>,
     /// How progress is reported on standard error: auto (a bar on a terminal, lines otherwise), bar, lines, json or none
-    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = show, conflicts_with_all = ["list", "verify"])]
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = super::word::<Show>, conflicts_with_all = ["list", "verify"])]
     pub progress: Show,
     /// No progress: errors and the results alone
     #[arg(long, short, conflicts_with_all = ["progress", "list", "verify"])]
@@ -128,8 +127,4 @@ impl TryFrom<Arguments> for Options {
             },
         })
     }
-}
-
-fn show(name: &str) -> Result<Show, String> {
-    Show::spelled(name).ok_or_else(|| format!("there are {}", Show::WORDS.join(", ")))
 }

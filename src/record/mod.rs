@@ -32,6 +32,8 @@ pub const BLOCKS: &str = "blocks.csv";
 pub const COMPARISONS: &str = "comparisons.csv";
 /// `histograms.hlog`: the histograms of all blocks, in the standard log format, tagged with their case.
 pub const HISTOGRAMS: &str = "histograms.hlog";
+/// `scenario.toml`: the scenario's text.
+pub const SCENARIO: &str = "scenario.toml";
 /// `run.json`: what holds for the whole run.
 pub const MANIFEST: &str = "run.json";
 /// `model_config.json`: a model's configuration, as the server gave it. Of several servers or models, their names follow.

@@ -2,12 +2,11 @@
 //! not know how they are laid out.
 
 use super::forecast;
-use super::layout::varying;
+use super::layout::{place, varying};
 use super::metric::Metric;
 use super::run::Run;
-use super::verdicts::Compared;
+use super::verdicts::{self, Compared};
 use super::words::{format_ms, status_words};
-use crate::matrix::AxisId;
 use crate::record::{Record, Status};
 use crate::statistics::{ALPHA, Interval, Verdict};
 
@@ -42,25 +41,47 @@ pub struct Answer {
     pub ratio: Option<Interval>,
 }
 
-/// The answers of a run, from the cells of all of its tables.
-pub fn answers(run: &Run, cells: &[Compared<'_>]) -> Vec<Answers> {
+/// A line about one pair of cases, or about many.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Where it holds, or in how many places.
+    pub place: String,
+    /// What is said of it.
+    pub words: String,
+    /// Whether the other is faster there.
+    pub is_faster: bool,
+}
+
+/// All that a run's comparisons say.
+pub struct Said {
+    /// The answers about each value that is held against the baseline.
+    pub answers: Vec<Answers>,
+    /// Of three values or more, the places where one is faster than every other one, and that one.
+    pub fastest: Vec<(String, String)>,
+}
+
+/// What a run's comparisons say, from the cells of all of its tables.
+pub fn said(run: &Run, cells: &[Compared<'_>]) -> Said {
     let varying = varying(run);
-    let mut all: Vec<Answers> = Vec::new();
+    let mut answers: Vec<Answers> = Vec::new();
     for (mean, p95) in of_baseline(cells) {
-        let name = |record: &Record| value_of(run.compared, record);
-        let question = format!("{} against {}", name(mean.pair.other), name(mean.pair.base));
+        let question = format!("{} against {}", run.value_of(mean.pair.other), run.value_of(mean.pair.base));
         let answer = Answer {
             place: place(&varying, mean.pair.other),
             words: words(run, mean, p95),
             verdict: mean.verdict,
             ratio: mean.ratio.map(|ratio| ratio.interval),
         };
-        match all.iter_mut().find(|known| known.question == question) {
+        match answers.iter_mut().find(|known| known.question == question) {
             Some(known) => known.answers.push(answer),
-            None => all.push(Answers { question, answers: vec![answer] }),
+            None => answers.push(Answers { question, answers: vec![answer] }),
         }
     }
-    all
+    // of two values the answer itself says it
+    let rows = if answers.len() < 2 { &[][..] } else { &run.records[..] };
+    let fastest = rows.iter().filter(|row| verdicts::is_fastest(cells, row, Metric::Mean));
+    let fastest = fastest.map(|row| (place(&varying, row), run.value_of(row))).collect();
+    Said { answers, fastest }
 }
 
 /// What is compared: the mean of latencies, or in an open loop of response times.
@@ -71,37 +92,10 @@ pub fn measure(run: &Run) -> &'static str {
     }
 }
 
-/// Of three values or more, the one that is faster than every other one, and the places where it is.
-pub fn fastest(run: &Run, cells: &[Compared<'_>]) -> Vec<(String, String)> {
-    if answers(run, cells).len() < 2 {
-        return Vec::new();
-    }
-    let varying = varying(run);
-    let mean = |cell: &&Compared<'_>| cell.metric == Metric::Mean;
-    let is_of = |cell: &Compared<'_>, row: &Record| {
-        [cell.pair.base, cell.pair.other].iter().any(|known| std::ptr::eq(*known, row))
-    };
-    let beats_all = |row: &&Record| {
-        let mut own = cells.iter().filter(mean).filter(|cell| is_of(cell, row)).peekable();
-        own.peek().is_some() && own.all(|cell| cell.verdict_of(row) == Some(Verdict::Faster))
-    };
-    let fastest = run.records.iter().filter(beats_all);
-    fastest.map(|row| (place(&varying, row), value_of(run.compared, row))).collect()
-}
-
 /// The comparisons with the baseline: of the mean and of the 95th percentile.
 fn of_baseline<'c, 'a>(cells: &'c [Compared<'a>]) -> impl Iterator<Item = (&'c Compared<'a>, &'c Compared<'a>)> {
     let pairs = cells.chunks_exact(Metric::ALL.len()).map(|pair| (&pair[0], &pair[1]));
     pairs.filter(|(mean, _)| mean.pair.is_of_baseline)
-}
-
-fn value_of(compared: AxisId, record: &Record) -> String {
-    (compared.axis().phrase)(&record.case)
-}
-
-fn place(varying: &[AxisId], record: &Record) -> String {
-    let values: Vec<String> = varying.iter().map(|id| (id.axis().phrase)(&record.case)).collect();
-    values.join(", ")
 }
 
 /// What a comparison of means says; and of 95th percentiles, where these are decided and the means are not.
@@ -129,9 +123,9 @@ fn is_decided(cell: &Compared<'_>) -> bool {
 fn nothing(run: &Run, cell: &Compared<'_>) -> String {
     let both = [cell.pair.base, cell.pair.other];
     if let Some(row) = both.into_iter().find(|row| row.status != Status::Ok) {
-        return format!("no answer: {} {}", value_of(cell.compared, row), ended(row.status));
+        return format!("no answer: {} {}", run.value_of(row), ended(row.status));
     }
-    let so_far = |row: &Record| Some(format!("{} {} ms", value_of(cell.compared, row), format_ms(row.mean_ms?)));
+    let so_far = |row: &Record| Some(format!("{} {} ms", run.value_of(row), format_ms(row.mean_ms?)));
     let so_far: Vec<String> = both.into_iter().filter_map(so_far).collect();
     let so_far = if so_far.is_empty() {
         String::new()
@@ -209,29 +203,28 @@ fn number(part: f64) -> String {
 }
 
 impl Answers {
-    /// Whether the answer about a place is that the other is faster.
-    pub fn is_faster(&self, place: &str) -> bool {
-        self.answers
-            .iter()
-            .any(|answer| answer.place == place && answer.verdict == Some(Verdict::Faster))
-    }
-
-    /// The answers, or the sum of many: each a place, or a number of places, and the words.
-    pub fn lines(&self) -> Vec<(String, String)> {
+    /// The answers, or the sum of many.
+    pub fn lines(&self) -> Vec<Line> {
         if self.answers.len() <= FEW {
-            return self.answers.iter().map(|answer| (answer.place.clone(), answer.words.clone())).collect();
+            return self.answers.iter().map(Answer::line).collect();
         }
         let all = self.answers.len();
         let line = |kind: &&'static str| {
             let of_kind: Vec<&Answer> = self.answers.iter().filter(|answer| answer.kind() == *kind).collect();
             let place = format!("{} of {all}", of_kind.len());
-            (!of_kind.is_empty()).then(|| (place, format!("{kind}{}", extremes(&of_kind))))
+            let words = || format!("{kind}{}", extremes(&of_kind));
+            (!of_kind.is_empty()).then(|| Line { place, words: words(), is_faster: false })
         };
         KINDS.iter().filter_map(line).collect()
     }
 }
 
 impl Answer {
+    fn line(&self) -> Line {
+        let Answer { place, words, verdict, .. } = self;
+        Line { place: place.clone(), words: words.clone(), is_faster: *verdict == Some(Verdict::Faster) }
+    }
+
     fn kind(&self) -> &'static str {
         let [less, more, equal, unclear, none] = KINDS;
         match (self.verdict, self.ratio) {
@@ -266,7 +259,7 @@ fn extremes(answers: &[&Answer]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matrix::{Point, Protocol};
+    use crate::matrix::{AxisId, Point, Protocol};
     use crate::statistics::Ratio;
 
     fn row(protocol: Protocol, status: Status) -> Record {
@@ -277,7 +270,7 @@ mod tests {
         let (base, other) = (row(Protocol::Http, Status::Ok), row(Protocol::Grpc, Status::Ok));
         let [value, low, high] = interval;
         let cell = Compared {
-            pair: super::super::metric::Pair { base: &base, other: &other, is_of_baseline: true },
+            pair: crate::report::metric::Pair { base: &base, other: &other, is_of_baseline: true },
             compared: AxisId::Protocol,
             metric: Metric::Mean,
             ratio: Some(Ratio { interval: Interval { value, low, high }, p, blocks: 10 }),
@@ -329,6 +322,6 @@ mod tests {
             ("8 of 20", "no difference seen; if there is one, it is below 1.0 %"),
         ];
         let lines = all.lines();
-        assert_eq!(lines.iter().map(|(place, words)| (place.as_str(), words.as_str())).collect::<Vec<_>>(), expected);
+        assert_eq!(lines.iter().map(|line| (line.place.as_str(), line.words.as_str())).collect::<Vec<_>>(), expected);
     }
 }

@@ -1,7 +1,7 @@
 //! Two runs, case by case: measured at different times, so what lies between them is compared with the spread of the
 //! blocks within each. What changed meanwhile on the machine cannot be seen from inside; what is known to differ is told.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::answers;
 use super::run::Run;
 use super::table::{Cell, Table};
 use super::words::{escaped, format_ms};
-use crate::record::{BlockRecord, Record, Status};
+use crate::record::{BlockRecord, Record, SCENARIO, Status};
 use crate::spelling::{Spelled, spelled};
 use crate::statistics::{self, ALPHA, DELTA, Interval, Ratio, Verdict};
 
@@ -86,23 +86,22 @@ impl Gate {
     }
 
     /// Whether a change breaks it: beyond the threshold, and beyond chance in the same direction.
-    fn is_broken_by(&self, change: &Change) -> bool {
-        let Some(ratio) = change.ratio.filter(|_| change.metric == self.metric) else {
+    fn is_broken_by(&self, metric: Metric, ratio: Option<Interval>, p_holm: Option<f64>) -> bool {
+        let Some(Interval { value, low, high }) = ratio.filter(|_| metric == self.metric) else {
             return false;
         };
-        let is_certain = change.p_holm.is_some_and(|p| p <= ALPHA);
         let beyond = match self.is_more {
-            true => ratio.value - 1.0 > self.threshold && ratio.low > 1.0,
-            false => ratio.value - 1.0 < self.threshold && ratio.high < 1.0,
+            true => value - 1.0 > self.threshold && low > 1.0,
+            false => value - 1.0 < self.threshold && high < 1.0,
         };
-        is_certain && beyond
+        beyond && p_holm.is_some_and(|p| p <= ALPHA)
     }
 }
 
 impl std::fmt::Display for Gate {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let sign = if self.is_more { '>' } else { '<' };
-        write!(formatter, "{} {sign} {}%", self.metric.name(), 100.0 * self.threshold)
+        write!(formatter, "{} {sign} {}%", self.metric, 100.0 * self.threshold)
     }
 }
 
@@ -114,15 +113,14 @@ pub struct Change {
     /// The case in words.
     pub words: String,
     /// The number.
-    #[serde(serialize_with = "name")]
     pub metric: Metric,
     /// Its values, in milliseconds or requests a second.
     pub base: Option<f64>,
     #[allow(missing_docs)]
     pub new: Option<f64>,
     /// The new one over the base's, by the geometric means of their blocks, with the 95 % interval of Welch's t.
-    #[serde(skip)]
-    pub ratio: Option<Interval>,
+    #[serde(flatten)]
+    pub ratio: Option<Ends>,
     /// The p-value after Holm's correction over all changes.
     pub p_holm: Option<f64>,
     /// What the change says, in words.
@@ -133,8 +131,19 @@ pub struct Change {
     pub breaks: Vec<String>,
 }
 
-fn name<S: serde::Serializer>(metric: &Metric, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(metric.name())
+/// A ratio and the ends of its interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct Ends {
+    pub ratio: f64,
+    pub ratio_low: f64,
+    pub ratio_high: f64,
+}
+
+impl From<Interval> for Ends {
+    fn from(Interval { value, low, high }: Interval) -> Self {
+        Ends { ratio: value, ratio_low: low, ratio_high: high }
+    }
 }
 
 /// Two runs side by side.
@@ -171,52 +180,47 @@ pub fn compare(base: &Path, new: &Path, gates: &[Gate]) -> Result<Comparison> {
         names[0].escape_debug(),
         names[1].escape_debug()
     );
-    let known = |run: &Run, record: &Record| run.records.iter().any(|other| other.case.tag() == record.case.tag());
-    let missing = |run: &Run, other: &Run| {
-        let alone = run.records.iter().filter(|record| !known(other, record));
+    let (old, current) = (by_tag(&base), by_tag(&new));
+    let missing = |run: &Run, other: &HashMap<String, &Record>| -> Vec<String> {
+        let alone = run.records.iter().filter(|record| !other.contains_key(&record.case.tag()));
         alone.map(|record| record.case.phrase()).collect()
     };
-    let (mut changes, mut ratios, mut unlike) = (Vec::new(), Vec::new(), Vec::new());
+    let (vanished, added) = (missing(&base, &current), missing(&new, &old));
+    let (mut numbers, mut unlike) = (Vec::new(), Vec::new());
     for before in &base.records {
-        let Some(after) = new.records.iter().find(|after| after.case.tag() == before.case.tag()) else {
-            continue;
-        };
-        if let Some(reason) = is_unlike(before, after) {
-            unlike.push((before.case.phrase(), reason));
-            continue;
-        }
-        for (_, metric) in Metric::ALL {
-            let of = |run: &Run, record| -> Vec<f64> {
-                run.blocks.of(record).into_iter().filter_map(|block| metric.of_block(block)).collect()
-            };
-            ratios.push(statistics::ratio_of_independent(&of(&base, before), &of(&new, after)));
-            changes.push(Change {
-                case: before.case.tag(),
-                words: before.case.phrase(),
-                metric: *metric,
-                base: metric.of_case(before),
-                new: metric.of_case(after),
-                ratio: None,
-                p_holm: None,
-                said: String::new(),
-                verdict: "",
-                breaks: Vec::new(),
-            });
+        let Some(after) = current.get(&before.case.tag()).copied() else { continue };
+        match is_unlike(before, after) {
+            Some(reason) => unlike.push((before.case.phrase(), reason)),
+            None => numbers.extend(Metric::ALL.iter().map(|(_, metric)| (before, after, *metric))),
         }
     }
     let reasons: Vec<String> = unlike.iter().map(|(case, reason)| format!("{case}: {reason}")).collect();
-    ensure!(!changes.is_empty(), "no case of the two runs can be compared{}", list(&reasons));
-    judge(&mut changes, &ratios, gates);
+    ensure!(!numbers.is_empty(), "no case of the two runs can be compared{}", list(&reasons));
+    let of_blocks = |run: &Run, record: &Record, metric: Metric| -> Vec<f64> {
+        run.blocks.of(record).into_iter().filter_map(|block| metric.of_block(block)).collect()
+    };
+    let ratio = |(before, after, metric): &(&Record, &Record, Metric)| {
+        statistics::ratio_of_independent(&of_blocks(&base, before, *metric), &of_blocks(&new, after, *metric))
+    };
+    let ratios: Vec<Option<Ratio>> = numbers.iter().map(ratio).collect();
+    let judged = numbers.iter().zip(&ratios).zip(statistics::verdicts(&ratios, DELTA));
+    let changes = judged
+        .map(|((number, ratio), verdict)| Change::new(number, *ratio, verdict, gates))
+        .collect();
     Ok(Comparison {
         title: base.manifest.title.clone(),
         differences: differences(&base, &new),
-        vanished: missing(&base, &new),
-        added: missing(&new, &base),
+        vanished,
+        added,
         unlike,
         changes,
-        base: base.path,
-        new: new.path,
+        base: base.path.clone(),
+        new: new.path.clone(),
     })
+}
+
+fn by_tag(run: &Run) -> HashMap<String, &Record> {
+    run.records.iter().map(|record| (record.case.tag(), record)).collect()
 }
 
 fn list(reasons: &[String]) -> String {
@@ -252,21 +256,33 @@ fn is_unlike(before: &Record, after: &Record) -> Option<String> {
     off.then(|| format!("a request had {old:.0} bytes and has {new:.0}"))
 }
 
-fn judge(changes: &mut [Change], ratios: &[Option<Ratio>], gates: &[Gate]) {
-    for ((change, ratio), (corrected, verdict)) in
-        changes.iter_mut().zip(ratios).zip(statistics::verdicts(ratios, DELTA))
-    {
-        change.ratio = ratio.map(|ratio| ratio.interval);
-        change.p_holm = corrected;
-        let is_latency = change.metric != Metric::Throughput;
-        change.verdict = if is_latency && ratio.is_some() { verdict.name() } else { "" };
-        change.said = match change.ratio {
-            Some(interval) if is_latency => answers::of_interval(interval, Some(verdict), corrected),
-            Some(interval) => rate(interval, corrected),
+impl Change {
+    fn new(
+        (before, after, metric): &(&Record, &Record, Metric),
+        ratio: Option<Ratio>,
+        (p_holm, verdict): (Option<f64>, Verdict),
+        gates: &[Gate],
+    ) -> Self {
+        let is_latency = *metric != Metric::Throughput;
+        let ratio = ratio.map(|ratio| ratio.interval);
+        let said = match ratio {
+            Some(interval) if is_latency => answers::of_interval(interval, Some(verdict), p_holm),
+            Some(interval) => rate(interval, p_holm),
             None => "too few blocks to say".to_owned(),
         };
-        let broken = gates.iter().filter(|gate| gate.is_broken_by(change)).map(Gate::to_string).collect();
-        change.breaks = broken;
+        let broken = gates.iter().filter(|gate| gate.is_broken_by(*metric, ratio, p_holm));
+        Change {
+            case: before.case.tag(),
+            words: before.case.phrase(),
+            metric: *metric,
+            base: metric.of_case(before),
+            new: metric.of_case(after),
+            ratio: ratio.map(Ends::from),
+            p_holm,
+            said,
+            verdict: if is_latency && ratio.is_some() { verdict.name() } else { "" },
+            breaks: broken.map(Gate::to_string).collect(),
+        }
     }
 }
 
@@ -306,7 +322,7 @@ fn differences(base: &Run, new: &Run) -> Vec<(String, String, String)> {
         ]
     };
     let texts = |run: &Run| {
-        let scenario = std::fs::read_to_string(run.path.join("scenario.toml")).unwrap_or_default();
+        let scenario = std::fs::read_to_string(run.path.join(SCENARIO)).unwrap_or_default();
         let configs = run
             .asked
             .iter()
@@ -399,12 +415,6 @@ impl Comparison {
     /// # Errors
     /// A path is not Unicode.
     pub fn json(&self) -> Result<String> {
-        let mut value = serde_json::to_value(self)?;
-        for (change, object) in self.changes.iter().zip(value["changes"].as_array_mut().into_iter().flatten()) {
-            if let Some(Interval { value, low, high }) = change.ratio {
-                (object["ratio"], object["ratio_low"], object["ratio_high"]) = (value.into(), low.into(), high.into());
-            }
-        }
-        Ok(serde_json::to_string_pretty(&value)? + "\n")
+        Ok(serde_json::to_string_pretty(&serde_json::to_value(self)?)? + "\n")
     }
 }

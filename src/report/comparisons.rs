@@ -1,15 +1,12 @@
 //! `comparisons.csv`: the comparison of every compared number, from the same cells as the tables.
 
-use std::path::Path;
-
 use anyhow::Result;
 
-use super::layout;
 use super::run::Run;
-use super::verdicts::{self, Compared};
-use crate::file;
+use super::tables;
+use super::verdicts::Compared;
 use crate::record::column::columns;
-use crate::record::{COMPARISONS, Record, lines, rounded};
+use crate::record::{lines, rounded};
 
 columns! {
     /// One row of the file: a number of one case beside that of another.
@@ -47,8 +44,7 @@ columns! {
 
 /// All rows of a run, table by table.
 pub fn rows(run: &Run) -> Vec<Comparison> {
-    let of_table = |rows: &Vec<&Record>| verdicts::cells(run, rows).iter().map(row).collect::<Vec<_>>();
-    layout::tables(run).iter().flat_map(of_table).collect()
+    tables::cells(&tables::of(run)).iter().map(row).collect()
 }
 
 fn row(cell: &Compared<'_>) -> Comparison {
@@ -81,13 +77,4 @@ fn row(cell: &Compared<'_>) -> Comparison {
 /// A row cannot be written as CSV.
 pub fn text(run: &Run) -> Result<String> {
     Ok(String::from_utf8(lines(&rows(run), true)?)?)
-}
-
-/// Writes the file into a run's folder.
-///
-/// # Errors
-/// The run cannot be read, or the file cannot be written.
-pub fn write(path: &Path) -> Result<()> {
-    let run = Run::open(path)?;
-    file::replace(&path.join(COMPARISONS), text(&run)?.as_bytes())
 }

@@ -85,12 +85,23 @@ pub fn varying(run: &Run) -> Vec<AxisId> {
     AxisId::ALL.iter().copied().filter(|id| *id != run.compared && varies(id)).collect()
 }
 
+/// A case's values on some axes, in words: `batch 8, 3 processes`.
+pub fn place(axes: &[AxisId], record: &Record) -> String {
+    let values: Vec<String> = axes.iter().map(|id| (id.axis().phrase)(&record.case)).collect();
+    values.join(", ")
+}
+
+/// Whether the values of an axis are numbers.
+pub fn is_number(id: AxisId) -> bool {
+    matches!(id.axis().limit, Limit::Whole(..) | Limit::Number(..))
+}
+
 /// Adds a column for each axis to a table.
 pub fn columns(axes: &[AxisId], table: &mut Table) {
     for id in axes {
-        match id.axis().limit {
-            Limit::Whole(..) | Limit::Number(..) => table.numbers(id.axis().heading),
-            Limit::Words(_) | Limit::Names | Limit::Shapes => table.words(id.axis().heading),
+        match is_number(*id) {
+            true => table.numbers(id.axis().heading),
+            false => table.words(id.axis().heading),
         }
     }
 }

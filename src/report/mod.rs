@@ -28,6 +28,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::file;
+use crate::record::COMPARISONS;
 use crate::spelling::{Spelled, spelled};
 pub use run::{Blocks, Run};
 pub use tables::Style;
@@ -103,6 +105,16 @@ impl Wanted {
     }
 }
 
+/// Writes the reports of a run into its folder: `comparisons.csv` and `report.html`.
+///
+/// # Errors
+/// The run cannot be read, or a file cannot be written.
+pub fn write_files(folder: &Path) -> Result<()> {
+    let run = Run::open(folder)?;
+    file::replace(&folder.join(COMPARISONS), comparisons::text(&run)?.as_bytes())?;
+    file::replace(&folder.join(html::REPORT), html::document(&[run]).as_bytes())
+}
+
 /// `runner report`: prints the sections of runs, reports what is missing, and returns whether nothing is.
 ///
 /// # Errors
@@ -123,9 +135,9 @@ pub fn print(wanted: &Wanted, results: &Path) -> Result<bool> {
 ///
 /// # Errors
 /// No run that was asked for can be found and read, or the file cannot be written.
-pub fn write_html(wanted: &Wanted, file: &Path, results: &Path) -> Result<bool> {
+pub fn write_html(wanted: &Wanted, path: &Path, results: &Path) -> Result<bool> {
     let (runs, all) = found(wanted, results)?;
-    crate::file::replace(file, html::document(&runs).as_bytes())?;
+    file::replace(path, html::document(&runs).as_bytes())?;
     Ok(all)
 }
 

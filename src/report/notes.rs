@@ -121,7 +121,7 @@ fn measured(out: &mut Notes, run: &Run) {
     }
     let protocols = distinct(&run.records, |record| record.case.protocol).into_iter().map(matrix::protocol);
     let protocols = protocols.collect::<Vec<_>>().join(" and ");
-    let values = distinct(&run.records, |record| (run.compared.axis().phrase)(&record.case));
+    let values = distinct(&run.records, |record| run.value_of(record));
     let interleaved = match run.compared {
         AxisId::Protocol | AxisId::Arm if protocols.contains(" and ") => format!("{protocols} interleaved"),
         AxisId::Protocol | AxisId::Arm => protocols,

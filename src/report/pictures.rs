@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 
 use super::html::charts::along_axis;
-use super::picture::{Theme, svg};
+use super::picture::{Theme, attribute, svg};
 use super::run::Run;
 use super::words::{Markup, escaped};
 use crate::file;
@@ -53,11 +53,4 @@ pub fn section(run: &Run) -> Result<String> {
     );
     let _ = writeln!(out, "- {}", rows_words(run, Markup::Markdown));
     Ok(out)
-}
-
-fn attribute(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('"', "&quot;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }

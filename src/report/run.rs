@@ -102,6 +102,11 @@ impl Run {
         })
     }
 
+    /// A record's value of the compared axis, in words: `gRPC`.
+    pub fn value_of(&self, record: &Record) -> String {
+        (self.compared.axis().phrase)(&record.case)
+    }
+
     /// The latencies of one of the records.
     pub fn latencies_of(&self, record: &Record) -> Option<&Latencies> {
         let place = self.records.iter().position(|known| std::ptr::eq(known, record))?;

@@ -6,10 +6,10 @@ use super::layout::{self, Layout};
 use super::metric::Metric;
 use super::run::Run;
 use super::table::{Cell, Table};
-use super::verdicts::Compared;
+use super::verdicts::{self, Compared};
 use super::words::{distinct, format_ms, status_words};
 use crate::record::{Record, Status};
-use crate::statistics::{Interval, Ratio, Verdict};
+use crate::statistics::{Interval, Ratio};
 
 /// How tables are shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,17 +23,41 @@ const NOTHING: &str = "–";
 
 /// The rows of one table, which share rate, requests in flight and connections, and their comparisons.
 pub struct Rows<'a> {
-    /// The run.
-    pub run: &'a Run,
-    /// Its rows.
-    pub records: &'a [&'a Record],
+    run: &'a Run,
+    records: Vec<&'a Record>,
     /// The comparisons of their numbers.
-    pub cells: &'a [Compared<'a>],
+    pub cells: Vec<Compared<'a>>,
+}
+
+/// The rows of each table of a run, compared.
+pub fn of(run: &Run) -> Vec<Rows<'_>> {
+    let compared = |records: Vec<_>| Rows { cells: verdicts::cells(run, &records), records, run };
+    layout::tables(run).into_iter().map(compared).collect()
+}
+
+/// The comparisons of all tables.
+pub fn cells<'a>(tables: &[Rows<'a>]) -> Vec<Compared<'a>> {
+    tables.iter().flat_map(|rows| &rows.cells).copied().collect()
 }
 
 impl Rows<'_> {
+    /// Whether requests came at a rate.
+    pub fn is_open(&self) -> bool {
+        self.records.iter().any(|record| record.case.rate.is_some())
+    }
+
+    /// The values that the rows share.
+    pub fn heading(&self) -> String {
+        layout::heading(self.run, &self.records)
+    }
+
+    /// One row a case or a pair of numbers of processes: the latencies.
+    pub fn latencies(&self, style: Style) -> Table {
+        if self.is_open() { self.open(style) } else { self.closed(style) }
+    }
+
     /// Open loop, one row a case: response times, and service times, which leave out the wait.
-    pub fn open(&self, style: Style) -> Table {
+    fn open(&self, style: Style) -> Table {
         let layout = Layout::of(self.run, true);
         let mut table = Table::default();
         layout.columns(&mut table);
@@ -50,7 +74,7 @@ impl Rows<'_> {
             table.measured(heading, short);
         }
 
-        for record in self.records {
+        for record in &self.records {
             let milliseconds =
                 |value: Option<f64>| -> Cell { value.map_or(status_words(record.status), format_ms).into() };
             let mut cells = layout.cells(record);
@@ -69,7 +93,7 @@ impl Rows<'_> {
     }
 
     /// Closed loop, one row a case; single-process and concurrent numbers are columns.
-    pub fn closed(&self, style: Style) -> Table {
+    fn closed(&self, style: Style) -> Table {
         let layout = Layout::of(self.run, false);
         let processes = distinct(self.records.iter().copied(), |record| record.case.processes);
         let mut table = Table::default();
@@ -105,7 +129,7 @@ impl Rows<'_> {
     /// The cases that share a row, with the row's first cells.
     fn by_first_cells(&self, layout: &Layout) -> Vec<(Vec<Cell>, Vec<&Record>)> {
         let mut rows: Vec<(Vec<Cell>, Vec<&Record>)> = Vec::new();
-        for record in self.records {
+        for record in &self.records {
             let cells = layout.cells(record);
             match rows.iter_mut().find(|(first, _)| *first == cells) {
                 Some((_, records)) => records.push(record),
@@ -117,7 +141,7 @@ impl Rows<'_> {
 
     /// One row for each pair of compared cases: the ratios of their numbers, with intervals. `None` if nothing is compared.
     pub fn comparisons(&self) -> Option<Table> {
-        let name = |record: &Record| (self.run.compared.axis().phrase)(&record.case);
+        let name = |record: &Record| self.run.value_of(record);
         let pair = |cell: &Compared<'_>| format!("{} / {}", name(cell.pair.other), name(cell.pair.base));
         let first = pair(self.cells.first()?);
         let is_one = self.cells.iter().all(|cell| pair(cell) == first);
@@ -129,7 +153,7 @@ impl Rows<'_> {
             table.words("Compared");
         }
         for of in ["Mean", "P95", "Throughput"] {
-            table.numbers(if is_one { format!("{} {of}", first) } else { format!("Ratio of {of}") });
+            table.numbers(if is_one { format!("{first} {of}") } else { format!("Ratio of {of}") });
         }
         for cells in self.cells.chunks_exact(Metric::ALL.len()) {
             let mut row = layout::cells(&varying, cells[0].pair.other);
@@ -154,7 +178,7 @@ impl Rows<'_> {
         let others = ["Compute Infer (ms)", "Compute Output (ms)", "Batch Formed"];
         parts.into_iter().chain(others).for_each(|heading| table.numbers(heading));
 
-        for record in self.records {
+        for record in &self.records {
             let mut cells = layout.cells(record);
             let milliseconds = |value: Option<f64>| value.map_or(NOTHING.to_owned(), format_ms);
             cells.push(per_second(record.inferences_per_s).into());
@@ -187,16 +211,7 @@ impl Rows<'_> {
         if record.status != Status::Ok {
             return format!("{text} ({})", status_words(record.status)).into();
         }
-        Cell { text, is_best: self.is_best(record, metric) }
-    }
-
-    /// Whether a case is faster than each that it is compared with.
-    fn is_best(&self, record: &Record, metric: Metric) -> bool {
-        let is_of_case = |cell: &&Compared<'_>| {
-            cell.metric == metric && [cell.pair.base, cell.pair.other].iter().any(|row| std::ptr::eq(*row, record))
-        };
-        let mut own = self.cells.iter().filter(is_of_case).peekable();
-        own.peek().is_some() && own.all(|cell| cell.verdict_of(record) == Some(Verdict::Faster))
+        Cell { text, is_best: verdicts::is_fastest(&self.cells, record, metric) }
     }
 }
 

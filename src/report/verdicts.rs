@@ -41,28 +41,39 @@ impl Compared<'_> {
     }
 }
 
+/// The rows in groups whose cases differ in the compared axis alone, in the order of their first rows.
+pub fn groups<'a>(compared: AxisId, rows: &[&'a Record]) -> Vec<Vec<&'a Record>> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut groups: Vec<Vec<&'a Record>> = Vec::new();
+    for row in rows {
+        let place = *places.entry(row.case.tag_but(compared)).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
+        }
+    }
+    groups
+}
+
 /// The pairs of rows whose cases differ in the compared axis alone, each row with every later one.
 pub fn pairs<'a>(compared: AxisId, rows: &[&'a Record]) -> Vec<Pair<'a>> {
-    let mut alike: HashMap<String, Vec<usize>> = HashMap::new();
-    for (place, row) in rows.iter().enumerate() {
-        alike.entry(row.case.tag_but(compared)).or_default().push(place);
-    }
-    let mut pairs: Vec<Pair<'a>> = Vec::new();
-    let mut compared_before = vec![false; rows.len()];
-    for (place, base) in rows.iter().enumerate() {
-        for other in alike
-            .get(&base.case.tag_but(compared))
-            .into_iter()
-            .flatten()
-            .filter(|other| **other > place)
-        {
-            if base.case.differs_in(compared, &rows[*other].case) {
-                pairs.push(Pair { base, other: rows[*other], is_of_baseline: !compared_before[place] });
-                compared_before[*other] = true;
-            }
+    let mut pairs = Vec::new();
+    for group in groups(compared, rows) {
+        for (place, base) in group.iter().enumerate() {
+            let others = group[place + 1..].iter().filter(|other| base.case.differs_in(compared, &other.case));
+            pairs.extend(others.map(|other| Pair { base, other, is_of_baseline: place == 0 }));
         }
     }
     pairs
+}
+
+/// Whether a case is faster than each that it is compared with.
+pub fn is_fastest(cells: &[Compared<'_>], record: &Record, metric: Metric) -> bool {
+    let is_of_case = |cell: &&Compared<'_>| {
+        cell.metric == metric && [cell.pair.base, cell.pair.other].iter().any(|row| std::ptr::eq(*row, record))
+    };
+    let mut own = cells.iter().filter(is_of_case).peekable();
+    own.peek().is_some() && own.all(|cell| cell.verdict_of(record) == Some(Verdict::Faster))
 }
 
 /// The compared numbers of one table, pair by pair; verdicts on mean and 95th percentile are corrected together.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::file;
-use crate::record::{self, BLOCKS, BlockRecord, HISTOGRAMS, MANIFEST, Manifest, RECORDS, Record};
+use crate::record::{self, BLOCKS, BlockRecord, HISTOGRAMS, MANIFEST, Manifest, RECORDS, Record, SCENARIO};
 use crate::recorder::Recorder;
 
 /// A run's folder.
@@ -48,7 +48,7 @@ impl Folder {
 
     /// Writes the scenario's text, as it was read.
     pub fn scenario(&self, text: &str) -> Result<()> {
-        file::replace(&self.path.join("scenario.toml"), text.as_bytes())
+        file::replace(&self.path.join(SCENARIO), text.as_bytes())
     }
 
     /// Writes the server's answer, as `<name>.json`.

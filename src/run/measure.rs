@@ -14,7 +14,7 @@ use super::folder::Folder;
 use super::interrupt::STOPPED;
 use super::job::{asked_for, block, job, planned, within};
 use super::observer::Observer;
-use super::rows::{CaseTotals, block_row, status};
+use super::rows::{BlockMean, CaseTotals, block_row, status};
 use super::samplers::Samplers;
 use super::targets::{Observers, Targets};
 use crate::matrix::Point;
@@ -100,7 +100,8 @@ pub async fn group(
     listener: &mut dyn Listener,
 ) -> Result<Vec<Record>> {
     let mut running: Vec<CaseRun> = group.cases.iter().map(CaseRun::new).collect();
-    let mut budget = Budget::begin(context.scenario.load.stop.most, group.cases.len(), group.rounds.len());
+    let load = &context.scenario.load;
+    let mut budget = Budget::begin(load.stop.most, group.cases.len(), group.rounds.len());
     for case in &group.cases {
         listener.begins(case, None);
     }
@@ -121,11 +122,10 @@ pub async fn group(
     for (index, round) in group.rounds.iter().enumerate() {
         // only between rounds, so that all cases of the group have the same number of blocks
         let Some(share) = budget.next() else {
-            let has_length = context.scenario.load.has_length();
-            running.iter_mut().for_each(|running| running.totals.capped |= has_length);
+            running.iter_mut().for_each(|running| running.totals.capped |= load.has_length());
             break;
         };
-        let within = within(round, share.block, &context.scenario.load);
+        let within = within(round, share.block, load);
         for (position, case) in round.order.iter().enumerate() {
             let running = &mut running[*case];
             listener.begins(&running.case, Some(Place { index, rounds: share.rounds, round }));
@@ -136,16 +136,11 @@ pub async fn group(
             }
             listener.block_done(&running.case, &running.totals);
         }
-        if context
-            .scenario
-            .load
-            .precision
-            .is_some_and(|precision| are_precise(&running, precision))
-        {
+        if load.precision.is_some_and(|precision| are_precise(&running, precision)) {
             break;
         }
     }
-    if let Some(precision) = context.scenario.load.precision.filter(|_| !context.scenario.load.quick) {
+    if let (Some(precision), false) = (load.precision, load.quick) {
         let imprecise = !are_precise(&running, precision);
         running.iter_mut().for_each(|running| running.totals.imprecise = imprecise);
     }
@@ -158,23 +153,29 @@ pub async fn group(
 
 /// Whether the means of a group's cases, over that of the first, are known well enough; of a single case its own mean.
 fn are_precise(running: &[CaseRun], precision: f64) -> bool {
-    let unit = |(round, sum): &(usize, Sum)| (*round, Sum { sum: sum.over, ..*sum });
-    match running {
-        [] => true,
-        [only] => {
-            let units: Vec<(usize, Sum)> = only.totals.latencies.iter().map(unit).collect();
-            statistics::is_precise(&paired(&units, &only.totals.latencies), precision)
-        }
-        [first, others @ ..] => others
-            .iter()
-            .all(|other| statistics::is_precise(&paired(&first.totals.latencies, &other.totals.latencies), precision)),
+    let Some((first, others)) = running.split_first() else { return true };
+    let base = &first.totals.means;
+    if others.is_empty() {
+        // over one in every block
+        let unit: Vec<BlockMean> = base.iter().map(|block| BlockMean { mean_ms: 1.0, ..*block }).collect();
+        return statistics::is_precise(&paired(&unit, base), precision);
     }
+    others
+        .iter()
+        .all(|other| statistics::is_precise(&paired(base, &other.totals.means), precision))
 }
 
-/// The blocks of two cases that were measured in the same rounds.
-fn paired(base: &[(usize, Sum)], other: &[(usize, Sum)]) -> Vec<[Sum; 2]> {
-    let partner = |round: usize| base.iter().find(|(known, _)| *known == round);
-    other.iter().filter_map(|(round, sum)| Some([partner(*round)?.1, *sum])).collect()
+/// The sums of two cases' latencies over the blocks that were measured in the same rounds.
+fn paired(base: &[BlockMean], other: &[BlockMean]) -> Vec<[Sum; 2]> {
+    let sum = |block: &BlockMean| {
+        let requests = block.requests as f64;
+        Sum { sum: block.mean_ms * requests, over: requests }
+    };
+    let partner = |round: usize| base.iter().find(|block| block.round == round);
+    other
+        .iter()
+        .filter_map(|block| Some([sum(partner(block.round)?), sum(block)]))
+        .collect()
 }
 
 /// The first case of each server and model of a group.

@@ -266,8 +266,7 @@ async fn measure(
     }
     manifest.statistics = observers.silence().unwrap_or_default();
     folder.manifest(&manifest)?;
-    report::comparisons::write(folder.path())?;
-    report::html::write(folder.path())?;
+    report::write_files(folder.path())?;
     let outcome = match manifest.state {
         State::Complete if options.strict && flagged => Outcome::Incomplete,
         State::Complete => Outcome::Complete,

@@ -46,16 +46,25 @@ pub struct CaseTotals {
     pub capped: bool,
     /// Blocks measured.
     pub blocks: u32,
-    /// The mean latency of each block, in milliseconds.
-    means: Vec<f64>,
-    /// The rounds of the blocks, with the sum of their latencies in milliseconds and their requests.
-    pub latencies: Vec<(usize, statistics::Sum)>,
+    /// The blocks that have answers.
+    pub means: Vec<BlockMean>,
     /// Whether it ended before the compared ratios were as precise as asked for.
     pub imprecise: bool,
     /// Whether a server that gives statistics gave none over a block.
     pub unserved: bool,
     /// What the server counted over the blocks; `None` if it gives no counts.
     served: Option<Statistics>,
+}
+
+/// The mean latency of a block.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockMean {
+    /// The number of its round.
+    pub round: usize,
+    /// In milliseconds.
+    pub mean_ms: f64,
+    /// Requests answered.
+    pub requests: u64,
 }
 
 impl Default for CaseTotals {
@@ -71,7 +80,6 @@ impl Default for CaseTotals {
             capped: false,
             blocks: 0,
             means: Vec::new(),
-            latencies: Vec::new(),
             imprecise: false,
             unserved: false,
             served: Some(Statistics::default()),
@@ -90,12 +98,15 @@ impl CaseTotals {
         self.stall_ns = self.stall_ns.max(outcome.stall_ns);
         self.held_back += outcome.held_back;
         self.blocks += 1;
-        if let Some(mean) = Columns(&outcome.recorder.latency).mean() {
-            let requests = outcome.recorder.count() as f64;
-            self.means.push(mean);
-            self.latencies.push((round, statistics::Sum { sum: mean * requests, over: requests }));
-        }
+        let mean_ms = Columns(&outcome.recorder.latency).mean();
+        let requests = outcome.recorder.count();
+        self.means.extend(mean_ms.map(|mean_ms| BlockMean { round, mean_ms, requests }));
         self.served = self.served.zip(served).map(|(all, block)| all.plus(&block));
+    }
+
+    /// The mean latency of each block, in milliseconds.
+    fn means_ms(&self) -> Vec<f64> {
+        self.means.iter().map(|block| block.mean_ms).collect()
     }
 
     /// What is shown of the case while it is measured.
@@ -120,7 +131,7 @@ impl CaseTotals {
         let requests_per_s = rate(&self.recorder, self.window_ns);
         let effective = self.effective();
         let [mean, p50, p95, p99] = [
-            statistics::mean(&self.means),
+            statistics::mean(&self.means_ms()),
             self.around(effective, 0.50),
             self.around(effective, 0.95),
             self.around(effective, 0.99),
@@ -247,7 +258,7 @@ impl CaseTotals {
             (Flag::Capped, self.capped),
             (Flag::Imprecise, self.imprecise),
             (Flag::InFlight, closed && in_flight.is_some_and(|mean| (mean / offered - 1.0).abs() > IN_FLIGHT_OFF)),
-            (Flag::Drift, statistics::drifts(&self.means)),
+            (Flag::Drift, statistics::drifts(&self.means_ms())),
             (Flag::ServerCounts, self.served.is_some() && counted < answered),
             (Flag::NoStatistics, self.unserved),
             (Flag::OtherTraffic, counted > answered + self.recorder.error_count()),

@@ -1,10 +1,8 @@
 //! The charts of a run: what is drawn of its rows, blocks and histograms. Must not know how charts are drawn or laid out.
 
-use std::collections::HashMap;
-
 use crate::matrix::{AxisId, Value};
 use crate::record::{BlockRecord, Record};
-use crate::report::layout::varying;
+use crate::report::layout::{place, varying};
 use crate::report::picture::{Axis, COLOURS, Chart, Mark, Point, Scale, Series};
 use crate::report::run::Run;
 use crate::report::verdicts::Compared;
@@ -26,21 +24,7 @@ type Count = (u64, u64);
 pub type Number = fn(&Record) -> Option<f64>;
 
 /// Cases that differ in the compared axis alone.
-pub type Group<'a> = Vec<&'a Record>;
-
-/// The groups of a run, in order.
-pub fn groups(run: &Run) -> Vec<Group<'_>> {
-    let mut places = HashMap::new();
-    let mut groups: Vec<Group<'_>> = Vec::new();
-    for record in &run.records {
-        let place = *places.entry(record.case.tag_but(run.compared)).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some(group) => group.push(record),
-            None => groups.push(vec![record]),
-        }
-    }
-    groups
-}
+type Group<'a> = Vec<&'a Record>;
 
 /// The groups with the largest differences, in order, if there are many.
 pub fn chosen<'g, 'a>(groups: &'g [Group<'a>], cells: &[Compared<'a>]) -> Vec<&'g Group<'a>> {
@@ -61,17 +45,18 @@ pub fn chosen<'g, 'a>(groups: &'g [Group<'a>], cells: &[Compared<'a>]) -> Vec<&'
     kept.into_iter().map(|place| &groups[place]).collect()
 }
 
-/// What a group's cases share on the axes that vary: `batch 8, 3 processes`.
-pub fn place(run: &Run, group: &Group<'_>) -> String {
-    let values = varying(run).into_iter().map(|id| (id.axis().phrase)(&group[0].case));
-    values.collect::<Vec<_>>().join(", ")
+/// A title about a group, with the values on the axes that vary: `Blocks: batch 8, 3 processes`.
+fn titled(run: &Run, what: &str, group: &Group<'_>) -> String {
+    match place(&varying(run), group[0]) {
+        place if place.is_empty() => what.to_owned(),
+        place => format!("{what}: {place}"),
+    }
 }
 
 fn value_of(run: &Run, record: &Record) -> String {
-    let case = &record.case;
     match run.compared {
-        AxisId::Arm => case.variant(),
-        compared => (compared.axis().phrase)(case),
+        AxisId::Arm => record.case.variant(),
+        _ => run.value_of(record),
     }
 }
 
@@ -132,10 +117,7 @@ pub fn along_axis(run: &Run, title: &str) -> Vec<Chart> {
         id => id.axis().heading.to_lowercase(),
     };
     let others: Vec<AxisId> = varying(run).into_iter().filter(|other| *other != id).collect();
-    let other = |record: &Record| {
-        let values = others.iter().map(|id| (id.axis().phrase)(&record.case));
-        values.collect::<Vec<_>>().join(", ")
-    };
+    let other = |record: &Record| place(&others, record);
     let measured: Vec<&Record> = run.records.iter().filter(|record| record.mean_ms.is_some()).collect();
     let places = distinct(measured.iter().copied(), other);
     let values = distinct(measured.iter().copied(), |record| value_of(run, record));
@@ -219,8 +201,6 @@ pub fn distribution(run: &Run, group: &Group<'_>) -> Vec<Chart> {
     if known.is_empty() {
         return Vec::new();
     }
-    let place = place(run, group);
-    let title = |what: &str| if place.is_empty() { what.to_owned() } else { format!("{what}: {place}") };
     let series = |points: &dyn Fn(&[Count]) -> Vec<Point>| -> Vec<Series> {
         let of = |(name, counts): &(String, Vec<Count>)| Series {
             name: name.clone(),
@@ -229,8 +209,13 @@ pub fn distribution(run: &Run, group: &Group<'_>) -> Vec<Chart> {
         };
         known.iter().map(of).collect()
     };
-    let chart =
-        |what: &str, x: Axis, y: Axis, series: Vec<Series>| Chart { title: title(what), x, y, series, size: SMALL };
+    let chart = |what: &str, x: Axis, y: Axis, series: Vec<Series>| Chart {
+        title: titled(run, what, group),
+        x,
+        y,
+        series,
+        size: SMALL,
+    };
     let axis = |label: &str, scale: Scale| Axis { label: label.to_owned(), scale };
     let spread = |values: &mut dyn Iterator<Item = f64>| match scale(values) {
         Scale::Log => Scale::Log,
@@ -353,9 +338,8 @@ pub fn over_time(run: &Run, group: &Group<'_>) -> Option<Chart> {
             points: blocks.iter().filter_map(point).collect(),
         }
     };
-    let place = place(run, group);
     Some(Chart {
-        title: if place.is_empty() { "Blocks".to_owned() } else { format!("Blocks: {place}") },
+        title: titled(run, "Blocks", group),
         x: Axis { label: "time since the first block (s)".to_owned(), scale: Scale::Linear },
         y: Axis { label: "mean latency of a block (ms)".to_owned(), scale: Scale::Linear },
         series: blocks.iter().map(series).collect(),

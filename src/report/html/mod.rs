@@ -11,6 +11,7 @@ use anyhow::Result;
 use maud::{DOCTYPE, Markup as Html, PreEscaped, html};
 use pulldown_cmark::{Options, Parser};
 
+use super::answers::{Line, Said, said};
 use super::notes::{About, Note, notes};
 use super::picture::{Chart, Theme, svg};
 use super::run::Run;
@@ -18,25 +19,14 @@ use super::table::{Cell, Table};
 use super::tables::{Rows, Style};
 use super::verdicts::{self, Compared};
 use super::words::{Markup, format_ms, status_words};
-use super::{answers, layout, profile};
+use super::{answers, layout, profile, tables};
 use crate::file;
 use crate::matrix::AxisId;
-use crate::record::{Flag, RECORDS, Record};
+use crate::record::{Flag, RECORDS, Record, SCENARIO};
 use crate::text;
 
 /// The file in a run's folder.
 pub const REPORT: &str = "report.html";
-/// The scenario's text in a run's folder.
-const SCENARIO: &str = "scenario.toml";
-
-/// Writes the file into a run's folder.
-///
-/// # Errors
-/// The run cannot be read, or the file cannot be written.
-pub fn write(folder: &Path) -> Result<()> {
-    let run = Run::open(folder)?;
-    file::replace(&folder.join(REPORT), document(&[run]).as_bytes())
-}
 
 /// Runs as one document.
 pub fn document(runs: &[Run]) -> String {
@@ -84,32 +74,35 @@ fn style() -> String {
     format!("{themes}{}{on_paper}", include_str!("style.css"))
 }
 
-/// A run's part of a document, and the text that its anchors begin with.
+/// A run's part of a document.
 struct Page<'a> {
     run: &'a Run,
+    /// The number of the part, which its anchors end with.
     number: usize,
-    /// The rows of each table, with their comparisons.
-    tables: Vec<(Vec<&'a Record>, Vec<Compared<'a>>)>,
+    tables: Vec<Rows<'a>>,
+    cells: Vec<Compared<'a>>,
     notes: Vec<Note>,
 }
 
 fn section(run: &Run, number: usize) -> Html {
-    let tables: Vec<(Vec<&Record>, Vec<Compared<'_>>)> = layout::tables(run)
-        .into_iter()
-        .map(|rows| {
-            let cells = verdicts::cells(run, &rows);
-            (rows, cells)
-        })
-        .collect();
-    let all: Vec<Compared<'_>> = tables.iter().flat_map(|(_, cells)| cells).copied().collect();
-    let notes = notes(run, &all, Markup::Plain);
-    let page = Page { run, number, tables, notes };
+    let tables = tables::of(run);
+    let cells = tables::cells(&tables);
+    let notes = notes(run, &cells, Markup::Plain);
+    let page = Page { run, number, tables, cells, notes };
+    let rows: Vec<&Record> = run.records.iter().collect();
+    let groups = verdicts::groups(run.compared, &rows);
+    let chosen = charts::chosen(&groups, &page.cells);
+    let figures_of = |charts: Vec<Chart>| some(&charts, chosen.len(), groups.len());
     let parts: Vec<(&str, &str, Html)> = [
         ("by", "Latency and throughput", page.along()),
         ("numbers", "The numbers", page.numbers()),
-        ("distribution", "Distribution", page.distribution(&all)),
+        (
+            "distribution",
+            "Distribution",
+            figures_of(chosen.iter().flat_map(|group| charts::distribution(run, group)).collect()),
+        ),
         ("parts", "Where the time goes", page.parts()),
-        ("time", "Over time", page.over_time(&all)),
+        ("time", "Over time", figures_of(chosen.iter().filter_map(|group| charts::over_time(run, group)).collect())),
         ("flags", "Doubts, and what to do about them", page.flags()),
         ("rows", "All cases", page.rows()),
         ("setup", "Measured with", page.setup()),
@@ -126,7 +119,7 @@ fn section(run: &Run, number: usize) -> Html {
                 ul { @for (id, heading, _) in &parts { li { a href=(format!("#{}", page.id(id))) { (heading) } } } }
             }
         }
-        (page.answers(&all))
+        (page.answers())
         @for (id, heading, content) in &parts {
             section id=(page.id(id)) { h2 { (heading) } (content) }
         }
@@ -153,23 +146,24 @@ impl Page<'_> {
         }
     }
 
-    fn answers(&self, cells: &[Compared<'_>]) -> Html {
+    fn answers(&self) -> Html {
         let run = self.run;
+        let Said { answers, fastest } = said(run, &self.cells);
         let failures: Vec<&Note> = self.about(About::Failure).collect();
         let doubts = self.about(About::Doubt).count();
         html! {
-            @for answers in answers::answers(run, cells) {
+            @for answers in answers {
                 h2 { (answers.question) ", " (answers::measure(run)) }
                 ul.answers {
-                    @for (place, words) in answers.lines() {
+                    @for Line { place, words, is_faster } in answers.lines() {
                         li {
                             @if !place.is_empty() { span { (place) } }
-                            span class=[answers.is_faster(&place).then_some("faster")] { (words) }
+                            span class=[is_faster.then_some("faster")] { (words) }
                         }
                     }
                 }
             }
-            @for (place, value) in answers::fastest(run, cells) {
+            @for (place, value) in fastest {
                 p { "Fastest" @if !place.is_empty() { " of " (place) } ": " strong { (value) } "." }
             }
             @if let Some(part) = run.part() { p.warning { "Not a whole run: " (part) "." } }
@@ -186,15 +180,11 @@ impl Page<'_> {
     }
 
     fn numbers(&self) -> Html {
-        let run = self.run;
         html! {
-            @for (records, cells) in &self.tables {
-                @let is_open = records.iter().any(|record| record.case.rate.is_some());
-                @let content = Rows { run, records, cells };
-                @let style = Style { intervals: true };
-                @if self.tables.len() > 1 { h3 { (layout::heading(run, records)) } }
-                (drawn(&if is_open { content.open(style) } else { content.closed(style) }))
-                @if let Some(ratios) = content.comparisons() {
+            @for rows in &self.tables {
+                @if self.tables.len() > 1 { h3 { (rows.heading()) } }
+                (drawn(&rows.latencies(Style { intervals: true })))
+                @if let Some(ratios) = rows.comparisons() {
                     details { summary { "Ratios with their 95 % intervals" } (drawn(&ratios)) }
                 }
             }
@@ -202,30 +192,13 @@ impl Page<'_> {
         }
     }
 
-    fn distribution(&self, cells: &[Compared<'_>]) -> Html {
-        let groups = charts::groups(self.run);
-        let chosen = charts::chosen(&groups, cells);
-        let all: Vec<Chart> = chosen.iter().flat_map(|group| charts::distribution(self.run, group)).collect();
-        some(&all, chosen.len(), groups.len())
-    }
-
     fn parts(&self) -> Html {
         let Some(chart) = charts::parts(self.run) else { return html! {} };
-        let tables = self
-            .tables
-            .iter()
-            .filter_map(|(records, cells)| Rows { run: self.run, records, cells }.parts());
+        let tables = self.tables.iter().filter_map(Rows::parts);
         html! {
             (figures(&[chart]))
             details { summary { "The same in numbers" } @for table in tables { (drawn(&table)) } }
         }
-    }
-
-    fn over_time(&self, cells: &[Compared<'_>]) -> Html {
-        let groups = charts::groups(self.run);
-        let chosen = charts::chosen(&groups, cells);
-        let all: Vec<Chart> = chosen.iter().filter_map(|group| charts::over_time(self.run, group)).collect();
-        some(&all, chosen.len(), groups.len())
     }
 
     fn flags(&self) -> Html {
@@ -292,7 +265,7 @@ impl Page<'_> {
                 table.rows data-filter=(filter) data-count=(count) {
                     thead { tr {
                         (heading("Case", false))
-                        @for id in &axes { (heading(id.axis().heading, is_number(*id))) }
+                        @for id in &axes { (heading(id.axis().heading, layout::is_number(*id))) }
                         (heading("Requests", true)) (heading("Errors", true))
                         @for (name, _) in &told { (heading(name, true)) }
                         (heading("Status", false)) (heading("Flags", false))
@@ -302,7 +275,7 @@ impl Page<'_> {
                             tr {
                                 th scope="row" { (row.case.tag()) }
                                 @for id in &axes {
-                                    td class=[is_number(*id).then_some("number")] { (layout::cells(&[*id], row)[0].text) }
+                                    td class=[layout::is_number(*id).then_some("number")] { (layout::cells(&[*id], row)[0].text) }
                                 }
                                 td.number { (row.requests) } td.number { (row.errors) }
                                 @for (_, of) in &told { td.number { (of(row).map_or("–".to_owned(), format_ms)) } }
@@ -337,11 +310,6 @@ impl Page<'_> {
             pre { "runner report --html " (REPORT) " " (self.run.path.display()) }
         }
     }
-}
-
-fn is_number(id: AxisId) -> bool {
-    use crate::matrix::Limit::{Number, Whole};
-    matches!(id.axis().limit, Whole(..) | Number(..))
 }
 
 fn heading(name: &str, is_number: bool) -> Html {

@@ -136,7 +136,8 @@ pub fn svg(chart: &Chart, theme: Theme) -> String {
     out.replacen(&fixed, &format!("<svg role=\"img\" aria-label=\"{}\"{}", attribute(&chart.title), &fixed[4..]), 1)
 }
 
-fn attribute(text: &str) -> String {
+/// Text as the value of an attribute of SVG or HTML.
+pub fn attribute(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('"', "&quot;")
         .replace('<', "&lt;")

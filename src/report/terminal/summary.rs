@@ -9,14 +9,15 @@ use textwrap::Options;
 
 use super::{print, write};
 use crate::record::{RECORDS, Record, Status};
+use crate::report::answers::{self, Line, Said, said};
 use crate::report::html::REPORT;
 use crate::report::notes::{About, notes};
 use crate::report::run::Run;
 use crate::report::table::{Cell, Table};
-use crate::report::tables::{Rows, Style};
-use crate::report::verdicts::{self, Compared};
+use crate::report::tables::{self, Style};
+use crate::report::verdicts::Compared;
 use crate::report::words::Markup;
-use crate::report::{answers, forecast, layout, markdown};
+use crate::report::{forecast, markdown};
 use crate::text;
 
 /// The width of text that is not on a terminal, and the least that anything is laid out for.
@@ -86,25 +87,21 @@ fn section(run: &Run, style: Style, page: Page) -> String {
     if let Some(part) = run.part() {
         lines.extend(page.filled("", &format!("Not a whole run: {part}.")));
     }
-    let tables = layout::tables(run);
-    let cells: Vec<Vec<Compared<'_>>> = tables.iter().map(|rows| verdicts::cells(run, rows)).collect();
-    let all: Vec<Compared<'_>> = cells.iter().flatten().copied().collect();
-    let notes = notes(run, &all, Markup::Plain);
+    let tables = tables::of(run);
+    let cells = tables::cells(&tables);
+    let notes = notes(run, &cells, Markup::Plain);
     let about = |kind: About| notes.iter().filter(move |note| note.about == kind);
 
     for note in about(About::Method) {
         lines.extend(page.filled("", &note.text));
     }
     lines.push(String::new());
-    lines.extend(said(run, &all, page));
-    for (rows, cells) in tables.iter().zip(&cells) {
-        let is_open = rows.iter().any(|record| record.case.rate.is_some());
-        if tables.len() > 1 || is_open {
-            lines.push(layout::heading(run, rows));
+    lines.extend(answered(run, &cells, page));
+    for rows in &tables {
+        if tables.len() > 1 || rows.is_open() {
+            lines.push(rows.heading());
         }
-        let content = Rows { run, records: rows, cells };
-        let table = if is_open { content.open(style) } else { content.closed(style) };
-        lines.extend(drawn(&table, page));
+        lines.extend(drawn(&rows.latencies(style), page));
         lines.push(String::new());
     }
     if let Some(parts) = slowest(run) {
@@ -130,7 +127,7 @@ fn section(run: &Run, style: Style, page: Page) -> String {
     lines.push(format!("files   {files} in {folder}"));
     lines.push(format!("again   runner report {folder}"));
     lines.push("next    runner report --splice README.md   puts the tables into a document".to_owned());
-    if let Some((precision, seconds)) = forecast::proposal(run, &all) {
+    if let Some((precision, seconds)) = forecast::proposal(run, &cells) {
         let (percent, time) = (100.0 * precision, forecast::roughly(seconds));
         lines.push(format!("        --precision {percent}%   every ratio within {percent} %, in about {time} instead"));
     }
@@ -138,13 +135,14 @@ fn section(run: &Run, style: Style, page: Page) -> String {
 }
 
 /// The answers, with their places in one column.
-fn said(run: &Run, cells: &[Compared<'_>], page: Page) -> Vec<String> {
+fn answered(run: &Run, cells: &[Compared<'_>], page: Page) -> Vec<String> {
     let mut lines = Vec::new();
-    for answers in answers::answers(run, cells) {
+    let Said { answers, fastest } = said(run, cells);
+    for answers in answers {
         lines.extend(page.filled("", &format!("{}, {}", text::message(&answers.question), answers::measure(run))));
         let said = answers.lines();
-        let longest = said.iter().map(|(place, _)| textwrap::core::display_width(place)).max().unwrap_or(0);
-        for (place, words) in said {
+        let longest = said.iter().map(|line| textwrap::core::display_width(&line.place)).max().unwrap_or(0);
+        for Line { place, words, .. } in said {
             let place = text::message(&place);
             let first = if longest == 0 { "  ".to_owned() } else { format!("  {place:longest$}  ") };
             lines.extend(match first.len() < page.width / 2 {
@@ -154,7 +152,6 @@ fn said(run: &Run, cells: &[Compared<'_>], page: Page) -> Vec<String> {
         }
         lines.push(String::new());
     }
-    let fastest = answers::fastest(run, cells);
     for (place, value) in &fastest {
         let place = if place.is_empty() { String::new() } else { format!(" of {}", text::message(place)) };
         lines.extend(page.filled("  ", &format!("fastest{place}: {}", text::message(value))));

@@ -72,12 +72,12 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
 }
 
 impl Load {
-    /// Measures until it is precise; a case without a length of its own has one of ten seconds to begin with.
+    /// Measures until it is precise. Blocks share ten seconds, unless the scenario gives a case another length.
     pub(in super::super) fn until_precise(&mut self, precision: f64, has_iterations: bool) {
         self.precision = Some(precision);
-        self.stop.most.get_or_insert(PRECISE_CAP);
+        let cap = *self.stop.most.get_or_insert(PRECISE_CAP);
         if self.stop.least.is_none() && !has_iterations {
-            (self.stop.requests, self.stop.least) = (0, Some(PRECISE_LENGTH.min(PRECISE_CAP)));
+            (self.stop.requests, self.stop.least) = (0, Some(PRECISE_LENGTH.min(cap)));
         }
     }
 }
