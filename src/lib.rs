@@ -10,7 +10,7 @@
 //! | [`scenario`] | the TOML format, its limits and its errors | address, lookalike, matrix, spelling, tensor |
 //! | [`matrix`] | the axes, the points that they make, and how those are said; pure | spelling |
 //! | [`plan`] | which cases, in which order; pure | matrix, scenario |
-//! | [`preflight`] | whether a scenario fits a model; pure | matrix, protocol, scenario, tensor |
+//! | [`preflight`] | whether a scenario fits a model, and the scenario that a model makes; pure | matrix, protocol, scenario, tensor, text |
 //! | [`protocol`] | HTTP and gRPC: the prepared request, the control plane, the check of an answer | address, proto, spelling, tensor, text |
 //! | [`worker`] | the timed loop, and messages to the processes that run it | address, matrix, process, protocol, recorder, scenario, tensor |
 //! | [`process`] | processes: of this same program, and others | text |

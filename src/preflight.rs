@@ -2,8 +2,10 @@
 //! read. Undescribed properties cannot disagree.
 
 mod complete;
+mod draft;
 
 pub use complete::complete;
+pub use draft::{Draft, Shapes};
 
 use crate::matrix::{AxisId, Point, Value};
 use crate::protocol::control::description::{ModelConfig, ModelMetadata, TensorMetadata};

@@ -3,6 +3,7 @@
 
 mod axes;
 mod compare;
+mod init;
 mod models;
 mod report;
 mod run;
@@ -45,6 +46,8 @@ pub enum Command {
     Report(report::Arguments),
     /// Compare two runs of a scenario that were measured at different times, case by case
     Compare(compare::Arguments),
+    /// Write a scenario for a model, from what its server tells of it
+    Init(init::Arguments),
     /// Get the model files of a scenario
     #[command(subcommand)]
     Models(models::Command),
@@ -70,6 +73,7 @@ impl Cli {
             Some(Command::Serve(arguments)) => serve::serve(arguments),
             Some(Command::Report(arguments)) => report::report(arguments),
             Some(Command::Compare(arguments)) => compare::compare(&arguments),
+            Some(Command::Init(arguments)) => init::init(arguments),
             Some(Command::Models(command)) => models::models(command),
         }
     }

@@ -10,6 +10,7 @@ mod label;
 #[cfg(test)]
 mod miniature;
 mod onnx;
+mod place;
 mod published;
 mod scrfd;
 mod weights;
@@ -24,6 +25,7 @@ use crate::file;
 use crate::scenario::{Artifact, Structure};
 
 pub use label::weights_label;
+pub use place::{Placed, place};
 
 /// Prefix of every stand-in's label.
 const STAND_IN: &str = "stand-in:";

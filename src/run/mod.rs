@@ -6,6 +6,7 @@ mod connect;
 mod cpu_latency;
 mod embedded_server;
 mod folder;
+pub mod init;
 mod interrupt;
 mod job;
 mod measure;

@@ -60,13 +60,16 @@ impl Reached {
 
 /// What the server described, and what it did not.
 #[derive(Default)]
-struct Learned {
-    server: ServerMetadata,
-    metadata: ModelMetadata,
-    config: Option<ModelConfig>,
+pub struct Learned {
+    /// The server's name and version.
+    pub server: ServerMetadata,
+    /// The model's tensors; empty if it tells none.
+    pub metadata: ModelMetadata,
+    /// The model's configuration, if it tells that.
+    pub config: Option<ModelConfig>,
     ready: Vec<Protocol>,
     /// What the server does not describe, with its answer instead.
-    untold: Vec<String>,
+    pub untold: Vec<String>,
 }
 
 /// Reaches the server over every protocol of the scenario, and checks that the two agree. `None` when the user stopped it.
@@ -116,7 +119,7 @@ pub async fn reach(scenario: &mut Scenario, cases: &[Point], stop: &watch::Recei
 }
 
 /// Asks for everything. Needed answers may take as long as the scenario's timeout; what a run can do without may not.
-async fn learn(scenario: &Scenario) -> Result<Learned> {
+pub async fn learn(scenario: &Scenario) -> Result<Learned> {
     let (name, version) = (scenario.model.name.as_str(), scenario.model.version.as_deref());
     let mut learned = Learned::default();
     let mut controls = Vec::new();
@@ -207,7 +210,7 @@ async fn is_ready(control: &mut Control, model: &str, version: Option<&str>) -> 
 }
 
 /// Sends one request of a case and verifies its answer.
-async fn try_out(
+pub async fn try_out(
     scenario: &Scenario,
     outputs: &Outputs,
     case: &Point,

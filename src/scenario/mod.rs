@@ -377,7 +377,7 @@ fn found(path: &Path) -> PathBuf {
 }
 
 /// The text of a built-in scenario, by name: an installed program has no files beside it.
-fn built_in(path: &Path) -> Option<&'static str> {
+pub fn built_in(path: &Path) -> Option<&'static str> {
     match path.to_str()? {
         "scrfd" => Some(include_str!("../../scenarios/scrfd.toml")),
         "arcface" => Some(include_str!("../../scenarios/arcface.toml")),

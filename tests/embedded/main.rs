@@ -3,6 +3,7 @@
 mod behaviour;
 mod client;
 mod faults;
+mod init;
 mod limits;
 mod malformed_grpc;
 mod malformed_http;

@@ -215,7 +215,7 @@ fn an_onnx_model_computes_and_a_batch_is_its_items() {
 }
 
 /// An ONNX file: product [batch, 3] = value [batch, 4] x weights [4, 3].
-fn product(weights: &[f32]) -> Vec<u8> {
+pub fn product(weights: &[f32]) -> Vec<u8> {
     let raw: Vec<u8> = weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
     let tensor = |name: &str, side: u64| {
         let dims = [bytes(1, &bytes(2, b"batch")), bytes(1, &number(1, side))].concat();

@@ -87,13 +87,24 @@ fn is_terminal_gone(_: &std::io::Error) -> bool {
 /// # Errors
 /// Nobody can answer.
 pub fn ask(question: &str) -> Result<bool> {
-    let asked = || write!(std::io::stderr().lock(), "{question}").is_ok();
-    if !std::io::stdin().is_terminal() || !asked() {
+    let Some(answer) = ask_for(question)? else {
         bail!("nobody can be asked here: give --accept-license to accept it");
+    };
+    Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Asks for a line of text; `None` if nobody can answer.
+///
+/// # Errors
+/// The answer cannot be read.
+pub fn ask_for(question: &str) -> Result<Option<String>> {
+    let question = text::lines(question);
+    if !std::io::stdin().is_terminal() || write!(std::io::stderr().lock(), "{question}").is_err() {
+        return Ok(None);
     }
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    let read = std::io::stdin().read_line(&mut answer)?;
+    Ok((read > 0).then(|| answer.trim().to_owned()))
 }
 
 /// Standard error, if it is a terminal.
