@@ -5,9 +5,9 @@
 //!
 //! | module | owns | may use |
 //! |---|---|---|
-//! | [`cmd`] | commands and their help, a file each; only `main` uses it | embedded, matrix, models, process, report, run, scenario, spelling, worker |
+//! | [`cmd`] | commands and their help, a file each; only `main` uses it | embedded, matrix, models, process, report, run, scenario, spelling, threshold, worker |
 //! | [`run`] | the composition root: load, plan, check, measure, write, report | address, embedded, environment, file, matrix, models, plan, preflight, process, protocol, record, recorder, report, scenario, statistics, tensor, text, worker |
-//! | [`scenario`] | the TOML format, its limits and its errors | address, lookalike, matrix, spelling, tensor |
+//! | [`scenario`] | the TOML format, its limits and its errors | address, lookalike, matrix, spelling, tensor, threshold |
 //! | [`matrix`] | the axes, the points that they make, and how those are said; pure | spelling |
 //! | [`plan`] | which cases, in which order; pure | matrix, scenario |
 //! | [`preflight`] | whether a scenario fits a model, and the scenario that a model makes; pure | matrix, protocol, scenario, tensor, text |
@@ -17,13 +17,14 @@
 //! | [`embedded`] | the embedded server: the protocol, ONNX models, models of known behaviour | proto, tensor |
 //! | [`statistics`] | effective sample sizes, intervals, ratios, verdicts; pure | nothing |
 //! | [`recorder`] | histogram, exact sums, error counts | nothing |
-//! | [`record`] | the files of a run | environment, file, matrix, recorder, spelling, tensor |
-//! | [`report`] | verdicts, tables, README splice, terminal | file, matrix, record, spelling, statistics, text; `notes.rs` also tensor; `terminal/plan.rs` also plan, scenario; `terminal/progress.rs` also plan, scenario |
+//! | [`record`] | the files of a run | environment, file, matrix, recorder, spelling, tensor, threshold |
+//! | [`report`] | verdicts, tables, README splice, terminal | file, matrix, record, spelling, statistics, text, threshold; `notes.rs` also tensor; `terminal/plan.rs` also plan, scenario; `terminal/progress.rs` also plan, scenario |
 //! | [`environment`] | the machine that measures | process, text |
 //! | [`models`] | model files: stand-ins and published weights | file, proto, scenario |
 //! | [`tensor`] | data types, shapes, input bytes | spelling |
 //! | [`spelling`] | words that files and options spell, each once; pure | nothing |
 //! | [`file`](mod@file) | files that appear whole or not at all | nothing |
+//! | [`threshold`] | thresholds of a case's numbers; pure | spelling |
 //! | [`text`] | words from outside, made fit to be shown; pure | nothing |
 //! | [`proto`] | generated messages, in text and JSON too | lookalike, text |
 //! | [`address`] | where a server is; pure | nothing |
@@ -53,4 +54,5 @@ pub mod spelling;
 pub mod statistics;
 pub mod tensor;
 pub mod text;
+pub mod threshold;
 pub mod worker;

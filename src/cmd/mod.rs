@@ -18,6 +18,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::run::Outcome;
 use crate::scenario::Scenario;
 use crate::spelling::Spelled;
+use crate::threshold::Threshold;
 use crate::worker;
 
 /// Benchmarks models of KServe v2 inference servers, NVIDIA Triton first: HTTP against gRPC, on equal terms.
@@ -83,6 +84,11 @@ impl Cli {
 fn word<T: Spelled>(name: &str) -> Result<T, String> {
     let known = || T::ALL.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
     T::spelled(name).ok_or_else(|| format!("there are {}", known()))
+}
+
+/// The value of an option that is a threshold.
+fn threshold(text: &str) -> Result<Threshold, String> {
+    Threshold::read(text).map_err(|(expected, help)| format!("expected {expected}: {help}"))
 }
 
 /// One thread: the parent must not compete with its workers.

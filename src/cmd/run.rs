@@ -10,6 +10,7 @@ use super::axes::AxisArguments;
 use crate::report::terminal::Show;
 use crate::run::{Mode, Options};
 use crate::scenario::{EMBEDDED, Overrides};
+use crate::threshold::Threshold;
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -64,6 +65,10 @@ pub struct Arguments {
     /// Measure until every compared ratio of means is known within this part, such as 2%, or the longest time is over
     #[arg(long, value_name = "PERCENT")]
     pub precision: Option<String>,
+    /// A threshold that every case has to keep, such as "p95_ms < 50" or "errors <= 0": exit code 99 if one is broken beyond
+    /// chance; may be given several times
+    #[arg(long, value_name = "THRESHOLD", value_parser = super::threshold)]
+    pub assert: Vec<Threshold>,
     /// Requests of one process before anything is measured
     #[arg(long, value_name = "N")]
     pub warmup: Option<u64>,
@@ -110,6 +115,7 @@ impl TryFrom<Arguments> for Options {
                 metrics: arguments.metrics,
                 max_seconds: arguments.max_seconds,
                 precision: arguments.precision,
+                asserts: arguments.assert,
                 quick: arguments.quick,
                 aa: arguments.aa,
             },

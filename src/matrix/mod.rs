@@ -24,13 +24,13 @@ pub struct Matrix {
     /// The values given by the scenario, for those axes that have any.
     given: Vec<(AxisId, Vec<Value>)>,
     /// Points to leave out.
-    exclude: Vec<Exclude>,
+    exclude: Vec<Selection>,
     /// The axis that the scenario wants to compare.
     compare: Option<AxisId>,
 }
 
-/// Points to leave out: those with one of the values on every listed axis.
-pub type Exclude = Vec<(AxisId, Vec<Value>)>;
+/// Some points: those with one of the values on every listed axis; all of them if none is listed.
+pub type Selection = Vec<(AxisId, Vec<Value>)>;
 
 impl Matrix {
     /// Sets the values of an axis; an empty list restores its default.
@@ -42,7 +42,7 @@ impl Matrix {
     }
 
     /// Leaves points out.
-    pub fn leave_out(&mut self, exclude: Exclude) {
+    pub fn leave_out(&mut self, exclude: Selection) {
         self.exclude.push(exclude);
     }
 
@@ -169,13 +169,13 @@ impl Matrix {
 
     /// Whether a point is left out.
     fn excludes(&self, point: &Point) -> bool {
-        self.exclude.iter().any(|exclude| hits(exclude, point))
+        self.exclude.iter().any(|exclude| selects(exclude, point))
     }
 }
 
-/// Whether an `exclude` leaves a point out.
-fn hits(exclude: &Exclude, point: &Point) -> bool {
-    exclude
+/// Whether a point is among the selected ones.
+pub fn selects(selection: &Selection, point: &Point) -> bool {
+    selection
         .iter()
         .all(|(axis, values)| point.get(*axis).is_some_and(|value| values.contains(&value)))
 }
@@ -229,7 +229,7 @@ mod tests {
         matrix
             .leave_out(vec![(AxisId::Protocol, vec![Value::Word("http")]), (AxisId::BatchSize, vec![Value::Whole(8)])]);
         assert_eq!(tags(&matrix), [&["http-b1-p1-c1", "grpc-b1-p1-c1"][..], &["grpc-b8-p1-c1"]]);
-        matrix.leave_out(Exclude::new());
+        matrix.leave_out(Selection::new());
         assert_eq!(matrix.points().count(), 0);
     }
 

@@ -6,6 +6,7 @@ use super::{Record, Utc};
 use crate::environment::Environment;
 use crate::matrix::AxisId;
 use crate::spelling::spelled;
+use crate::threshold::Threshold;
 
 /// The facts that hold for a whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,9 @@ pub struct Manifest {
     pub timeout_s: f64,
     pub seed: u64,
     pub cases: usize,
+    /// What the cases have to keep.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asserts: Vec<Asserted>,
     /// The column of the axis whose values are compared; older files lack it.
     #[serde(default)]
     pub compare: Option<String>,
@@ -60,6 +64,16 @@ pub struct Manifest {
     #[serde(default)]
     pub targets: Vec<Asked>,
     pub client: Environment,
+}
+
+/// A threshold that some cases have to keep.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asserted {
+    /// The threshold.
+    pub that: Threshold,
+    /// The cases' tags; without, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cases: Option<Vec<String>>,
 }
 
 /// A server and a model of it that a run asked.

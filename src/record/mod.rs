@@ -19,7 +19,7 @@ use crate::file;
 use crate::recorder::{Distribution, Recorder};
 pub use errors::ErrorKinds;
 pub use flag::{Flag, Flags};
-pub use manifest::{Asked, CountCheck, Manifest, MetricsOf, MetricsRead, State};
+pub use manifest::{Asked, Asserted, CountCheck, Manifest, MetricsOf, MetricsRead, State};
 pub use row::{BlockRecord, MetricRow, Record, Status};
 pub use table::{Rows, append, append_all, lines, read, read_whole_rows};
 pub use utc::Utc;

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use super::answers::{self, Line, Said, said};
-use super::notes;
 use super::run::Run;
 use super::tables::{self, Style};
 use super::verdicts::Compared;
 use super::words::{Markup, escaped};
+use super::{notes, thresholds};
 
 /// A run's section: heading, answers, tables, how it was measured, and what is wrong with it.
 pub fn section(run: &Run, style: Style) -> String {
@@ -18,6 +18,7 @@ pub fn section(run: &Run, style: Style) -> String {
     let tables = tables::of(run);
     let cells = tables::cells(&tables);
     say(&mut out, run, &cells);
+    kept(&mut out, run);
     for rows in &tables {
         if tables.len() > 1 || rows.is_open() {
             let _ = writeln!(out, "{}:\n", rows.heading());
@@ -34,6 +35,16 @@ pub fn section(run: &Run, style: Style) -> String {
         let _ = writeln!(out, "- {}", note.text);
     }
     out
+}
+
+/// The scenario's thresholds: how many hold, and which do not.
+fn kept(out: &mut String, run: &Run) {
+    let judged = thresholds::judged(run);
+    let Some(summary) = thresholds::summary(run, &judged) else { return };
+    let _ = writeln!(out, "{summary}.\n");
+    if let Some(table) = thresholds::table(&judged) {
+        let _ = writeln!(out, "{}", table.markdown());
+    }
 }
 
 /// The answers, a line each.

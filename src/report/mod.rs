@@ -21,6 +21,7 @@ pub mod splice;
 mod table;
 mod tables;
 pub mod terminal;
+mod thresholds;
 mod verdicts;
 mod words;
 
@@ -105,14 +106,16 @@ impl Wanted {
     }
 }
 
-/// Writes the reports of a run into its folder: `comparisons.csv` and `report.html`.
+/// Writes the reports of a run into its folder: `comparisons.csv` and `report.html`. Returns whether a threshold is broken.
 ///
 /// # Errors
 /// The run cannot be read, or a file cannot be written.
-pub fn write_files(folder: &Path) -> Result<()> {
+pub fn write_files(folder: &Path) -> Result<bool> {
     let run = Run::open(folder)?;
     file::replace(&folder.join(COMPARISONS), comparisons::text(&run)?.as_bytes())?;
-    file::replace(&folder.join(html::REPORT), html::document(&[run]).as_bytes())
+    let broken = thresholds::is_broken(&run);
+    file::replace(&folder.join(html::REPORT), html::document(&[run]).as_bytes())?;
+    Ok(broken)
 }
 
 /// `runner report`: prints the sections of runs, reports what is missing, and returns whether nothing is.

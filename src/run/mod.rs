@@ -26,12 +26,12 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::environment::Environment;
-use crate::matrix::Point;
+use crate::matrix::{Point, selects};
 use crate::plan::Plan;
-use crate::record::{Asked, Manifest, MetricsRead, Record, State, Status};
+use crate::record::{Asked, Asserted, Manifest, MetricsRead, Record, State, Status};
 use crate::report;
 use crate::report::terminal::{Progress, ReaderGone, Show, say};
-use crate::scenario::{Overrides, Scenario, Server};
+use crate::scenario::{Assert, Overrides, Scenario, Server};
 use crate::worker::pool::{Pool, PoolError};
 use calibrate::Ceilings;
 use cpu_latency::CpuLatencyLimit;
@@ -267,8 +267,9 @@ async fn measure(
     }
     manifest.statistics = observers.silence().unwrap_or_default();
     folder.manifest(&manifest)?;
-    report::write_files(folder.path())?;
+    let broken = report::write_files(folder.path())?;
     let outcome = match manifest.state {
+        State::Complete | State::Incomplete if broken => Outcome::Broken,
         State::Complete if options.strict && flagged => Outcome::Incomplete,
         State::Complete => Outcome::Complete,
         State::Interrupted => Outcome::Interrupted,
@@ -305,6 +306,7 @@ fn manifest(scenario: &Scenario, plan: &Plan, targets: &Targets, client: Environ
         timeout_s: scenario.load.timeout.as_secs_f64(),
         seed: scenario.load.seed,
         cases: plan.cases().count(),
+        asserts: scenario.asserts.iter().map(|assert| asserted(assert, plan)).collect(),
         compare: Some(scenario.matrix.compared().axis().column.to_owned()),
         counts: None,
         metrics: MetricsRead::default(),
@@ -313,6 +315,12 @@ fn manifest(scenario: &Scenario, plan: &Plan, targets: &Targets, client: Environ
         targets: targets.iter().map(asked).collect(),
         client,
     }
+}
+
+/// A threshold and the cases that it is for.
+fn asserted(Assert { that, cases }: &Assert, plan: &Plan) -> Asserted {
+    let chosen = || plan.cases().filter(|case| selects(cases, case)).map(Point::tag).collect();
+    Asserted { that: *that, cases: (!cases.is_empty()).then(chosen) }
 }
 
 /// What is told of a server and a model.

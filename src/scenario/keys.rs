@@ -68,6 +68,7 @@ pub const FORMAT: &[Key] = &[
     optional("output", Kind::Tables(|| OUTPUT), "[[output]]"),
     required("matrix", Kind::Table(|| &MATRIX), "[matrix]"),
     optional("load", Kind::Table(|| &LOAD), "[load]"),
+    optional("assert", Kind::Tables(|| &ASSERT), "[[assert]]"),
     optional("artifact", Kind::Table(|| ARTIFACT), "[artifact]"),
 ];
 
@@ -117,6 +118,12 @@ static MATRIX: LazyLock<Vec<Key>> = LazyLock::new(|| {
     AxisId::of_home(Home::Matrix).map(axis).chain([exclude, compare, baseline]).collect()
 });
 
+static ASSERT: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let that = required("that", Kind::Text, "that = \"p95_ms < 50\"");
+    std::iter::once(that).chain(EXCLUDE.iter().copied()).collect()
+});
+
+/// The axes by which some of the matrix's points are named.
 static EXCLUDE: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let excluded = |id: AxisId| Key { example: id.axis().exclude_example, ..axis(id) };
     [Home::Matrix, Home::Load].into_iter().flat_map(AxisId::of_home).map(excluded).collect()

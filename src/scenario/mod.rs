@@ -23,9 +23,10 @@ pub use keys::keys;
 pub use overrides::Overrides;
 
 use crate::address::Address;
-use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Protocol, Value};
+use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Protocol, Selection, Value};
 use crate::spelling::spelled;
 use crate::tensor::{Datatype, Source};
+use crate::threshold::Threshold;
 
 /// Maximum size of a scenario file, in bytes; a larger file is something else.
 const SIZE_MAX: u64 = 1 << 20;
@@ -57,6 +58,8 @@ pub struct Scenario {
     pub matrix: Matrix,
     /// The load of a case.
     pub load: Load,
+    /// What the cases have to keep.
+    pub asserts: Vec<Assert>,
     /// Where the published weights come from.
     pub artifact: Option<Artifact>,
     /// The command line's overrides, as given there.
@@ -169,6 +172,15 @@ pub struct Load {
     pub seed: u64,
     /// How requests arrive, if there is a rate.
     pub arrival: Arrival,
+}
+
+/// A threshold that some cases have to keep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assert {
+    /// The threshold.
+    pub that: Threshold,
+    /// The cases; all of them if empty.
+    pub cases: Selection,
 }
 
 /// When to stop sending requests: the minimum to reach, and the longest time.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::error::without_secrets;
 use super::validate::{DURATION_S, ITERATIONS, WARMUP, precision};
-use super::{EMBEDDED, GRPC_PORT, HTTP_PORT, METRICS_PORT, Model, ModelTarget, Scenario, Server};
+use super::{Assert, EMBEDDED, GRPC_PORT, HTTP_PORT, METRICS_PORT, Model, ModelTarget, Scenario, Server};
 use crate::address::{Address, unsupported};
-use crate::matrix::{Arm, AxisId, CASES_MAX, Value};
+use crate::matrix::{Arm, AxisId, CASES_MAX, Selection, Value};
+use crate::threshold::Threshold;
 
 /// `--quick`: the longest time of a case, its preparation included.
 const QUICK_CAP: Duration = Duration::from_secs(3);
@@ -33,6 +34,8 @@ pub struct Overrides {
     pub max_seconds: Option<f64>,
     /// How precise each compared ratio is to be, such as `2%`.
     pub precision: Option<String>,
+    /// Thresholds of all cases, beside those of the scenario.
+    pub asserts: Vec<Threshold>,
     /// The axis to compare, by its key.
     pub compare: Option<String>,
     pub quick: bool,
@@ -54,6 +57,10 @@ impl Scenario {
         self.override_axes(overrides)?;
         self.override_load(overrides)?;
         self.override_addresses(overrides)?;
+        for that in &overrides.asserts {
+            self.asserts.push(Assert { that: *that, cases: Selection::new() });
+            self.overridden.push(format!("--assert \"{that}\""));
+        }
         if overrides.quick {
             let cap = self.load.stop.most.map_or(QUICK_CAP, |cap| cap.min(QUICK_CAP));
             self.load.stop.most = Some(cap);

@@ -147,3 +147,29 @@ fn the_server_ends_with_the_run_however_that_ends() {
         assert!(is_gone(&manifest.http) && is_gone(&manifest.grpc), "{signal}: the server is still there");
     }
 }
+
+#[test]
+fn a_broken_threshold_ends_with_99_and_says_which() {
+    let asserts = "[[assert]]\nthat = \"mean_ms < 1000000\"\n[[assert]]\nthat = \"requests_per_s > 1000000\"\nbatch_sizes = [4]\n\
+                   processes = [1]\n";
+    let case = Case::new("", &format!("{SCENARIO}{asserts}"));
+    let output = case.command(&["--assert", "errors <= 0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(99), "{}", text(&output));
+    let shown = String::from_utf8_lossy(&output.stdout);
+    // eight cases keep two thresholds each, and the two with batch 4 and one process break theirs
+    assert!(shown.contains("16 of 18 thresholds hold, 2 broken.\n"), "{shown}");
+    assert_eq!(shown.matches("| requests\\_per\\_s \\> 1000000 | ").count(), 2, "{shown}");
+    let run = case.newest().unwrap();
+    assert!(
+        fs::read_to_string(run.join("report.html"))
+            .unwrap()
+            .contains("16 of 18 thresholds hold, 2 broken.")
+    );
+    let asserts = read_manifest(&run).unwrap().asserts;
+    assert_eq!(asserts.len(), 3);
+    assert_eq!(asserts[1].cases.as_ref().unwrap().len(), 2);
+    // without the broken one all is well
+    let kept = case.command(&["--batch-sizes", "1", "--quick", "--iterations", "20"]).output().unwrap();
+    assert_eq!(kept.status.code(), Some(0), "{}", text(&kept));
+    assert!(text(&kept).contains("4 of 4 thresholds hold.\n"), "{}", text(&kept));
+}

@@ -17,6 +17,7 @@ use super::picture::{Chart, Theme, svg};
 use super::run::Run;
 use super::table::{Cell, Table};
 use super::tables::{Rows, Style};
+use super::thresholds::{self, Kept};
 use super::verdicts::{self, Compared};
 use super::words::{Markup, format_ms, status_words};
 use super::{answers, layout, profile, tables};
@@ -166,6 +167,11 @@ impl Page<'_> {
             @for (place, value) in fastest {
                 p { "Fastest" @if !place.is_empty() { " of " (place) } ": " strong { (value) } "." }
             }
+            @let judged = thresholds::judged(run);
+            @if let Some(summary) = thresholds::summary(run, &judged) {
+                p class=[judged.iter().any(|judged| judged.kept == Kept::Broken).then_some("warning failure")] { (summary) "." }
+            }
+            @if let Some(table) = thresholds::table(&judged) { (drawn(&table)) }
             @if let Some(part) = run.part() { p.warning { "Not a whole run: " (part) "." } }
             @if doubts > 0 {
                 p.warning { (doubts) @if doubts == 1 { " thing makes" } @else { " things make" }

@@ -15,6 +15,7 @@ use crate::report::notes::{About, notes};
 use crate::report::run::Run;
 use crate::report::table::{Cell, Table};
 use crate::report::tables::{self, Style};
+use crate::report::thresholds::{self, Kept};
 use crate::report::verdicts::Compared;
 use crate::report::words::Markup;
 use crate::report::{forecast, markdown};
@@ -97,6 +98,7 @@ fn section(run: &Run, style: Style, page: Page) -> String {
     }
     lines.push(String::new());
     lines.extend(answered(run, &cells, page));
+    lines.extend(kept(run, page));
     for rows in &tables {
         if tables.len() > 1 || rows.is_open() {
             lines.push(rows.heading());
@@ -159,6 +161,22 @@ fn answered(run: &Run, cells: &[Compared<'_>], page: Page) -> Vec<String> {
     if !fastest.is_empty() {
         lines.push(String::new());
     }
+    lines
+}
+
+/// The scenario's thresholds: how many hold, and which do not.
+fn kept(run: &Run, page: Page) -> Vec<String> {
+    let judged = thresholds::judged(run);
+    let Some(summary) = thresholds::summary(run, &judged) else { return Vec::new() };
+    let is_broken = judged.iter().any(|judged| judged.kept == Kept::Broken);
+    let paint = if is_broken { Paint::new().red() } else { Paint::new() };
+    let mut lines: Vec<String> = page
+        .filled("", &format!("{summary}."))
+        .iter()
+        .map(|line| page.paint(paint.clone(), line))
+        .collect();
+    lines.extend(thresholds::table(&judged).iter().flat_map(|table| drawn(table, page)));
+    lines.push(String::new());
     lines
 }
 

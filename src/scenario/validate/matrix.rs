@@ -6,7 +6,7 @@ use toml::de::{DeString, DeValue};
 use super::super::error::{Document, Errors};
 use super::super::tree::{self, Table};
 use super::Checked;
-use crate::matrix::{AxisId, CASES_MAX, Exclude, Home, Limit, Matrix, Shapes, Value};
+use crate::matrix::{AxisId, CASES_MAX, Home, Limit, Matrix, Selection, Shapes, Value};
 
 /// `load` has the rates, which are an axis too. `None` once there is an error; the errors of all axes are kept.
 pub(super) fn matrix(
@@ -76,15 +76,7 @@ fn compared(document: &Document<'_>, table: &Table<'_>, matrix: &mut Matrix) -> 
 /// Reads the exclusions; something has to stay.
 fn leave_out(document: &Document<'_>, table: &Table<'_>, matrix: &mut Matrix) -> Checked<()> {
     for excluded in table.tables("exclude") {
-        let mut exclude = Exclude::new();
-        for id in AxisId::ALL {
-            let values = values(document, &excluded, *id)?;
-            on_the_axis(document, &excluded, *id, &values, &matrix.values(*id))?;
-            if !values.is_empty() {
-                exclude.push((*id, values));
-            }
-        }
-        matrix.leave_out(exclude);
+        matrix.leave_out(selection(document, &excluded, matrix)?);
         if matrix.points().next().is_none() {
             let problem = "excludes every case that is left, expected some to measure";
             let help = "leave some of the matrix to measure; an empty exclude leaves nothing";
@@ -94,7 +86,20 @@ fn leave_out(document: &Document<'_>, table: &Table<'_>, matrix: &mut Matrix) ->
     Ok(())
 }
 
-/// Checks that an excluded value is on the matrix's axis: otherwise it would exclude nothing.
+/// The points that a table selects by the axes it names.
+pub(super) fn selection(document: &Document<'_>, table: &Table<'_>, matrix: &Matrix) -> Checked<Selection> {
+    let mut selection = Selection::new();
+    for id in AxisId::ALL {
+        let values = values(document, table, *id)?;
+        on_the_axis(document, table, *id, &values, &matrix.values(*id))?;
+        if !values.is_empty() {
+            selection.push((*id, values));
+        }
+    }
+    Ok(selection)
+}
+
+/// Checks that a selected value is on the matrix's axis: otherwise it would select nothing.
 fn on_the_axis(
     document: &Document<'_>,
     table: &Table<'_>,

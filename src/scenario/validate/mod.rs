@@ -15,11 +15,13 @@ use super::error::{Document, Errors, ScenarioError};
 use super::tree::{self, Table};
 use super::words::known;
 use super::{
-    Artifact, GRPC_PORT, HTTP_PORT, Input, METRICS_PORT, Model, ModelTarget, Scenario, Server, schema, shapes, syntax,
+    Artifact, Assert, GRPC_PORT, HTTP_PORT, Input, METRICS_PORT, Model, ModelTarget, Scenario, Server, schema, shapes,
+    syntax,
 };
 use crate::address::Address;
 use crate::matrix::{AxisId, Matrix, Value};
 use crate::tensor::{Datatype, Source};
+use crate::threshold::Threshold;
 
 type Checked<T> = Result<T, ScenarioError>;
 
@@ -58,6 +60,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let server = server(document, &file.table("server"), &mut errors);
     let load = load::load(document, &load_table, &mut errors);
     let served = first.as_ref().map_or(&[][..], |first| &first.outputs);
+    let asserts = matrix.as_ref().map(|matrix| asserts(document, &file, matrix, &mut errors));
     let given = file.value("artifact").is_some();
     let artifact = given.then(|| artifact(document, &file.table("artifact"), served)).transpose();
     let artifact = errors.keep(artifact);
@@ -69,6 +72,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
             title: title?,
             server: server?,
             load: load?,
+            asserts: asserts??,
             artifact: artifact?,
             file: document.file.clone(),
             text: document.text.to_owned(),
@@ -84,6 +88,18 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let scenario = read();
     errors.or(())?;
     scenario.ok_or_else(|| document.error(0..0, "the file cannot be read as a scenario", "check it"))
+}
+
+/// The thresholds, each with the cases that have to keep it.
+fn asserts(document: &Document<'_>, file: &Table<'_>, matrix: &Matrix, errors: &mut Errors) -> Option<Vec<Assert>> {
+    let assert = |table: &Table<'_>| {
+        let that = needed(document, table, "that")?;
+        let read = Threshold::read(that.get_ref());
+        let that = read.map_err(|(expected, help)| document.unexpected(&that, &expected, help))?;
+        Ok(Assert { that, cases: matrix::selection(document, table, matrix)? })
+    };
+    let all: Vec<Option<Assert>> = file.tables("assert").iter().map(|table| errors.keep(assert(table))).collect();
+    all.into_iter().collect()
 }
 
 /// A model without batching gets one item per request.

@@ -1,0 +1,236 @@
+//! Whether the cases of a run keep the thresholds of their scenario. A number with an interval breaks its threshold only if the whole
+//! interval does. Must not know how that is shown.
+
+use super::run::Run;
+use super::table::Table;
+use super::words::format_ms;
+use crate::record::{Record, Status};
+use crate::spelling::spelled;
+use crate::statistics::{self, Interval};
+use crate::threshold::{Number, Threshold};
+
+spelled! {
+    /// What can be said of a threshold.
+    pub enum Kept {
+        /// It holds, beyond chance where chance is known.
+        Holds = "holds",
+        /// It is broken, beyond chance where chance is known, or there is no number.
+        Broken = "broken",
+        /// The interval has the bound in it.
+        Open = "cannot be told",
+    }
+}
+
+/// A threshold of one case.
+#[derive(Clone, Debug)]
+pub struct Judged<'a> {
+    /// The case.
+    pub record: &'a Record,
+    /// The threshold.
+    pub threshold: Threshold,
+    /// The number with its 95 % interval, where it has one; without, both ends are the number.
+    pub found: Option<Interval>,
+    /// What can be said.
+    pub kept: Kept,
+}
+
+/// The thresholds of all cases, in the scenario's order.
+pub fn judged(run: &Run) -> Vec<Judged<'_>> {
+    let of = |record: &Record, cases: &Option<Vec<String>>| {
+        cases.as_ref().is_none_or(|cases| cases.contains(&record.case.tag()))
+    };
+    let asserts = run.manifest.asserts.iter();
+    asserts
+        .flat_map(|assert| {
+            let chosen = run.records.iter().filter(move |record| of(record, &assert.cases));
+            chosen.map(|record| judge(run, record, assert.that))
+        })
+        .collect()
+}
+
+/// Whether a run breaks any of its thresholds.
+pub fn is_broken(run: &Run) -> bool {
+    judged(run).iter().any(|judged| judged.kept == Kept::Broken)
+}
+
+fn judge<'a>(run: &Run, record: &'a Record, threshold: Threshold) -> Judged<'a> {
+    let found = found(run, record, threshold.number);
+    let kept = match found.map(|Interval { low, high, .. }| (threshold.holds(low), threshold.holds(high))) {
+        Some((true, true)) => Kept::Holds,
+        Some((false, false)) | None => Kept::Broken,
+        Some(_) => Kept::Open,
+    };
+    Judged { record, threshold, found, kept }
+}
+
+/// A number of a case; `None` if it was not measured.
+fn found(run: &Run, record: &Record, number: Number) -> Option<Interval> {
+    let within = |value: Option<f64>, low: Option<f64>, high: Option<f64>| {
+        let value = value?;
+        Some(Interval { value, low: low.unwrap_or(value), high: high.unwrap_or(value) })
+    };
+    let alone = |value: Option<f64>| within(value, None, None);
+    let errors = record.errors as f64;
+    match number {
+        Number::MeanMs => within(record.mean_ms, record.mean_low_ms, record.mean_high_ms),
+        Number::P50Ms => within(record.p50_ms, record.p50_low_ms, record.p50_high_ms),
+        Number::P90Ms => alone(record.p90_ms),
+        Number::P95Ms => within(record.p95_ms, record.p95_low_ms, record.p95_high_ms),
+        Number::P99Ms => within(record.p99_ms, record.p99_low_ms, record.p99_high_ms),
+        Number::MaxMs => alone(record.max_ms),
+        Number::RequestsPerS => rate(run, record, record.requests_per_s),
+        Number::InferencesPerS => rate(run, record, record.inferences_per_s),
+        _ if record.status == Status::NotRun => None,
+        Number::Errors => alone(Some(errors)),
+        Number::ErrorShare => alone(Some(errors / (errors + record.requests as f64).max(1.0))),
+    }
+}
+
+/// A throughput, with the relative interval of the mean of its blocks.
+fn rate(run: &Run, record: &Record, value: Option<f64>) -> Option<Interval> {
+    let value = value?;
+    let blocks: Vec<f64> = run.blocks.of(record).iter().filter_map(|block| block.requests_per_s).collect();
+    let of_blocks = statistics::mean(&blocks).filter(|mean| mean.value > 0.0);
+    Some(of_blocks.map_or(Interval { value, low: value, high: value }, |mean| Interval {
+        value,
+        low: value * mean.low / mean.value,
+        high: value * mean.high / mean.value,
+    }))
+}
+
+/// How many hold, in words; `None` if there are no thresholds.
+pub fn summary(run: &Run, judged: &[Judged<'_>]) -> Option<String> {
+    if run.manifest.asserts.is_empty() {
+        return None;
+    }
+    let count = |kept: Kept| judged.iter().filter(|judged| judged.kept == kept).count();
+    let (holding, broken, open) = (count(Kept::Holds), count(Kept::Broken), count(Kept::Open));
+    let mut words = match judged.len() {
+        0 => return Some("No case of this run has a threshold".to_owned()),
+        all => format!("{holding} of {all} thresholds hold"),
+    };
+    for (number, what) in [(broken, "broken"), (open, "cannot be told, as their intervals have the bound in them")] {
+        if number > 0 {
+            words.push_str(&format!(", {number} {what}"));
+        }
+    }
+    Some(words)
+}
+
+/// The thresholds that do not hold, or of which that cannot be told; `None` if all do.
+pub fn table(judged: &[Judged<'_>]) -> Option<Table> {
+    let mut table = Table::default();
+    ["Case", "Threshold", "Found", ""].into_iter().for_each(|heading| table.words(heading));
+    for Judged { record, threshold, found, kept } in judged.iter().filter(|judged| judged.kept != Kept::Holds) {
+        let found = match found {
+            None => format!("no number: {}", record.status),
+            Some(Interval { value, low, high }) => {
+                let shown = |value: f64| {
+                    if threshold.number == Number::ErrorShare {
+                        format!("{value:.4}")
+                    } else {
+                        format_ms(value)
+                    }
+                };
+                let of_count = threshold.number == Number::Errors;
+                match low < high {
+                    true => format!("{} ({} to {})", shown(*value), shown(*low), shown(*high)),
+                    false if of_count => format!("{value}"),
+                    false => shown(*value),
+                }
+            }
+        };
+        table.row(vec![record.case.phrase().into(), threshold.to_string().into(), found.into(), kept.name().into()]);
+    }
+    (!table.rows().is_empty()).then_some(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::record::{Asserted, BlockRecord};
+
+    /// A run of one case whose mean is known to be from 9 to 11 ms, with five blocks of 90 to 110 requests/s.
+    fn run(that: &[&str]) -> Run {
+        let mut run = Run::open(Path::new("results/scrfd/2026-11-25T113021Z")).unwrap();
+        let asserted = |that: &&str| Asserted { that: Threshold::read(that).unwrap(), cases: None };
+        run.manifest.asserts = that.iter().map(asserted).collect();
+        run.records.truncate(1);
+        let record = &mut run.records[0];
+        (record.mean_ms, record.mean_low_ms, record.mean_high_ms) = (Some(10.0), Some(9.0), Some(11.0));
+        (record.requests, record.errors, record.p90_ms) = (990, 10, None);
+        (record.requests_per_s, record.inferences_per_s) = (Some(100.0), Some(400.0));
+        let block = |rate: f64| BlockRecord {
+            case: run.records[0].case.clone(),
+            requests_per_s: Some(rate),
+            ..BlockRecord::default()
+        };
+        run.blocks = [90.0, 95.0, 100.0, 105.0, 110.0].into_iter().map(block).collect();
+        run
+    }
+
+    fn kept(that: &str) -> Kept {
+        judged(&run(&[that]))[0].kept
+    }
+
+    #[test]
+    fn a_threshold_is_broken_only_beyond_chance() {
+        for (that, expected) in [
+            ("mean_ms < 12", Kept::Holds),
+            ("mean_ms <= 11", Kept::Holds),
+            ("mean_ms < 11", Kept::Open),
+            ("mean_ms < 10", Kept::Open),
+            ("mean_ms < 9", Kept::Broken),
+            ("mean_ms > 8", Kept::Holds),
+            // Student's t with four degrees of freedom: 100 +- 9.8, and four items a request
+            ("requests_per_s >= 90", Kept::Holds),
+            ("requests_per_s >= 91", Kept::Open),
+            ("requests_per_s >= 110", Kept::Broken),
+            ("inferences_per_s >= 360", Kept::Holds),
+            ("inferences_per_s >= 364", Kept::Open),
+            ("errors <= 10", Kept::Holds),
+            ("errors < 10", Kept::Broken),
+            ("error_share <= 0.01", Kept::Holds),
+            ("error_share < 0.01", Kept::Broken),
+            // not measured
+            ("p90_ms < 1000", Kept::Broken),
+        ] {
+            assert_eq!(kept(that), expected, "{that}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_hold_is_told_with_its_number() {
+        let run =
+            run(&["mean_ms < 9", "mean_ms < 10", "errors < 10", "error_share < 0.01", "p90_ms < 1", "errors < 11"]);
+        let judged = judged(&run);
+        let words = "1 of 6 thresholds hold, 4 broken, 1 cannot be told, as their intervals have the bound in them";
+        assert_eq!(summary(&run, &judged).unwrap(), words);
+        let table = table(&judged).unwrap();
+        let found: Vec<[&str; 2]> = table.rows().iter().map(|row| [&*row[2].text, &*row[3].text]).collect();
+        let expected = [
+            ["10.00 (9.000 to 11.00)", "broken"],
+            ["10.00 (9.000 to 11.00)", "cannot be told"],
+            ["10", "broken"],
+            ["0.0100", "broken"],
+            ["no number: ok", "broken"],
+        ];
+        assert_eq!(found, expected);
+        assert!(super::table(&judged[5..]).is_none() && is_broken(&run));
+    }
+
+    #[test]
+    fn cases_without_a_threshold_are_not_judged() {
+        let mut run = run(&["mean_ms < 1"]);
+        run.manifest.asserts[0].cases = Some(vec!["other".to_owned()]);
+        let none = judged(&run);
+        assert!(none.is_empty() && !is_broken(&run));
+        assert_eq!(summary(&run, &none).unwrap(), "No case of this run has a threshold");
+        run.manifest.asserts[0].cases = Some(vec![run.records[0].case.tag()]);
+        assert_eq!(judged(&run).len(), 1);
+        run.manifest.asserts.clear();
+        assert_eq!(summary(&run, &[]), None);
+    }
+}
