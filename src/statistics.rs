@@ -1,11 +1,15 @@
-//! Statistical inference: effective sample sizes, intervals, ratios of paired blocks, verdicts. Pure: no input, no
-//! randomness. Knows no other module.
+//! Statistical inference: effective sample sizes, intervals, ratios of paired blocks, verdicts, change points. Pure: no input, no
+//! randomness that is not seeded. Knows no other module.
 //!
 //! Undetermined results are `None`; no result is ever NaN or infinite.
+
+mod changes;
 
 use std::ops::AddAssign;
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
+
+pub use changes::{SERIES_MIN, change_points};
 
 /// Ratios within 1 ± this are equal for all practical purposes.
 pub const DELTA: f64 = 0.01;

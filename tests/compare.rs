@@ -70,6 +70,14 @@ fn a_change_is_found_with_its_sign_and_a_gate_breaks_only_then() {
         "{}",
         printed(&output)
     );
+    // both numbers, and what throughput says
+    let first = printed(&output)
+        .lines()
+        .find(|line| line.starts_with("| HTTP batch 1, 1 process |"))
+        .unwrap()
+        .to_owned();
+    assert!(first.starts_with("| HTTP batch 1, 1 process | 187.9 → 199.2 | 202.5 → 214.7 | "), "{first}");
+    assert!(first.ends_with(" | -5.7 % (-5.9 to -5.4 %) |"), "{first}");
     let output = compare(&base, &slower, &["--fail-if", "p95 > 7%", "--fail-if", "throughput > 1%"]);
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let output = compare(&slower, &base, &["--fail-if", "mean < -5%", "--json"]);
@@ -140,4 +148,89 @@ fn what_cannot_be_compared_is_one_clear_error() {
         assert_eq!(output.status.code(), Some(2), "{expected}: {}", printed(&output));
         assert!(printed(&output).contains(expected), "{expected}: {}", printed(&output));
     }
+}
+
+/// Twenty runs of a scenario, a day apart, whose first case takes `shift` times as long from the tenth on.
+fn twenty_runs(shift: f64) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join(COMMITTED);
+    let records: Vec<Record> = record::read(&committed.join(RECORDS)).unwrap();
+    for day in 1..=20_u32 {
+        let run = folder.path().join(format!("results/scrfd/2026-03-{day:02}T120000Z"));
+        fs::create_dir_all(&run).unwrap();
+        let mut manifest = record::read_manifest(&committed).unwrap();
+        manifest.started = format!("2026-03-{day:02}T12:00:00Z").parse().unwrap();
+        manifest.server_version = if day < 10 { "2.50.0" } else { "2.51.0" }.to_owned();
+        record::write_json(&run.join(MANIFEST), &manifest).unwrap();
+        for (index, row) in records.iter().enumerate() {
+            let mut row = row.clone();
+            // up to 1 % from run to run, in another order for each case
+            let place = (day as usize * 7 + index * 5) % 20;
+            let noise = 1.0 + 0.01 * (place as f64 - 9.5) / 9.5;
+            let shift = if index == 0 && day >= 10 { shift } else { 1.0 };
+            row.mean_ms = row.mean_ms.map(|mean| mean * noise * shift);
+            record::append(&run.join(RECORDS), &row).unwrap();
+        }
+    }
+    folder
+}
+
+fn history(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+    let Output { status, stdout, stderr } =
+        command.current_dir(folder).arg("history").args(arguments).output().unwrap();
+    (status.code(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
+}
+
+#[test]
+fn history_finds_a_planted_change_and_no_other() {
+    let runs = twenty_runs(1.05);
+    let (code, shown) = history(runs.path(), &["scrfd"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.starts_with("### SCRFD Model: mean of 20 runs\n\n- **HTTP batch 1, 1 process**: +5."), "{shown}");
+    assert!(shown.contains(" since 2026-03-10T12:00:00.000Z ("), "{shown}");
+    assert!(shown.contains("new with it: server triton 2.50.0 → triton 2.51.0.\n"), "{shown}");
+    assert_eq!(shown.matches("- **").count(), 1, "{shown}");
+    let (_, json) = history(runs.path(), &["scrfd", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json["runs"].as_array().unwrap().len(), json["metric"].as_str()), (20, Some("mean")));
+    let shift = &json["cases"][0]["shifts"][0];
+    assert!((shift["ratio"].as_f64().unwrap() - 1.05).abs() < 0.01, "{shift}");
+    // throughput was not touched
+    let (_, shown) = history(runs.path(), &["scrfd", "--metric", "throughput", "--html", "history.html"]);
+    assert!(shown.contains("- No change beyond chance in any of 12 cases.\n"), "{shown}");
+    assert!(
+        fs::read_to_string(runs.path().join("history.html"))
+            .unwrap()
+            .contains("throughput of 20 runs")
+    );
+}
+
+#[test]
+fn history_tells_of_runs_that_are_not_like_the_others() {
+    let runs = twenty_runs(1.0);
+    let (_, shown) = history(runs.path(), &["scrfd"]);
+    assert!(shown.contains("- No change beyond chance in any of 12 cases.\n"), "{shown}");
+    // fifteen are of another machine, and one is quick
+    for (day, change) in (1..=16).map(|day| (day, if day == 16 { "quick" } else { "machine" })) {
+        let run = runs.path().join(format!("results/scrfd/2026-03-{day:02}T120000Z"));
+        let mut manifest = record::read_manifest(&run).unwrap();
+        match change {
+            "quick" => manifest.overridden.push("--quick".to_owned()),
+            _ => manifest.client.cpu = Some("another".to_owned()),
+        }
+        record::write_json(&run.join(MANIFEST), &manifest).unwrap();
+    }
+    let (_, shown) = history(runs.path(), &["scrfd"]);
+    assert!(
+        shown.contains("mean of 4 runs\n\n- Too few runs to tell a change from chance: it takes 9 at least"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("2026-03-16T120000Z is left out: its length is another one (quick instead of full).\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("- 11 more are left out.\n"), "{shown}");
+    let (code, shown) = history(runs.path(), &["arcface"]);
+    assert!(code == Some(2) && shown.contains("there are no results in results/arcface"), "{shown}");
 }

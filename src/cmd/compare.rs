@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::report::compare::{Gate, compare as compared};
+use crate::report::compare::compare as compared;
+use crate::report::gate::Gate;
 use crate::report::{html, terminal};
 use crate::run::Outcome;
 

@@ -3,6 +3,7 @@
 
 mod axes;
 mod compare;
+mod history;
 mod init;
 mod models;
 mod report;
@@ -47,6 +48,8 @@ pub enum Command {
     Report(report::Arguments),
     /// Compare two runs of a scenario that were measured at different times, case by case
     Compare(compare::Arguments),
+    /// Print the runs of a scenario over time, and where its cases changed beyond chance
+    History(history::Arguments),
     /// Write a scenario for a model, from what its server tells of it
     Init(init::Arguments),
     /// Get the model files of a scenario
@@ -74,6 +77,7 @@ impl Cli {
             Some(Command::Serve(arguments)) => serve::serve(arguments),
             Some(Command::Report(arguments)) => report::report(arguments),
             Some(Command::Compare(arguments)) => compare::compare(&arguments),
+            Some(Command::History(arguments)) => history::history(&arguments),
             Some(Command::Init(arguments)) => init::init(arguments),
             Some(Command::Models(command)) => models::models(command),
         }

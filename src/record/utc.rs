@@ -19,6 +19,11 @@ impl From<Timestamp> for Utc {
 }
 
 impl Utc {
+    /// The day and minute: `2026-01-31 12:00`.
+    pub fn day(self) -> String {
+        self.0.strftime("%Y-%m-%d %H:%M").to_string()
+    }
+
     /// Milliseconds of the Unix epoch.
     pub fn milliseconds(self) -> i64 {
         self.0.as_millisecond()

@@ -14,7 +14,7 @@ const HARMLESS: [&str; 1] = ["--awake"];
 const TOLD: [&str; 2] = ["--quick", "--server embedded"];
 
 /// A run's folder and manifest.
-type Candidate = (PathBuf, Manifest);
+pub type Candidate = (PathBuf, Manifest);
 
 /// A chosen run, with notes on the choice.
 pub struct Choice {
@@ -110,6 +110,43 @@ pub fn successor(results: &Path, scenario: &str, shown: &Path, document: &Path) 
         ));
     }
     Ok(Choice { run: before, notes })
+}
+
+/// The complete runs of a scenario that are like the one which reports show, oldest first; and the others, each with why it is
+/// not one of them. A server's or the program's version may differ.
+///
+/// # Errors
+/// There is no complete run.
+pub fn alike(results: &Path, scenario: &str) -> Result<(Vec<Candidate>, Vec<String>)> {
+    let shown = newest(results, scenario)?.run;
+    let (runs, mut notes) = complete(results, scenario)?;
+    let mut alike = Vec::new();
+    for (path, manifest) in runs {
+        match unlike(&manifest, &shown.manifest) {
+            reasons if reasons.is_empty() => alike.push((path, manifest)),
+            reasons => notes.push(format!("{} is left out: {}", path.display(), reasons.join(", "))),
+        }
+    }
+    alike.reverse();
+    Ok((alike, notes))
+}
+
+/// Why a run's numbers are not of the same series as another one's.
+fn unlike(manifest: &Manifest, shown: &Manifest) -> Vec<String> {
+    let changed = |manifest: &Manifest| match changes(manifest).join(" ") {
+        none if none.is_empty() => "no options".to_owned(),
+        options => options,
+    };
+    let length = |manifest: &Manifest| if is_quick(manifest) { "quick" } else { "full" };
+    let reasons = [
+        other("length", length(manifest), length(shown)),
+        other("server", &server(manifest), &server(shown)),
+        other("model", &manifest.model, &shown.model),
+        other("machine", &machine(manifest), &machine(shown)),
+        (changed(manifest) != changed(shown))
+            .then(|| format!("it was run with {} instead of {}", changed(manifest), changed(shown))),
+    ];
+    reasons.into_iter().flatten().collect()
 }
 
 /// The names of the scenarios that have runs, in alphabetical order.

@@ -9,101 +9,15 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::answers;
+use super::gate::{Gate, Metric};
 use super::run::Run;
 use super::table::{Cell, Table};
 use super::words::{escaped, format_ms};
-use crate::record::{BlockRecord, Record, SCENARIO, Status};
-use crate::spelling::{Spelled, spelled};
+use crate::record::{Record, SCENARIO, Status};
 use crate::statistics::{self, ALPHA, DELTA, Interval, Ratio, Verdict};
 
 /// Sizes of requests that differ by more than this part are no like loads.
 const ALIKE: f64 = 0.01;
-
-spelled! {
-    /// A number that is compared between runs.
-    pub enum Metric {
-        /// Mean latency.
-        Mean = "mean",
-        /// Median.
-        P50 = "p50",
-        /// 95th percentile.
-        P95 = "p95",
-        /// Answered requests a second.
-        Throughput = "throughput",
-    }
-}
-
-impl Metric {
-    fn of_case(self, record: &Record) -> Option<f64> {
-        match self {
-            Metric::Mean => record.mean_ms,
-            Metric::P50 => record.p50_ms,
-            Metric::P95 => record.p95_ms,
-            Metric::Throughput => record.requests_per_s,
-        }
-    }
-
-    fn of_block(self, block: &BlockRecord) -> Option<f64> {
-        match self {
-            Metric::Mean => block.mean_ms,
-            Metric::P50 => block.p50_ms,
-            Metric::P95 => block.p95_ms,
-            Metric::Throughput => block.requests_per_s,
-        }
-    }
-}
-
-/// A threshold that ends the command with exit code 99 where a change is beyond it, and beyond chance: `p95 > 5%`,
-/// `throughput < -5%`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Gate {
-    metric: Metric,
-    is_more: bool,
-    /// The change, as a part.
-    threshold: f64,
-}
-
-impl Gate {
-    /// Parses a threshold.
-    ///
-    /// # Errors
-    /// What was expected.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let (name, is_more, change) = match (text.split_once('>'), text.split_once('<')) {
-            (Some((name, change)), None) => (name, true, change),
-            (None, Some((name, change))) => (name, false, change),
-            _ => return Err("expected a number and a change, such as \"p95 > 5%\" or \"throughput < -5%\"".to_owned()),
-        };
-        let metric = Metric::spelled(name.trim()).ok_or_else(|| {
-            let known = Metric::WORDS.join(", ");
-            format!("\"{}\" is no number that is compared: there are {known}", name.trim().escape_debug())
-        })?;
-        let percent = change.trim().strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-        let percent = percent.filter(|percent| percent.is_finite()).ok_or_else(|| {
-            format!("\"{}\" is no change in percent: write it as 5% or -5%", change.trim().escape_debug())
-        })?;
-        Ok(Gate { metric, is_more, threshold: percent / 100.0 })
-    }
-
-    /// Whether a change breaks it: beyond the threshold, and beyond chance in the same direction.
-    fn is_broken_by(&self, metric: Metric, ratio: Option<Interval>, p_holm: Option<f64>) -> bool {
-        let Some(Interval { value, low, high }) = ratio.filter(|_| metric == self.metric) else {
-            return false;
-        };
-        let beyond = match self.is_more {
-            true => value - 1.0 > self.threshold && low > 1.0,
-            false => value - 1.0 < self.threshold && high < 1.0,
-        };
-        beyond && p_holm.is_some_and(|p| p <= ALPHA)
-    }
-}
-
-impl std::fmt::Display for Gate {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sign = if self.is_more { '>' } else { '<' };
-        write!(formatter, "{} {sign} {}%", self.metric, 100.0 * self.threshold)
-    }
-}
 
 /// One number of one case in both runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -416,5 +330,20 @@ impl Comparison {
     /// A path is not Unicode.
     pub fn json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(&serde_json::to_value(self)?)? + "\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_throughput_changes_only_beyond_chance() {
+        let said = |low: f64, high: f64, p: f64| rate(Interval { value: (low * high).sqrt(), low, high }, Some(p));
+        assert_eq!(said(1.1, 1.21, ALPHA), "+15.4 % (+10.0 to +21.0 %)");
+        assert_eq!(said(0.8, 0.9, ALPHA), "-15.1 % (-20.0 to -10.0 %)");
+        for (low, high, p) in [(1.1, 1.2, 2.0 * ALPHA), (1.0, 1.2, ALPHA), (0.8, 1.0, ALPHA), (0.9, 1.1, ALPHA)] {
+            assert!(said(low, high, p).starts_with("no difference seen"), "{low} {high} {p}");
+        }
     }
 }

@@ -7,6 +7,8 @@ pub mod compare;
 pub mod comparisons;
 pub mod document;
 mod forecast;
+pub mod gate;
+pub mod history;
 pub mod html;
 mod layout;
 pub mod markdown;

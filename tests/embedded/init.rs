@@ -91,7 +91,7 @@ fn what_cannot_be_known_is_asked_for() {
     );
     let (code, _, errors) =
         runner(folder.path(), &["init", "sleepy", "--http", "127.0.0.1:1", "--grpc", "127.0.0.1:1"]);
-    assert!(code == Some(2) && errors.contains("the server at 127.0.0.1:1 (HTTP) cannot be used"), "{errors}");
+    assert!(code == Some(2) && errors.contains("the server at 127.0.0.1:1 (http) cannot be used"), "{errors}");
 }
 
 #[test]

@@ -1,0 +1,254 @@
+//! The runs of a scenario over time: a number of each case in every run, and where it changed beyond chance. The unit of evidence is
+//! the run, so that what differs between runs on its own is no change.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+
+use super::choose;
+use super::gate::Metric;
+use super::table::Table;
+use super::words::{escaped, format_ms};
+use crate::record::{self, Manifest, RECORDS, Record, Status, Utc};
+use crate::statistics::{ALPHA, DELTA, SERIES_MIN, change_points};
+
+/// Most runs that the table shows; the newest.
+const RUNS_SHOWN: usize = 6;
+/// Most runs of a series, the newest: changes are looked for in time that grows with their square.
+const RUNS_MAX: usize = 200;
+/// Most runs that are left out by name.
+const LEFT_OUT_SHOWN: usize = 5;
+
+/// A scenario's runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct History {
+    /// The scenario's name, and its title in the newest run.
+    pub scenario: String,
+    #[allow(missing_docs)]
+    pub title: String,
+    /// The number that is followed.
+    pub metric: Metric,
+    /// The runs, oldest first.
+    pub runs: Vec<RunAt>,
+    /// Runs that are not of the series, and why.
+    pub left_out: Vec<String>,
+    /// The cases of the newest run.
+    pub cases: Vec<Case>,
+}
+
+/// A run of the series.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct RunAt {
+    pub path: PathBuf,
+    pub started: Utc,
+    pub server: String,
+    pub weights: String,
+    /// The version of this program, and its commit.
+    pub program: String,
+}
+
+/// A case over the runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Case {
+    /// Its tag.
+    pub case: String,
+    /// It in words.
+    pub words: String,
+    /// The number in each run, in milliseconds or requests a second; `None` where it was not measured.
+    pub values: Vec<Option<f64>>,
+    /// Where it changed.
+    pub shifts: Vec<Shift>,
+}
+
+/// A change beyond chance that lasted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Shift {
+    /// The start of the first run after it.
+    pub since: Utc,
+    /// Geometric means of the runs before it and from it on, up to the neighbouring changes.
+    pub before: f64,
+    #[allow(missing_docs)]
+    pub after: f64,
+    /// `after` over `before`.
+    pub ratio: f64,
+    /// What else is new in that run.
+    pub new: Vec<String>,
+}
+
+/// Reads the runs of a scenario.
+///
+/// # Errors
+/// There is no complete run; a file cannot be read.
+pub fn history(results: &Path, scenario: &str, metric: Metric) -> Result<History> {
+    let (mut found, left_out) = choose::alike(results, scenario)?;
+    found.drain(..found.len().saturating_sub(RUNS_MAX));
+    let mut runs = Vec::new();
+    let mut rows: Vec<HashMap<String, Record>> = Vec::new();
+    let mut order: Vec<(String, String)> = Vec::new();
+    for (path, manifest) in &found {
+        let records: Vec<Record> = record::read(&path.join(RECORDS))?;
+        order = records.iter().map(|record| (record.case.tag(), record.case.phrase())).collect();
+        rows.push(records.into_iter().map(|record| (record.case.tag(), record)).collect());
+        runs.push(RunAt::new(path, manifest));
+    }
+    ensure!(!order.is_empty(), "the newest run of {scenario} has no cases");
+    let alpha = ALPHA / order.len() as f64;
+    let values = |tag: &str| -> Vec<Option<f64>> {
+        let value = |rows: &HashMap<String, Record>| {
+            let record = rows.get(tag).filter(|record| record.status == Status::Ok)?;
+            metric.of_case(record).filter(|value| *value > 0.0)
+        };
+        rows.iter().map(value).collect()
+    };
+    let cases = order.iter().map(|(tag, words)| {
+        let values = values(tag);
+        let shifts = shifts(&values, &runs, alpha);
+        Case { case: tag.clone(), words: words.clone(), values, shifts }
+    });
+    let cases = cases.collect();
+    let title = found.last().map(|(_, manifest)| manifest.title.clone()).unwrap_or_default();
+    Ok(History { scenario: scenario.to_owned(), title, metric, runs, left_out, cases })
+}
+
+impl RunAt {
+    fn new(path: &Path, manifest: &Manifest) -> Self {
+        RunAt {
+            path: path.to_owned(),
+            started: manifest.started,
+            server: format!("{} {}", manifest.server, manifest.server_version),
+            weights: manifest.weights.clone(),
+            program: format!("{} ({})", manifest.runner_version, manifest.git_revision),
+        }
+    }
+
+    /// What is not as it was in the run before.
+    fn new_since(&self, before: &RunAt) -> Vec<String> {
+        [
+            ("server", &before.server, &self.server),
+            ("weights", &before.weights, &self.weights),
+            ("program", &before.program, &self.program),
+        ]
+        .into_iter()
+        .filter(|(_, old, new)| old != new)
+        .map(|(what, old, new)| format!("{what} {old} → {new}"))
+        .collect()
+    }
+}
+
+/// `1 run`, `3 runs`.
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The changes of a series, of those runs that have a value.
+fn shifts(values: &[Option<f64>], runs: &[RunAt], alpha: f64) -> Vec<Shift> {
+    let known: Vec<(usize, f64)> = values
+        .iter()
+        .enumerate()
+        .filter_map(|(run, value)| Some((run, (*value)?.ln())))
+        .collect();
+    let logarithms: Vec<f64> = known.iter().map(|(_, value)| *value).collect();
+    let places = change_points(&logarithms, alpha);
+    let mean = |values: &[f64]| (values.iter().sum::<f64>() / values.len() as f64).exp();
+    let mut shifts = Vec::new();
+    for (index, place) in places.iter().copied().enumerate() {
+        let from = if index == 0 { 0 } else { places[index - 1] };
+        let to = places.get(index + 1).copied().unwrap_or(logarithms.len());
+        let (before, after) = (mean(&logarithms[from..place]), mean(&logarithms[place..to]));
+        let ratio = after / before;
+        let (first, last) = (&runs[known[place].0], &runs[known[place - 1].0]);
+        if (ratio - 1.0).abs() > DELTA {
+            shifts.push(Shift { since: first.started, before, after, ratio, new: first.new_since(last) });
+        }
+    }
+    shifts
+}
+
+impl History {
+    /// In Markdown: what changed, the newest runs in a table, and the runs that are left out.
+    pub fn markdown(&self) -> String {
+        let unit = if self.metric == Metric::Throughput { "requests/s" } else { "ms" };
+        let mut out =
+            format!("### {}: {} of {}\n\n", escaped(&self.title), self.metric, counted(self.runs.len(), "run"));
+        self.say(&mut out, unit);
+        let first = self.runs.len().saturating_sub(RUNS_SHOWN);
+        let mut table = Table::default();
+        table.words("Case");
+        self.runs[first..].iter().for_each(|run| table.numbers(run.started.day()));
+        for case in &self.cases {
+            let value = |value: &Option<f64>| value.map_or("–".to_owned(), format_ms);
+            let mut row = vec![case.words.as_str().into()];
+            row.extend(case.values[first..].iter().map(|found| value(found).into()));
+            table.row(row);
+        }
+        let _ = writeln!(out, "{}", table.markdown());
+        if first > 0 {
+            let _ = writeln!(out, "- The newest {RUNS_SHOWN} runs, in {unit}; --json has all of them.");
+        }
+        let seen: HashSet<&str> = self.runs.iter().map(|run| run.server.as_str()).collect();
+        let _ = writeln!(
+            out,
+            "- Now {}; {} of the server in these runs.",
+            escaped(self.runs.last().map_or("", |run| &run.server)),
+            counted(seen.len(), "version")
+        );
+        for reason in self.left_out.iter().take(LEFT_OUT_SHOWN) {
+            let _ = writeln!(out, "- {}.", escaped(reason));
+        }
+        if let Some(more) = self.left_out.len().checked_sub(LEFT_OUT_SHOWN).filter(|more| *more > 0) {
+            let _ = writeln!(out, "- {more} more are left out.");
+        }
+        let _ = writeln!(
+            out,
+            "- A change is a shift of the mean by more than {} % that any order of the runs shows as clearly with less than {} % \
+             probability, over all cases together; it has two runs at least on each side.",
+            100.0 * DELTA,
+            100.0 * ALPHA
+        );
+        out
+    }
+
+    fn say(&self, out: &mut String, unit: &str) {
+        let mut any = false;
+        for case in &self.cases {
+            for Shift { since, before, after, ratio, new } in &case.shifts {
+                any = true;
+                let new = if new.is_empty() {
+                    String::new()
+                } else {
+                    format!("; new with it: {}", escaped(&new.join(", ")))
+                };
+                let _ = writeln!(
+                    out,
+                    "- **{}**: {:+.1} % since {since} ({} → {} {unit}){new}.",
+                    escaped(&case.words),
+                    100.0 * (ratio - 1.0),
+                    format_ms(*before),
+                    format_ms(*after)
+                );
+            }
+        }
+        if !any {
+            let _ = match self.runs.len() < SERIES_MIN {
+                true => writeln!(
+                    out,
+                    "- Too few runs to tell a change from chance: it takes {SERIES_MIN} at least; two are compared by `runner compare`."
+                ),
+                false => writeln!(out, "- No change beyond chance in any of {} cases.", self.cases.len()),
+            };
+        }
+        out.push('\n');
+    }
+
+    /// As JSON.
+    ///
+    /// # Errors
+    /// A path is not Unicode.
+    pub fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(&serde_json::to_value(self)?)? + "\n")
+    }
+}
