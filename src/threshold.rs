@@ -1,5 +1,6 @@
 //! Thresholds of a case's numbers, as scenarios and options spell them: `p95_ms < 50`. Pure; knows no rows.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::spelling::{nearest, spelled};
@@ -37,8 +38,9 @@ spelled! {
 }
 
 /// A threshold.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
 pub struct Threshold {
     /// The number.
     pub number: Number,

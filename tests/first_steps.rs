@@ -101,3 +101,28 @@ fn the_image_is_built_from_all_that_the_sources_include() {
         assert!(dockerfile.contains(&format!("COPY {folder} {folder}\n")), "Dockerfile copies no {folder}");
     }
 }
+
+#[test]
+fn what_other_programs_take_is_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let output = runner(folder.path(), arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let plans = json(&["scrfd", "arcface", "--list", "--json"]);
+    assert_eq!(plans["plans"][1]["scenario"], "arcface");
+    assert_eq!(plans["plans"][0]["cases"].as_array().unwrap().len(), 12);
+    assert_eq!(plans["plans"][0]["cases"][0]["case"], "http-b1-p1-c1");
+    assert_eq!(json(&["schema", "scenario"])["properties"]["title"]["type"], "string");
+    assert!(json(&["schema", "report"])["properties"]["runs"].is_object());
+    for (arguments, words) in [
+        (&["completions", "bash"][..], "complete -F _runner"),
+        (&["completions", "zsh"], "#compdef runner"),
+        (&["completions", "fish"], "complete -c runner"),
+        (&["man"], ".TH runner 1"),
+    ] {
+        let output = runner(folder.path(), arguments);
+        assert!(output.status.success() && text(&output).contains(words), "{arguments:?}: {}", text(&output));
+    }
+}

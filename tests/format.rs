@@ -30,6 +30,22 @@ fn replaced(text: &str, begin: &str, end: &str, content: &str) -> String {
 }
 
 #[test]
+fn the_schemas_are_those_of_the_program() {
+    let scenario = serde_json::to_string_pretty(&runner::scenario::json_schema()).unwrap();
+    let report = serde_json::to_string_pretty(&runner::report::schema()).unwrap();
+    for (path, schema) in [("docs/scenario.schema.json", scenario), ("docs/report.schema.json", report)] {
+        let schema = format!("{schema}\n");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(path, &schema).unwrap();
+        }
+        assert!(
+            fs::read_to_string(path).unwrap() == schema,
+            "{path} is not what the types say: UPDATE_GOLDEN=1 cargo nextest run --test format"
+        );
+    }
+}
+
+#[test]
 fn the_handbook_has_the_columns_and_flags_of_the_program() {
     let before = fs::read_to_string(HANDBOOK).unwrap();
     let mut after = before.clone();

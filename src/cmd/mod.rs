@@ -5,6 +5,7 @@ mod axes;
 mod compare;
 mod history;
 mod init;
+mod machine;
 mod models;
 mod report;
 mod run;
@@ -57,6 +58,12 @@ pub enum Command {
     Models(models::Command),
     /// The embedded server: serves a model repository over HTTP and gRPC, without Triton
     Serve(serve::Arguments),
+    /// Print the JSON Schema of scenario files or of `runner report --json`
+    Schema { of: machine::Described },
+    /// Print a shell's completions: for bash, `source <(runner completions bash)`
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page: `runner man | man -l -`
+    Man,
     /// A worker process, as a run starts it
     #[command(hide = true)]
     Worker,
@@ -74,6 +81,9 @@ impl Cli {
                 runtime()?.block_on(crate::run::run(&self.run.try_into()?))
             }
             Some(Command::Worker) => worker::child::run().map(|()| Outcome::Complete),
+            Some(Command::Schema { of }) => machine::schema(of),
+            Some(Command::Completions { shell }) => machine::completions(shell),
+            Some(Command::Man) => machine::man(),
             Some(Command::Serve(arguments)) => serve::serve(arguments),
             Some(Command::Report(arguments)) => report::report(arguments),
             Some(Command::Compare(arguments)) => compare::compare(&arguments),

@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Write one HTML file that has all of the runs: answers, charts, tables; it needs no network
     #[arg(long, value_name = "FILE", conflicts_with_all = ["splice", "section", "intervals"])]
     pub html: Option<PathBuf>,
+    /// Print the runs as JSON: answers, thresholds, comparisons, and the rows of all files; `runner schema report` describes it
+    #[arg(long, conflicts_with_all = ["splice", "section", "intervals", "html"])]
+    pub json: bool,
     /// Folder of the runs
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,
@@ -38,10 +41,12 @@ pub struct Arguments {
 /// There is nothing to show, or the output cannot be printed or written.
 pub fn report(arguments: Arguments) -> Result<Outcome> {
     let (document, html, results) = (arguments.splice.clone(), arguments.html.clone(), arguments.results.clone());
+    let json = arguments.json;
     let wanted = arguments.into();
     let all = match (document, html) {
         (Some(document), _) => report::document::splice(&wanted, &document, &results)?,
         (None, Some(file)) => report::write_html(&wanted, &file, &results)?,
+        (None, None) if json => report::print_json(&wanted, &results)?,
         (None, None) => report::print(&wanted, &results)?,
     };
     Ok(if all { Outcome::Complete } else { Outcome::Incomplete })

@@ -83,6 +83,9 @@ pub struct Arguments {
     /// No progress: errors and the results alone
     #[arg(long, short, conflicts_with_all = ["progress", "list", "verify"])]
     pub quiet: bool,
+    /// Print JSON instead of tables: the runs as `runner report --json` does, or the cases of --list or --verify
+    #[arg(long)]
+    pub json: bool,
     /// Folder in which each run makes its own
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,
@@ -120,6 +123,7 @@ impl TryFrom<Arguments> for Options {
                 aa: arguments.aa,
             },
             results: arguments.results,
+            json: arguments.json,
             calibrate: arguments.calibrate,
             awake: arguments.awake,
             strict: arguments.strict,

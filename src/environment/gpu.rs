@@ -1,10 +1,11 @@
 //! The graphics processors of this machine, from NVIDIA's management library, which is loaded if it exists.
 
 use nvml_wrapper::Nvml;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the library reports; empty without a library.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Gpus {
     /// Names and memory in MiB.

@@ -5,6 +5,7 @@ mod gpu;
 
 use std::fs;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use tokio::join;
@@ -14,7 +15,7 @@ use crate::text;
 pub use gpu::Gpus;
 
 /// The client's machine.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Environment {
     /// Operating system and its version; on Linux the distribution.

@@ -1,11 +1,16 @@
 //! Columns of the files of a run, each declared once with its name, type and meaning: reading, writing and
 //! documentation follow from that. Must not know which columns exist.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::marker::PhantomData;
 
 use csv::StringRecord;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::matrix::{AxisId, Limit, Point, Value};
+use crate::matrix::{self, AxisId, Limit, Point};
 use crate::spelling::Spelled;
 
 /// A column of a file.
@@ -32,6 +37,74 @@ pub trait Row: Sized {
     /// # Errors
     /// A cell is not of its column's type, or a column is missing that every version has written.
     fn read(cells: &Cells<'_>) -> Result<Self, String>;
+}
+
+impl Column {
+    /// A cell as JSON: empty cells are `null`, where the column may have any.
+    fn json(&self, cell: &str) -> Value {
+        match self.kind {
+            _ if cell.is_empty() && self.kind != String::KIND => Value::Null,
+            <u64 as Cell>::KIND => cell.parse::<u64>().map_or(Value::Null, Value::from),
+            <f64 as Cell>::KIND => cell.parse::<f64>().map_or(Value::Null, Value::from),
+            <bool as Cell>::KIND => Value::Bool(cell == "true"),
+            _ => Value::from(cell),
+        }
+    }
+
+    /// The type of [`Column::json`].
+    fn json_type(&self) -> Value {
+        match self.kind {
+            <u64 as Cell>::KIND => json!(["integer", "null"]),
+            <f64 as Cell>::KIND => json!(["number", "null"]),
+            <bool as Cell>::KIND => json!(["boolean", "null"]),
+            String::KIND => json!("string"),
+            _ => json!(["string", "null"]),
+        }
+    }
+}
+
+/// Rows as JSON objects with a field a column.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Objects<T>(Vec<Value>, #[serde(skip)] PhantomData<T>);
+
+impl<T: Row> Objects<T> {
+    /// The objects of some rows.
+    pub fn of(rows: &[T]) -> Self {
+        let columns = T::columns();
+        let object = |row: &T| -> Value {
+            let cells = row.cells();
+            columns
+                .iter()
+                .zip(&cells)
+                .map(|(column, cell)| (column.name.to_owned(), column.json(cell)))
+                .collect()
+        };
+        Objects(rows.iter().map(object).collect(), PhantomData)
+    }
+}
+
+impl<T: Row> JsonSchema for Objects<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Rows".into()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        std::any::type_name::<Self>().into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let columns = T::columns();
+        let field = |column: &Column| (column.name, json!({"type": column.json_type(), "description": column.meaning}));
+        let fields: serde_json::Map<String, Value> =
+            columns.iter().map(field).map(|(name, field)| (name.to_owned(), field)).collect();
+        let required: Vec<&str> = columns.iter().map(|column| column.name).collect();
+        json_schema!({"type": "array", "items": {"type": "object", "properties": fields, "required": required}})
+    }
 }
 
 /// The cells of one row, by column.
@@ -184,7 +257,7 @@ impl Field for Point {
         cells.push(self.tag());
         let text = |id: &AxisId| match self.get(*id) {
             // written like other columns of numbers
-            Some(Value::Number(number)) => number.text(),
+            Some(matrix::Value::Number(number)) => number.text(),
             value => value.map_or(String::new(), |value| value.to_string()),
         };
         cells.extend(AxisId::ALL.iter().map(text));

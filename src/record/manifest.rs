@@ -1,5 +1,6 @@
 //! The facts that hold for a whole run.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Record, Utc};
@@ -9,7 +10,7 @@ use crate::spelling::spelled;
 use crate::threshold::Threshold;
 
 /// The facts that hold for a whole run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Manifest {
     pub scenario: String,
@@ -67,7 +68,7 @@ pub struct Manifest {
 }
 
 /// A threshold that some cases have to keep.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Asserted {
     /// The threshold.
     pub that: Threshold,
@@ -77,7 +78,7 @@ pub struct Asserted {
 }
 
 /// A server and a model of it that a run asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Asked {
     /// The names that the scenario gives the two; `None` where the run has one.
@@ -146,7 +147,7 @@ spelled! {
 }
 
 /// What was read of the servers' metrics.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum MetricsRead {
     /// For each address that was asked.
@@ -162,7 +163,7 @@ impl Default for MetricsRead {
 }
 
 /// What was read of the metrics at an address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricsOf {
     /// `host:port`; `None` if the metrics' port is unknown and nothing was read.
     pub address: Option<String>,
@@ -173,7 +174,7 @@ pub struct MetricsOf {
 }
 
 /// The server's own count of inferences over the run, against the client's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CountCheck {
     /// From the server's statistics, from before the first worker to after the last.
     pub server: u64,

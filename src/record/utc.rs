@@ -1,9 +1,11 @@
 //! Instants in the format of a run's files. Must not know clocks.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use jiff::{Timestamp, Unit};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::column::Cell;
@@ -11,6 +13,20 @@ use super::column::Cell;
 /// An instant in UTC, to the millisecond: `2026-01-31T12:00:00.000Z`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Utc(Timestamp);
+
+impl JsonSchema for Utc {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Utc".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "date-time"})
+    }
+}
 
 impl From<Timestamp> for Utc {
     fn from(instant: Timestamp) -> Self {

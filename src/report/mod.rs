@@ -10,6 +10,7 @@ mod forecast;
 pub mod gate;
 pub mod history;
 pub mod html;
+mod json;
 mod layout;
 pub mod markdown;
 mod metric;
@@ -27,13 +28,14 @@ mod thresholds;
 mod verdicts;
 mod words;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::file;
 use crate::record::COMPARISONS;
 use crate::spelling::{Spelled, spelled};
+pub use json::schema;
 pub use run::{Blocks, Run};
 pub use tables::Style;
 
@@ -134,6 +136,25 @@ pub fn print(wanted: &Wanted, results: &Path) -> Result<bool> {
         }
     }
     Ok(all)
+}
+
+/// `runner report --json`: prints runs as JSON, reports what is missing, and returns whether nothing is.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_json(wanted: &Wanted, results: &Path) -> Result<bool> {
+    let (runs, all) = found(wanted, results)?;
+    terminal::print(&json::text(&runs)?)?;
+    Ok(all)
+}
+
+/// The end of runs, as JSON.
+///
+/// # Errors
+/// A run's files cannot be read, or nothing can be printed.
+pub fn print_runs_json(folders: &[PathBuf]) -> Result<()> {
+    let runs: Vec<Run> = folders.iter().map(|folder| Run::open(folder)).collect::<Result<_>>()?;
+    terminal::print(&json::text(&runs)?)
 }
 
 /// `runner report --html`: writes runs into one file, reports what is missing, and returns whether nothing is.

@@ -8,22 +8,24 @@ use super::words::{
 };
 use crate::matrix::{self, AxisId, Describer, Encode};
 use crate::record::{Flag, Record, Status};
+use crate::spelling::spelled;
 use crate::statistics::{ALPHA, BEYOND, DELTA, Verdict};
 use crate::tensor::Tensors;
 
-/// What a note is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum About {
-    /// How it was measured.
-    Method,
-    /// How to read the numbers.
-    Reading,
-    /// Why numbers may be doubted.
-    Doubt,
-    /// What went wrong.
-    Failure,
-    /// Where the numbers come from.
-    Source,
+spelled! {
+    /// What a note is about.
+    pub enum About {
+        /// How it was measured.
+        Method = "method",
+        /// How to read the numbers.
+        Reading = "reading",
+        /// Why numbers may be doubted.
+        Doubt = "doubt",
+        /// What went wrong.
+        Failure = "failure",
+        /// Where the numbers come from.
+        Source = "source",
+    }
 }
 
 /// A note: one line, without a bullet.

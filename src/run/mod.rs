@@ -62,6 +62,8 @@ pub struct Options {
     pub strict: bool,
     /// How progress is reported.
     pub show: Show,
+    /// Whether JSON is printed instead of tables.
+    pub json: bool,
     /// What to do with the scenarios.
     pub mode: Mode,
 }
@@ -113,9 +115,12 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         scenarios.push((Plan::expand(&scenario), scenario));
     }
     if options.mode == Mode::List {
-        scenarios
-            .iter()
-            .try_for_each(|(plan, scenario)| report::terminal::plan(scenario, plan))?;
+        match options.json {
+            true => report::terminal::plans_json(&scenarios)?,
+            false => scenarios
+                .iter()
+                .try_for_each(|(plan, scenario)| report::terminal::plan(scenario, plan))?,
+        }
         return Ok(Outcome::Complete);
     }
     let _limit = options.awake.then(CpuLatencyLimit::hold).transpose()?;
@@ -130,7 +135,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
             break;
         }
         let done = match options.mode {
-            Mode::Verify => verify(scenario, plan, &stop).await.map(|outcome| (outcome, None)),
+            Mode::Verify => verify(scenario, plan, options.json, &stop).await.map(|outcome| (outcome, None)),
             _ => measure(scenario, plan, options, &stop).await,
         };
         match done {
@@ -150,17 +155,18 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     if let Some(server) = server {
         server.stop().await;
     }
-    for run in &runs {
-        match report::terminal::run(run) {
-            // the outcome counts, whether or not somebody reads the output to its end
-            Err(error) if error.is::<ReaderGone>() => break,
-            shown => shown?,
-        }
+    let shown = match options.json {
+        true if options.mode == Mode::Measure => report::print_runs_json(&runs),
+        _ => runs.iter().try_for_each(|run| report::terminal::run(run)),
+    };
+    match shown {
+        // the outcome counts, whether or not somebody reads the output to its end
+        Err(error) if !error.is::<ReaderGone>() => Err(error),
+        _ => Ok(worst),
     }
-    Ok(worst)
 }
 
-async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) -> Result<Outcome> {
+async fn verify(scenario: &Scenario, plan: &Plan, json: bool, stop: &watch::Receiver<bool>) -> Result<Outcome> {
     let Some(targets) = Targets::reach(scenario, plan, stop).await? else {
         return Ok(Outcome::Interrupted);
     };
@@ -180,7 +186,10 @@ async fn verify(scenario: &Scenario, plan: &Plan, stop: &watch::Receiver<bool>) 
                 format!("failed: {}", reached.http.explained(case, fault).message)
             }
         };
-        report::terminal::verified(scenario, case, &words)?;
+        match json {
+            true => report::terminal::verified_json(scenario, case, &words)?,
+            false => report::terminal::verified(scenario, case, &words)?,
+        }
     }
     Ok(outcome)
 }

@@ -2,6 +2,7 @@
 //! names file, line, key, value and remedy. Of the program, it knows only the matrix, tensors and spellings.
 
 mod error;
+mod json_schema;
 mod keys;
 mod overrides;
 mod schema;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use error::ScenarioError;
+pub use json_schema::json_schema;
 pub use keys::keys;
 pub use overrides::Overrides;
 

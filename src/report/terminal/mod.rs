@@ -10,7 +10,7 @@ use std::io::{ErrorKind, IsTerminal, Write as _};
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressDrawTarget;
 
-pub use plan::{ceiling, plan, verified};
+pub use plan::{ceiling, plan, plans_json, verified, verified_json};
 pub use progress::{Download, Progress, Show, SoFar};
 pub use summary::{report, run};
 

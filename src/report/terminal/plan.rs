@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use serde_json::{Value, json};
 
 use super::{print, say};
 use crate::matrix::{AxisId, Point};
-use crate::plan::Plan;
+use crate::plan::{Group, Plan};
 use crate::report::words;
 use crate::scenario::Scenario;
 
@@ -73,6 +74,48 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
         let _ = writeln!(out, "  order of blocks: {}{more}", orders.collect::<Vec<_>>().join(" | "));
     }
     print(&out)
+}
+
+/// `--list --json`: the plans of scenarios, as JSON.
+///
+/// # Errors
+/// As [`print()`].
+pub fn plans_json(scenarios: &[(Plan, Scenario)]) -> Result<()> {
+    let of_group = |(number, group): (usize, &Group), scenario: &Scenario| -> Vec<Value> {
+        let case = |case: &Point| {
+            let requests = group.iterations() * u64::from(case.processes);
+            json!({
+                "case": case.tag(),
+                "words": case.phrase(),
+                "group": number + 1,
+                "blocks": group.rounds.len(),
+                "requests": (requests > 0).then_some(requests),
+                "request_bytes": scenario.request_bytes(case),
+            })
+        };
+        group.cases.iter().map(case).collect()
+    };
+    let of_scenario = |(plan, scenario): &(Plan, Scenario)| {
+        let cases = plan.groups.iter().enumerate().flat_map(|group| of_group(group, scenario));
+        json!({
+            "scenario": scenario.name,
+            "file": scenario.file.display().to_string(),
+            "title": scenario.title,
+            "compare": scenario.matrix.compared().axis().column,
+            "cases": cases.collect::<Vec<_>>(),
+        })
+    };
+    let plans: Vec<Value> = scenarios.iter().map(of_scenario).collect();
+    print(&(serde_json::to_string_pretty(&json!({"plans": plans}))? + "\n"))
+}
+
+/// `--verify --json`: one JSON object a line and case.
+///
+/// # Errors
+/// As [`print()`].
+pub fn verified_json(scenario: &Scenario, case: &Point, words: &str) -> Result<()> {
+    let object = json!({"scenario": scenario.name, "case": case.tag(), "ok": words == "ok", "words": words});
+    print(&format!("{object}\n"))
 }
 
 /// `--verify`: one line a case.

@@ -1,0 +1,149 @@
+//! Runs as JSON, for programs: what people read, and the rows it comes from. Its schema is made from these types.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::answers::{self, said};
+use super::comparisons::{self, Comparison};
+use super::notes::{About, notes};
+use super::run::Run;
+use super::tables;
+use super::thresholds::{self, Kept};
+use super::words::Markup;
+use crate::record::column::Objects;
+use crate::record::{BlockRecord, Manifest, Record};
+use crate::threshold::Threshold;
+
+/// What `runner report --json` and `runner SCENARIO --json` print.
+#[derive(Serialize, JsonSchema)]
+pub struct Report {
+    /// The runs, in the order they were asked for.
+    pub runs: Vec<RunReport>,
+}
+
+/// One run.
+#[derive(Serialize, JsonSchema)]
+pub struct RunReport {
+    /// Its folder.
+    pub path: String,
+    /// The facts that hold for the whole run, as in `run.json`.
+    pub run: Manifest,
+    /// How much of it exists, if it is not all.
+    pub part: Option<String>,
+    /// What was compared: `mean latency` or `mean response time`.
+    pub measure: String,
+    /// The answer to each comparison.
+    pub answers: Vec<Answer>,
+    /// The scenario's thresholds, each with each of its cases.
+    pub thresholds: Vec<Found>,
+    /// How it was measured, and what makes it doubtful.
+    pub notes: Vec<Note>,
+    /// One object a compared number, as in `comparisons.csv`.
+    pub comparisons: Objects<Comparison>,
+    /// One object a case, as in `records.csv`.
+    pub records: Objects<Record>,
+    /// One object a case and block, as in `blocks.csv`.
+    pub blocks: Objects<BlockRecord>,
+}
+
+/// What one comparison says.
+#[derive(Serialize, JsonSchema)]
+pub struct Answer {
+    /// `gRPC against HTTP`.
+    pub question: String,
+    /// The values on the axes that vary: `batch 8, 3 processes`; empty if none does.
+    pub place: String,
+    /// `2.9 times as fast (2.8 to 3.0)`.
+    pub words: String,
+    /// `faster`, `slower`, `equal` or `unclear`; none if it cannot be compared.
+    pub verdict: Option<String>,
+    /// The ratio of the means with its 95 % interval.
+    pub ratio: Option<f64>,
+    /// See `ratio`.
+    pub ratio_low: Option<f64>,
+    /// See `ratio`.
+    pub ratio_high: Option<f64>,
+}
+
+/// A threshold and a case.
+#[derive(Serialize, JsonSchema)]
+pub struct Found {
+    /// The case's tag.
+    pub case: String,
+    /// The threshold.
+    pub that: Threshold,
+    /// The number, with its 95 % interval where it has one.
+    pub value: Option<f64>,
+    /// See `value`.
+    pub low: Option<f64>,
+    /// See `value`.
+    pub high: Option<f64>,
+    /// Whether it holds.
+    pub kept: Kept,
+}
+
+/// A note of a report.
+#[derive(Serialize, JsonSchema)]
+pub struct Note {
+    /// What it is about.
+    pub about: About,
+    /// Its text.
+    pub text: String,
+}
+
+/// Runs as JSON text.
+///
+/// # Errors
+/// A number cannot be written.
+pub fn text(runs: &[Run]) -> anyhow::Result<String> {
+    let report = Report { runs: runs.iter().map(RunReport::of).collect() };
+    Ok(serde_json::to_string_pretty(&report)? + "\n")
+}
+
+/// The schema of that text.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Report)
+}
+
+impl RunReport {
+    fn of(run: &Run) -> Self {
+        let tables = tables::of(run);
+        let cells = tables::cells(&tables);
+        let answers = said(run, &cells).answers.into_iter().flat_map(|answers| {
+            let question = answers.question;
+            answers.answers.into_iter().map(move |answer| Answer {
+                question: question.clone(),
+                place: answer.place,
+                words: answer.words,
+                verdict: answer.verdict.map(|verdict| verdict.name().to_owned()),
+                ratio: answer.ratio.map(|ratio| ratio.value),
+                ratio_low: answer.ratio.map(|ratio| ratio.low),
+                ratio_high: answer.ratio.map(|ratio| ratio.high),
+            })
+        });
+        let thresholds = thresholds::judged(run).into_iter().map(|judged| Found {
+            case: judged.record.case.tag(),
+            that: judged.threshold,
+            value: judged.found.map(|found| found.value),
+            low: judged.found.map(|found| found.low),
+            high: judged.found.map(|found| found.high),
+            kept: judged.kept,
+        });
+        let notes = notes(run, &cells, Markup::Plain)
+            .into_iter()
+            .map(|note| Note { about: note.about, text: note.text });
+        let blocks: Vec<BlockRecord> = run.records.iter().flat_map(|record| run.blocks.of(record)).cloned().collect();
+        RunReport {
+            path: run.path.display().to_string(),
+            run: run.manifest.clone(),
+            part: run.part(),
+            measure: answers::measure(run).to_owned(),
+            answers: answers.collect(),
+            thresholds: thresholds.collect(),
+            notes: notes.collect(),
+            comparisons: Objects::of(&comparisons::rows(run)),
+            records: Objects::of(&run.records),
+            blocks: Objects::of(&blocks),
+        }
+    }
+}
