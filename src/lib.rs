@@ -18,7 +18,7 @@
 //! | [`statistics`] | effective sample sizes, intervals, ratios, verdicts; pure | nothing |
 //! | [`recorder`] | histogram, exact sums, error counts | nothing |
 //! | [`record`] | the files of a run | environment, file, matrix, recorder, spelling, tensor, threshold |
-//! | [`report`] | verdicts, tables, README splice, terminal | file, matrix, record, spelling, statistics, text, threshold; `notes.rs` also tensor; `terminal/plan.rs` also plan, scenario; `terminal/progress.rs` also plan, scenario |
+//! | [`report`] | verdicts, tables, README splice, terminal | file, matrix, record, spelling, statistics, text, threshold; `notes.rs` also tensor; `terminal/plan.rs` also plan, scenario; `terminal/progress.rs` also plan, scenario; `terminal/screen.rs` also plan, scenario |
 //! | [`environment`] | the machine that measures | process, text |
 //! | [`models`] | model files: stand-ins and published weights | file, proto, scenario |
 //! | [`tensor`] | data types, shapes, input bytes | spelling |

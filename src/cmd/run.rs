@@ -77,9 +77,12 @@ pub struct Arguments {
     /// The axis of the matrix whose values are compared [default: the first of those that tell variants apart]
     #[arg(long, value_name = "AXIS")]
     pub compare: Option<String>,
-    /// How progress is reported on standard error: auto (a bar on a terminal, lines otherwise), bar, lines, json or none
+    /// How progress is reported on standard error: auto (a bar on a terminal, lines otherwise), bar, lines, tui, json or none
     #[arg(long, value_name = "HOW", default_value = "auto", value_parser = super::word::<Show>, conflicts_with_all = ["list", "verify"])]
     pub progress: Show,
+    /// A live screen while it runs: latencies over time, their distribution, the matrix filling up; the same as --progress tui
+    #[arg(long, conflicts_with_all = ["progress", "quiet", "list", "verify"])]
+    pub tui: bool,
     /// No progress: errors and the results alone
     #[arg(long, short, conflicts_with_all = ["progress", "list", "verify"])]
     pub quiet: bool,
@@ -127,7 +130,11 @@ impl TryFrom<Arguments> for Options {
             calibrate: arguments.calibrate,
             awake: arguments.awake,
             strict: arguments.strict,
-            show: if arguments.quiet { Show::Nothing } else { arguments.progress },
+            show: match (arguments.quiet, arguments.tui) {
+                (true, _) => Show::Nothing,
+                (_, true) => Show::Tui,
+                _ => arguments.progress,
+            },
             embedded,
             model_repository: arguments.model_repository,
             mode: match (arguments.list, arguments.verify) {

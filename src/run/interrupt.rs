@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::report::terminal::say;
+use crate::report::terminal::{end_screen, say};
 
 /// Why a case was not measured, or only in part, after Ctrl-C.
 pub const STOPPED: &str = "the run was stopped by the user";
@@ -16,6 +16,7 @@ pub fn stop_on_ctrl_c() -> watch::Receiver<bool> {
             let _ = sender.send(true);
         }
         if tokio::signal::ctrl_c().await.is_ok() {
+            end_screen();
             std::process::exit(130);
         }
         // keep the sender: the receiver must not see it dropped

@@ -358,6 +358,7 @@ impl measure::Listener for Progress {
     }
 
     fn block_done(&mut self, case: &Point, totals: &CaseTotals) {
-        Progress::block_done(self, case, totals.so_far());
+        let so_far = totals.so_far(self.is_detailed());
+        Progress::block_done(self, case, so_far);
     }
 }

@@ -10,7 +10,7 @@ use crate::record::{
     BlockRecord, Columns, ErrorKinds, Flag, Flags, Record, Status, cpu_a_request, milliseconds, rate, rounded,
 };
 use crate::recorder::Recorder;
-use crate::report::terminal::SoFar;
+use crate::report::terminal::{SoFar, bars};
 use crate::statistics::{self, Batches, Interval};
 use crate::worker::message::{Checks, Traffic, Usage};
 use crate::worker::pool::BlockOutcome;
@@ -110,14 +110,22 @@ impl CaseTotals {
     }
 
     /// What is shown of the case while it is measured.
-    pub fn so_far(&self) -> SoFar {
+    pub fn so_far(&self, is_detailed: bool) -> SoFar {
         let latency = Columns(&self.recorder.latency);
+        let counted = || {
+            let values = self.recorder.latency.histogram().iter_recorded();
+            values.map(|value| (milliseconds(value.value_iterated_to() as f64), value.count_at_value()))
+        };
+        let ends = latency.min().zip(latency.quantile(0.995)).filter(|_| is_detailed);
+        let means = self.means.iter().filter(|_| is_detailed);
         SoFar {
             requests: self.recorder.count(),
             errors: self.recorder.error_count(),
             requests_per_s: rate(&self.recorder, self.window_ns),
             p50_ms: latency.quantile(0.50),
             p95_ms: latency.quantile(0.95),
+            block_means_ms: means.map(|block| (block.round, block.mean_ms)).collect(),
+            histogram: ends.map(|(low, high)| bars(counted(), low, high)).unwrap_or_default(),
         }
     }
 

@@ -3,15 +3,22 @@
 
 mod plan;
 mod progress;
+mod screen;
 mod summary;
 
-use std::io::{ErrorKind, IsTerminal, Write as _};
+use std::io::{ErrorKind, IsTerminal, Stderr, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressDrawTarget;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::{Hide, Show as Shown};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
 
 pub use plan::{ceiling, plan, plans_json, verified, verified_json};
 pub use progress::{Download, Progress, Show, SoFar};
+pub use screen::bars;
 pub use summary::{report, run};
 
 use crate::text;
@@ -31,7 +38,67 @@ impl std::fmt::Display for ReaderGone {
 /// Prints a line on standard error, where it does not mix with results. Ignores failures: nobody could be told, and a
 /// measurement goes on.
 pub fn say(line: &str) {
+    if let Some(screen) = live().as_mut() {
+        return screen.messages.push(text::lines(line));
+    }
     let _ = writeln!(std::io::stderr().lock(), "{}", fitted(line));
+}
+
+/// The live screen that takes all of standard error, while there is one.
+static LIVE: Mutex<Option<Live>> = Mutex::new(None);
+
+/// What is kept while a live screen is shown.
+struct Live {
+    /// What is said meanwhile.
+    messages: Vec<String>,
+    /// The terminal's mode before.
+    #[cfg(unix)]
+    mode: Option<nix::sys::termios::Termios>,
+}
+
+fn live() -> MutexGuard<'static, Option<Live>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins a live screen: an alternate one, without cursor and echo.
+fn begin_screen() -> Result<CrosstermBackend<Stderr>> {
+    let mut errors = std::io::stderr();
+    execute!(errors, EnterAlternateScreen, Hide)?;
+    let mut screen = live();
+    *screen = Some(Live {
+        messages: Vec::new(),
+        #[cfg(unix)]
+        mode: without_echo(),
+    });
+    Ok(CrosstermBackend::new(errors))
+}
+
+/// What has been said since the live screen began.
+fn said() -> Vec<String> {
+    live().as_ref().map(|screen| screen.messages.clone()).unwrap_or_default()
+}
+
+/// Ends the live screen, if there is one, and says what was said meanwhile. The terminal is as before.
+pub fn end_screen() {
+    let Some(screen) = live().take() else { return };
+    let _ = execute!(std::io::stderr(), LeaveAlternateScreen, Shown);
+    #[cfg(unix)]
+    if let Some(mode) = screen.mode {
+        let _ = nix::sys::termios::tcsetattr(std::io::stdin(), nix::sys::termios::SetArg::TCSANOW, &mode);
+    }
+    screen.messages.iter().for_each(|line| say(line));
+}
+
+/// Stops what is typed from being shown; returns the mode before.
+#[cfg(unix)]
+fn without_echo() -> Option<nix::sys::termios::Termios> {
+    use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+
+    let before = tcgetattr(std::io::stdin()).ok()?;
+    let mut mode = before.clone();
+    mode.local_flags.remove(LocalFlags::ECHO);
+    tcsetattr(std::io::stdin(), SetArg::TCSANOW, &mode).ok()?;
+    Some(before)
 }
 
 /// Text for standard error: broken between words where a terminal would break within them.

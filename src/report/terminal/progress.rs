@@ -1,12 +1,15 @@
 //! What is under way: the cases of a run, and a download.
 
+use std::io::{IsTerminal, Stderr};
 use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ratatui::backend::CrosstermBackend;
 use serde_json::{Value, json};
 
-use super::{draw_target, fitted, say};
+use super::screen::Screen;
+use super::{begin_screen, draw_target, end_screen, fitted, said, say};
 use crate::matrix::Point;
 use crate::plan::{Group, Plan, Round};
 use crate::record::{Manifest, Record, Status};
@@ -25,6 +28,8 @@ spelled! {
         Bar = "bar",
         /// A line a finished case.
         Lines = "lines",
+        /// A live screen.
+        Tui = "tui",
         /// A JSON object a line, for programs.
         Json = "json",
         /// Nothing.
@@ -33,7 +38,7 @@ spelled! {
 }
 
 /// What is known of a case under way.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)]
 pub struct SoFar {
     pub requests: u64,
@@ -41,12 +46,17 @@ pub struct SoFar {
     pub requests_per_s: Option<f64>,
     pub p50_ms: Option<f64>,
     pub p95_ms: Option<f64>,
+    /// The rounds of its blocks, and their means; empty unless details are shown.
+    pub block_means_ms: Vec<(usize, f64)>,
+    /// Parts of its distribution as they begin in milliseconds, with their requests; empty unless details are shown.
+    pub histogram: Vec<(f64, u64)>,
 }
 
 /// The progress of a run.
 pub struct Progress {
     show: Show,
     bar: ProgressBar,
+    screen: Option<Screen<CrosstermBackend<Stderr>>>,
     scenario: String,
     capped: bool,
     /// Work of all groups that are done.
@@ -62,6 +72,8 @@ pub struct Progress {
 impl Progress {
     /// Reports what is about to be measured, and draws an empty bar.
     pub fn new(show: Show, scenario: &Scenario, plan: &Plan, manifest: &Manifest) -> Self {
+        // where nobody sees a screen there are lines
+        let show = if show == Show::Tui && !std::io::stderr().is_terminal() { Show::Lines } else { show };
         let target = match show {
             Show::Auto | Show::Bar => draw_target(),
             _ => ProgressDrawTarget::hidden(),
@@ -72,7 +84,17 @@ impl Progress {
         bar.set_style(style("{wide_msg}\n{bar:22} {percent:>3} %  {eta} left  {prefix}").progress_chars("━╸ "));
         bar.enable_steady_tick(Duration::from_millis(500));
         let name = scenario.name.clone();
-        let progress = Progress { show, bar, scenario: name, capped, groups: 0, blocks: 0, current: 0, errors: 0 };
+        let mut progress = Progress {
+            show,
+            bar,
+            screen: None,
+            scenario: name,
+            capped,
+            groups: 0,
+            blocks: 0,
+            current: 0,
+            errors: 0,
+        };
         let Manifest { server, server_version, model, weights, cases, .. } = manifest;
         progress.tell(
             || {
@@ -81,7 +103,26 @@ impl Progress {
             },
             || json!({"event": "run", "server": server, "server_version": server_version, "model": model, "cases": cases}),
         );
+        if show == Show::Tui {
+            let title = format!("{} · {server} {server_version} · model {model}", scenario.title);
+            progress.screen = begin_screen().and_then(|backend| Screen::new(backend, title, plan)).ok();
+        }
         progress
+    }
+
+    /// Whether blocks and distributions are shown.
+    pub fn is_detailed(&self) -> bool {
+        self.screen.is_some()
+    }
+
+    /// Moves the bar.
+    fn moved(&mut self, position: u64) {
+        self.bar.set_position(position);
+        if let Some(screen) = &mut self.screen {
+            let all = self.bar.length().unwrap_or(0).max(1);
+            screen.say(&said());
+            screen.advance(position as f64 / all as f64, self.bar.eta());
+        }
     }
 
     /// Says a line above the bar, or an object.
@@ -93,6 +134,7 @@ impl Progress {
                 object["scenario"] = self.scenario.clone().into();
                 say(&object.to_string());
             }
+            Show::Tui => {}
             _ if self.bar.is_hidden() => say(&format!("{}: {}", self.scenario, line())),
             _ => self.bar.println(fitted(&line())),
         }
@@ -101,27 +143,35 @@ impl Progress {
     /// Shows the current case and its round: the round's number, the expected number of rounds, and the plan.
     pub fn show(&mut self, case: &Point, round: Option<(usize, usize, &Round)>) {
         let case_words = format!("{}  {}", self.scenario, case.phrase());
-        match round {
-            None => self.bar.set_message(format!("{case_words}  connecting and warming up")),
+        let doing = match round {
+            None => "connecting and warming up".to_owned(),
             Some((index, rounds, round)) => {
                 self.current = work(case, round, self.capped);
-                self.bar.set_message(format!("{case_words}  block {} of {rounds}", index + 1));
+                format!("block {} of {rounds}", index + 1)
             }
+        };
+        let message = format!("{case_words}  {doing}");
+        if let Some(screen) = &mut self.screen {
+            screen.current(message.clone());
         }
+        self.bar.set_message(message);
     }
 
     /// The part of the block under way that is done, from 0 to 1.
     pub fn advance(&mut self, done: f64) {
         let part = self.current as f64 * done;
-        self.bar.set_position(self.groups + self.blocks + (part as u64).min(self.current));
+        self.moved(self.groups + self.blocks + (part as u64).min(self.current));
     }
 
     /// The block of a case under way is done.
     pub fn block_done(&mut self, case: &Point, so_far: SoFar) {
         self.blocks += std::mem::take(&mut self.current);
-        self.bar.set_position(self.groups + self.blocks);
+        self.moved(self.groups + self.blocks);
+        if let Some(screen) = &mut self.screen {
+            screen.block_done(case, so_far.clone());
+        }
         let number = |value: Option<f64>| value.map_or("–".to_owned(), words::format_ms);
-        let SoFar { requests, errors, requests_per_s, p50_ms, p95_ms } = so_far;
+        let SoFar { requests, errors, requests_per_s, p50_ms, p95_ms, .. } = so_far;
         let errors_words = match self.errors + errors {
             0 => String::new(),
             errors => format!("  {errors} errors"),
@@ -140,12 +190,18 @@ impl Progress {
     pub fn group_done(&mut self, group: &Group) {
         self.groups += group_work(group, self.capped);
         self.blocks = 0;
-        self.bar.set_position(self.groups);
+        self.moved(self.groups);
+        if let Some(screen) = &mut self.screen {
+            screen.group_done();
+        }
     }
 
     /// Reports how a case ended.
     pub fn case_done(&mut self, record: &Record) {
         self.errors += record.errors;
+        if let Some(screen) = &mut self.screen {
+            screen.case_done(record);
+        }
         let line = || {
             let place = record.case.phrase();
             let numbers = match (record.mean_ms, record.p95_ms, record.inferences_per_s) {
@@ -172,9 +228,17 @@ impl Progress {
     /// Takes the bar away, and reports where the files are.
     pub fn finish(&self, folder: &Path) {
         self.bar.finish_and_clear();
+        end_screen();
         if self.show == Show::Json {
             self.tell(String::new, || json!({"event": "done", "folder": folder.display().to_string()}));
         }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        // also where a run ends early
+        end_screen();
     }
 }
 
