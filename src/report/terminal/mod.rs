@@ -17,8 +17,8 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
 
 pub use plan::{ceiling, plan, plans_json, verified, verified_json};
-pub use progress::{Download, Progress, Show, SoFar};
-pub use screen::bars;
+pub use progress::{Download, Progress, Show};
+pub use screen::{SoFar, bars};
 pub use summary::{report, run};
 
 use crate::text;
@@ -105,7 +105,7 @@ fn without_echo() -> Option<nix::sys::termios::Termios> {
 fn fitted(text: &str) -> String {
     let text = text::lines(text);
     match console::Term::stderr().size_checked() {
-        Some((_, columns)) if std::io::stderr().is_terminal() && columns >= 20 => {
+        Some((_, columns)) if is_watched() && columns >= 20 => {
             let options = textwrap::Options::new(usize::from(columns)).subsequent_indent("  ").break_words(false);
             textwrap::fill(&text, options)
         }
@@ -174,9 +174,14 @@ pub fn ask_for(question: &str) -> Result<Option<String>> {
     Ok((read > 0).then(|| answer.trim().to_owned()))
 }
 
+/// Whether somebody may watch standard error.
+fn is_watched() -> bool {
+    std::io::stderr().is_terminal()
+}
+
 /// Standard error, if it is a terminal.
 fn draw_target() -> ProgressDrawTarget {
-    if std::io::stderr().is_terminal() {
+    if is_watched() {
         ProgressDrawTarget::stderr_with_hz(4)
     } else {
         ProgressDrawTarget::hidden()

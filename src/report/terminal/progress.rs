@@ -1,6 +1,6 @@
 //! What is under way: the cases of a run, and a download.
 
-use std::io::{IsTerminal, Stderr};
+use std::io::Stderr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ratatui::backend::CrosstermBackend;
 use serde_json::{Value, json};
 
-use super::screen::Screen;
-use super::{begin_screen, draw_target, end_screen, fitted, said, say};
+use super::screen::{Screen, SoFar};
+use super::{begin_screen, draw_target, end_screen, fitted, is_watched, said, say};
 use crate::matrix::Point;
 use crate::plan::{Group, Plan, Round};
 use crate::record::{Manifest, Record, Status};
@@ -37,21 +37,6 @@ spelled! {
     }
 }
 
-/// What is known of a case under way.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[allow(missing_docs)]
-pub struct SoFar {
-    pub requests: u64,
-    pub errors: u64,
-    pub requests_per_s: Option<f64>,
-    pub p50_ms: Option<f64>,
-    pub p95_ms: Option<f64>,
-    /// The rounds of its blocks, and their means; empty unless details are shown.
-    pub block_means_ms: Vec<(usize, f64)>,
-    /// Parts of its distribution as they begin in milliseconds, with their requests; empty unless details are shown.
-    pub histogram: Vec<(f64, u64)>,
-}
-
 /// The progress of a run.
 pub struct Progress {
     show: Show,
@@ -73,7 +58,7 @@ impl Progress {
     /// Reports what is about to be measured, and draws an empty bar.
     pub fn new(show: Show, scenario: &Scenario, plan: &Plan, manifest: &Manifest) -> Self {
         // where nobody sees a screen there are lines
-        let show = if show == Show::Tui && !std::io::stderr().is_terminal() { Show::Lines } else { show };
+        let show = if show == Show::Tui && !is_watched() { Show::Lines } else { show };
         let target = match show {
             Show::Auto | Show::Bar => draw_target(),
             _ => ProgressDrawTarget::hidden(),
@@ -121,7 +106,7 @@ impl Progress {
         if let Some(screen) = &mut self.screen {
             let all = self.bar.length().unwrap_or(0).max(1);
             screen.say(&said());
-            screen.advance(position as f64 / all as f64, self.bar.eta());
+            screen.advance(position as f64 / all as f64, self.bar.eta(), self.bar.elapsed());
         }
     }
 

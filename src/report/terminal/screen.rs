@@ -1,7 +1,7 @@
 //! `--tui`: a live screen of a run: the case under way, its blocks and latencies, and the matrix filling up. Drawn by the parent, a few
 //! times a second at most. Ctrl-C works as everywhere: the terminal stays in its usual mode, only without echo.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use ratatui::backend::Backend;
@@ -12,7 +12,6 @@ use ratatui::text::Line;
 use ratatui::widgets::{Axis, Bar, BarChart, Block, Cell, Chart, Dataset, Gauge, GraphType, Paragraph, Row, Table};
 use ratatui::{Frame, Terminal};
 
-use super::progress::SoFar;
 use crate::matrix::Point;
 use crate::plan::Plan;
 use crate::record::{Record, Status};
@@ -26,13 +25,31 @@ const BARS: usize = 24;
 /// Colours of a group's cases.
 const COLOURS: [Color; 6] = [Color::Blue, Color::Magenta, Color::Cyan, Color::Yellow, Color::Green, Color::Red];
 
-/// What the screen shows.
+/// What is known of a case under way.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs)]
+pub struct SoFar {
+    pub requests: u64,
+    pub errors: u64,
+    pub requests_per_s: Option<f64>,
+    pub p50_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
+    /// The rounds of its blocks, and their means; empty unless details are shown.
+    pub block_means_ms: Vec<(usize, f64)>,
+    /// Parts of its distribution as they begin in milliseconds, with their requests; empty unless details are shown.
+    pub histogram: Vec<(f64, u64)>,
+}
+
+/// The screen of a run.
 pub struct Screen<B: Backend> {
     terminal: Terminal<B>,
     state: State,
-    drawn: Option<Instant>,
+    /// The time since the run began, now and when it was drawn last.
+    now: Duration,
+    drawn: Option<Duration>,
 }
 
+/// What is shown.
 #[derive(Default)]
 struct State {
     title: String,
@@ -80,19 +97,21 @@ impl<B: Backend> Screen<B> {
         };
         let mut terminal = Terminal::new(backend)?;
         terminal.clear()?;
-        Ok(Screen { terminal, state, drawn: None })
+        Ok(Screen { terminal, state, now: Duration::ZERO, drawn: None })
     }
 
     /// The case that is under way, in words.
     pub fn current(&mut self, words: String) {
         self.state.current = words;
-        self.draw(false);
+        self.draw();
     }
 
-    /// How much is done, and the time that is left.
-    pub fn advance(&mut self, done: f64, left: Duration) {
-        (self.state.done, self.state.left) = (done, left);
-        self.draw(false);
+    /// How much is done, the time that is left, and that since the run began; drawn at most every [`PAUSE`].
+    pub fn advance(&mut self, done: f64, left: Duration, now: Duration) {
+        (self.state.done, self.state.left, self.now) = (done, left, now);
+        if self.drawn.is_none_or(|drawn| now.saturating_sub(drawn) >= PAUSE) {
+            self.draw();
+        }
     }
 
     /// A block of a case is done.
@@ -106,7 +125,6 @@ impl<B: Backend> Screen<B> {
         }
         let place = self.state.cases.iter().position(|line| line.tag == tag);
         self.state.group.extend(place.filter(|place| !self.state.group.contains(place)));
-        self.draw(false);
     }
 
     /// A group is done: the next one has its own chart.
@@ -120,7 +138,7 @@ impl<B: Backend> Screen<B> {
         if let Some(line) = self.state.cases.iter_mut().find(|line| line.tag == tag) {
             line.status = Some(record.status);
         }
-        self.draw(true);
+        self.draw();
     }
 
     /// Something to say, which is shown below.
@@ -128,14 +146,11 @@ impl<B: Backend> Screen<B> {
         self.state.messages = messages.to_vec();
     }
 
-    /// Draws it, at most every [`PAUSE`]. A terminal that cannot be drawn on is no reason to end a measurement.
-    fn draw(&mut self, is_urgent: bool) {
-        if !is_urgent && self.drawn.is_some_and(|drawn| drawn.elapsed() < PAUSE) {
-            return;
-        }
+    /// A terminal that cannot be drawn on is no reason to end a measurement.
+    fn draw(&mut self) {
         let state = &self.state;
         let _ = self.terminal.draw(|frame| state.render(frame));
-        self.drawn = Some(Instant::now());
+        self.drawn = Some(self.now);
     }
 }
 
@@ -292,7 +307,7 @@ mod tests {
             screen.block_done(case, so_far);
         }
         screen.say(&["the server has no statistics".to_owned()]);
-        screen.advance(0.25, Duration::from_secs(300));
+        screen.advance(0.25, Duration::from_secs(300), Duration::from_secs(100));
         screen.current("scrfd  gRPC batch 1, 1 process  block 3 of 10".to_owned());
         let done = Record { case: plan.groups[0].cases[0].clone(), status: Status::Ok, ..Record::default() };
         screen.case_done(&done);
