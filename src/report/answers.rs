@@ -294,9 +294,58 @@ mod tests {
             (Unclear, 0.9, [1.0, 0.5, 2.0], "no difference seen; if there is one, it is below a factor of 2.0"),
             (Unclear, 0.2, [0.88, 0.86, 0.9], "perhaps 12 % less time (10 to 14 %), not beyond chance yet"),
             (Unclear, 0.01, [0.985, 0.975, 0.995], "1.5 % less time (0.5 to 2.5 %)"),
+            (Unclear, 0.01, [1.5, 1.0, 2.0], "no difference seen; if there is one, it is below a factor of 2.0"),
+            (Unclear, 0.01, [0.9, 0.8, 1.0], "no difference seen; if there is one, it is below 20 %"),
+            (Unclear, 0.9, [0.9, 0.6, 1.2], "no difference seen; if there is one, it is below a factor of 1.7"),
+            (Equal, 0.9, [1.0, 0.9994, 1.0005], "no difference of more than 0.06 %"),
+            (Slower, 0.01, [1.0009, 1.0004, 1.0014], "0.09 % more time (0.04 to 0.1 %)"),
+            (Slower, 0.01, [9.94, 9.9, 9.96], "9.9 times as long (9.9 to 10)"),
         ] {
             assert_eq!(said(verdict, p, interval), expected);
         }
+    }
+
+    #[test]
+    fn a_decided_percentile_is_told_where_means_are_not() {
+        let (base, other) = (row(Protocol::Http, Status::Ok), row(Protocol::Grpc, Status::Ok));
+        let cell = |metric, verdict, value: f64| Compared {
+            pair: crate::report::metric::Pair { base: &base, other: &other, is_of_baseline: true },
+            compared: AxisId::Protocol,
+            metric,
+            ratio: Some(Ratio {
+                interval: Interval { value, low: value - 0.05, high: value + 0.05 },
+                p: 0.5,
+                blocks: 10,
+            }),
+            pooled: true,
+            corrected: Some(if verdict == Verdict::Unclear { 0.5 } else { 0.01 }),
+            verdict: Some(verdict),
+        };
+        let said = |mean: Verdict, p95: Verdict| {
+            let value = |verdict| if verdict == Verdict::Unclear { 1.0 } else { 1.2 };
+            of_means(&cell(Metric::Mean, mean, value(mean)), &cell(Metric::P95, p95, value(p95)))
+        };
+        let unclear = "no difference seen; if there is one, it is below 5.0 %";
+        let more = "20 % more time (15 to 25 %)";
+        assert_eq!(said(Verdict::Unclear, Verdict::Slower), format!("{unclear}; 95th percentile: {more}"));
+        assert_eq!(said(Verdict::Unclear, Verdict::Unclear), unclear);
+        assert_eq!(said(Verdict::Slower, Verdict::Slower), more);
+        assert_eq!(said(Verdict::Slower, Verdict::Unclear), more);
+    }
+
+    #[test]
+    fn answers_are_of_five_kinds() {
+        let ratio = Some(Interval { value: 1.0, low: 0.9, high: 1.1 });
+        let answer = |verdict, ratio| Answer { place: String::new(), words: String::new(), verdict, ratio };
+        let kinds = [Some(Verdict::Faster), Some(Verdict::Slower), Some(Verdict::Equal), Some(Verdict::Unclear)];
+        assert_eq!(kinds.map(|verdict| answer(verdict, ratio).kind()), KINDS[..4]);
+        assert_eq!(answer(Some(Verdict::Faster), None).kind(), "no answer");
+        assert_eq!(kinds.map(|verdict| answer(verdict, ratio).line().is_faster), [true, false, false, false]);
+        // of many without a difference, the widest interval bounds it, on either side
+        let wide = |low, high| answer(Some(Verdict::Unclear), Some(Interval { value: 1.0, low, high }));
+        let [narrow, below, above] = [wide(0.97, 1.02), wide(0.9, 1.05), wide(0.95, 1.2)];
+        assert_eq!(extremes(&[&narrow, &below]), "; if there is one, it is below 10 %");
+        assert_eq!(extremes(&[&below, &above, &narrow]), "; if there is one, it is below 20 %");
     }
 
     #[test]

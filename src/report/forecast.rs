@@ -77,12 +77,123 @@ pub fn roughly(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::matrix::{AxisId, Point, Protocol};
+    use crate::record::BlockRecord;
+    use crate::report::metric::{Metric, Pair};
+    use crate::statistics::Ratio;
+
+    /// A run of one pair: means of 100 and 80 ms that vary by 10 %, from ten blocks of 2 and 3 seconds, two requests in flight.
+    fn run() -> Run {
+        let mut run = Run::open(Path::new("results/scrfd/2026-11-25T113021Z")).unwrap();
+        let row = |protocol, mean_ms: f64| Record {
+            case: Point { protocol, concurrency: 2, ..Point::default() },
+            requests: 1000,
+            mean_ms: Some(mean_ms),
+            stddev_ms: Some(mean_ms / 10.0),
+            ..Record::default()
+        };
+        run.records = vec![row(Protocol::Http, 100.0), row(Protocol::Grpc, 80.0)];
+        let blocks = run.records.iter().zip([2.0, 3.0]).flat_map(|(row, duration_s)| {
+            (0..10).map(move |_| BlockRecord { case: row.case.clone(), duration_s, ..BlockRecord::default() })
+        });
+        run.blocks = blocks.collect();
+        run
+    }
+
+    fn cell(run: &Run, ends: Option<(f64, f64)>) -> Compared<'_> {
+        let interval = |(low, high): (f64, f64)| Interval { value: (low * high).sqrt(), low, high };
+        Compared {
+            pair: Pair { base: &run.records[0], other: &run.records[1], is_of_baseline: true },
+            compared: AxisId::Protocol,
+            metric: Metric::Mean,
+            ratio: ends.map(|ends| Ratio { interval: interval(ends), p: 0.5, blocks: 10 }),
+            pooled: true,
+            corrected: None,
+            verdict: None,
+        }
+    }
+
+    fn assert_near(found: Option<f64>, expected: f64) {
+        let found = found.unwrap();
+        assert!((found / expected - 1.0).abs() < 1e-9, "{found} instead of {expected}");
+    }
+
+    #[test]
+    fn twice_as_precise_takes_four_times_as_long() {
+        let run = run();
+        // within 20 % after 30 s, the longer of the two; a ratio's ends are as far off as their factors
+        let wide = cell(&run, Some((0.9 / 1.2, 0.9 * 1.2)));
+        assert_near(seconds(&run, &wide, 0.2), 30.0);
+        assert_near(seconds(&run, &wide, 0.1), 120.0);
+        // six rounds of ten are the least
+        assert_near(seconds(&run, &wide, 5.0), 18.0);
+        // the farther end counts
+        let skew = Compared {
+            ratio: Some(Ratio { interval: Interval { value: 1.0, low: 1.0 / 1.1, high: 1.2 }, p: 0.5, blocks: 10 }),
+            ..wide
+        };
+        assert_near(seconds(&run, &skew, 0.1), 120.0);
+        let skew = Compared {
+            ratio: Some(Ratio { interval: Interval { value: 1.0, low: 1.0 / 1.2, high: 1.1 }, p: 0.5, blocks: 10 }),
+            ..wide
+        };
+        assert_near(seconds(&run, &skew, 0.1), 120.0);
+    }
+
+    #[test]
+    fn without_a_ratio_the_requests_and_their_variation_tell() {
+        let mut run = run();
+        // 2 (1.96 * 0.1 / 0.1)^2 requests of 100 ms, two at a time, are fewer than six; of the slower of the two
+        assert_near(seconds(&run, &cell(&run, None), 0.1), 0.6);
+        assert_near(seconds(&run, &cell(&run, None), 0.01), 0.1 * 2.0 * 19.6 * 19.6 / 2.0);
+        // the variation is the median of the cases that have one
+        run.records[0].stddev_ms = Some(50.0);
+        assert_near(variation(&run), 0.5);
+        run.records[0].requests = 2;
+        assert_near(variation(&run), 0.1);
+        run.records[0].requests = 3;
+        assert_near(variation(&run), 0.5);
+        run.records[1].mean_ms = Some(0.0);
+        assert_near(variation(&run), 0.5);
+        run.records[0].stddev_ms = None;
+        assert_eq!((variation(&run), seconds(&run, &cell(&run, None), 0.1)), (None, None));
+    }
+
+    #[test]
+    fn a_proposal_is_the_next_precision_and_the_time_of_all_cases() {
+        let run = run();
+        let proposed = |ends| proposal(&run, &[cell(&run, ends)]);
+        let (precision, all) = proposed(Some((0.9 / 1.2, 0.9 * 1.2))).unwrap();
+        assert_eq!(precision, 0.1);
+        assert_near(Some(all), 2.0 * 120.0);
+        // 0.7 of what is known is no progress
+        assert_eq!(proposed(Some((1.0 / 1.0715, 1.0715))).unwrap().0, 0.05);
+        assert_eq!(proposed(Some((1.0 / 1.0714, 1.0714))).unwrap().0, 0.03);
+        assert_eq!(proposed(Some((0.99, 1.01))), None);
+        assert_eq!(proposed(None).unwrap().0, 0.2);
+        let p95 = Compared { metric: Metric::P95, ..cell(&run, Some((0.5, 2.0))) };
+        assert_eq!(proposal(&run, &[p95]), None);
+    }
 
     #[test]
     fn a_rough_time_has_few_digits() {
-        let cases =
-            [(0.4, "1 s"), (8.2, "9 s"), (41.0, "45 s"), (100.0, "2 min"), (1500.0, "25 min"), (20_000.0, "6 h")];
+        let cases = [
+            (0.4, "1 s"),
+            (8.2, "9 s"),
+            (41.0, "45 s"),
+            (89.9, "90 s"),
+            (90.0, "2 min"),
+            (1500.0, "25 min"),
+            (5399.0, "90 min"),
+            (5400.0, "2 h"),
+            (9.5, "10 s"),
+            (10.0, "10 s"),
+            (10.1, "15 s"),
+            (20_000.0, "6 h"),
+        ];
         for (seconds, expected) in cases {
             assert_eq!(roughly(seconds), expected);
         }

@@ -128,6 +128,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbers_have_four_digits() {
+        let shown = [9.9994, 10.0, 99.994, 100.0, 999.94, 1000.0, 12345.6].map(format_ms);
+        assert_eq!(shown, ["9.999", "10.00", "99.99", "100.0", "999.9", "1000", "12346"]);
+    }
+
+    #[test]
     fn text_from_outside_is_no_markup() {
         assert_eq!(
             escaped("a|b\n# *c* <!-- `d` [e](f) \u{1b}[31m"),
