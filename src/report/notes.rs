@@ -273,3 +273,66 @@ fn of_row(out: &mut Notes, record: &Record) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::record::Flags;
+    use crate::report::tables;
+
+    fn told(change: impl Fn(&mut Run)) -> Vec<Note> {
+        let mut run = Run::open(Path::new("results/scrfd/2026-11-25T113021Z")).unwrap();
+        change(&mut run);
+        let tables = tables::of(&run);
+        notes(&run, &tables::cells(&tables), Markup::Plain)
+    }
+
+    fn count(notes: &[Note], words: &str) -> usize {
+        notes.iter().filter(|note| note.text.contains(words)).count()
+    }
+
+    #[test]
+    fn a_row_s_own_numbers_are_told() {
+        let late = "requests were sent late because";
+        assert_eq!(count(&told(|run| run.records[0].held_back = Some(7)), &format!("7 {late} 1 were in flight")), 1);
+        assert_eq!(count(&told(|run| run.records[0].held_back = Some(0)), late), 0);
+        let ceiling = "requests/s, and the client reaches 9.5 where a server answers at once";
+        let flag = |run: &mut Run, flags: Flags| {
+            (run.records[0].client_ceiling_per_s, run.records[0].flags) = (Some(9.5), flags);
+        };
+        assert_eq!(count(&told(|run| flag(run, Flags::raised([(Flag::ClientCeiling, true)]))), ceiling), 1);
+        assert_eq!(count(&told(|run| flag(run, Flags::default())), ceiling), 0);
+    }
+
+    #[test]
+    fn a_quick_run_does_not_tell_of_every_case_that_it_ended_early() {
+        let capped = |run: &mut Run, quick: bool| {
+            run.manifest.quick = quick;
+            run.records.iter_mut().for_each(|row| row.flags = Flags::raised([(Flag::Capped, true)]));
+        };
+        let words = Flag::Capped.sentence().unwrap();
+        assert_eq!(count(&told(|run| capped(run, false)), words), 1);
+        assert_eq!(count(&told(|run| capped(run, true)), words), 0);
+        // other flags are told of quick runs too
+        let drifting = |run: &mut Run| {
+            run.manifest.quick = true;
+            run.records[0].flags = Flags::raised([(Flag::Drift, true)]);
+        };
+        assert_eq!(count(&told(drifting), Flag::Drift.sentence().unwrap()), 1);
+    }
+
+    #[test]
+    fn percentiles_of_too_few_requests_are_told() {
+        let effective = |run: &mut Run, rough: usize| {
+            for (index, row) in run.records.iter_mut().enumerate() {
+                row.effective_requests = Some(if index < rough { 199.0 } else { 200.0 });
+            }
+        };
+        let words = "Fewer than 200 independent requests in ";
+        assert_eq!(count(&told(|run| effective(run, 0)), words), 0);
+        assert_eq!(count(&told(|run| effective(run, 5)), &format!("{words}5 of 12 cases")), 1);
+        assert_eq!(count(&told(|run| effective(run, 12)), &format!("{words}every case")), 1);
+    }
+}

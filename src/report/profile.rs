@@ -245,3 +245,57 @@ fn metrics_words(metrics: &MetricsRead) -> String {
     };
     if words.is_empty() { UNKNOWN.to_owned() } else { words }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// A committed run, as if two models of each of some servers had been asked.
+    fn run(servers: &[&str]) -> Run {
+        let mut run = Run::open(Path::new("results/scrfd/2026-11-25T113021Z")).unwrap();
+        let (asked, config) = run.asked[0].clone();
+        run.asked = servers
+            .iter()
+            .flat_map(|key| [Some(*key), Some(*key)])
+            .map(|key| (Asked { server_key: key.map(str::to_owned), ..asked.clone() }, config.clone()))
+            .collect();
+        run
+    }
+
+    #[test]
+    fn servers_are_named_where_there_are_several() {
+        let (one, two) = (run(&["old"]), run(&["old", "new"]));
+        assert_eq!(environment(&one).matches("\nThe server, triton 2.51.0, is on").count(), 1);
+        assert!(
+            environment(&two).contains("\nThe server \"old\", triton") && environment(&two).contains("\"new\", triton")
+        );
+        assert_eq!(environment(&two).matches("\nThe server").count(), 2);
+        assert!(docker(&one).contains("| triton |") && !docker(&one).contains("old"), "{}", docker(&one));
+        assert!(docker(&two).contains("| old: triton; new: triton |"), "{}", docker(&two));
+        assert!(model(&one).contains("### Model Configuration: scrfd\n") && !model(&one).contains("of the server"));
+        assert!(model(&two).contains("### Model Configuration: scrfd of the server new\n"), "{}", model(&two));
+    }
+
+    #[test]
+    fn commands_are_those_of_the_system_and_limits_are_told() {
+        let mut run = run(&["s"]);
+        for (family, command) in [("macos", "sw_vers"), ("windows", "winver"), ("linux", "cat /etc/os-release")] {
+            family.clone_into(&mut run.manifest.client.family);
+            assert!(environment(&run).contains(command), "{family}");
+        }
+        let limits = |run: &Run| {
+            let shown = environment(run);
+            shown.lines().find(|line| line.starts_with("| Control Group |")).map(str::to_owned)
+        };
+        let client = &mut run.manifest.client;
+        (client.cgroup_cpus, client.cgroup_memory_mib) = (None, None);
+        assert_eq!(limits(&run), None);
+        run.manifest.client.cgroup_cpus = Some(1.5);
+        assert!(limits(&run).unwrap().starts_with("| Control Group | 1.5 CPUs |"));
+        let client = &mut run.manifest.client;
+        (client.cgroup_cpus, client.cgroup_memory_mib) = (None, Some(2048));
+        assert!(limits(&run).unwrap().starts_with("| Control Group | 2.0 GiB |"));
+    }
+}
