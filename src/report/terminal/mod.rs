@@ -182,7 +182,7 @@ fn is_watched() -> bool {
 /// Standard error, if it is a terminal.
 fn draw_target() -> ProgressDrawTarget {
     if is_watched() {
-        ProgressDrawTarget::stderr_with_hz(4)
+        ProgressDrawTarget::stderr_with_hz(1)
     } else {
         ProgressDrawTarget::hidden()
     }

@@ -67,7 +67,8 @@ impl Progress {
         let total = plan.groups.iter().map(|group| group_work(group, capped)).sum();
         let bar = ProgressBar::with_draw_target(Some(total), target);
         bar.set_style(style("{wide_msg}\n{bar:22} {percent:>3} %  {eta} left  {prefix}").progress_chars("━╸ "));
-        bar.enable_steady_tick(Duration::from_millis(500));
+        // once a second: what is drawn while requests are timed is in their latencies where all cores are in use
+        bar.enable_steady_tick(Duration::from_secs(1));
         let name = scenario.name.clone();
         let mut progress = Progress {
             show,

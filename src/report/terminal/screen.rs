@@ -1,5 +1,5 @@
-//! `--tui`: a live screen of a run: the case under way, its blocks and latencies, and the matrix filling up. Drawn by the parent, a few
-//! times a second at most. Ctrl-C works as everywhere: the terminal stays in its usual mode, only without echo.
+//! `--tui`: a live screen of a run: the case under way, its blocks and latencies, and the matrix filling up. Drawn by the parent between
+//! blocks, and while one is measured once a second at most. Ctrl-C works as everywhere: the terminal stays in its usual mode, only without echo.
 
 use std::time::Duration;
 
@@ -18,8 +18,10 @@ use crate::record::{Record, Status};
 use crate::report::words::{format_ms, status_words};
 use crate::text;
 
-/// The least time between two drawings.
+/// The least time between two drawings, and between those while requests are timed: on a machine whose cores are all in use, what
+/// is drawn is in their latencies.
 const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE_TIMED: Duration = Duration::from_secs(1);
 /// Bars of the histogram.
 const BARS: usize = 24;
 /// Colours of a group's cases.
@@ -103,15 +105,13 @@ impl<B: Backend> Screen<B> {
     /// The case that is under way, in words.
     pub fn current(&mut self, words: String) {
         self.state.current = words;
-        self.draw();
+        self.draw_after(PAUSE);
     }
 
-    /// How much is done, the time that is left, and that since the run began; drawn at most every [`PAUSE`].
+    /// How much is done, the time that is left, and that since the run began.
     pub fn advance(&mut self, done: f64, left: Duration, now: Duration) {
         (self.state.done, self.state.left, self.now) = (done, left, now);
-        if self.drawn.is_none_or(|drawn| now.saturating_sub(drawn) >= PAUSE) {
-            self.draw();
-        }
+        self.draw_after(PAUSE_TIMED);
     }
 
     /// A block of a case is done.
@@ -125,6 +125,7 @@ impl<B: Backend> Screen<B> {
         }
         let place = self.state.cases.iter().position(|line| line.tag == tag);
         self.state.group.extend(place.filter(|place| !self.state.group.contains(place)));
+        self.draw_after(PAUSE);
     }
 
     /// A group is done: the next one has its own chart.
@@ -144,6 +145,12 @@ impl<B: Backend> Screen<B> {
     /// Something to say, which is shown below.
     pub fn say(&mut self, messages: &[String]) {
         self.state.messages = messages.to_vec();
+    }
+
+    fn draw_after(&mut self, pause: Duration) {
+        if self.drawn.is_none_or(|drawn| self.now.saturating_sub(drawn) >= pause) {
+            self.draw();
+        }
     }
 
     /// A terminal that cannot be drawn on is no reason to end a measurement.
