@@ -141,7 +141,10 @@ mod tests {
             ("reprot", "did you mean `runner report`?"),
             ("serv", "did you mean `runner serve`?"),
             ("model", "did you mean `runner models`?"),
-            ("benchmark", "the commands are report, compare, models, serve; a scenario is named as"),
+            (
+                "benchmark",
+                "the commands are report, compare, history, init, models, serve, schema, completions, man; a scenario is named as",
+            ),
         ] {
             let words = mistyped(Some(OsStr::new(word))).unwrap();
             assert!(words.starts_with(&format!("\"{word}\" is neither")) && words.contains(help), "{words}");

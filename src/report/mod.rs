@@ -141,7 +141,7 @@ pub fn print(wanted: &Wanted, results: &Path) -> Result<bool> {
 /// `runner report --json`: prints runs as JSON, reports what is missing, and returns whether nothing is.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json(wanted: &Wanted, results: &Path) -> Result<bool> {
     let (runs, all) = found(wanted, results)?;
     terminal::print(&json::text(&runs)?)?;
