@@ -123,7 +123,7 @@ pub fn table(judged: &[Judged<'_>]) -> Option<Table> {
     ["Case", "Threshold", "Found", ""].into_iter().for_each(|heading| table.words(heading));
     for Judged { record, threshold, found, kept } in judged.iter().filter(|judged| judged.kept != Kept::Holds) {
         let found = match found {
-            None => format!("no number: {}", record.status),
+            None => format!("no number ({})", record.status),
             Some(Interval { value, low, high }) => {
                 let shown = |value: f64| {
                     if threshold.number == Number::ErrorShare {
@@ -215,7 +215,7 @@ mod tests {
             ["10.00 (9.000 to 11.00)", "cannot be told"],
             ["10", "broken"],
             ["0.0100", "broken"],
-            ["no number: ok", "broken"],
+            ["no number (ok)", "broken"],
         ];
         assert_eq!(found, expected);
         assert!(super::table(&judged[5..]).is_none() && is_broken(&run));

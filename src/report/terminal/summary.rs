@@ -131,7 +131,8 @@ fn section(run: &Run, style: Style, page: Page) -> String {
     lines.push("next    runner report --splice README.md   puts the tables into a document".to_owned());
     if let Some((precision, seconds)) = forecast::proposal(run, &cells) {
         let (percent, time) = (100.0 * precision, forecast::roughly(seconds));
-        lines.push(format!("        --precision {percent}%   every ratio within {percent} %, in about {time} instead"));
+        let proposed = format!("--precision {percent}%   every ratio within {percent} %, in about {time} instead");
+        lines.extend(page.filled("        ", &proposed));
     }
     lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
 }
@@ -175,7 +176,15 @@ fn kept(run: &Run, page: Page) -> Vec<String> {
         .iter()
         .map(|line| page.paint(paint.clone(), line))
         .collect();
-    lines.extend(thresholds::table(&judged).iter().flat_map(|table| drawn(table, page)));
+    // a table would be wider than many terminals
+    let table = thresholds::table(&judged).unwrap_or_default();
+    for row in table.rows().iter().take(ROWS_MAX) {
+        let [case, threshold, found, kept] = [0, 1, 2, 3].map(|column| text::name(&row[column].text));
+        lines.extend(page.filled("  ", &format!("{kept}: {case}: {threshold}, found {found}")));
+    }
+    if let Some(more) = table.rows().len().checked_sub(ROWS_MAX).filter(|more| *more > 0) {
+        lines.push(format!("  {more} more are in the files"));
+    }
     lines.push(String::new());
     lines
 }
@@ -246,4 +255,69 @@ fn slowest(run: &Run) -> Option<String> {
     let share = |(name, part): (&str, Option<f64>)| Some(format!("{name} {:.1} %", 100.0 * part? / mean));
     let parts: Vec<String> = parts.into_iter().filter_map(share).collect();
     Some(format!("The slowest case's time ({}): {}.", row.case.phrase(), parts.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::record::Asserted;
+    use crate::threshold::Threshold;
+
+    /// The committed run, with what a reader should be warned of: a failed case, a flag, a broken threshold.
+    fn run() -> Run {
+        let mut run = Run::open(Path::new("results/scrfd/2026-11-25T113021Z")).unwrap();
+        let last = run.records.len() - 1;
+        let failed = &mut run.records[last];
+        (failed.status, failed.mean_ms, failed.p95_ms) = (Status::Failed, None, None);
+        "the worker ended by signal 9".clone_into(&mut failed.reason);
+        let that = Threshold::read("mean_ms < 1000").unwrap();
+        run.manifest.asserts = vec![Asserted { that, cases: None }];
+        run
+    }
+
+    fn shown(width: usize, is_coloured: bool) -> String {
+        section(&run(), Style::default(), Page { width, is_coloured })
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_as_it_was_read_last() {
+        for (name, width) in [("80", 80), ("120", 120)] {
+            let path = format!("tests/terminal/end_{name}.txt");
+            let shown = shown(width, false);
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                fs::write(&path, &shown).unwrap();
+            }
+            assert_eq!(fs::read_to_string(&path).unwrap(), shown, "{path}: UPDATE_GOLDEN=1 writes it");
+        }
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_colours_change_no_words() {
+        // names of files and commands are not broken
+        let is_path = |line: &str| line.contains("results/") || line.contains("runner report");
+        for width in [40, 60, 80, 120] {
+            let plain = shown(width, false);
+            for line in plain.lines().filter(|line| !is_path(line)) {
+                assert!(console::measure_text_width(line) <= width, "{width}: {line}");
+            }
+            let coloured = shown(width, true);
+            assert!(coloured.contains("\u{1b}[1m") && coloured.contains("\u{1b}[31m"), "{coloured}");
+            assert_eq!(console::strip_ansi_codes(&coloured), plain);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let mut table = Table::default();
+        (0..5).for_each(|column| table.measured(format!("column {column}"), format!("a wide column {column}")));
+        (0..ROWS_MAX + 2).for_each(|row| table.row(vec![Cell::from(row.to_string()); 5]));
+        let page = Page { width: 40, is_coloured: false };
+        let lines = drawn(&table, page);
+        assert_eq!(lines.len(), 1 + ROWS_MAX + 1);
+        assert_eq!(lines.last().unwrap(), "2 more rows and 3 more columns are in the files");
+        let lines = drawn(&table, Page { width: 200, ..page });
+        assert_eq!(lines.last().unwrap(), "2 more rows are in the files");
+    }
 }
