@@ -11,6 +11,7 @@ use crate::matrix::{AxisId, Point, Value};
 use crate::protocol::control::description::{ModelConfig, ModelMetadata, TensorMetadata};
 use crate::protocol::verify::{Expected, shapes_agree};
 use crate::scenario::{Input, Scenario};
+use crate::tensor::Datatype;
 
 /// Most tensors and differences that are listed individually.
 const LISTED_MAX: usize = 20;
@@ -158,9 +159,8 @@ fn inputs_agree(
             wrong.push(format!("input \"{}\": {problem}", input.name));
         }
     }
-    let optional = |name: &String| config.is_some_and(|config| config.optional_inputs.contains(name));
-    for offered in &metadata.inputs {
-        if !inputs.iter().any(|input| input.name == offered.name) && !optional(&offered.name) {
+    for offered in needed(metadata, config) {
+        if !inputs.iter().any(|input| input.name == offered.name) {
             wrong.push(format!(
                 "input \"{}\": the model needs it ({}), add an [[input]]",
                 offered.name,
@@ -168,6 +168,25 @@ fn inputs_agree(
             ));
         }
     }
+}
+
+/// The inputs that a request needs.
+fn needed<'a>(
+    metadata: &'a ModelMetadata,
+    config: Option<&'a ModelConfig>,
+) -> impl Iterator<Item = &'a TensorMetadata> {
+    let optional = config.map_or(&[][..], |config| &config.optional_inputs);
+    metadata.inputs.iter().filter(|input| !optional.contains(&input.name))
+}
+
+/// The sizes of a shape; `None` if one of them is free.
+fn fixed(shape: &[i64]) -> Option<Vec<usize>> {
+    shape.iter().map(|size| usize::try_from(*size).ok().filter(|size| *size > 0)).collect()
+}
+
+/// A tensor's type, if the server tells one of the protocol's.
+fn datatype(tensor: &TensorMetadata) -> Option<Datatype> {
+    tensor.datatype.as_deref()?.parse().ok()
 }
 
 fn shape_problem(scenario: &Scenario, item: &[i64], offered: &[i64]) -> Option<String> {

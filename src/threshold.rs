@@ -18,7 +18,7 @@ spelled! {
         RequestsPerS = "requests_per_s",
         InferencesPerS = "inferences_per_s",
         Errors = "errors",
-        /// Errors over all requests, from 0 to 1: no column of its own.
+        /// Errors divided by all requests, from 0 to 1. Computed, as `records.csv` has no such column.
         ErrorShare = "error_share",
     }
 }

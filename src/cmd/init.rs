@@ -8,14 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use super::MODEL_REPOSITORY;
 use crate::models;
 use crate::report::terminal::{ask_for, print, say};
 use crate::run::Outcome;
 use crate::run::init::{Place, Wanted, draft};
 use crate::scenario::{EMBEDDED, Overrides, built_in};
-
-/// The folder of the embedded server's models that runs look in by default.
-const MODEL_REPOSITORY: &str = "model_repository";
 
 #[derive(Args, Debug)]
 pub struct Arguments {

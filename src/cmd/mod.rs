@@ -69,6 +69,9 @@ pub enum Command {
     Worker,
 }
 
+/// The folder of the embedded server's models, unless an option names another one.
+const MODEL_REPOSITORY: &str = "model_repository";
+
 impl Cli {
     /// Executes the command.
     ///

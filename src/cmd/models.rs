@@ -21,7 +21,7 @@ pub enum Command {
         #[arg(long)]
         accept_license: bool,
         /// Folder of the models
-        #[arg(long, value_name = "DIR", default_value = "model_repository")]
+        #[arg(long, value_name = "DIR", default_value = super::MODEL_REPOSITORY)]
         model_repository: PathBuf,
     },
     /// Write a stand-in with the real structure and seeded random weights
@@ -35,7 +35,7 @@ pub enum Command {
         #[arg(long)]
         force: bool,
         /// Folder of the models
-        #[arg(long, value_name = "DIR", default_value = "model_repository")]
+        #[arg(long, value_name = "DIR", default_value = super::MODEL_REPOSITORY)]
         model_repository: PathBuf,
     },
 }

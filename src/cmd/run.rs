@@ -42,7 +42,7 @@ pub struct Arguments {
     #[arg(long, value_name = "HOST")]
     pub server: Option<String>,
     /// Folder of the embedded server's models
-    #[arg(long, value_name = "DIR", default_value = "model_repository")]
+    #[arg(long, value_name = "DIR", default_value = super::MODEL_REPOSITORY)]
     pub model_repository: PathBuf,
     /// Address of the server's HTTP port
     #[arg(long, value_name = "HOST:PORT")]

@@ -12,7 +12,7 @@ use crate::{embedded, process, run};
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Folder of the models
-    #[arg(long, value_name = "DIR", default_value = "model_repository")]
+    #[arg(long, value_name = "DIR", default_value = super::MODEL_REPOSITORY)]
     pub model_repository: PathBuf,
     /// Prefer configs/NAME.pbtxt of a model to its config.pbtxt
     #[arg(long, value_name = "NAME")]

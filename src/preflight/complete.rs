@@ -1,5 +1,6 @@
 //! Completes a scenario that leaves its tensors out, from what the server tells of its model. Pure.
 
+use super::{datatype, fixed, needed};
 use crate::matrix::{AxisId, Describer, Value};
 use crate::protocol::control::description::{ModelConfig, ModelMetadata, TensorMetadata};
 use crate::scenario::{Input, Scenario};
@@ -33,8 +34,7 @@ pub fn complete(
         if !scenario.model.batching && !several.is_empty() {
             wrong.push(format!("batch_sizes {}: the model does not batch (max_batch_size 0)", several.join(", ")));
         }
-        let optional = |name: &String| config.is_some_and(|config| config.optional_inputs.contains(name));
-        for offered in metadata.inputs.iter().filter(|offered| !optional(&offered.name)) {
+        for offered in needed(metadata, config) {
             match described_input(scenario, offered) {
                 Ok(input) => scenario.inputs.push(input),
                 Err(problem) => wrong.push(format!("input \"{}\": {problem}", offered.name)),
@@ -58,8 +58,7 @@ pub fn complete(
 
 /// An input as the server describes it, filled with zeros; the scenario's axis of shapes gives its free dimensions.
 fn described_input(scenario: &Scenario, offered: &TensorMetadata) -> Result<Input, String> {
-    let datatype = offered.datatype.as_deref().and_then(|name| name.parse().ok());
-    let (Some(datatype), Some(shape)) = (datatype, &offered.shape) else {
+    let (Some(datatype), Some(shape)) = (datatype(offered), &offered.shape) else {
         return Err("the server does not tell its type and shape: add an [[input]]".to_owned());
     };
     let item = match (scenario.model.batching, shape.split_first()) {
@@ -70,9 +69,7 @@ fn described_input(scenario: &Scenario, offered: &TensorMetadata) -> Result<Inpu
         Value::Shapes(shapes) => shapes.of(&offered.name).map(<[usize]>::to_vec),
         _ => None,
     });
-    let fixed = || item.iter().map(|size| usize::try_from(*size).ok().filter(|size| *size > 0)).collect();
-    let shape: Option<Vec<usize>> = of_axis.or_else(fixed);
-    let shape = shape.ok_or_else(|| {
+    let shape = of_axis.or_else(|| fixed(item)).ok_or_else(|| {
         format!("its shape {item:?} has free dimensions: give them in [matrix], such as shapes = [[..]], or add an [[input]]")
     })?;
     Ok(Input { name: offered.name.clone(), datatype, shape, data: Source::Zeros })

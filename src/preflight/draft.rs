@@ -5,10 +5,10 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::{datatype, fixed, needed};
 use crate::matrix::Protocol;
 use crate::protocol::control::description::{ModelConfig, ModelMetadata, ServerMetadata, TensorMetadata};
 use crate::scenario::{EMBEDDED, Model, Server};
-use crate::tensor::Datatype;
 use crate::text;
 
 /// Batch sizes of a draft, as far as the model takes them.
@@ -46,12 +46,6 @@ impl Draft<'_> {
             .map_or_else(|| self.metadata.inputs.iter().all(first), |config| config.max_batch_size > 0)
     }
 
-    /// The inputs that a request needs.
-    fn needed(&self) -> impl Iterator<Item = &TensorMetadata> {
-        let optional = |name: &String| self.config.is_some_and(|config| config.optional_inputs.contains(name));
-        self.metadata.inputs.iter().filter(move |input| !optional(&input.name))
-    }
-
     /// An input's shape without the batch dimension; `None` if the server does not tell it.
     fn item<'a>(&self, input: &'a TensorMetadata) -> Option<&'a [i64]> {
         let shape = input.shape.as_deref()?;
@@ -60,8 +54,8 @@ impl Draft<'_> {
 
     /// The needed inputs whose shape neither the server nor `shapes` tells, each with what is known of it.
     pub fn open(&self, shapes: &Shapes) -> Vec<(String, Option<Vec<i64>>)> {
-        let is_open = |item: Option<&[i64]>| item.is_none_or(|item| item.iter().any(|size| *size < 1));
-        self.needed()
+        let is_open = |item: Option<&[i64]>| item.and_then(fixed).is_none();
+        needed(self.metadata, self.config)
             .map(|input| (input.name.clone(), self.item(input)))
             .filter(|(name, item)| is_open(*item) && !shapes.contains_key(name))
             .map(|(name, item)| (name, item.map(<[i64]>::to_vec)))
@@ -83,7 +77,7 @@ impl Draft<'_> {
         let _ = writeln!(out, "title = {}", quoted(&self.model.name));
         self.write_server(&mut out);
         self.write_model(&mut out);
-        for input in self.needed() {
+        for input in needed(self.metadata, self.config) {
             if let Err(problem) = self.write_input(&mut out, input, shapes.get(&input.name)) {
                 wrong.push(format!("input \"{}\": {problem}", input.name));
             }
@@ -154,11 +148,10 @@ impl Draft<'_> {
     }
 
     fn write_input(&self, out: &mut String, input: &TensorMetadata, given: Option<&Vec<usize>>) -> Result<(), String> {
-        let datatype: Option<Datatype> = input.datatype.as_deref().and_then(|name| name.parse().ok());
-        let datatype = datatype.ok_or("the server does not tell its type")?;
+        let datatype = datatype(input).ok_or("the server does not tell its type")?;
         let told = self.item(input);
-        let fixed = || told?.iter().map(|size| usize::try_from(*size).ok().filter(|size| *size > 0)).collect();
-        let shape: Vec<usize> = given.cloned().or_else(fixed).ok_or("its shape is not known")?;
+        let shape = given.cloned().or_else(|| fixed(told?));
+        let shape = shape.ok_or("its shape is not known")?;
         out.push_str("\n[[input]]\n");
         let _ = writeln!(out, "name = {}", quoted(&input.name));
         let _ = writeln!(out, "datatype = {}", quoted(datatype.name()));

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::answers;
 use super::gate::{Gate, Metric};
+use super::json::pretty;
 use super::run::Run;
 use super::table::{Cell, Table};
 use super::words::{escaped, format_ms};
@@ -329,7 +330,7 @@ impl Comparison {
     /// # Errors
     /// A path is not Unicode.
     pub fn json(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(&serde_json::to_value(self)?)? + "\n")
+        pretty(self)
     }
 }
 

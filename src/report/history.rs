@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::choose;
 use super::gate::Metric;
+use super::json::pretty;
 use super::table::Table;
 use super::words::{escaped, format_ms};
 use crate::record::{self, Manifest, RECORDS, Record, Status, Utc};
@@ -249,6 +250,6 @@ impl History {
     /// # Errors
     /// A path is not Unicode.
     pub fn json(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(&serde_json::to_value(self)?)? + "\n")
+        pretty(self)
     }
 }

@@ -97,7 +97,15 @@ pub struct Note {
 /// A number cannot be written.
 pub fn text(runs: &[Run]) -> anyhow::Result<String> {
     let report = Report { runs: runs.iter().map(RunReport::of).collect() };
-    Ok(serde_json::to_string_pretty(&report)? + "\n")
+    pretty(&report)
+}
+
+/// A value as JSON text of several lines.
+///
+/// # Errors
+/// It cannot be written, such as a path that is not Unicode.
+pub fn pretty(value: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 /// The schema of that text.

@@ -117,7 +117,7 @@ impl Wanted {
 pub fn write_files(folder: &Path) -> Result<bool> {
     let run = Run::open(folder)?;
     file::replace(&folder.join(COMPARISONS), comparisons::text(&run)?.as_bytes())?;
-    let broken = thresholds::is_broken(&run);
+    let broken = thresholds::is_broken(&thresholds::judged(&run));
     file::replace(&folder.join(html::REPORT), html::document(&[run]).as_bytes())?;
     Ok(broken)
 }

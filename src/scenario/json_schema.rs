@@ -23,7 +23,7 @@ pub fn json_schema() -> Value {
 /// A table with its keys; and if `named` are given, with tables of any other name that have those.
 fn object(keys: &[Key], named: Option<&[Key]>) -> Value {
     let properties: Map<String, Value> = keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
-    // a table that holds named ones need not have keys of its own, nor need the file have it
+    // where a table may hold named tables, these may give the keys instead: nothing in it is required
     let is_required = |key: &&Key| {
         key.required && named.is_none() && !matches!(key.kind, Kind::Named(..)) && key.name != TOLD_BY_AXIS
     };

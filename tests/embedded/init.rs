@@ -1,4 +1,4 @@
-//! `runner init`: scenarios from what servers tell run as they are, and what cannot be known is asked for.
+//! `runner init`: the scenarios it writes run unedited, and it asks for what the server cannot tell.
 
 use std::fs;
 use std::path::Path;

@@ -17,10 +17,9 @@ use super::picture::{Chart, Theme, svg};
 use super::run::Run;
 use super::table::{Cell, Table};
 use super::tables::{Rows, Style};
-use super::thresholds::{self, Kept};
 use super::verdicts::{self, Compared};
 use super::words::{Markup, format_ms, status_words};
-use super::{answers, layout, profile, tables};
+use super::{answers, layout, profile, tables, thresholds};
 use crate::file;
 use crate::matrix::AxisId;
 use crate::record::{Flag, RECORDS, Record, SCENARIO};
@@ -169,7 +168,7 @@ impl Page<'_> {
             }
             @let judged = thresholds::judged(run);
             @if let Some(summary) = thresholds::summary(run, &judged) {
-                p class=[judged.iter().any(|judged| judged.kept == Kept::Broken).then_some("warning failure")] { (summary) "." }
+                p class=[thresholds::is_broken(&judged).then_some("warning failure")] { (summary) "." }
             }
             @if let Some(table) = thresholds::table(&judged) { (drawn(&table)) }
             @if let Some(part) = run.part() { p.warning { "Not a whole run: " (part) "." } }

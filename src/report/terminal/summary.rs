@@ -15,7 +15,7 @@ use crate::report::notes::{About, notes};
 use crate::report::run::Run;
 use crate::report::table::{Cell, Table};
 use crate::report::tables::{self, Style};
-use crate::report::thresholds::{self, Kept};
+use crate::report::thresholds;
 use crate::report::verdicts::Compared;
 use crate::report::words::Markup;
 use crate::report::{forecast, markdown};
@@ -169,8 +169,7 @@ fn answered(run: &Run, cells: &[Compared<'_>], page: Page) -> Vec<String> {
 fn kept(run: &Run, page: Page) -> Vec<String> {
     let judged = thresholds::judged(run);
     let Some(summary) = thresholds::summary(run, &judged) else { return Vec::new() };
-    let is_broken = judged.iter().any(|judged| judged.kept == Kept::Broken);
-    let paint = if is_broken { Paint::new().red() } else { Paint::new() };
+    let paint = if thresholds::is_broken(&judged) { Paint::new().red() } else { Paint::new() };
     let mut lines: Vec<String> = page
         .filled("", &format!("{summary}."))
         .iter()
