@@ -66,17 +66,17 @@ fn a_change_is_found_with_its_sign_and_a_gate_breaks_only_then() {
     let output = compare(&base, &slower, &["--fail-if", "p95 > 5%"]);
     assert_eq!(output.status.code(), Some(99), "{}", printed(&output));
     assert!(
-        printed(&output).contains("- **Broken**: p95 > 5%: HTTP batch 1, 1 process: p95 6"),
+        printed(&output).contains("- **Broken**: p95 > 5%: HTTP, batch 1, 1 process: p95 6"),
         "{}",
         printed(&output)
     );
     // both numbers, and what throughput says
     let first = printed(&output)
         .lines()
-        .find(|line| line.starts_with("| HTTP batch 1, 1 process |"))
+        .find(|line| line.starts_with("| HTTP, batch 1, 1 process |"))
         .unwrap()
         .to_owned();
-    assert!(first.starts_with("| HTTP batch 1, 1 process | 187.9 → 199.2 | 202.5 → 214.7 | "), "{first}");
+    assert!(first.starts_with("| HTTP, batch 1, 1 process | 187.9 → 199.2 | 202.5 → 214.7 | "), "{first}");
     assert!(first.ends_with(" | -5.7 % (-5.9 to -5.4 %) |"), "{first}");
     let output = compare(&base, &slower, &["--fail-if", "p95 > 7%", "--fail-if", "throughput > 1%"]);
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
@@ -114,9 +114,9 @@ fn what_differs_beside_the_numbers_is_told_and_unlike_loads_are_not_compared() {
     let printed = printed(&output);
     assert_eq!(output.status.code(), Some(0), "{printed}");
     for expected in [
-        "- Only in the base: HTTP batch 8",
-        "- Only in the new run: HTTP batch 16",
-        "- Not compared: gRPC batch 4, 1 process: a request had",
+        "- Only in the base: HTTP, batch 8",
+        "- Only in the new run: HTTP, batch 16",
+        "- Not compared: gRPC, batch 4, 1 process: a request had",
         "- Differs: server: triton 2.51.0 → triton 2.99 \\<b\\>\\*new\\*\\</b\\>",
         "- Differs: scenario: seed = 1 → seed = 2",
     ] {
@@ -135,7 +135,7 @@ fn what_cannot_be_compared_is_one_clear_error() {
     for (new, options, expected) in [
         (folder.path(), &[][..], "is not a run's folder"),
         (other, &[], "of different scenarios, scrfd and arcface"),
-        (&unlike, &[], "no case of the two runs can be compared: HTTP batch 1, 1 process: a request had"),
+        (&unlike, &[], "no case of the two runs can be compared: HTTP, batch 1, 1 process: a request had"),
         (
             &base,
             &["--fail-if", "p99 > 5%"],
@@ -187,7 +187,7 @@ fn history_finds_a_planted_change_and_no_other() {
     let runs = twenty_runs(1.05);
     let (code, shown) = history(runs.path(), &["scrfd"]);
     assert_eq!(code, Some(0), "{shown}");
-    assert!(shown.starts_with("### SCRFD Model: mean of 20 runs\n\n- **HTTP batch 1, 1 process**: +5."), "{shown}");
+    assert!(shown.starts_with("### SCRFD Model: mean of 20 runs\n\n- **HTTP, batch 1, 1 process**: +5."), "{shown}");
     assert!(shown.contains(" since 2026-03-10T12:00:00.000Z ("), "{shown}");
     assert!(shown.contains("new with it: server triton 2.50.0 → triton 2.51.0.\n"), "{shown}");
     assert_eq!(shown.matches("- **").count(), 1, "{shown}");

@@ -39,6 +39,9 @@ pub fn compare(arguments: &Arguments) -> Result<Outcome> {
     if let Some(path) = &arguments.html {
         html::write_markdown(path, &comparison.title, &markdown)?;
     }
-    terminal::print(&if arguments.json { comparison.json()? } else { markdown })?;
+    match arguments.json {
+        true => terminal::print(&comparison.json()?)?,
+        false => terminal::document(&markdown)?,
+    }
     Ok(if comparison.is_broken() { Outcome::Broken } else { Outcome::Complete })
 }

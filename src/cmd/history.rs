@@ -39,6 +39,9 @@ pub fn history(arguments: &Arguments) -> Result<Outcome> {
     if let Some(path) = &arguments.html {
         html::write_markdown(path, &history.title, &markdown)?;
     }
-    terminal::print(&if arguments.json { history.json()? } else { markdown })?;
+    match arguments.json {
+        true => terminal::print(&history.json()?)?,
+        false => terminal::document(&markdown)?,
+    }
     Ok(Outcome::Complete)
 }

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
-use super::{BlockRecord, HISTOGRAMS, Record};
+use super::{BlockRecord, HISTOGRAMS, LATENESS, Record};
 
 /// Latencies in nanoseconds and how often each was seen, in groups of blocks. Memory grows with the number of different
 /// latencies a group, which the histograms' resolution bounds.
@@ -56,18 +56,7 @@ pub fn read<'a>(
     group_of: impl Fn(usize, usize) -> usize,
 ) -> Vec<Option<Latencies>> {
     let text = std::fs::read(run.join(HISTOGRAMS)).unwrap_or_default();
-    let mut logged: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for entry in IntervalLogIterator::new(&text) {
-        match entry {
-            Ok(LogEntry::Interval(interval)) => {
-                let tag = interval.tag().map_or("", |tag| tag.as_str()).to_owned();
-                logged.entry(tag).or_default().push(interval.encoded_histogram());
-            }
-            Ok(_) => {}
-            // such as a last line that was not written whole
-            Err(_) => break,
-        }
-    }
+    let logged = logged(&text);
     let of_case = |record: &Record| {
         let rows = blocks_of(record);
         let histograms = logged.get(&record.case.tag()).filter(|histograms| histograms.len() == rows.len())?;
@@ -81,6 +70,41 @@ pub fn read<'a>(
         Some(latencies)
     };
     records.iter().map(of_case).collect()
+}
+
+/// How late the requests of a case were sent, by nanoseconds, and how often each was seen; empty in a closed loop. In the
+/// order of `cases`.
+pub fn lateness(run: &Path, cases: &[&Record]) -> Vec<BTreeMap<u64, u64>> {
+    let text = std::fs::read(run.join(HISTOGRAMS)).unwrap_or_default();
+    let logged = logged(&text);
+    let of_case = |record: &&Record| {
+        let mut counts = BTreeMap::new();
+        let histograms = logged.get(&format!("{}{LATENESS}", record.case.tag()));
+        for histogram in histograms.into_iter().flatten().filter_map(|text| decoded(text)) {
+            for step in histogram.iter_recorded() {
+                *counts.entry(step.value_iterated_to()).or_default() += step.count_at_value();
+            }
+        }
+        counts
+    };
+    cases.iter().map(of_case).collect()
+}
+
+/// The histograms of a log by their tag, still encoded.
+fn logged(text: &[u8]) -> BTreeMap<String, Vec<&str>> {
+    let mut logged: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for entry in IntervalLogIterator::new(text) {
+        match entry {
+            Ok(LogEntry::Interval(interval)) => {
+                let tag = interval.tag().map_or("", |tag| tag.as_str()).to_owned();
+                logged.entry(tag).or_default().push(interval.encoded_histogram());
+            }
+            Ok(_) => {}
+            // such as a last line that was not written whole
+            Err(_) => break,
+        }
+    }
+    logged
 }
 
 fn decoded(text: &str) -> Option<Histogram<u64>> {

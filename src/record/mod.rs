@@ -32,6 +32,12 @@ pub const BLOCKS: &str = "blocks.csv";
 pub const COMPARISONS: &str = "comparisons.csv";
 /// `histograms.hlog`: the histograms of all blocks, in the standard log format, tagged with their case.
 pub const HISTOGRAMS: &str = "histograms.hlog";
+/// What the tag of a case's service times ends with.
+pub const SERVICE: &str = "-service";
+/// What the tag of a case's lateness ends with.
+pub const LATENESS: &str = "-lateness";
+/// `metrics.csv`: one row a sample of one of the server's metrics.
+pub const METRICS: &str = "metrics.csv";
 /// `scenario.toml`: the scenario's text.
 pub const SCENARIO: &str = "scenario.toml";
 /// `run.json`: what holds for the whole run.

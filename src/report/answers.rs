@@ -184,7 +184,8 @@ fn multiple(value: f64) -> String {
 }
 
 fn percent(part: f64) -> String {
-    format!("{} %", number(part))
+    // no part is told as nothing
+    format!("{} %", number(part.max(1e-4)))
 }
 
 fn percents(low: f64, high: f64) -> String {

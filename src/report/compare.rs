@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::answers;
 use super::gate::{Gate, Metric};
 use super::json::pretty;
+use super::layout;
 use super::run::Run;
 use super::table::{Cell, Table};
 use super::words::{escaped, format_ms};
@@ -96,16 +97,17 @@ pub fn compare(base: &Path, new: &Path, gates: &[Gate]) -> Result<Comparison> {
         names[1].escape_debug()
     );
     let (old, current) = (by_tag(&base), by_tag(&new));
+    let named = layout::in_short(&[&base.records[..], &new.records].concat());
     let missing = |run: &Run, other: &HashMap<String, &Record>| -> Vec<String> {
         let alone = run.records.iter().filter(|record| !other.contains_key(&record.case.tag()));
-        alone.map(|record| record.case.phrase()).collect()
+        alone.map(&named).collect()
     };
     let (vanished, added) = (missing(&base, &current), missing(&new, &old));
     let (mut numbers, mut unlike) = (Vec::new(), Vec::new());
     for before in &base.records {
         let Some(after) = current.get(&before.case.tag()).copied() else { continue };
         match is_unlike(before, after) {
-            Some(reason) => unlike.push((before.case.phrase(), reason)),
+            Some(reason) => unlike.push((named(before), reason)),
             None => numbers.extend(Metric::ALL.iter().map(|(_, metric)| (before, after, *metric))),
         }
     }
@@ -120,7 +122,7 @@ pub fn compare(base: &Path, new: &Path, gates: &[Gate]) -> Result<Comparison> {
     let ratios: Vec<Option<Ratio>> = numbers.iter().map(ratio).collect();
     let judged = numbers.iter().zip(&ratios).zip(statistics::verdicts(&ratios, DELTA));
     let changes = judged
-        .map(|((number, ratio), verdict)| Change::new(number, *ratio, verdict, gates))
+        .map(|((number, ratio), verdict)| Change::new(number, named(number.0), *ratio, verdict, gates))
         .collect();
     Ok(Comparison {
         title: base.manifest.title.clone(),
@@ -174,6 +176,7 @@ fn is_unlike(before: &Record, after: &Record) -> Option<String> {
 impl Change {
     fn new(
         (before, after, metric): &(&Record, &Record, Metric),
+        words: String,
         ratio: Option<Ratio>,
         (p_holm, verdict): (Option<f64>, Verdict),
         gates: &[Gate],
@@ -188,7 +191,7 @@ impl Change {
         let broken = gates.iter().filter(|gate| gate.is_broken_by(*metric, ratio, p_holm));
         Change {
             case: before.case.tag(),
-            words: before.case.phrase(),
+            words,
             metric: *metric,
             base: metric.of_case(before),
             new: metric.of_case(after),

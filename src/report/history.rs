@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::choose;
 use super::gate::Metric;
 use super::json::pretty;
+use super::layout;
 use super::table::Table;
 use super::words::{escaped, format_ms};
 use crate::record::{self, Manifest, RECORDS, Record, Status, Utc};
@@ -92,7 +93,8 @@ pub fn history(results: &Path, scenario: &str, metric: Metric) -> Result<History
     let mut order: Vec<(String, String)> = Vec::new();
     for (path, manifest) in &found {
         let records: Vec<Record> = record::read(&path.join(RECORDS))?;
-        order = records.iter().map(|record| (record.case.tag(), record.case.phrase())).collect();
+        let named = layout::in_short(&records);
+        order = records.iter().map(|record| (record.case.tag(), named(record))).collect();
         rows.push(records.into_iter().map(|record| (record.case.tag(), record)).collect());
         runs.push(RunAt::new(path, manifest));
     }
@@ -179,16 +181,18 @@ impl History {
         let first = self.runs.len().saturating_sub(RUNS_SHOWN);
         let mut table = Table::default();
         table.words("Case");
-        self.runs[first..].iter().for_each(|run| table.numbers(run.started.day()));
+        // the newest first: where there is little room, the oldest are left out
+        self.runs[first..].iter().rev().for_each(|run| table.numbers(run.started.day()));
         for case in &self.cases {
             let value = |value: &Option<f64>| value.map_or("–".to_owned(), format_ms);
             let mut row = vec![case.words.as_str().into()];
-            row.extend(case.values[first..].iter().map(|found| value(found).into()));
+            row.extend(case.values[first..].iter().rev().map(|found| value(found).into()));
             table.row(row);
         }
         let _ = writeln!(out, "{}", table.markdown());
         if first > 0 {
-            let _ = writeln!(out, "- The newest {RUNS_SHOWN} runs, in {unit}; --json has all of them.");
+            let _ =
+                writeln!(out, "- The newest {RUNS_SHOWN} runs, the newest first, in {unit}; --json has all of them.");
         }
         let seen: HashSet<&str> = self.runs.iter().map(|run| run.server.as_str()).collect();
         let _ = writeln!(

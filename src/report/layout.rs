@@ -91,6 +91,13 @@ pub fn place(axes: &[AxisId], record: &Record) -> String {
     values.join(", ")
 }
 
+/// A case in the words that tell it apart from the others of its run: `HTTP, batch 8, 3 processes`.
+pub fn in_short(records: &[Record]) -> impl Fn(&Record) -> String + use<> {
+    let varies = |id: &AxisId| distinct(records, |record| record.case.chosen(*id)).len() > 1;
+    let axes: Vec<AxisId> = AxisId::ALL.iter().copied().filter(varies).collect();
+    move |record| if axes.is_empty() { record.case.phrase() } else { place(&axes, record) }
+}
+
 /// Whether the values of an axis are numbers.
 pub fn is_number(id: AxisId) -> bool {
     matches!(id.axis().limit, Limit::Whole(..) | Limit::Number(..))

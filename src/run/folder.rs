@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::file;
-use crate::record::{self, BLOCKS, BlockRecord, HISTOGRAMS, MANIFEST, Manifest, RECORDS, Record, SCENARIO};
+use crate::record::{
+    self, BLOCKS, BlockRecord, HISTOGRAMS, LATENESS, MANIFEST, METRICS, Manifest, RECORDS, Record, SCENARIO, SERVICE,
+};
 use crate::recorder::Recorder;
 
 /// A run's folder.
@@ -63,7 +65,7 @@ impl Folder {
 
     /// The file for the server's metrics.
     pub fn metrics(&self) -> PathBuf {
-        self.path.join("metrics.csv")
+        self.path.join(METRICS)
     }
 
     /// Adds a measured case.
@@ -92,8 +94,7 @@ impl Folder {
         }
         let mut serializer = V2DeflateSerializer::new();
         let mut log = builder.begin_log_with(&mut file, &mut serializer).with_context(failed)?;
-        let distributions =
-            [("", &recorder.latency), ("-service", &recorder.service), ("-lateness", &recorder.lateness)];
+        let distributions = [("", &recorder.latency), (SERVICE, &recorder.service), (LATENESS, &recorder.lateness)];
         for (suffix, distribution) in distributions {
             if suffix.is_empty() || distribution.count() > 0 {
                 log.write_histogram(distribution.histogram(), start, length, Tag::new(&format!("{tag}{suffix}")))

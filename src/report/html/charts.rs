@@ -1,8 +1,8 @@
 //! The charts of a run: what is drawn of its rows, blocks and histograms. Must not know how charts are drawn or laid out.
 
 use crate::matrix::{AxisId, Value};
-use crate::record::{BlockRecord, Record};
-use crate::report::layout::{place, varying};
+use crate::record::{BlockRecord, Record, latencies};
+use crate::report::layout::{in_short, place, varying};
 use crate::report::picture::{Axis, COLOURS, Chart, Mark, Point, Scale, Series};
 use crate::report::run::Run;
 use crate::report::verdicts::Compared;
@@ -238,6 +238,27 @@ pub fn distribution(run: &Run, group: &Group<'_>) -> Vec<Chart> {
     ]
 }
 
+/// How late requests of a group's cases were sent, in an open loop: the lateness of each quantile.
+pub fn lateness(run: &Run, group: &Group<'_>) -> Option<Chart> {
+    let series: Vec<Series> = group
+        .iter()
+        .zip(latencies::lateness(&run.path, group))
+        .filter(|(_, counts)| !counts.is_empty())
+        .map(|(record, counts)| Series {
+            name: value_of(run, record),
+            mark: Mark::Line,
+            points: quantiles(&counts.into_iter().collect::<Vec<Count>>()),
+        })
+        .collect();
+    (!series.is_empty()).then(|| Chart {
+        title: titled(run, "Sent late", group),
+        x: Axis { label: "percentile".to_owned(), scale: Scale::Quantile },
+        y: Axis { label: "lateness (ms)".to_owned(), scale: Scale::Linear },
+        series,
+        size: SMALL,
+    })
+}
+
 /// The latency of some quantiles, as far as the requests reach. `counts` ascend.
 fn quantiles(counts: &[Count]) -> Vec<Point> {
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
@@ -298,6 +319,7 @@ pub fn parts(run: &Run) -> Option<Chart> {
         ("compute infer", |record| record.compute_infer_ms),
         ("compute output", |record| record.compute_output_ms),
     ];
+    let named = in_short(&run.records);
     let mut ends = vec![0.0; told.len()];
     let mut series = Vec::new();
     for (name, part) in parts {
@@ -309,7 +331,7 @@ pub fn parts(run: &Run) -> Option<Chart> {
         }
         series.push(Series { name: name.to_owned(), mark: Mark::Bars, points });
     }
-    let names = told.iter().map(|record| record.case.phrase()).collect();
+    let names = told.iter().map(|record| named(record)).collect();
     Some(Chart {
         title: "Where the mean latency goes".to_owned(),
         x: Axis { label: "ms".to_owned(), scale: Scale::Linear },

@@ -2,6 +2,7 @@
 //! text from outside is escaped by the templates. Must not know how numbers come about.
 
 pub mod charts;
+mod metrics;
 
 use charts::Number;
 
@@ -103,6 +104,12 @@ fn section(run: &Run, number: usize) -> Html {
         ),
         ("parts", "Where the time goes", page.parts()),
         ("time", "Over time", figures_of(chosen.iter().filter_map(|group| charts::over_time(run, group)).collect())),
+        (
+            "lateness",
+            "Requests sent late",
+            figures_of(chosen.iter().filter_map(|group| charts::lateness(run, group)).collect()),
+        ),
+        ("metrics", "The server meanwhile", figures(&metrics::charts(run))),
         ("flags", "Doubts, and what to do about them", page.flags()),
         ("rows", "All cases", page.rows()),
         ("setup", "Measured with", page.setup()),
@@ -223,7 +230,7 @@ impl Page<'_> {
                         thead { tr { th scope="col" { "Flag" } th scope="col" { "Raised where" } th scope="col" { "What to do" } } }
                         tbody {
                             @for flag in raised {
-                                tr { th scope="row" { (flag.name()) } td { (flag.condition()) } td { (flag.remedy()) } }
+                                tr { th scope="row" { (flag.name()) } td { (rendered(flag.condition())) } td { (rendered(flag.remedy())) } }
                             }
                         }
                     }

@@ -1,8 +1,10 @@
 //! Terminal output: the plan, a progress bar with an ETA, finished cases, the answers and tables. The only way to
 //! standard output and standard error, either of which may be closed or full.
 
+mod page;
 mod plan;
 mod progress;
+mod prose;
 mod screen;
 mod summary;
 
@@ -19,7 +21,7 @@ use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
 pub use plan::{ceiling, plan, plans_json, verified, verified_json};
 pub use progress::{Download, Progress, Show};
 pub use screen::{SoFar, bars};
-pub use summary::{report, run};
+pub use summary::{document, report, run};
 
 use crate::text;
 

@@ -3,17 +3,15 @@
 use std::path::Path;
 
 use anyhow::Result;
-use comfy_table::{Attribute, CellAlignment, Color, ContentArrangement, presets};
 use console::{Style as Paint, Term};
-use textwrap::Options;
 
-use super::{print, write};
+use super::page::{Page, ROWS_MAX, drawn};
+use super::{print, prose, write};
 use crate::record::{RECORDS, Record, Status};
 use crate::report::answers::{self, Line, Said, said};
 use crate::report::html::REPORT;
 use crate::report::notes::{About, notes};
 use crate::report::run::Run;
-use crate::report::table::{Cell, Table};
 use crate::report::tables::{self, Style};
 use crate::report::thresholds;
 use crate::report::verdicts::Compared;
@@ -21,13 +19,8 @@ use crate::report::words::Markup;
 use crate::report::{forecast, markdown};
 use crate::text;
 
-/// The width of text that is not on a terminal, and the least that anything is laid out for.
-const WIDTH: usize = 80;
-const WIDTH_MIN: usize = 40;
-/// Wider lines are hard to read.
-const WIDTH_MAX: usize = 120;
-/// Most rows of a table; the others are in the files.
-const ROWS_MAX: usize = 48;
+/// Where the rest of a table is.
+const IN_FILES: &str = "in the files";
 
 /// The end of a run, as [`report`] prints it.
 ///
@@ -56,29 +49,14 @@ pub fn report(runs: &[Run], style: Style) -> Result<()> {
     }
 }
 
-/// Where text is shown.
-#[derive(Clone, Copy, Debug)]
-pub struct Page {
-    width: usize,
-    is_coloured: bool,
-}
-
-impl Page {
-    /// Standard output.
-    pub fn of_terminal() -> Self {
-        let columns = Term::stdout().size_checked().map_or(WIDTH, |(_, columns)| usize::from(columns));
-        Page { width: columns.clamp(WIDTH_MIN, WIDTH_MAX), is_coloured: console::colors_enabled() }
-    }
-
-    fn paint(self, paint: Paint, text: &str) -> String {
-        paint.force_styling(self.is_coloured).apply_to(text).to_string()
-    }
-
-    /// Fills lines with text; those after the first are indented below the text that begins at `start`.
-    fn filled(self, first: &str, text: &str) -> Vec<String> {
-        let indent = " ".repeat(textwrap::core::display_width(first));
-        let options = Options::new(self.width).initial_indent(first).subsequent_indent(&indent);
-        textwrap::wrap(text, options).into_iter().map(|line| line.into_owned()).collect()
+/// A document of this program: drawn on a terminal, otherwise as it is.
+///
+/// # Errors
+/// As [`print()`].
+pub fn document(markdown: &str) -> Result<()> {
+    match Term::stdout().is_term() {
+        true => write(&format!("\n{}\n", prose::lines(markdown, Page::of_terminal()).join("\n"))),
+        false => print(markdown),
     }
 }
 
@@ -103,7 +81,7 @@ fn section(run: &Run, style: Style, page: Page) -> String {
         if tables.len() > 1 || rows.is_open() {
             lines.push(rows.heading());
         }
-        lines.extend(drawn(&rows.latencies(style), page));
+        lines.extend(drawn(&rows.latencies(style), page, IN_FILES));
         lines.push(String::new());
     }
     if let Some(parts) = slowest(run) {
@@ -188,55 +166,6 @@ fn kept(run: &Run, page: Page) -> Vec<String> {
     lines
 }
 
-/// A table that is no wider than the page: columns that have no room are left out, from the last.
-fn drawn(table: &Table, page: Page) -> Vec<String> {
-    let mut shown = table.columns().len();
-    let mut lines = lines_of(table, shown, page);
-    let fits = |lines: &[String]| lines.iter().all(|line| console::measure_text_width(line) <= page.width);
-    while shown > 2 && !fits(&lines) {
-        shown -= 1;
-        lines = lines_of(table, shown, page);
-    }
-    let (rows, columns) = (table.rows().len().saturating_sub(ROWS_MAX), table.columns().len() - shown);
-    let more = [(rows, "rows"), (columns, "columns")];
-    let more: Vec<String> = more.iter().filter(|(n, _)| *n > 0).map(|(n, of)| format!("{n} more {of}")).collect();
-    if !more.is_empty() {
-        lines.push(format!("{} are in the files", more.join(" and ")));
-    }
-    lines
-}
-
-fn lines_of(table: &Table, shown: usize, page: Page) -> Vec<String> {
-    let mut drawn = comfy_table::Table::new();
-    drawn.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    match page.is_coloured {
-        true => drawn.enforce_styling(),
-        false => drawn.force_no_tty(),
-    };
-    let header = table.columns().iter().take(shown).map(|column| comfy_table::Cell::new(column.short()));
-    drawn.set_header(header);
-    let mut before: Option<&[Cell]> = None;
-    for row in table.rows().iter().take(ROWS_MAX) {
-        let cells = row.iter().zip(table.columns()).enumerate().take(shown).map(|(place, (cell, column))| {
-            // what the row above has too is left blank, as far as the rows are the same
-            let repeats = |before: &[Cell]| {
-                !column.is_measured() && before[..=place].iter().zip(row).all(|(above, own)| above.text == own.text)
-            };
-            let text = if before.is_some_and(repeats) { String::new() } else { text::name(&cell.text) };
-            let drawn = comfy_table::Cell::new(text);
-            if cell.is_best { drawn.fg(Color::Green).add_attribute(Attribute::Bold) } else { drawn }
-        });
-        drawn.add_row(cells.collect::<Vec<_>>());
-        before = Some(row);
-    }
-    for (place, column) in table.columns().iter().enumerate().take(shown) {
-        if let (true, Some(drawn)) = (column.is_number, drawn.column_mut(place)) {
-            drawn.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    drawn.to_string().lines().map(str::to_owned).collect()
-}
-
 /// Where the time of the slowest case goes.
 fn slowest(run: &Run) -> Option<String> {
     let measured = run.records.iter().filter(|row| row.status == Status::Ok && row.network_ms.is_some());
@@ -305,18 +234,5 @@ mod tests {
             assert!(coloured.contains("\u{1b}[1m") && coloured.contains("\u{1b}[31m"), "{coloured}");
             assert_eq!(console::strip_ansi_codes(&coloured), plain);
         }
-    }
-
-    #[test]
-    fn what_does_not_fit_is_counted() {
-        let mut table = Table::default();
-        (0..5).for_each(|column| table.measured(format!("column {column}"), format!("a wide column {column}")));
-        (0..ROWS_MAX + 2).for_each(|row| table.row(vec![Cell::from(row.to_string()); 5]));
-        let page = Page { width: 40, is_coloured: false };
-        let lines = drawn(&table, page);
-        assert_eq!(lines.len(), 1 + ROWS_MAX + 1);
-        assert_eq!(lines.last().unwrap(), "2 more rows and 3 more columns are in the files");
-        let lines = drawn(&table, Page { width: 200, ..page });
-        assert_eq!(lines.last().unwrap(), "2 more rows are in the files");
     }
 }
