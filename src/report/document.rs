@@ -46,7 +46,9 @@ pub fn splice(wanted: &Wanted, document: &Path, results: &Path) -> Result<bool> 
                 runs.missing.borrow_mut().insert(word.clone(), format!("{error:#}"));
                 None
             }
-            run => Some(run.and_then(|run| asked.section.of(&run, asked.style))),
+            run => Some(
+                run.and_then(|run| asked.section.of(&run, asked.style, document.parent().unwrap_or(Path::new("")))),
+            ),
         });
         Ok(told.collect::<Result<Vec<String>>>()?.join("\n"))
     });

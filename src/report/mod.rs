@@ -62,7 +62,8 @@ spelled! {
 }
 
 impl Section {
-    fn of(self, run: &Run, style: Style) -> Result<String> {
+    /// The section of a run, for a document in the folder `beside`.
+    fn of(self, run: &Run, style: Style, beside: &Path) -> Result<String> {
         Ok(match self {
             Section::Results => markdown::section(run, style),
             Section::Environment => profile::environment(run),
@@ -70,7 +71,7 @@ impl Section {
             Section::Model => profile::model(run),
             Section::Parameters => profile::parameters(run),
             Section::Comparisons => comparisons::text(run)?,
-            Section::Picture => pictures::section(run)?,
+            Section::Picture => pictures::section(run, beside)?,
         })
     }
 }
@@ -131,7 +132,10 @@ pub fn print(wanted: &Wanted, results: &Path) -> Result<bool> {
     match wanted.section {
         Section::Results => terminal::report(&runs, wanted.style)?,
         section => {
-            let sections: Vec<String> = runs.iter().map(|run| section.of(run, wanted.style)).collect::<Result<_>>()?;
+            let sections: Vec<String> = runs
+                .iter()
+                .map(|run| section.of(run, wanted.style, Path::new("")))
+                .collect::<Result<_>>()?;
             terminal::print(&sections.join("\n"))?;
         }
     }

@@ -1,12 +1,13 @@
-//! The picture of a run for documents: two SVG files in its folder, for light and for dark pages, and the lines that show
-//! them.
+//! The picture of a run for documents: two SVG files in its folder, for light and for dark pages, the lines that show them, and
+//! a PNG file for where SVG is not taken.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::html::charts::along_axis;
-use super::picture::{Theme, attribute, svg};
+use super::picture::{Theme, attribute, png, svg};
 use super::run::Run;
 use super::words::{Markup, escaped};
 use crate::file;
@@ -16,31 +17,35 @@ use crate::text;
 /// Width and height of the picture in pixels.
 const SIZE: (u32, u32) = (760, 400);
 
-/// Draws the files, and returns the lines that show them.
+/// Draws the files, and returns the lines that show them in a document in the folder `beside`.
 ///
 /// # Errors
 /// Nothing varies that could be drawn, or a file cannot be written.
-pub fn section(run: &Run) -> Result<String> {
+pub fn section(run: &Run, beside: &Path) -> Result<String> {
     let title = text::name(&run.manifest.title);
     let mut chart = along_axis(run, &title)
         .into_iter()
         .next()
         .with_context(|| format!("{}: no amount of load varies, so there is nothing to draw", run.path.display()))?;
     chart.size = SIZE;
-    let mut names = Vec::new();
-    for (theme, name) in [(Theme::Light, "latency.svg"), (Theme::Dark, "latency-dark.svg")] {
-        let drawn = svg(&chart, theme);
+    let drawn = [
+        ("latency.svg", svg(&chart, Theme::Light).into_bytes()),
+        ("latency-dark.svg", svg(&chart, Theme::Dark).into_bytes()),
+        ("latency.png", png(&chart)?),
+    ];
+    for (name, drawn) in &drawn {
         let path = run.path.join(name);
         // an unchanged file keeps its time
-        if std::fs::read_to_string(&path).ok().as_ref() != Some(&drawn) {
-            file::replace(&path, drawn.as_bytes())?;
+        if std::fs::read(&path).ok().as_ref() != Some(drawn) {
+            file::replace(&path, drawn)?;
         }
-        names.push(path.display().to_string().replace('\\', "/"));
     }
+    let folder = from(beside, &run.path)?;
+    let [light, dark] = [0, 1].map(|place| folder.join(drawn[place].0).display().to_string().replace('\\', "/"));
     let mut out = String::new();
     let _ = writeln!(out, "<picture>");
-    let _ = writeln!(out, "<source media=\"(prefers-color-scheme: dark)\" srcset=\"{}\">", attribute(&names[1]));
-    let _ = writeln!(out, "<img alt=\"{}\" src=\"{}\">", attribute(&chart.title), attribute(&names[0]));
+    let _ = writeln!(out, "<source media=\"(prefers-color-scheme: dark)\" srcset=\"{}\">", attribute(&dark));
+    let _ = writeln!(out, "<img alt=\"{}\" src=\"{}\">", attribute(&chart.title), attribute(&light));
     let _ = writeln!(out, "</picture>\n");
     let asked = &run.manifest;
     let _ = writeln!(
@@ -53,4 +58,29 @@ pub fn section(run: &Run) -> Result<String> {
     );
     let _ = writeln!(out, "- {}", rows_words(run, Markup::Markdown));
     Ok(out)
+}
+
+/// The way from one folder to another.
+fn from(base: &Path, path: &Path) -> Result<PathBuf> {
+    let [base, path] = [base, path].map(|path| std::path::absolute(Path::new(".").join(path)));
+    let (base, path) = (base?, path?);
+    let common = base.components().zip(path.components()).take_while(|(one, other)| one == other).count();
+    let up = base.components().skip(common).map(|_| "..");
+    Ok(up
+        .chain(path.components().skip(common).filter_map(|part| part.as_os_str().to_str()))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_found_from_the_documents_folder() {
+        let way = |base: &str, path: &str| from(Path::new(base), Path::new(path)).unwrap();
+        assert_eq!(way("", "results/a/1"), Path::new("results/a/1"));
+        assert_eq!(way(".", "./results/a/1"), Path::new("results/a/1"));
+        assert_eq!(way("results", "results/a/1"), Path::new("a/1"));
+        assert_eq!(way("docs/more", "results/a"), Path::new("../../results/a"));
+    }
 }

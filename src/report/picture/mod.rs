@@ -1,10 +1,15 @@
-//! Charts as SVG, from their values alone: the same bytes for the same values. Text stays text. Must not know runs.
+//! Charts as SVG, where text stays text, and as PNG, from their values alone: the same bytes for the same values. Must not
+//! know runs.
 
 mod scale;
 
+use std::sync::Once;
+
+use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
 use plotters::prelude::*;
+use plotters::style::register_font;
 
 use scale::Range;
 pub use scale::{Scale, plain};
@@ -94,7 +99,10 @@ pub const COLOURS: usize = LIGHT.len() - 2;
 
 const SMALL: i32 = 12;
 const LARGE: i32 = 14;
+/// What a browser takes of its own fonts; as PNG, Noto Sans.
 const FONT: &str = "system-ui, sans-serif";
+/// Pixels of a PNG for one of the chart's, so that it is sharp where pixels are small.
+const SHARP: u32 = 2;
 
 impl Theme {
     fn colours(self) -> [RGBColor; 10] {
@@ -124,8 +132,9 @@ fn variable(place: usize) -> String {
 /// The chart as an SVG element.
 pub fn svg(chart: &Chart, theme: Theme) -> String {
     let mut out = String::new();
+    let area = SVGBackend::with_string(&mut out, chart.size).into_drawing_area();
     // writing to a string cannot fail; a chart that cannot be drawn is empty, and its table stands beside it
-    let _ = draw(chart, theme, &mut out);
+    let _ = draw(chart, theme, area, 1);
     if theme == Theme::Page {
         for (place, hex) in LIGHT.iter().enumerate() {
             out = out.replace(&format!("\"#{hex:06X}\""), &format!("\"var(--{})\"", variable(place)));
@@ -134,6 +143,24 @@ pub fn svg(chart: &Chart, theme: Theme) -> String {
     let (width, height) = chart.size;
     let fixed = format!("<svg width=\"{width}\" height=\"{height}\"");
     out.replacen(&fixed, &format!("<svg role=\"img\" aria-label=\"{}\"{}", attribute(&chart.title), &fixed[4..]), 1)
+}
+
+/// The chart as a PNG file, twice as wide and high as its size.
+///
+/// # Errors
+/// The chart cannot be drawn.
+pub fn png(chart: &Chart) -> Result<Vec<u8>> {
+    let (width, height) = (SHARP * chart.size.0, SHARP * chart.size.1);
+    let mut pixels = vec![0xff; (3 * width * height) as usize];
+    let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
+    draw(chart, Theme::Light, area, SHARP as i32).map_err(|words| anyhow!("cannot draw {}: {words}", chart.title))?;
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&pixels)?;
+    writer.finish()?;
+    Ok(out)
 }
 
 /// Text as the value of an attribute of SVG or HTML.
@@ -183,26 +210,35 @@ impl ValueFormatter<f64> for Ticked {
     }
 }
 
-type Failed = Box<dyn std::error::Error>;
+type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-fn draw(chart: &Chart, theme: Theme, out: &mut String) -> Result<(), Failed> {
+/// Draws a chart, `times` as large as its size.
+fn draw<B: DrawingBackend>(chart: &Chart, theme: Theme, area: DrawingArea<B, Shift>, times: i32) -> Result<(), Failed>
+where
+    B::ErrorType: 'static,
+{
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        // text is laid out by it; what cannot be laid out is an error of the chart
+        let _ = register_font(FONT, FontStyle::Normal, ttf_noto_sans::REGULAR);
+    });
     let [ink, line, colours @ ..] = theme.colours();
-    let area = SVGBackend::with_string(out, chart.size).into_drawing_area();
-    let area = head(chart, &area, ink, &colours)?;
+    let area = head(chart, &area, ink, &colours, times)?;
 
     let points = || chart.series.iter().flat_map(|series| &series.points);
     let is_bars = chart.series.iter().any(|series| series.mark == Mark::Bars);
     let xs = points().flat_map(|point| if is_bars { [point.x, point.low] } else { [point.x, point.x] });
     let ys = points().flat_map(|point| if is_bars { [point.y; 3] } else { [point.y, point.low, point.high] });
     let (x, y) = (chart.x.scale.range(xs), chart.y.scale.range(ys));
-    let widest = y.ticks.iter().map(|(_, label)| label.chars().count()).max().unwrap_or(0) as u32;
+    let widest = y.ticks.iter().map(|(_, label)| label.chars().count()).max().unwrap_or(0) as i32;
     let mut built = ChartBuilder::on(&area)
-        .margin_right(18)
-        .margin_top(6)
-        .x_label_area_size(44)
-        .y_label_area_size(30 + 7 * widest.min(36))
+        .margin_right(18 * times)
+        .margin_top(6 * times)
+        .x_label_area_size(44 * times)
+        .y_label_area_size((30 + 7 * widest.min(36)) * times)
         .build_cartesian_2d(Ticked { range: x, is_reversed: false }, Ticked { range: y, is_reversed: is_bars })?;
-    let style = (FONT, SMALL).into_font().color(&ink);
+    let style = (FONT, SMALL * times).into_font().color(&ink);
+    let stroke = |width: i32| (width * times) as u32;
     built
         .configure_mesh()
         .bold_line_style(line)
@@ -227,20 +263,22 @@ fn draw(chart: &Chart, theme: Theme, out: &mut String) -> Result<(), Failed> {
             continue;
         }
         let points: Vec<&Point> = series.points.iter().filter(|point| can_place(point)).collect();
-        built
-            .draw_series(LineSeries::new(points.iter().map(|point| place(point.x, point.y)), colour.stroke_width(2)))?;
+        built.draw_series(LineSeries::new(
+            points.iter().map(|point| place(point.x, point.y)),
+            colour.stroke_width(stroke(2)),
+        ))?;
         if series.mark == Mark::Dots {
             built.draw_series(
                 series
                     .points
                     .iter()
-                    .map(|point| Circle::new(place(point.x, point.y), 3, colour.filled())),
+                    .map(|point| Circle::new(place(point.x, point.y), 3 * times, colour.filled())),
             )?;
         }
         let ranged = points.iter().filter(|point| point.low < point.high);
         built.draw_series(ranged.map(|point| {
             let ends = vec![place(point.x, point.low), place(point.x, point.high)];
-            PathElement::new(ends, colour.stroke_width(1))
+            PathElement::new(ends, colour.stroke_width(stroke(1)))
         }))?;
     }
     area.present()?;
@@ -248,37 +286,42 @@ fn draw(chart: &Chart, theme: Theme, out: &mut String) -> Result<(), Failed> {
 }
 
 /// Draws title and legend; returns the area below.
-fn head<'a>(
+fn head<B: DrawingBackend>(
     chart: &Chart,
-    area: &DrawingArea<SVGBackend<'a>, Shift>,
+    area: &DrawingArea<B, Shift>,
     ink: RGBColor,
     colours: &[RGBColor],
-) -> Result<DrawingArea<SVGBackend<'a>, Shift>, Failed> {
-    let font = |size: i32| (FONT, size).into_font().color(&ink);
+    times: i32,
+) -> Result<DrawingArea<B, Shift>, Failed>
+where
+    B::ErrorType: 'static,
+{
+    let font = |size: i32| (FONT, size * times).into_font().color(&ink);
+    let at = |x: i32, y: i32| (x * times, y * times);
     let mut bottom = 8;
     if !chart.title.is_empty() {
-        area.draw_text(&chart.title, &font(LARGE), (12, bottom))?;
+        area.draw_text(&chart.title, &font(LARGE), at(12, bottom))?;
         bottom += 22;
     }
     let named: Vec<(usize, &Series)> =
         chart.series.iter().enumerate().filter(|(_, series)| !series.name.is_empty()).collect();
     let mut left = 12;
     for (number, series) in &named {
-        // without the font, the width of a text is a guess
+        // without the reader's font, the width of a text is a guess
         let width = 26 + 7 * series.name.chars().count() as i32;
         if left > 12 && left + width > chart.size.0 as i32 {
             left = 12;
             bottom += 18;
         }
         let colour = colours[number % COLOURS];
-        area.draw(&Rectangle::new([(left, bottom + 2), (left + 11, bottom + 12)], colour.filled()))?;
-        area.draw_text(&series.name, &font(SMALL), (left + 16, bottom))?;
+        area.draw(&Rectangle::new([at(left, bottom + 2), at(left + 11, bottom + 12)], colour.filled()))?;
+        area.draw_text(&series.name, &font(SMALL), at(left + 16, bottom))?;
         left += width;
     }
     if !named.is_empty() {
         bottom += 20;
     }
-    Ok(area.split_vertically(bottom).1)
+    Ok(area.split_vertically(bottom * times).1)
 }
 
 #[cfg(test)]
@@ -307,6 +350,22 @@ mod tests {
         assert!(one.contains("role=\"img\" aria-label=\"Latency\""), "{one}");
         assert!(svg(&chart("Latency"), Theme::Page).contains("\"var(--s0)\""));
         assert!(!svg(&chart("Latency"), Theme::Page).contains("\"#"));
+    }
+
+    #[test]
+    fn a_png_has_the_same_bytes_for_the_same_values_and_is_not_blank() {
+        let [one, two] = [(), ()].map(|()| png(&chart("Latency, \u{b5}s")).unwrap());
+        assert_eq!(one, two);
+        let mut reader = png::Decoder::new(std::io::Cursor::new(&one)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        assert_eq!((info.width, info.height), (1440, 800));
+        let of = |colour: u32| {
+            let [_, rgb @ ..] = colour.to_be_bytes();
+            pixels.chunks(3).filter(|pixel| *pixel == rgb).count()
+        };
+        // the page, the line of the series, and text
+        assert!(of(0xffffff) > 1_000_000 && of(LIGHT[2]) > 1000 && of(LIGHT[0]) > 100, "{}", of(LIGHT[0]));
     }
 
     #[test]
