@@ -2,7 +2,7 @@
 //! not know how they are laid out.
 
 use super::forecast;
-use super::layout::{place, varying};
+use super::layout::{sized_place, varying};
 use super::metric::Metric;
 use super::run::Run;
 use super::verdicts::{self, Compared};
@@ -67,7 +67,7 @@ pub fn said(run: &Run, cells: &[Compared<'_>]) -> Said {
     for (mean, p95) in of_baseline(cells) {
         let question = format!("{} against {}", run.value_of(mean.pair.other), run.value_of(mean.pair.base));
         let answer = Answer {
-            place: place(&varying, mean.pair.other),
+            place: sized_place(&varying, mean.pair.other),
             words: words(run, mean, p95),
             verdict: mean.verdict,
             ratio: mean.ratio.map(|ratio| ratio.interval),
@@ -80,7 +80,7 @@ pub fn said(run: &Run, cells: &[Compared<'_>]) -> Said {
     // of two values the answer itself says it
     let rows = if answers.len() < 2 { &[][..] } else { &run.records[..] };
     let fastest = rows.iter().filter(|row| verdicts::is_fastest(cells, row, Metric::Mean));
-    let fastest = fastest.map(|row| (place(&varying, row), run.value_of(row))).collect();
+    let fastest = fastest.map(|row| (sized_place(&varying, row), run.value_of(row))).collect();
     Said { answers, fastest }
 }
 

@@ -91,6 +91,31 @@ pub fn place(axes: &[AxisId], record: &Record) -> String {
     values.join(", ")
 }
 
+/// As [`place`], and how large a request is where shapes vary: `shape 2500 (10 kB)`.
+pub fn sized_place(axes: &[AxisId], record: &Record) -> String {
+    let value = |id: &AxisId| {
+        let words = (id.axis().phrase)(&record.case);
+        match (id, record.bytes_sent.checked_div(record.requests)) {
+            (AxisId::Shapes, Some(bytes)) if bytes > 0 => format!("{words} ({})", in_bytes(bytes as f64)),
+            _ => words,
+        }
+    };
+    axes.iter().map(value).collect::<Vec<_>>().join(", ")
+}
+
+/// A number of bytes, to two digits or all before the point.
+fn in_bytes(bytes: f64) -> String {
+    let of = |value: f64, unit: &str| match value {
+        small if small < 9.95 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
+    };
+    match bytes {
+        small if small < 999.5 => format!("{bytes:.0} B"),
+        medium if medium < 999_500.0 => of(bytes / 1e3, "kB"),
+        _ => of(bytes / 1e6, "MB"),
+    }
+}
+
 /// A case in the words that tell it apart from the others of its run: `HTTP, batch 8, 3 processes`.
 pub fn in_short(records: &[Record]) -> impl Fn(&Record) -> String + use<> {
     let varies = |id: &AxisId| distinct(records, |record| record.case.chosen(*id)).len() > 1;
@@ -127,5 +152,17 @@ fn cell(id: AxisId, case: &Point) -> String {
         }
         (_, Some(value @ (Value::Whole(_) | Value::Number(_) | Value::Shapes(_)))) => value.to_string(),
         _ => (id.axis().phrase)(case),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_as_large_as_its_bytes() {
+        let all = [12.0, 999.4, 999.5, 1234.0, 10_240.0, 999_499.0, 1_000_300.0, 9_960_000.0, 39_321_858.0];
+        let words = ["12 B", "999 B", "1.0 kB", "1.2 kB", "10 kB", "999 kB", "1.0 MB", "10 MB", "39 MB"];
+        assert_eq!(all.map(in_bytes), words);
     }
 }
