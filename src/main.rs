@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use runner::cmd::{self, Cli};
 use runner::report::terminal::{ReaderGone, print, say};
-use runner::run::Outcome;
+use runner::run::{Outcome, interrupt};
 
 /// The shell's exit code for a program that SIGPIPE ended, as it ends other programs whose reader leaves.
 const READER_GONE: u8 = 141;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::from(1),
         Ok(Outcome::Broken) => ExitCode::from(99),
-        Ok(Outcome::Interrupted) => ExitCode::from(130),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::exit_code()),
         Err(error) if error.is::<ReaderGone>() => ExitCode::from(READER_GONE),
         Err(error) => {
             say(&format!("error: {error:#}"));

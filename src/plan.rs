@@ -58,6 +58,11 @@ impl Plan {
         Plan { groups: scenario.matrix.groups().into_iter().map(group).collect() }
     }
 
+    /// Pairs of cases that are compared.
+    pub fn pairs(&self) -> usize {
+        self.groups.iter().map(|group| group.cases.len() * (group.cases.len() - 1) / 2).sum()
+    }
+
     /// All cases, group by group.
     pub fn cases(&self) -> impl Iterator<Item = &Point> {
         self.groups.iter().flat_map(|group| &group.cases)

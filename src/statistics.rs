@@ -301,6 +301,13 @@ pub fn is_precise(blocks: &[[Sum; 2]], precision: f64) -> bool {
     is_whole && reach(blocks).is_some_and(|reach| reach <= precision)
 }
 
+/// The fewest rounds after which the exact test may call the smallest of `numbers` numbers of a table different, by Holm's
+/// correction: with fewer, no difference is large enough.
+pub fn rounds_to_judge(numbers: usize) -> usize {
+    let exact = 1.0 + (numbers.max(1) as f64 / ALPHA).log2().ceil();
+    (exact as usize).clamp(ROUNDS_MIN, BLOCKS_EXACT)
+}
+
 /// The p-value of a sum at least this far from 0 if every sign is as likely flipped as not: exact, over all flips.
 /// More than 20 values are first summed in consecutive runs, which are fewer and less powerful.
 pub fn sign_flip(differences: &[f64]) -> f64 {

@@ -54,7 +54,7 @@ const CLOCK_READERS: &[&str] = &[
 /// Processes that begin together share no other clock.
 const WALL_CLOCK_READERS: &[&str] = &["embedded/", "worker/child.rs", "worker/pool.rs"];
 /// When a run, a case, a block or a sample began or ended.
-const TIMESTAMPERS: &[&str] = &["run/measure.rs", "run/mod.rs", "run/rows.rs", "run/sampler.rs"];
+const TIMESTAMPERS: &[&str] = &["run/block_row.rs", "run/case_run.rs", "run/mod.rs", "run/sampler.rs"];
 /// Lines of a file before it has to be split along the flow.
 const CROWDED: usize = 450;
 

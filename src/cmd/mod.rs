@@ -80,8 +80,9 @@ impl Cli {
     pub fn execute(self) -> Result<Outcome> {
         match self.command {
             None => {
-                ensure!(!self.run.scenarios.is_empty(), "name a scenario, such as scenarios/scrfd.toml");
-                runtime()?.block_on(crate::run::run(&self.run.try_into()?))
+                let options = self.run.options()?;
+                ensure!(!options.scenarios.is_empty(), "name a scenario, such as scenarios/scrfd.toml");
+                runtime()?.block_on(crate::run::run(&options))
             }
             Some(Command::Worker) => worker::child::run().map(|()| Outcome::Complete),
             Some(Command::Schema { of }) => machine::schema(of),

@@ -3,11 +3,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
-use clap::Args;
+use anyhow::{Context, ensure};
+use clap::{Args, Parser};
 
+use super::Cli;
 use super::axes::AxisArguments;
 use crate::report::terminal::Show;
+use crate::run::resume::{self, Resume};
 use crate::run::{Mode, Options};
 use crate::scenario::{EMBEDDED, Overrides};
 use crate::threshold::Threshold;
@@ -92,6 +94,45 @@ pub struct Arguments {
     /// Folder in which each run makes its own
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub results: PathBuf,
+    /// Go on with a run that was stopped, killed or lost its server: measures the blocks that are missing, as its own command line
+    /// asked for, if everything is as it was
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["scenarios", "list", "verify", "quick", "aa", "calibrate", "awake", "strict",
+        "server", "model_repository", "http", "grpc", "metrics", "iterations", "duration", "max_seconds", "precision", "assert",
+        "warmup", "compare", "results"])]
+    pub resume: Option<PathBuf>,
+    /// Go on even if the program, the server, the model, the scenario or the machine is not as it was; the rows are marked
+    #[arg(long, requires = "resume")]
+    pub resume_anyway: bool,
+}
+
+impl Arguments {
+    /// What the command line asks for: of a run that goes on, what its own did, but for how it is shown.
+    ///
+    /// # Errors
+    /// The options contradict each other, or the run cannot go on.
+    pub fn options(self) -> anyhow::Result<Options> {
+        let Some(run) = self.resume.clone() else {
+            let written: Vec<String> =
+                std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+            return Ok(Options { arguments: written, ..self.try_into()? });
+        };
+        ensure!(self.axes.0.is_empty(), "--resume goes on with the run as it was: leave the options of axes out");
+        let (written, scenario) = resume::asked(&run)?;
+        let words = std::iter::once("runner").chain(written.iter().map(String::as_str));
+        let of_run = Cli::try_parse_from(words)
+            .with_context(|| format!("--resume {}: this version does not take the options of the run", run.display()))?
+            .run;
+        let of_run = Arguments {
+            scenarios: vec![scenario],
+            progress: self.progress,
+            tui: self.tui,
+            quiet: self.quiet,
+            json: self.json,
+            ..of_run
+        };
+        let resume = Some(Resume { run, anyway: self.resume_anyway });
+        Ok(Options { resume, ..of_run.try_into()? })
+    }
 }
 
 impl TryFrom<Arguments> for Options {
@@ -142,6 +183,8 @@ impl TryFrom<Arguments> for Options {
                 (_, true) => Mode::Verify,
                 _ => Mode::Measure,
             },
+            resume: None,
+            arguments: Vec::new(),
         })
     }
 }

@@ -355,12 +355,15 @@ impl AxisId {
         self.axis().home != Home::Option
     }
 
-    /// A settable axis, by its key or its column.
+    /// A settable axis, by its key, the key of a single one, or its column.
     ///
     /// # Errors
     /// No such axis exists.
     pub fn settable_named(name: &str) -> Result<AxisId, Refusal> {
-        Self::named(name).filter(|id| id.is_settable()).ok_or_else(|| {
+        // a single one is as clear: `compare = "model"`
+        let of_one = |id: &AxisId| id.axis().key.strip_suffix('s') == Some(name);
+        let found = Self::named(name).or_else(|| Self::ALL.iter().copied().find(of_one));
+        found.filter(|id| id.is_settable()).ok_or_else(|| {
             let keys: Vec<&str> = Self::settable().map(|id| id.axis().key).collect();
             let list = keys.join(", ");
             let help = match nearest(name, &keys) {

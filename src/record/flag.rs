@@ -20,6 +20,7 @@ spelled! {
         OtherTraffic = "other_traffic",
         ResponseCache = "response_cache",
         FewRequests = "few_requests",
+        Resumed = "resumed",
     }
 }
 
@@ -49,6 +50,9 @@ impl Flag {
             Flag::OtherTraffic => "the server counted more requests than were sent",
             Flag::ResponseCache => "the response cache answered",
             Flag::FewRequests => "too few independent requests for a percentile of the table",
+            Flag::Resumed => {
+                "measured after the run was taken up again with something that differs (`--resume-anyway`; `resumed` in `run.json`)"
+            }
         }
     }
 
@@ -81,6 +85,7 @@ impl Flag {
             }
             Flag::OtherTraffic => "the server counted more requests than were sent: others asked the model meanwhile",
             Flag::ResponseCache => "the server's response cache answered instead of the model",
+            Flag::Resumed => "measured after the run was taken up again, with something that was not as before",
             Flag::ClientCeiling | Flag::FewRequests => return None,
         })
     }
@@ -105,6 +110,7 @@ impl Flag {
             Flag::ServerCounts | Flag::NoStatistics => "take the parts of the latency from another run",
             Flag::OtherTraffic => "keep others from the model while it is measured",
             Flag::ResponseCache => "turn the model's response cache off, unless it is what you measure",
+            Flag::Resumed => "measure the whole run again with one setup",
             Flag::FewRequests => "measure for longer: 200 independent requests for a 95th percentile, 1000 for a 99th",
         }
     }

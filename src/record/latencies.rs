@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
-use super::{BlockRecord, HISTOGRAMS, LATENESS, Record};
+use super::{BlockRecord, HISTOGRAMS, LATENESS, Record, SERVICE};
 
 /// Latencies in nanoseconds and how often each was seen, in groups of blocks. Memory grows with the number of different
 /// latencies a group, which the histograms' resolution bounds.
@@ -88,6 +88,28 @@ pub fn lateness(run: &Path, cases: &[&Record]) -> Vec<BTreeMap<u64, u64>> {
         counts
     };
     cases.iter().map(of_case).collect()
+}
+
+/// A log with the first blocks of each case alone, as many as `blocks_of` says of its tag; without a last line that was not
+/// written whole.
+pub fn first_blocks(log: &[u8], blocks_of: impl Fn(&str) -> usize) -> Vec<u8> {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut is_kept = |line: &&[u8]| {
+        let Some(tag) = line.strip_prefix(b"Tag=").and_then(|rest| rest.split(|byte| *byte == b',').next()) else {
+            return line.ends_with(b"\n");
+        };
+        let tag = String::from_utf8_lossy(tag).into_owned();
+        let case = [SERVICE, LATENESS].iter().find_map(|suffix| tag.strip_suffix(suffix)).unwrap_or(&tag);
+        let most = blocks_of(case);
+        let count = seen.entry(tag).or_default();
+        *count += 1;
+        line.ends_with(b"\n") && *count <= most
+    };
+    log.split_inclusive(|byte| *byte == b'\n')
+        .filter(|line| is_kept(line))
+        .flatten()
+        .copied()
+        .collect()
 }
 
 /// The histograms of a log by their tag, still encoded.

@@ -65,6 +65,24 @@ pub struct Manifest {
     #[serde(default)]
     pub targets: Vec<Asked>,
     pub client: Environment,
+    /// The command line without the program's name, and the scenario's file as named there: what `--resume` repeats. Older files
+    /// lack them.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    #[serde(default)]
+    pub file: String,
+    /// When the run was taken up again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<Resumed>,
+}
+
+/// That a run was taken up again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Resumed {
+    /// When.
+    pub time: Utc,
+    /// What was not as before (`--resume-anyway`).
+    pub differs: Vec<String>,
 }
 
 /// A threshold that some cases have to keep.

@@ -19,7 +19,7 @@ use crate::file;
 use crate::recorder::{Distribution, Recorder};
 pub use errors::ErrorKinds;
 pub use flag::{Flag, Flags};
-pub use manifest::{Asked, Asserted, CountCheck, Manifest, MetricsOf, MetricsRead, State};
+pub use manifest::{Asked, Asserted, CountCheck, Manifest, MetricsOf, MetricsRead, Resumed, State};
 pub use row::{BlockRecord, MetricRow, Record, Status};
 pub use table::{Rows, append, append_all, lines, read, read_whole_rows};
 pub use utc::Utc;
@@ -38,6 +38,8 @@ pub const SERVICE: &str = "-service";
 pub const LATENESS: &str = "-lateness";
 /// `metrics.csv`: one row a sample of one of the server's metrics.
 pub const METRICS: &str = "metrics.csv";
+/// `resume.jsonl`: the blocks of the group under way, with all that its rows need of them; not there once a run is complete.
+pub const RESUME: &str = "resume.jsonl";
 /// `scenario.toml`: the scenario's text.
 pub const SCENARIO: &str = "scenario.toml";
 /// `run.json`: what holds for the whole run.

@@ -65,6 +65,13 @@ pub fn notes(run: &Run, cells: &[Compared<'_>], markup: Markup) -> Vec<Note> {
             format!("Statistics of the server's own: none ({}).", out.markup.text(&manifest.statistics)),
         );
     }
+    for resumed in &manifest.resumed {
+        let differs = match resumed.differs.is_empty() {
+            true => "all as before".to_owned(),
+            false => out.markup.text(&resumed.differs.join("; ")),
+        };
+        out.add(About::Method, format!("Taken up again at {}: {differs}.", resumed.time));
+    }
     doubts(&mut out, run);
     for record in run.records.iter().filter(|record| record.status != Status::Ok) {
         out.add(

@@ -47,6 +47,18 @@ impl Budget {
         Budget { begin, cap, cases, rounds, done: 0, current: None, beyond, expected: None }
     }
 
+    /// Notes that `done` rounds were measured before, when the group took `spent` in all, and its blocks `blocks` of that.
+    pub fn resumed(&mut self, done: usize, spent: Duration, blocks: Duration) {
+        self.begin = self.begin.checked_sub(spent).unwrap_or(self.begin);
+        self.done = done;
+        self.beyond = spent.saturating_sub(blocks);
+    }
+
+    /// What the group has taken of its time.
+    pub fn spent(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
     /// Notes that the cases are prepared; each sent `requests` requests one after the other.
     pub fn prepared(&mut self, requests: u64) {
         let request = self.begin.elapsed() / u32::try_from(requests.max(1)).unwrap_or(u32::MAX);

@@ -1,25 +1,29 @@
 //! The folder of one run: `results/<scenario>/<UTC time>/`. Each measurement is on disk before the next begins.
 
-use std::fs::OpenOptions;
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::kept::{self, KeptBlock};
 use crate::file;
 use crate::record::{
-    self, BLOCKS, BlockRecord, HISTOGRAMS, LATENESS, MANIFEST, METRICS, Manifest, RECORDS, Record, SCENARIO, SERVICE,
+    self, BLOCKS, BlockRecord, HISTOGRAMS, LATENESS, MANIFEST, METRICS, Manifest, RECORDS, RESUME, Record, SCENARIO,
+    SERVICE,
 };
 use crate::recorder::Recorder;
 
 /// A run's folder.
 pub struct Folder {
     path: PathBuf,
+    /// The blocks of the group under way. Locked while the run goes on, so that nobody takes it up meanwhile.
+    kept: File,
 }
 
 impl Folder {
@@ -35,12 +39,76 @@ impl Folder {
             let name = if attempt == 1 { time.clone() } else { format!("{time}-{attempt}") };
             let path = parent.join(name);
             match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(Folder { path }),
+                Ok(()) => return Folder::locked(path),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error).with_context(|| format!("cannot make the folder {}", path.display())),
             }
         }
         Err(anyhow!("cannot make a new folder for {time} in {}", parent.display()))
+    }
+
+    /// Opens the folder of a run that is to be taken up again.
+    ///
+    /// # Errors
+    /// The run goes on, or the folder cannot be written.
+    pub fn reopen(path: &Path) -> Result<Self> {
+        Folder::locked(path.to_owned())
+    }
+
+    fn locked(path: PathBuf) -> Result<Self> {
+        let file = path.join(RESUME);
+        let failed = || format!("cannot write {}", file.display());
+        let kept = OpenOptions::new().create(true).append(true).open(&file).with_context(failed)?;
+        match kept.try_lock() {
+            Err(TryLockError::WouldBlock) => bail!("{}: the run still goes on: stop it first", path.display()),
+            // a file system without locks
+            Err(TryLockError::Error(_)) | Ok(()) => Ok(Folder { path, kept }),
+        }
+    }
+
+    /// Keeps a block of the group under way.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn keep(&self, block: &KeptBlock) -> Result<()> {
+        let line = kept::line(block)?;
+        let mut file = &self.kept;
+        let written = file.write_all(&line).and_then(|()| file.sync_data());
+        written.with_context(|| format!("cannot write {}", self.path.join(RESUME).display()))
+    }
+
+    /// Forgets the blocks that are kept but for these.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn keep_only(&mut self, blocks: &[KeptBlock]) -> Result<()> {
+        let path = self.path.join(RESUME);
+        let lines: Vec<u8> = blocks.iter().map(kept::line).collect::<Result<Vec<_>>>()?.concat();
+        if std::fs::read(&path).is_ok_and(|held| held == lines) {
+            return Ok(());
+        }
+        file::replace(&path, &lines)?;
+        // the lock is that of the file which was replaced
+        *self = Folder::locked(self.path.clone())?;
+        Ok(())
+    }
+
+    /// Notes that the rows of the group under way are on file: its blocks are not needed any more.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn group_done(&self) -> Result<()> {
+        self.kept
+            .set_len(0)
+            .with_context(|| format!("cannot write {}", self.path.join(RESUME).display()))
+    }
+
+    /// Notes that nothing of the run is missing.
+    ///
+    /// # Errors
+    /// The file cannot be deleted.
+    pub fn complete(&self) -> Result<()> {
+        file::remove(&self.path.join(RESUME))
     }
 
     /// Where it is.

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use tokio::sync::watch;
 
 use super::embedded_server::EmbeddedServer;
-use super::interrupt::stop_on_ctrl_c;
+use super::interrupt::stop_on_signals;
 use super::reach::{self, Learned};
 use super::{connect, probe};
 use crate::matrix::{AxisId, Protocol, Value};
@@ -54,7 +54,7 @@ pub struct Drafted {
 /// # Errors
 /// The server or the model cannot be asked, or is not described well enough.
 pub async fn draft(wanted: Wanted, ask: AskShape<'_>) -> Result<Drafted> {
-    let stop = stop_on_ctrl_c();
+    let stop = stop_on_signals();
     let mut asking = asking(&wanted.model, wanted.version.as_deref())?;
     let default = asking.server.clone();
     let server = match &wanted.place {

@@ -1,25 +1,30 @@
 //! The composition root of a run: load, plan, check, measure, write, report.
 
+mod block_row;
 mod budget;
 mod calibrate;
+mod case_run;
 mod connect;
+mod context;
 mod cpu_latency;
 mod embedded_server;
 mod folder;
 pub mod init;
-mod interrupt;
+pub mod interrupt;
 mod job;
+mod kept;
 mod measure;
 mod observer;
 mod probe;
 mod reach;
+pub mod resume;
 mod rows;
 mod sampler;
 mod samplers;
 pub mod serve;
 mod targets;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
@@ -32,15 +37,21 @@ use crate::record::{Asked, Asserted, Manifest, MetricsRead, Record, State, Statu
 use crate::report;
 use crate::report::terminal::{Progress, ReaderGone, Show, say};
 use crate::scenario::{Assert, Overrides, Scenario, Server};
+use crate::statistics;
 use crate::worker::pool::{Pool, PoolError};
 use calibrate::Ceilings;
+use context::Context;
 use cpu_latency::CpuLatencyLimit;
 use embedded_server::EmbeddedServer;
 use folder::Folder;
-use interrupt::stop_on_ctrl_c;
+use interrupt::stop_on_signals;
+use resume::{Going, Measured, Resume};
 use rows::CaseTotals;
 use samplers::Samplers;
 use targets::{Observers, Target, Targets};
+
+/// Numbers of a pair of cases that get a verdict: mean and 95th percentile.
+const JUDGED: usize = 2;
 
 /// The options of `runner SCENARIO...`.
 pub struct Options {
@@ -66,6 +77,10 @@ pub struct Options {
     pub json: bool,
     /// What to do with the scenarios.
     pub mode: Mode,
+    /// The run to take up again, whose scenario is the only one.
+    pub resume: Option<Resume>,
+    /// The command line without the program's name, which runs write down.
+    pub arguments: Vec<String>,
 }
 
 /// What to do with a scenario.
@@ -124,7 +139,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         return Ok(Outcome::Complete);
     }
     let _limit = options.awake.then(CpuLatencyLimit::hold).transpose()?;
-    let stop = stop_on_ctrl_c();
+    let stop = stop_on_signals();
     let asking = scenarios.iter_mut().map(|(_, scenario)| scenario);
     let server = EmbeddedServer::for_scenarios(asking, &options.model_repository).await?;
     let mut worst = Outcome::Complete;
@@ -200,6 +215,11 @@ async fn measure(
     options: &Options,
     stop: &watch::Receiver<bool>,
 ) -> Result<(Outcome, Option<PathBuf>)> {
+    // before a server is asked anything: the run may still go on
+    let reopened = match &options.resume {
+        Some(resume) => Some((resume, Folder::reopen(&resume.run)?)),
+        None => None,
+    };
     let Some(targets) = Targets::reach(scenario, plan, stop).await? else {
         return Ok((Outcome::Interrupted, None));
     };
@@ -210,21 +230,19 @@ async fn measure(
     let Some(ceilings) = ceilings else { return Ok((Outcome::Interrupted, None)) };
 
     let started = Timestamp::now();
-    let folder = Folder::create(&options.results, &scenario.name, started)?;
     let http = &targets.first().scenario.server.http;
     let port = http.port().filter(|_| http.is_loopback());
     let client = Environment::read(port).await;
-    let mut manifest = manifest(scenario, plan, &targets, client, started);
-    folder.scenario(&scenario.text)?;
-    for (Target { reached, .. }, asked) in targets.iter().zip(&manifest.targets) {
-        let tag = asked.tag();
-        folder.json(&format!("server{tag}"), &reached.server)?;
-        folder.json(&format!("model_metadata{tag}"), &reached.metadata)?;
-        if let Some(config) = &reached.config {
-            folder.json(&format!("model_config{tag}"), &config.json)?;
-        }
-    }
-    folder.manifest(&manifest)?;
+    let now = Manifest {
+        arguments: options.arguments.clone(),
+        ..manifest(scenario, plan, &targets, client, started)
+    };
+    let going = match reopened {
+        Some((resume, folder)) => resume::take_up(resume, folder, scenario, plan, &targets, &now)?,
+        None => begin(scenario, &targets, &options.results, now, started)?,
+    };
+    let differs = going.differs();
+    let Going { folder, mut manifest, measured, mut kept } = going;
 
     let mut observers = Observers::begin(&targets, stop).await;
     if let Some(silence) = observers.silence() {
@@ -234,28 +252,38 @@ async fn measure(
     let mut progress = Progress::new(options.show, scenario, plan, &manifest);
     let (mut states, mut flagged) = (Vec::new(), false);
     for group in &plan.groups {
-        let context = measure::Context {
+        if let Some(records) = measured.of(group) {
+            records.iter().for_each(|record| progress.case_done(record));
+            progress.group_done(group);
+            states.extend(records.iter().map(|record| record.status));
+            continue;
+        }
+        let context = Context {
             scenario,
             targets: &targets,
             manifest: &manifest,
             ceilings: &ceilings,
             samplers: &samplers,
             folder: &folder,
+            rounds_least: statistics::rounds_to_judge(JUDGED * plan.pairs()),
+            differs,
             stop,
         };
         let records = match targets.unreachable(&group.cases, stop).await {
             Some(reason) => group
                 .cases
                 .iter()
-                .map(|case| measure::not_run(&context, group, case, &reason))
+                .map(|case| case_run::not_run(&context, group, case, &reason))
                 .collect(),
-            None => measure::group(&context, group, &mut observers, &mut progress).await?,
+            None => measure::group(&context, group, std::mem::take(&mut kept), &mut observers, &mut progress).await?,
         };
         for record in &records {
             folder.record(record)?;
             progress.case_done(record);
             flagged |= !record.flags.is_empty();
-            observers.count(&record.case, record.requests * u64::from(record.case.batch_size), 0);
+        }
+        if !*stop.borrow() {
+            folder.group_done()?;
         }
         progress.group_done(group);
         states.extend(records.iter().map(|record: &Record| record.status));
@@ -275,7 +303,13 @@ async fn measure(
         manifest.counts = observers.check().await;
     }
     manifest.statistics = observers.silence().unwrap_or_default();
+    if options.resume.is_some() {
+        resume::in_order(folder.path(), plan)?;
+    }
     folder.manifest(&manifest)?;
+    if complete {
+        folder.complete()?;
+    }
     let broken = report::write_files(folder.path())?;
     let outcome = match manifest.state {
         State::Complete | State::Incomplete if broken => Outcome::Broken,
@@ -285,6 +319,28 @@ async fn measure(
         State::Incomplete | State::Running => Outcome::Incomplete,
     };
     Ok((outcome, Some(folder.path().to_owned())))
+}
+
+/// Makes the folder of a new run, with what is known before anything is measured.
+fn begin(
+    scenario: &Scenario,
+    targets: &Targets,
+    results: &Path,
+    manifest: Manifest,
+    started: Timestamp,
+) -> Result<Going> {
+    let folder = Folder::create(results, &scenario.name, started)?;
+    folder.scenario(&scenario.text)?;
+    for (Target { reached, .. }, asked) in targets.iter().zip(&manifest.targets) {
+        let tag = asked.tag();
+        folder.json(&format!("server{tag}"), &reached.server)?;
+        folder.json(&format!("model_metadata{tag}"), &reached.metadata)?;
+        if let Some(config) = &reached.config {
+            folder.json(&format!("model_config{tag}"), &config.json)?;
+        }
+    }
+    folder.manifest(&manifest)?;
+    Ok(Going { folder, manifest, measured: Measured::default(), kept: Vec::new() })
 }
 
 /// The manifest of a run. With several servers and models it describes the first, as rows have their own.
@@ -323,6 +379,9 @@ fn manifest(scenario: &Scenario, plan: &Plan, targets: &Targets, client: Environ
         one_machine: first.one_machine,
         targets: targets.iter().map(asked).collect(),
         client,
+        arguments: Vec::new(),
+        file: scenario.file.display().to_string(),
+        resumed: Vec::new(),
     }
 }
 
@@ -348,8 +407,8 @@ fn asked(target: &Target) -> Asked {
     }
 }
 
-impl measure::Listener for Progress {
-    fn begins(&mut self, case: &Point, round: Option<measure::Place<'_>>) {
+impl context::Listener for Progress {
+    fn begins(&mut self, case: &Point, round: Option<context::Place<'_>>) {
         self.show(case, round.map(|place| (place.index, place.rounds, place.round)));
     }
 

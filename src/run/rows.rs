@@ -1,14 +1,8 @@
 //! The rows of a case, from its blocks. Must not know how blocks are measured, or how rows are shown.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
-
 use crate::matrix::Point;
 use crate::protocol::control::statistics::{Statistics, Sum};
-use crate::record::{
-    BlockRecord, Columns, ErrorKinds, Flag, Flags, Record, Status, cpu_a_request, milliseconds, rate, rounded,
-};
+use crate::record::{Columns, ErrorKinds, Flag, Flags, Record, Status, cpu_a_request, milliseconds, rate, rounded};
 use crate::recorder::Recorder;
 use crate::report::terminal::{SoFar, bars};
 use crate::statistics::{self, Batches, Interval};
@@ -44,8 +38,10 @@ pub struct CaseTotals {
     pub held_back: u64,
     /// Whether a block ended before all of its work was done.
     pub capped: bool,
-    /// Blocks measured.
-    pub blocks: u32,
+    /// The rounds whose blocks are measured.
+    pub rounds: Vec<usize>,
+    /// Whether the run was taken up again before with something that is not as before.
+    pub resumed: bool,
     /// The blocks that have answers.
     pub means: Vec<BlockMean>,
     /// Whether it ended before the compared ratios were as precise as asked for.
@@ -78,7 +74,8 @@ impl Default for CaseTotals {
             stall_ns: 0,
             held_back: 0,
             capped: false,
-            blocks: 0,
+            rounds: Vec::new(),
+            resumed: false,
             means: Vec::new(),
             imprecise: false,
             unserved: false,
@@ -97,7 +94,7 @@ impl CaseTotals {
         self.checks += outcome.checks;
         self.stall_ns = self.stall_ns.max(outcome.stall_ns);
         self.held_back += outcome.held_back;
-        self.blocks += 1;
+        self.rounds.push(round);
         let mean_ms = Columns(&outcome.recorder.latency).mean();
         let requests = outcome.recorder.count();
         self.means.extend(mean_ms.map(|mean_ms| BlockMean { round, mean_ms, requests }));
@@ -195,7 +192,7 @@ impl CaseTotals {
             bytes_received: self.traffic.received,
             reconnects: Some(self.traffic.connections),
             client_stall_ms: Some(milliseconds(self.stall_ns as f64)),
-            blocks: self.blocks,
+            blocks: self.rounds.len() as u32,
             ..row
         };
         self.split(row)
@@ -271,40 +268,10 @@ impl CaseTotals {
             (Flag::NoStatistics, self.unserved),
             (Flag::OtherTraffic, counted > answered + self.recorder.error_count()),
             (Flag::ResponseCache, served.cache_hit.count > 0),
+            (Flag::Resumed, self.resumed),
             (Flag::FewRequests, answered > 0 && !statistics::is_trusted(effective, shown)),
         ])
     }
-}
-
-/// The row of one block.
-pub fn block_row(
-    scenario: &str,
-    case: &Point,
-    outcome: &BlockOutcome,
-    (index, position): (usize, usize),
-) -> (BlockRecord, Duration) {
-    let window_ns = outcome.window_ns();
-    let latency = Columns(&outcome.recorder.latency);
-    let start = Duration::from_nanos(outcome.first_unix_ns);
-    let row = BlockRecord {
-        scenario: scenario.to_owned(),
-        case: case.clone(),
-        block: index as u32,
-        position: position as u32,
-        requests: outcome.recorder.count(),
-        errors: outcome.recorder.error_count(),
-        mean_ms: latency.mean(),
-        stddev_ms: latency.stddev(),
-        min_ms: latency.min(),
-        p50_ms: latency.quantile(0.50),
-        p95_ms: latency.quantile(0.95),
-        max_ms: latency.max(),
-        duration_s: window_ns as f64 / 1e9,
-        requests_per_s: rate(&outcome.recorder, window_ns),
-        client_cpu_ms: cpu_a_request(&outcome.recorder, outcome.usage.cpu_ns()),
-        started: Timestamp::UNIX_EPOCH.saturating_add(start).unwrap_or_else(|_| Timestamp::now()).into(),
-    };
-    (row, start)
 }
 
 /// The status of a case that was measured to its end.

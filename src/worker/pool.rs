@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::message::{Arrivals, Block, Checks, FromWorker, Job, Offered, ToWorker, Traffic, Usage};
+use super::message::{Arrivals, Block, BlockDone, Checks, FromWorker, Job, Offered, ToWorker, Traffic, Usage};
 use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
 use crate::recorder::Recorder;
@@ -59,6 +59,52 @@ pub struct BlockOutcome {
 }
 
 impl BlockOutcome {
+    /// The block as one worker would have measured it.
+    ///
+    /// # Errors
+    /// A histogram cannot be serialised.
+    pub fn to_done(&self) -> Result<BlockDone> {
+        Ok(BlockDone {
+            recorder: self.recorder.to_snapshot()?,
+            first_unix_ns: self.first_unix_ns,
+            last_unix_ns: self.last_unix_ns,
+            usage: self.usage,
+            traffic: self.traffic,
+            example: self.example.clone(),
+            offered: self.offered,
+            held_back: self.held_back,
+            aborted: self.aborted,
+            checks: self.checks,
+            stall_ns: self.stall_ns,
+        })
+    }
+
+    /// What [`BlockOutcome::to_done`] was made from.
+    ///
+    /// # Errors
+    /// The histograms are not this program's.
+    pub fn of_done(done: BlockDone) -> Result<Self> {
+        let mut outcome = BlockOutcome { first_unix_ns: u64::MAX, ..BlockOutcome::default() };
+        outcome.add(done)?;
+        Ok(outcome)
+    }
+
+    /// Adds what a worker measured.
+    fn add(&mut self, done: BlockDone) -> Result<()> {
+        self.recorder.merge(&Recorder::from_snapshot(done.recorder)?);
+        self.first_unix_ns = self.first_unix_ns.min(done.first_unix_ns);
+        self.last_unix_ns = self.last_unix_ns.max(done.last_unix_ns);
+        self.usage += done.usage;
+        self.traffic += done.traffic;
+        self.offered = self.offered.zip(done.offered).map(|(all, one)| all.with(one)).or(done.offered);
+        self.held_back += done.held_back;
+        self.aborted |= done.aborted;
+        self.checks += done.checks;
+        self.stall_ns = self.stall_ns.max(done.stall_ns);
+        self.example = self.example.take().or(done.example);
+        Ok(())
+    }
+
     /// The time over which the block's answers count, in nanoseconds. Closed loop: from the first send to the last
     /// answer of any worker; open loop: see [`Offered::window_ns`].
     pub fn window_ns(&self) -> u64 {
@@ -158,17 +204,7 @@ impl Pool {
         });
         let mut outcome = BlockOutcome { first_unix_ns: u64::MAX, ..BlockOutcome::default() };
         for done in try_join_all(done).await? {
-            outcome.recorder.merge(&Recorder::from_snapshot(done.recorder)?);
-            outcome.first_unix_ns = outcome.first_unix_ns.min(done.first_unix_ns);
-            outcome.last_unix_ns = outcome.last_unix_ns.max(done.last_unix_ns);
-            outcome.usage += done.usage;
-            outcome.traffic += done.traffic;
-            outcome.offered = outcome.offered.zip(done.offered).map(|(all, one)| all.with(one)).or(done.offered);
-            outcome.held_back += done.held_back;
-            outcome.aborted |= done.aborted;
-            outcome.checks += done.checks;
-            outcome.stall_ns = outcome.stall_ns.max(done.stall_ns);
-            outcome.example = outcome.example.or(done.example);
+            outcome.add(done)?;
         }
         Ok(outcome)
     }

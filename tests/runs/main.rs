@@ -6,5 +6,7 @@ mod ending;
 mod load;
 #[cfg(unix)]
 mod output;
+#[cfg(unix)]
+mod resume;
 #[cfg(target_os = "linux")]
 mod workers;

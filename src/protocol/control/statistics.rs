@@ -1,13 +1,13 @@
 //! The statistics extension: a model's work since the server's start. Sums only; readers take differences.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::proto;
 
 /// A model's cumulative statistics. Every successful request adds its own wait, and the full duration of the
 /// execution that it was part of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
     /// Items inferred: a request of batch 4 counts 4. Excludes requests that the response cache answered.
     pub inference_count: u64,
@@ -28,7 +28,7 @@ pub struct Statistics {
 }
 
 /// The count of an event, and its total time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct Sum {

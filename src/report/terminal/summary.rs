@@ -106,6 +106,9 @@ fn section(run: &Run, style: Style, page: Page) -> String {
     };
     lines.push(format!("files   {files} in {folder}"));
     lines.push(format!("again   runner report {folder}"));
+    if run.part().is_some() && !run.manifest.file.is_empty() {
+        lines.push(format!("go on   runner --resume {folder}"));
+    }
     lines.push("next    runner report --splice README.md   puts the tables into a document".to_owned());
     if let Some((precision, seconds)) = forecast::proposal(run, &cells) {
         let (percent, time) = (100.0 * precision, forecast::roughly(seconds));

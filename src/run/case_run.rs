@@ -1,0 +1,289 @@
+//! One case of a group while it is measured: its processes, its blocks, and the row that they become. Must not know the
+//! other cases.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::block_row::block_row;
+use super::context::{Context, Listener};
+use super::interrupt::STOPPED;
+use super::job::{asked_for, block, job, planned};
+use super::kept::KeptBlock;
+use super::observer::Observer;
+use super::rows::{CaseTotals, status};
+use crate::matrix::Point;
+use crate::plan::{Group, Round};
+use crate::protocol::control::statistics::Statistics;
+use crate::record::{Record, Status};
+use crate::worker::block_run::FAILURES_IN_A_ROW;
+use crate::worker::pool::{BlockOutcome, Pool, PoolError};
+
+/// New processes for a block may cost at most this part of it; otherwise the old ones stay.
+const RENEWAL_COST: f64 = 0.2;
+
+/// A case under measurement.
+pub struct CaseRun {
+    pub case: Point,
+    pub pool: Option<Pool>,
+    pub totals: CaseTotals,
+    pub prepared: u64,
+    /// Requests that failed while preparing.
+    failed_preparing: u64,
+    /// Whether the block before was aborted.
+    aborted: bool,
+    /// Answered requests of the block before.
+    last_block: u64,
+    /// Its requests that were answered or failed, unless it was aborted.
+    settled: Option<u64>,
+    started: Timestamp,
+    ended: Timestamp,
+    /// Why it is not measured further.
+    pub ended_early: Option<(Status, String)>,
+    example: Option<String>,
+    /// Items in answered requests of blocks that an earlier part of the run measured.
+    pub before: u64,
+    /// The block that was measured last, until it is kept.
+    last: Option<KeptBlock>,
+}
+
+impl CaseRun {
+    pub fn new(case: &Point) -> Self {
+        let now = Timestamp::now();
+        CaseRun {
+            case: case.clone(),
+            pool: None,
+            totals: CaseTotals::default(),
+            prepared: 0,
+            failed_preparing: 0,
+            aborted: false,
+            last_block: 0,
+            settled: None,
+            started: now,
+            ended: now,
+            ended_early: None,
+            example: None,
+            before: 0,
+            last: None,
+        }
+    }
+
+    /// Whether the block of a round is measured.
+    pub fn has(&self, round: usize) -> bool {
+        self.totals.rounds.contains(&round)
+    }
+
+    /// Adds a block that an earlier part of the run measured.
+    pub fn restore(&mut self, block: KeptBlock) -> Result<()> {
+        let outcome = BlockOutcome::of_done(block.done)?;
+        let at = |unix_ns: u64| Timestamp::from_nanosecond(unix_ns.into()).unwrap_or(self.started);
+        let (first, last) = (at(outcome.first_unix_ns), at(outcome.last_unix_ns));
+        if self.totals.rounds.is_empty() {
+            self.started = first;
+        }
+        self.ended = last;
+        self.failed_preparing = block.errors_preparing;
+        self.last_block = outcome.recorder.count();
+        self.before += outcome.recorder.count() * u64::from(self.case.batch_size);
+        self.aborted = outcome.aborted;
+        self.totals.capped |= block.capped;
+        self.totals.unserved |= block.unserved;
+        self.totals.add(block.round, &outcome, block.served);
+        self.example = self.example.take().or(outcome.example.map(|fault| fault.message));
+        Ok(())
+    }
+
+    /// Keeps the block that was measured last.
+    pub fn keep_last(&mut self, context: &Context<'_>, spent: Duration) -> Result<()> {
+        let Some(mut block) = self.last.take() else { return Ok(()) };
+        block.capped = self.totals.capped;
+        block.errors_preparing = self.failed_preparing;
+        block.spent_ns = spent.as_nanos() as u64;
+        context.folder.keep(&block)
+    }
+
+    /// Requests that one client context sent one after the other while preparing.
+    pub fn in_a_row(&self) -> u64 {
+        let places = if self.case.rate.is_some() { 1 } else { self.case.concurrency };
+        let processes = u64::from(self.case.processes);
+        1 + self.prepared.saturating_sub(processes) / (processes * u64::from(places))
+    }
+
+    pub async fn prepare(&mut self, context: &Context<'_>) {
+        let target = context.targets.of(&self.case);
+        let http = &target.reached.http;
+        let job = job(&target.scenario, &target.reached.outputs, &self.case, http.of(&self.case));
+        match Pool::start(&job, self.case.processes, context.stop).await {
+            Ok(pool) => {
+                self.prepared += pool.prepared_requests;
+                self.failed_preparing += pool.prepared_errors;
+                self.pool = Some(pool);
+            }
+            Err(PoolError::Failed(fault)) => self.end(PoolError::Failed(http.explained(&self.case, fault))),
+            Err(error) => self.end(error),
+        }
+    }
+
+    /// Starts new processes for the next block, if their warmup costs little against it. A process keeps its memory
+    /// layout and its server thread for life; reusing it would confound both with the compared axis.
+    async fn renew(&mut self, context: &Context<'_>, observer: &mut Observer<'_>) {
+        let slots = u64::from(self.case.processes) * u64::from(self.case.concurrency);
+        let preparing = (context.scenario.load.warmup + 1) * slots;
+        let cheap = preparing as f64 <= RENEWAL_COST * self.last_block as f64;
+        // after a block without an answer there are no processes, and the server may be back
+        if self.ended_early.is_some() || (self.pool.is_some() && !cheap) {
+            return;
+        }
+        let before = observer.read(self.case.protocol).await;
+        if let Some(pool) = self.pool.take() {
+            pool.stop().await;
+        }
+        let prepared = self.prepared;
+        self.prepare(context).await;
+        observer.gained(self.case.protocol, before.as_ref(), self.prepared - prepared).await;
+    }
+
+    /// Notes whether the measured block had less time, or did less, than was asked for.
+    pub fn capped_within(&mut self, context: &Context<'_>, asked: &Round, within: &Round) {
+        let load = &context.scenario.load;
+        if let (Some(settled), true) = (self.settled.take(), load.has_length()) {
+            let shortened = asked.stop.least.is_some_and(|least| within.stop.least < Some(least));
+            self.totals.capped |= shortened || settled < asked_for(context.scenario, &self.case, asked);
+        }
+    }
+
+    pub async fn block(
+        &mut self,
+        context: &Context<'_>,
+        round: &Round,
+        place: (usize, usize),
+        observer: &mut Observer<'_>,
+        listener: &mut dyn Listener,
+    ) -> Result<()> {
+        self.renew(context, observer).await;
+        let Some(pool) = self.pool.as_mut() else { return Ok(()) };
+        if self.totals.rounds.is_empty() {
+            self.started = Timestamp::now();
+        }
+        let before = observer.read(self.case.protocol).await;
+        let mut progress = |done| listener.progress(done);
+        let block = block(context.scenario, &self.case, round, place.0 as u32);
+        context.samplers.during(&self.case, true);
+        let outcome = pool.block(block, context.stop, &mut progress).await;
+        context.samplers.during(&self.case, false);
+        self.ended = Timestamp::now();
+        match outcome {
+            Ok(outcome) => {
+                let answered = outcome.recorder.count();
+                self.last_block = answered;
+                self.settled = (!outcome.aborted).then(|| answered + outcome.recorder.error_count());
+                let served = observer.gained(self.case.protocol, before.as_ref(), answered).await;
+                let unserved = served.is_none() && observer.tells(self.case.protocol);
+                self.keep(context, outcome, (served, unserved), place)
+            }
+            Err(error) => {
+                self.end(error);
+                Ok(())
+            }
+        }
+    }
+
+    fn keep(
+        &mut self,
+        context: &Context<'_>,
+        outcome: BlockOutcome,
+        (served, unserved): (Option<Statistics>, bool),
+        place: (usize, usize),
+    ) -> Result<()> {
+        let (row, start) = block_row(&context.scenario.name, &self.case, &outcome, place);
+        let length = Duration::from_nanos(outcome.window_ns());
+        context.folder.block(&row, &self.case.tag(), &outcome.recorder, start, length)?;
+        self.totals.add(place.0, &outcome, served);
+        self.totals.unserved |= unserved;
+        // what nobody waited for may be counted when the run goes on, and the block is measured again
+        let is_whole = !(unserved && *context.stop.borrow());
+        self.last = is_whole.then_some(KeptBlock {
+            case: self.case.tag(),
+            round: place.0,
+            done: outcome.to_done()?,
+            served,
+            unserved,
+            capped: false,
+            errors_preparing: 0,
+            spent_ns: 0,
+        });
+        let words = outcome.example.map(|fault| fault.message);
+        if outcome.aborted || outcome.recorder.count() == 0 {
+            // new processes begin the next block, which waits for the server
+            self.pool = None;
+        }
+        if outcome.aborted && (self.aborted || self.totals.recorder.count() == 0) {
+            let last = words.clone().unwrap_or_default();
+            let reason = format!("given up after at least {FAILURES_IN_A_ROW} failures in a row: {last}");
+            self.ended_early = Some((Status::Failed, reason));
+        }
+        self.aborted = outcome.aborted;
+        self.example = self.example.take().or(words);
+        Ok(())
+    }
+
+    fn end(&mut self, error: PoolError) {
+        self.pool = None;
+        self.ended_early = Some(match error {
+            PoolError::Interrupted if self.totals.rounds.is_empty() => (Status::NotRun, STOPPED.to_owned()),
+            PoolError::Interrupted => (Status::Interrupted, STOPPED.to_owned()),
+            PoolError::Failed(fault) => (Status::Failed, fault.message),
+        });
+    }
+
+    pub fn into_record(mut self, context: &Context<'_>, group: &Group) -> Record {
+        let (status, reason) = match self.ended_early.take() {
+            Some(ended) => ended,
+            None => (status(&self.totals.recorder), self.example.take().unwrap_or_default()),
+        };
+        self.totals.resumed = context.differs;
+        let row = Record {
+            reason: if status == Status::Ok { String::new() } else { reason },
+            requests_planned: planned(context.scenario, group, &self.case),
+            errors_preparing: Some(self.failed_preparing),
+            started: self.started.into(),
+            ended: self.ended.into(),
+            ..empty_record(context, &self.case, status)
+        };
+        self.totals.fill(&self.case, context.ceilings.of(&self.case), row)
+    }
+}
+
+/// The row of a case that was not started.
+pub fn not_run(context: &Context<'_>, group: &Group, case: &Point, reason: &str) -> Record {
+    Record {
+        reason: reason.to_owned(),
+        requests_planned: planned(context.scenario, group, case),
+        ..empty_record(context, case, Status::NotRun)
+    }
+}
+
+fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {
+    let (manifest, target) = (context.manifest, context.targets.of(case));
+    let now = Timestamp::now().into();
+    Record {
+        scenario: manifest.scenario.clone(),
+        model: target.scenario.model.name.clone(),
+        server: target.reached.server.name.clone(),
+        server_version: target.reached.server.version.clone(),
+        weights: target.reached.weights(),
+        case: case.clone(),
+        arrival: case.rate.map(|_| context.scenario.load.arrival),
+        described_by: target.reached.described_by,
+        tensors: Some(target.reached.http.of(case)),
+        status,
+        warmup: manifest.warmup,
+        quick: manifest.quick,
+        started: now,
+        ended: now,
+        runner_version: manifest.runner_version.clone(),
+        git_revision: manifest.git_revision.clone(),
+        ..Record::default()
+    }
+}

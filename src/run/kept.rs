@@ -1,0 +1,59 @@
+//! The blocks of the group under way, as they are kept so that a run can go on after any end. Must not know files.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::matrix::Point;
+use crate::plan::Group;
+use crate::protocol::control::statistics::Statistics;
+use crate::worker::message::BlockDone;
+
+/// A measured block, with all that its case's row needs of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeptBlock {
+    /// The case's tag.
+    pub case: String,
+    /// Number of the round, from 0.
+    pub round: usize,
+    /// What the case's workers measured, merged.
+    pub done: BlockDone,
+    /// What the server counted over it.
+    pub served: Option<Statistics>,
+    /// Whether a server that gives statistics gave none.
+    pub unserved: bool,
+    /// Whether it had less time, or did less, than was asked for.
+    pub capped: bool,
+    /// Requests of the case that failed so far while it was prepared.
+    pub errors_preparing: u64,
+    /// What the group had taken of its time, in nanoseconds.
+    pub spent_ns: u64,
+}
+
+/// The number of the first round that some case of a group has not measured, and the blocks up to and in it. Later ones
+/// would not be interleaved with what is measured from now on.
+///
+/// # Errors
+/// None known.
+pub fn of_group(group: &Group, kept: Vec<KeptBlock>) -> (usize, Vec<KeptBlock>) {
+    let tags: Vec<String> = group.cases.iter().map(Point::tag).collect();
+    let has = |round: usize, tag: &String| kept.iter().any(|block| block.round == round && block.case == *tag);
+    let open = (0..=kept.len()).find(|round| !tags.iter().all(|tag| has(*round, tag))).unwrap_or(0);
+    let of_group = |block: &KeptBlock| block.round <= open && tags.contains(&block.case);
+    (open, kept.into_iter().filter(of_group).collect())
+}
+
+/// Reads blocks, one a line; a line that was not written whole ends them.
+pub fn read(lines: &[u8]) -> Vec<KeptBlock> {
+    let whole = lines.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    whole.map_while(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// A block as a line.
+///
+/// # Errors
+/// None known.
+pub fn line(block: &KeptBlock) -> Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(block)?;
+    line.push(b'\n');
+    Ok(line)
+}
