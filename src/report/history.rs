@@ -257,3 +257,64 @@ impl History {
         pretty(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A case over as many runs as it has values, a day apart, with a new server in the ninth and the seventeenth run.
+    fn of(values: Vec<Option<f64>>, metric: Metric) -> History {
+        let run = |day: usize| RunAt {
+            path: PathBuf::new(),
+            started: format!("2026-03-{:02}T12:00:00Z", day + 1).parse().unwrap(),
+            server: format!("triton {}", day / 8),
+            weights: String::new(),
+            program: String::new(),
+        };
+        let runs: Vec<RunAt> = (0..values.len()).map(run).collect();
+        let shifts = shifts(&values, &runs, ALPHA);
+        let case = Case { case: "http".to_owned(), words: "HTTP".to_owned(), values, shifts };
+        let (scenario, title) = ("s".to_owned(), "S".to_owned());
+        History { scenario, title, metric, runs, left_out: Vec::new(), cases: vec![case] }
+    }
+
+    /// Three levels, with a noise of 0.2 % and a run without a value before each.
+    fn levels() -> Vec<Option<f64>> {
+        let level = |run: usize| [100.0, 110.0, 104.5][run / 8] * (1.0 + 0.001 * ((run * 5 % 8) as f64 - 3.5) / 1.75);
+        (0..24).map(|run| (run % 8 != 7).then(|| level(run))).collect()
+    }
+
+    #[test]
+    fn each_change_is_told_with_the_levels_beside_it_and_what_was_new() {
+        let history = of(levels(), Metric::Mean);
+        let found: Vec<(String, Vec<String>)> = history.cases[0]
+            .shifts
+            .iter()
+            .map(|shift| (shift.since.day(), shift.new.clone()))
+            .collect();
+        let expected =
+            [("2026-03-09 12:00", "server triton 0 → triton 1"), ("2026-03-17 12:00", "server triton 1 → triton 2")];
+        assert_eq!(found, expected.map(|(day, new)| (day.to_owned(), vec![new.to_owned()])));
+        for (shift, [before, after]) in history.cases[0].shifts.iter().zip([[100.0, 110.0], [110.0, 104.5]]) {
+            assert!(
+                (shift.before / before - 1.0).abs() < 0.001 && (shift.after / after - 1.0).abs() < 0.001,
+                "{shift:?}"
+            );
+        }
+        // a change of less than 1 % is none that anybody needs to look at
+        let small = levels().iter().map(|value| value.map(|value| 100.0 + (value - 100.0) * 0.05)).collect();
+        assert!(of(small, Metric::Mean).cases[0].shifts.is_empty());
+    }
+
+    #[test]
+    fn the_newest_runs_are_shown_with_their_unit() {
+        let shown = of(levels(), Metric::Throughput).markdown();
+        assert!(shown.contains("requests/s)") && !shown.contains(" ms"), "{shown}");
+        assert!(shown.contains("| Case | 2026-03-24 12:00 | 2026-03-23 12:00 |"), "{shown}");
+        assert!(shown.contains("- The newest 6 runs, the newest first, in requests/s;"), "{shown}");
+        let few = of(levels()[..6].to_vec(), Metric::Mean).markdown();
+        assert!(!few.contains("The newest 6 runs") && few.contains("- Too few runs to tell a change"), "{few}");
+        let enough = of(vec![Some(1.0); SERIES_MIN], Metric::Mean).markdown();
+        assert!(enough.contains("- No change beyond chance in any of 1 cases."), "{enough}");
+    }
+}

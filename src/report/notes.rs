@@ -342,4 +342,18 @@ mod tests {
         assert_eq!(count(&told(|run| effective(run, 5)), &format!("{words}5 of 12 cases")), 1);
         assert_eq!(count(&told(|run| effective(run, 12)), &format!("{words}every case")), 1);
     }
+
+    #[test]
+    fn every_server_of_several_is_named() {
+        let two = told(|run| run.records[0].server_version = "2.99".to_owned());
+        assert_eq!(count(&two, "triton 2.51.0, model scrfd"), 1);
+        assert_eq!(count(&two, "triton 2.99, model scrfd"), 1);
+    }
+
+    #[test]
+    fn that_nothing_could_be_compared_is_told() {
+        let words = "Nothing could be compared";
+        assert_eq!(count(&told(|_| {}), words), 0);
+        assert_eq!(count(&told(|run| run.blocks = crate::report::Blocks::default()), words), 1);
+    }
 }

@@ -298,4 +298,63 @@ mod tests {
         (client.cgroup_cpus, client.cgroup_memory_mib) = (None, Some(2048));
         assert!(limits(&run).unwrap().starts_with("| Control Group | 2.0 GiB |"));
     }
+
+    #[test]
+    fn a_configuration_tells_of_batching_and_cache() {
+        let line = |config: serde_json::Value, name: &str| {
+            let shown = configuration("", Some(&config));
+            shown
+                .lines()
+                .find(|line| line.starts_with(&format!("| {name} |")))
+                .map(str::to_owned)
+                .unwrap()
+        };
+        let batching = serde_json::json!({
+            "backend": "", "platform": "onnxruntime_onnx", "response_cache": {"enable": true},
+            "dynamic_batching": {"preferred_batch_size": [4, 8], "max_queue_delay_microseconds": "250"},
+        });
+        assert_eq!(line(batching.clone(), "Backend"), "| Backend | onnxruntime\\_onnx |");
+        assert_eq!(
+            line(batching.clone(), "Dynamic Batching"),
+            "| Dynamic Batching | preferred sizes 4, 8, at most 250 us of delay |"
+        );
+        assert_eq!(line(batching, "Response Cache"), "| Response Cache | on |");
+        let plain = serde_json::json!({"dynamic_batching": {}, "response_cache": {"enable": false}});
+        assert_eq!(line(plain.clone(), "Dynamic Batching"), "| Dynamic Batching | at most 0 us of delay |");
+        assert_eq!(line(plain, "Response Cache"), "| Response Cache | off |");
+        assert_eq!(line(serde_json::json!({}), "Dynamic Batching"), "| Dynamic Batching | off |");
+    }
+
+    #[test]
+    fn parameters_are_those_that_are_always_written_or_differ_from_the_usual() {
+        let mut run = run(&["s"]);
+        let has = |run: &Run, name: &str| parameters(run).lines().any(|line| line.starts_with(&format!("| {name} |")));
+        assert!(has(&run, "Batch Sizes") && !has(&run, "Rate (requests/s)"), "{}", parameters(&run));
+        assert!(
+            parameters(&run).lines().nth(4).unwrap().starts_with("| Batch Sizes | 1, 4, 8 |"),
+            "{}",
+            parameters(&run)
+        );
+        assert_eq!(parameters(&run).matches("| Batch Sizes |").count(), 1);
+        run.records[0].case.think_time_ms = Some(5.0);
+        let with = parameters(&run).lines().filter(|line| line.contains("5")).count();
+        run.records[0].case.think_time_ms = None;
+        assert_eq!(with, 1 + parameters(&run).lines().filter(|line| line.contains("5")).count());
+    }
+
+    #[test]
+    fn metrics_are_told_for_each_address() {
+        let of = |address: Option<&str>, samples, fault: Option<&str>| MetricsOf {
+            address: address.map(str::to_owned),
+            samples,
+            fault: fault.map(str::to_owned),
+        };
+        let all =
+            MetricsRead::Of(vec![of(Some("a:1"), 3, None), of(Some("b:2"), 2, Some("refused")), of(None, 0, None)]);
+        let words =
+            "3 samples from a:1; 2 samples from b:2, then none: refused; not asked for: the metrics port is not known";
+        assert_eq!(metrics_words(&all), words);
+        assert_eq!(metrics_words(&MetricsRead::Words("as before".to_owned())), "as before");
+        assert_eq!(metrics_words(&MetricsRead::Of(Vec::new())), UNKNOWN);
+    }
 }

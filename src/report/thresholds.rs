@@ -87,7 +87,7 @@ fn found(run: &Run, record: &Record, number: Number) -> Option<Interval> {
 }
 
 /// A throughput, with the relative interval of the mean of its blocks.
-fn rate(run: &Run, record: &Record, value: Option<f64>) -> Option<Interval> {
+pub fn rate(run: &Run, record: &Record, value: Option<f64>) -> Option<Interval> {
     let value = value?;
     let blocks: Vec<f64> = run.blocks.of(record).iter().filter_map(|block| block.requests_per_s).collect();
     let of_blocks = statistics::mean(&blocks).filter(|mean| mean.value > 0.0);

@@ -5,8 +5,10 @@ use crate::record::{BlockRecord, Record, latencies};
 use crate::report::layout::{in_short, place, varying};
 use crate::report::picture::{Axis, COLOURS, Chart, Mark, Point, Scale, Series};
 use crate::report::run::Run;
+use crate::report::thresholds::rate;
 use crate::report::verdicts::Compared;
 use crate::report::words::distinct;
+use crate::statistics::Interval;
 
 /// Most charts of one kind.
 pub const CHARTS_MAX: usize = 12;
@@ -64,19 +66,22 @@ fn value_of(run: &Run, record: &Record) -> String {
 #[derive(Clone, Copy)]
 struct Measure {
     label: &'static str,
-    of: fn(&Record) -> Option<[f64; 3]>,
+    of: fn(&Run, &Record) -> Option<[f64; 3]>,
 }
 
 const LATENCY: Measure = Measure {
     label: "mean latency (ms)",
-    of: |record| {
+    of: |_, record| {
         let mean = record.mean_ms?;
         Some([mean, record.mean_low_ms.unwrap_or(mean), record.mean_high_ms.unwrap_or(mean)])
     },
 };
 const THROUGHPUT: Measure = Measure {
     label: "throughput (inferences/s)",
-    of: |record| record.inferences_per_s.map(|rate| [rate; 3]),
+    of: |run, record| {
+        let Interval { value, low, high } = rate(run, record, record.inferences_per_s)?;
+        Some([value, low, high])
+    },
 };
 
 /// The axis along which a run's numbers are drawn: of the amounts of load that vary, the one with most values.
@@ -140,7 +145,7 @@ pub fn along_axis(run: &Run, title: &str) -> Vec<Chart> {
             let of_name = |name: &String| {
                 let own = rows.iter().filter(|row| named(row) == *name);
                 let point = |row: &&Record| {
-                    let [y, low, high] = (measure.of)(row)?;
+                    let [y, low, high] = (measure.of)(run, row)?;
                     Some(Point { x: x(row)?, y, low, high })
                 };
                 Series { name: name.clone(), mark: Mark::Dots, points: own.filter_map(point).collect() }
@@ -149,7 +154,7 @@ pub fn along_axis(run: &Run, title: &str) -> Vec<Chart> {
         };
         let at = |row: &Record| position(run, id, row);
         let xs = || rows.iter().filter_map(|row| at(row));
-        let of = |measure: Measure| rows.iter().filter_map(move |row| (measure.of)(row)).map(|[value, ..]| value);
+        let of = |measure: Measure| rows.iter().filter_map(move |row| (measure.of)(run, row)).map(|[value, ..]| value);
         let x_scale = match run.records.first().and_then(|record| record.case.get(id)) {
             Some(Value::Whole(_) | Value::Number(_) | Value::Shapes(_)) => scale(xs()),
             _ => Scale::Names(distinct(&run.records, |record| (id.axis().phrase)(&record.case))),
@@ -169,12 +174,12 @@ pub fn along_axis(run: &Run, title: &str) -> Vec<Chart> {
         }
         let is_load = matches!(id, AxisId::Concurrency | AxisId::Processes | AxisId::Rate);
         if is_load && distinct(rows.iter().copied(), |row| row.case.get(id)).len() > 2 {
-            let rate = |row: &Record| row.inferences_per_s;
+            let at_rate = |row: &Record| row.inferences_per_s;
             charts.push(Chart {
                 title: titled("latency against throughput"),
                 x: Axis { label: THROUGHPUT.label.to_owned(), scale: scale(of(THROUGHPUT)) },
                 y: Axis { label: LATENCY.label.to_owned(), scale: scale(of(LATENCY)) },
-                series: series(&rate, LATENCY),
+                series: series(&at_rate, LATENCY),
                 size: SIZE,
             });
         }
@@ -367,4 +372,78 @@ pub fn over_time(run: &Run, group: &Group<'_>) -> Option<Chart> {
         series: blocks.iter().map(series).collect(),
         size: SMALL,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+    use std::path::Path;
+
+    use super::*;
+    use crate::report::{tables, verdicts};
+
+    const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/terminal/charts.txt");
+
+    /// A chart in a few lines: its words, and of each series the number of points, the first, the middle and the last.
+    fn told(out: &mut String, chart: &Chart) {
+        let _ = writeln!(out, "{} {:?}", chart.title, chart.size);
+        for axis in [&chart.x, &chart.y] {
+            let _ = writeln!(out, "  {}: {:?}", axis.label, axis.scale);
+        }
+        for Series { name, mark, points } in &chart.series {
+            let of = |place: usize| {
+                points.get(place).map_or(String::new(), |it| {
+                    let Point { x, y, low, high } = it;
+                    format!(" ({x:.5}, {y:.5}, {low:.5} to {high:.5})")
+                })
+            };
+            let some = [0, points.len() / 2, points.len().saturating_sub(1)].map(of).concat();
+            let _ = writeln!(out, "  - {name}, {mark:?}, {} points:{some}", points.len());
+        }
+    }
+
+    #[test]
+    fn charts_have_the_numbers_of_their_run() {
+        let mut out = String::new();
+        for path in ["results/scrfd/2026-11-25T113021Z", "results/transport/2026-11-29T220446Z"] {
+            let run = Run::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+            let tables = tables::of(&run);
+            let cells = tables::cells(&tables);
+            let rows: Vec<&Record> = run.records.iter().collect();
+            let groups = verdicts::groups(run.compared, &rows);
+            along_axis(&run, "Title").iter().for_each(|chart| told(&mut out, chart));
+            for group in chosen(&groups, &cells) {
+                distribution(&run, group).iter().for_each(|chart| told(&mut out, chart));
+                over_time(&run, group).iter().for_each(|chart| told(&mut out, chart));
+                assert_eq!(lateness(&run, group), None, "a closed loop is never late");
+            }
+            parts(&run).iter().for_each(|chart| told(&mut out, chart));
+        }
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(GOLDEN, &out).unwrap();
+        }
+        assert_eq!(out, std::fs::read_to_string(GOLDEN).unwrap());
+    }
+
+    #[test]
+    fn a_load_is_drawn_along_its_amounts_and_a_name_by_its_place() {
+        let mut run =
+            Run::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("results/scrfd/2026-11-25T113021Z")).unwrap();
+        // of one case in flight 1, 4, 16 and 64
+        run.records.truncate(4);
+        for (record, concurrency) in run.records.iter_mut().zip([1, 4, 16, 64]) {
+            record.case = crate::matrix::Point { concurrency, ..crate::matrix::Point::default() };
+        }
+        let charts = along_axis(&run, "T");
+        let titles: Vec<&str> = charts.iter().map(|chart| chart.title.as_str()).collect();
+        assert_eq!(titles.len(), 3, "{titles:?}");
+        assert!(titles[2].ends_with("latency against throughput"), "{titles:?}");
+        assert_eq!((&charts[0].x.scale, charts[0].series[0].points.len()), (&Scale::Log, 4));
+        assert_eq!(charts[0].series[0].points[2].x, 16.0);
+        // the same, of two amounts that are near each other
+        run.records.truncate(2);
+        run.records[1].case.concurrency = 2;
+        let charts = along_axis(&run, "T");
+        assert_eq!((charts.len(), &charts[0].x.scale), (2, &Scale::Linear));
+    }
 }
