@@ -1,7 +1,9 @@
-//! A server's address, `host:port`: which are unsupported, and what to write instead. Pure: resolves no names.
+//! A server's address, `host:port`, or `https://host:port`: which are unsupported, and what to write instead. Pure: resolves no
+//! names, and reads no files.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,15 +14,36 @@ pub struct Address {
     pub authority: String,
     /// The IP address to connect to, of those behind the name; `None` leaves the choice to the system.
     pub peer: Option<SocketAddr>,
+    /// How connections are encrypted; `None` if they are not.
+    #[serde(default)]
+    pub tls: Option<Tls>,
 }
+
+/// How connections to an address are encrypted. Files are named, and read by whoever connects: no key leaves its file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Tls {
+    /// The scheme of the address as given: `https` or `grpcs`.
+    pub scheme: String,
+    /// The certificates of the authorities that are trusted, in PEM; `None` trusts those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// The client's own certificate chain and its key, in PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name that the server's certificate has to be for; `None`: the address's host.
+    pub name: Option<String>,
+    /// Whether any certificate is taken.
+    pub insecure: bool,
+}
+
+/// The schemes of encrypted addresses.
+const SECURE: [&str; 2] = ["https", "grpcs"];
 
 impl Address {
     /// An address on this machine.
     pub fn local(port: u16) -> Self {
-        Address { authority: format!("localhost:{port}"), peer: None }
+        Address { authority: format!("localhost:{port}"), peer: None, tls: None }
     }
 
-    /// Reads `host:port`.
+    /// Reads `host:port`, `https://host:port` or `grpcs://host:port`.
     ///
     /// # Errors
     /// It is something else, or unsupported: the remedy.
@@ -28,8 +51,11 @@ impl Address {
         if let Some(help) = unsupported(text) {
             return Err(help.to_owned());
         }
+        let secure = text.split_once("://").filter(|(scheme, _)| SECURE.contains(scheme));
+        let tls = secure.map(|(scheme, _)| Tls { scheme: scheme.to_owned(), ..Tls::default() });
+        let text = secure.map_or(text, |(_, rest)| rest.trim_end_matches('/'));
         if text.contains("://") {
-            return Err("leave the scheme out: \"localhost:8000\"".to_owned());
+            return Err("leave the scheme out, \"localhost:8000\", or write https:// or grpcs:// for TLS".to_owned());
         }
         if text.contains('@') {
             return Err("leave user names and passwords out of the address".to_owned());
@@ -43,7 +69,7 @@ impl Address {
         if authority.port_u16().is_none_or(|port| port == 0) || authority.host().is_empty() {
             return Err("name a port from 1 to 65535: \"localhost:8000\"".to_owned());
         }
-        Ok(Address { authority: text.to_owned(), peer: None })
+        Ok(Address { authority: text.to_owned(), peer: None, tls })
     }
 
     /// The host's name or address, without brackets.
@@ -65,6 +91,9 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(tls) = &self.tls {
+            write!(formatter, "{}://", tls.scheme)?;
+        }
         formatter.write_str(&self.authority)
     }
 }
@@ -72,13 +101,12 @@ impl fmt::Display for Address {
 /// The remedy for an address that is unsupported, or not supported yet; `None` does not prove it valid.
 pub fn unsupported(text: &str) -> Option<&'static str> {
     let (scheme, rest) = text.split_once("://").map_or((None, text), |(scheme, rest)| (Some(scheme), rest));
-    if scheme.is_some_and(|scheme| scheme.ends_with('s')) {
-        return Some("TLS (https) is not spoken yet: give the server's own port, or a proxy's that takes the TLS off");
-    }
     if rest.trim_end_matches('/').contains('/') && !rest.ends_with("/v2") {
         return Some("write host and port alone: a server behind a path (a prefix before /v2) cannot be asked yet");
     }
-    if scheme.is_some() || rest.contains(['@', '/']) {
+    let is_secure = scheme.is_some_and(|scheme| SECURE.contains(&scheme));
+    let rest = if is_secure { rest.trim_end_matches('/') } else { rest };
+    if scheme.is_some() && !is_secure || rest.contains(['@', '/']) {
         return None;
     }
     if rest.contains('%') {
@@ -111,8 +139,8 @@ mod tests {
     #[test]
     fn what_cannot_be_asked_is_told_apart() {
         for (text, words) in [
-            ("https://gpu-box:8000", "TLS"),
-            ("grpcs://gpu-box:8001", "TLS"),
+            ("https://gpu-box:8000/prefix", "behind a path"),
+            ("grpcs://a b:8001", "one host"),
             ("box:8000/prefix", "behind a path"),
             ("http://box:8000/models/v1/", "behind a path"),
             ("fe80::1%eth0", "zone"),
@@ -149,7 +177,17 @@ mod tests {
             assert_eq!((found.host(), found.port(), found.is_loopback()), (host, Some(port), is_loopback), "{text}");
             assert_eq!(found.to_string(), text);
         }
+        for (text, authority) in
+            [("https://gpu-box:8443", "gpu-box:8443"), ("grpcs://[::1]:8444", "[::1]:8444"), ("https://b:1/", "b:1")]
+        {
+            let found = address(text);
+            assert_eq!((found.authority.as_str(), found.to_string().as_str()), (authority, text.trim_end_matches('/')));
+            assert!(found.tls.is_some_and(|tls| text.starts_with(&tls.scheme) && !tls.insecure), "{text}");
+        }
         for (text, help) in [
+            ("https://localhost", "name a port"),
+            ("https://me:secret@localhost:8000", "passwords"),
+            ("ftps://localhost:8000", "scheme"),
             ("localhost", "name a port"),
             ("localhost:0", "name a port"),
             ("http://localhost:8000", "scheme"),

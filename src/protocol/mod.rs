@@ -6,6 +6,7 @@ pub mod infer;
 mod json;
 mod message;
 pub mod stream;
+mod tls;
 pub mod verify;
 mod words;
 
@@ -208,6 +209,7 @@ impl Fault {
     pub fn of_transport(error: &(dyn Error + 'static)) -> Self {
         let mut messages: Vec<String> = Vec::new();
         let mut kind = FaultKind::Transport;
+        let mut help = "";
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(message) = words::of(error) {
@@ -222,9 +224,12 @@ impl Fault {
             if !messages.iter().any(|earlier| earlier.contains(&message)) {
                 messages.push(message);
             }
+            if help.is_empty() {
+                help = tls::help(error);
+            }
             cause = error.source();
         }
-        Fault::new(kind, messages.join(": "))
+        Fault::new(kind, messages.join(": ") + help)
     }
 }
 

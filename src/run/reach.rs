@@ -238,8 +238,8 @@ fn unusable(scenario: &Scenario, protocol: Protocol, fault: &Fault, learned: &Le
     // a server that gives its name is not a gateway
     if fault.kind == FaultKind::Unsupported && learned.server.name == UNNAMED {
         words.push_str(
-            "\n  is this the address of the server itself? A gateway that goes by the Host header, by a path before /v2 \
-             or by https cannot be asked yet",
+            "\n  is this the address of the server itself? A gateway that goes by the Host header or by a path before /v2 \
+             cannot be asked yet",
         );
     }
     words

@@ -76,6 +76,11 @@ const SERVER: &[Key] = &[
     optional("http", Kind::Text, "http = \"localhost:8000\""),
     optional("grpc", Kind::Text, "grpc = \"localhost:8001\""),
     optional("metrics", Kind::Text, "metrics = \"localhost:8002\""),
+    optional("tls_ca", Kind::Text, "tls_ca = \"ca.pem\""),
+    optional("tls_certificate", Kind::Text, "tls_certificate = \"client.pem\""),
+    optional("tls_key", Kind::Text, "tls_key = \"client.key\""),
+    optional("tls_name", Kind::Text, "tls_name = \"triton.example\""),
+    optional("tls_insecure", Kind::Flag, "tls_insecure = true"),
 ];
 
 const MODEL: &[Key] = &[

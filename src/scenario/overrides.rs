@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::without_secrets;
 use super::validate::{DURATION_S, ITERATIONS, WARMUP, precision};
 use super::{Assert, EMBEDDED, GRPC_PORT, HTTP_PORT, METRICS_PORT, Model, ModelTarget, Scenario, Server};
-use crate::address::{Address, unsupported};
+use crate::address::{Address, Tls, unsupported};
 use crate::matrix::{Arm, AxisId, CASES_MAX, Selection, Value};
 use crate::threshold::Threshold;
 
@@ -209,6 +209,17 @@ impl Scenario {
                 "{option}: the scenario names its servers: choose some of them by --set servers=NAME,.."
             ));
         }
+        // how connections are encrypted stays, where they still are
+        let known = [&self.server.http, &self.server.grpc]
+            .into_iter()
+            .find_map(|address| address.tls.clone());
+        let given = |option: &str, text: &str| {
+            let mut address = given(option, text)?;
+            if let (Some(tls), Some(known)) = (&mut address.tls, &known) {
+                *tls = Tls { scheme: std::mem::take(&mut tls.scheme), ..known.clone() };
+            }
+            Ok::<Address, String>(address)
+        };
         // a server on other ports is not the file's, and its metrics may be elsewhere too
         if overrides.http.is_some() || overrides.grpc.is_some() {
             self.server.metrics = None;

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::address::Address;
 use crate::protocol::Fault;
 use crate::protocol::control::bounded::{too_late, whole};
-use crate::protocol::infer::http::client;
+use crate::protocol::infer::http::{base_of, client};
 use crate::text;
 
 /// Timeout for an answer.
@@ -39,7 +39,7 @@ impl Metrics {
     /// # Errors
     /// The client cannot be built.
     pub fn new(address: &Address) -> Result<Self, Fault> {
-        Ok(Metrics { client: client(address, TIMEOUT)?, url: format!("http://{address}/metrics") })
+        Ok(Metrics { client: client(address, TIMEOUT)?, url: format!("{}/metrics", base_of(address)) })
     }
 
     /// The values now.

@@ -16,7 +16,7 @@ use crate::protocol::control::bounded::{too_large, too_late, whole};
 use crate::protocol::control::description::{ModelConfig, ModelMetadata, ServerMetadata, read};
 use crate::protocol::control::statistics::{AllStatistics, Statistics};
 use crate::protocol::control::unary::Unary;
-use crate::protocol::infer::http::{client, compressed, url, words_of};
+use crate::protocol::infer::http::{base_of, client, compressed, url, words_of};
 use crate::protocol::{CONNECT_TIMEOUT, Fault, FaultKind};
 
 /// Largest configuration read over gRPC: as JSON, with every field it leaves out, it takes a thousand times the
@@ -47,7 +47,7 @@ impl Control {
     /// The client cannot be built.
     pub fn http(address: &Address, limit: Duration) -> Result<Self, Fault> {
         Ok(Control {
-            link: Link::Http { client: client(address, CONNECT_TIMEOUT)?, address: address.authority.clone() },
+            link: Link::Http { client: client(address, CONNECT_TIMEOUT)?, address: base_of(address) },
             limit,
         })
     }

@@ -15,7 +15,8 @@ use crate::address::Address;
 use crate::protocol::control::bounded::{TOLD_BYTES_MAX, too_large, too_late};
 use crate::protocol::infer::grpc::{SERVICE, end_outcome, head_outcome, request_head};
 use crate::protocol::message::{FRAME_PREFIX, unframed};
-use crate::protocol::stream::{MeteredStream, NullObserver};
+use crate::protocol::stream::NullObserver;
+use crate::protocol::tls::{Spoken, Stream};
 use crate::protocol::{Fault, FaultKind};
 
 /// How long to wait for a broken connection to report the cause.
@@ -82,7 +83,7 @@ impl Unary {
 
     /// The server's message or refusal, over a connection that is kept if all is well; `Err` if the connection broke.
     async fn over(&mut self, mut open: Open, method: &str, framed: Bytes) -> Result<Result<Bytes, Fault>, Fault> {
-        let exchange = exchange(open.sender.clone(), &self.address.authority, method, framed);
+        let exchange = exchange(open.sender.clone(), &self.address, method, framed);
         let answer = {
             tokio::pin!(exchange);
             tokio::select! {
@@ -106,7 +107,7 @@ impl Unary {
 }
 
 async fn connect(address: &Address) -> Result<Open, Fault> {
-    let stream = MeteredStream::connect(address, Rc::new(NullObserver)).await?;
+    let stream = Stream::connect(address, Spoken::Http2, Rc::new(NullObserver)).await?;
     let handshake = h2::client::Builder::new()
         .enable_push(false)
         .max_header_list_size(FIELDS_BYTES_MAX)
@@ -116,7 +117,12 @@ async fn connect(address: &Address) -> Result<Open, Fault> {
 }
 
 /// Sends a framed message and waits for the whole answer.
-async fn exchange(mut sender: SendRequest<Bytes>, address: &str, method: &str, framed: Bytes) -> Result<Bytes, Fault> {
+async fn exchange(
+    mut sender: SendRequest<Bytes>,
+    address: &Address,
+    method: &str,
+    framed: Bytes,
+) -> Result<Bytes, Fault> {
     let broken = |error: h2::Error| Fault::of_transport(&error);
     let head = request_head(address, &format!("{SERVICE}{method}"))?;
     poll_fn(|context| sender.poll_ready(context)).await.map_err(broken)?;

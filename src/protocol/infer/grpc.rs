@@ -19,7 +19,8 @@ use crate::address::Address;
 use crate::proto::ModelInferRequest;
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::protocol::message::{self, FRAME_PREFIX, Pattern};
-use crate::protocol::stream::{IoObserver, MeteredStream};
+use crate::protocol::stream::IoObserver;
+use crate::protocol::tls::{Spoken, Stream};
 use crate::protocol::{ANSWER_BYTES_MAX, Answer, Fault, FaultKind, InferClient, Reply, Request, too_long, words};
 
 /// The service's part of every path.
@@ -114,9 +115,8 @@ impl InferClient for Grpc {
     }
 
     fn new(connection: Rc<Connection>, framed: Bytes, observer: Rc<dyn IoObserver>) -> Self {
-        let authority = &connection.address.authority;
         // reading the scenario already rejected addresses that cannot be part of a URI
-        let head = request_head(authority, &format!("{SERVICE}ModelInfer")).unwrap_or_default();
+        let head = request_head(&connection.address, &format!("{SERVICE}ModelInfer")).unwrap_or_default();
         Grpc { connection, head, framed, observer, pattern: None, used: 0 }
     }
 
@@ -179,11 +179,13 @@ impl InferClient for Grpc {
 ///
 /// # Errors
 /// The address cannot be part of a URI.
-pub(in crate::protocol) fn request_head(address: &str, path: &str) -> Result<http::Request<()>, Fault> {
+pub(in crate::protocol) fn request_head(address: &Address, path: &str) -> Result<http::Request<()>, Fault> {
+    let Address { authority, tls, .. } = address;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let mut head = http::Request::new(());
     *head.method_mut() = http::Method::POST;
     *head.version_mut() = http::Version::HTTP_2;
-    *head.uri_mut() = format!("http://{address}{path}").parse().map_err(|cause| {
+    *head.uri_mut() = format!("{scheme}://{authority}{path}").parse().map_err(|cause| {
         Fault::new(FaultKind::Connect, format!("the gRPC address \"{address}\" is not host:port: {cause}"))
     })?;
     head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
@@ -279,7 +281,7 @@ impl Connection {
             }
         }
         *place = None;
-        let stream = MeteredStream::connect(&self.address, self.observer.clone()).await?;
+        let stream = Stream::connect(&self.address, Spoken::Http2, self.observer.clone()).await?;
         let handshake = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(ANSWER_WINDOW)

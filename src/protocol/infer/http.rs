@@ -1,18 +1,23 @@
 //! Inference over HTTP/1.1 with the binary tensor extension: a JSON header and the raw tensors in one body.
 //! Must not know how requests are timed or counted.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
+use http::header::{HOST, HeaderMap, HeaderValue};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url};
 use serde_json::json;
+use tokio::net::lookup_host;
 
-use crate::address::Address;
+use crate::address::{Address, Tls};
 use crate::protocol::infer::http1::{self, Connection, Keep, Memory};
 use crate::protocol::stream::IoObserver;
+use crate::protocol::tls::{self, Spoken};
 use crate::protocol::{
     Answer, Fault, FaultKind, InferClient, InputTensor, OutputTensor, Payload, Reply, Request, json,
 };
@@ -25,8 +30,17 @@ pub(in crate::protocol) fn client(address: &Address, connect_timeout: Duration) 
     if let (Some(peer), Some((host, _))) = (address.peer, address.authority.rsplit_once(':')) {
         builder = builder.resolve(host, peer);
     }
+    if address.tls.as_ref().is_some_and(|tls| tls.name.is_some()) {
+        // the name in the URL is that of the certificate, and only the address's own is looked up and told to the server
+        let host = HeaderValue::from_str(&address.authority).map_err(|error| Fault::of_transport(&error))?;
+        let headers = HeaderMap::from_iter([(HOST, host)]);
+        builder = builder.dns_resolver(Arc::new(Elsewhere(address.clone()))).default_headers(headers);
+    }
     builder
-        .tls_backend_preconfigured(no_tls()?)
+        .tls_backend_preconfigured(match &address.tls {
+            Some(tls) => (*tls::config(tls, Spoken::Http1)?).clone(),
+            None => no_tls()?,
+        })
         .http1_only()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -39,7 +53,7 @@ pub(in crate::protocol) fn client(address: &Address, connect_timeout: Duration) 
 }
 
 /// A TLS configuration that trusts nobody: otherwise the client would read the system's certificates for every
-/// connection, although this protocol is not encrypted.
+/// connection, although this one is not encrypted.
 fn no_tls() -> Result<rustls::ClientConfig, Fault> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
@@ -48,12 +62,38 @@ fn no_tls() -> Result<rustls::ClientConfig, Fault> {
     Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }
 
-/// `http://ADDRESS/v2/SEGMENT/..`, each segment escaped: names from outside stay one segment.
-pub(in crate::protocol) fn url(address: &str, segments: &[&str]) -> Result<Url, Fault> {
+/// Where the host of an address is, whatever name is asked for.
+struct Elsewhere(Address);
+
+impl Resolve for Elsewhere {
+    fn resolve(&self, _: Name) -> Resolving {
+        let Address { authority, peer, .. } = self.0.clone();
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = match peer {
+                Some(peer) => vec![peer],
+                None => lookup_host(authority).await?.collect(),
+            };
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// `http://HOST:PORT`, or `https://HOST:PORT`, with the name that the certificate has to be for.
+pub(in crate::protocol) fn base_of(address: &Address) -> String {
+    match &address.tls {
+        None => format!("http://{}", address.authority),
+        Some(Tls { name: Some(name), .. }) => format!("https://{name}:{}", address.port().unwrap_or_default()),
+        Some(_) => format!("https://{}", address.authority),
+    }
+}
+
+/// `http://ADDRESS/v2/SEGMENT/..`, each segment escaped: names from outside stay one segment. `base` is that of
+/// [`base_of`].
+pub(in crate::protocol) fn url(base: &str, segments: &[&str]) -> Result<Url, Fault> {
     let bad = |cause: &dyn std::fmt::Display| {
-        Fault::new(FaultKind::Connect, format!("the HTTP address \"{address}\" is not host:port: {cause}"))
+        Fault::new(FaultKind::Connect, format!("the HTTP address \"{base}\" is not host:port: {cause}"))
     };
-    let mut url = Url::parse(&format!("http://{address}/v2")).map_err(|cause| bad(&cause))?;
+    let mut url = Url::parse(&format!("{base}/v2")).map_err(|cause| bad(&cause))?;
     url.path_segments_mut().map_err(|()| bad(&"it cannot hold a path"))?.extend(segments);
     Ok(url)
 }
@@ -106,7 +146,8 @@ impl InferClient for Http {
             segments.extend(["versions", version.as_str()]);
         }
         segments.push("infer");
-        let url = url(address, &segments)?;
+        // of which the path is sent
+        let url = url(&format!("http://{address}"), &segments)?;
         let json = json_of(request)?;
         if request.tensors == Tensors::Json {
             return Ok(Encoded { url, json_length: None, body: Bytes::from(json) });

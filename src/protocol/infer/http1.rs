@@ -13,7 +13,8 @@ use tokio::io::AsyncWrite;
 
 use crate::address::Address;
 use crate::protocol::infer::http1_answer::{BUFFER_BYTES, BodyError, Cut, Encoding, Head, Reader};
-use crate::protocol::stream::{IoObserver, MeteredStream};
+use crate::protocol::stream::IoObserver;
+use crate::protocol::tls::{Spoken, Stream};
 use crate::protocol::{ANSWER_BYTES_MAX, Fault, too_long};
 
 /// An error's text is truncated to this length: a proxy may answer with a page.
@@ -24,7 +25,7 @@ pub struct Connection {
     pub(in crate::protocol) address: Address,
     observer: Rc<dyn IoObserver>,
     /// The open connection, if any, while no request is pending.
-    idle: RefCell<Option<MeteredStream>>,
+    idle: RefCell<Option<Stream>>,
 }
 
 /// Buffers reused from one answer to the next.
@@ -124,17 +125,17 @@ impl Connection {
     }
 
     /// The idle connection, if it is quiet, or a new one.
-    async fn open(&self) -> Result<MeteredStream, Fault> {
+    async fn open(&self) -> Result<Stream, Fault> {
         let idle = self.idle.take();
-        if let Some(stream) = idle.filter(MeteredStream::is_quiet) {
+        if let Some(stream) = idle.filter(Stream::is_quiet) {
             return Ok(stream);
         }
-        MeteredStream::connect(&self.address, self.observer.clone()).await
+        Stream::connect(&self.address, Spoken::Http1, self.observer.clone()).await
     }
 }
 
 /// Hands the request to the system; returns `false` if an answer came before all of it was sent.
-async fn send(stream: &mut MeteredStream, head: &[u8], body: &[u8], reader: &mut Reader<'_>) -> io::Result<bool> {
+async fn send(stream: &mut Stream, head: &[u8], body: &[u8], reader: &mut Reader<'_>) -> io::Result<bool> {
     let mut parts = [IoSlice::new(head), IoSlice::new(body)];
     let mut unsent = &mut parts[..];
     poll_fn(|context| {
@@ -146,7 +147,11 @@ async fn send(stream: &mut MeteredStream, head: &[u8], body: &[u8], reader: &mut
                 Poll::Pending => return reader.poll_fill(stream, context).map(|filled| filled.map(|_| false)),
             }
         }
-        Poll::Ready(Ok(true))
+        // what TLS encrypted may still wait in its buffers
+        match Pin::new(&mut *stream).poll_flush(context)? {
+            Poll::Ready(()) => Poll::Ready(Ok(true)),
+            Poll::Pending => reader.poll_fill(stream, context).map(|filled| filled.map(|_| false)),
+        }
     })
     .await
 }

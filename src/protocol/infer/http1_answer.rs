@@ -8,7 +8,7 @@ use std::task::{Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use crate::protocol::stream::MeteredStream;
+use crate::protocol::tls::Stream;
 use crate::protocol::{Fault, FaultKind, words};
 
 /// Buffer for an answer's head, and for reading small answers.
@@ -88,7 +88,7 @@ impl Reader<'_> {
     /// Reads more behind the unused bytes; 0 bytes mean the end of the connection.
     pub(in crate::protocol) fn poll_fill(
         &mut self,
-        stream: &mut MeteredStream,
+        stream: &mut Stream,
         context: &mut std::task::Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if self.start == self.end {
@@ -101,7 +101,7 @@ impl Reader<'_> {
         Poll::Ready(Ok(filled))
     }
 
-    async fn fill(&mut self, stream: &mut MeteredStream) -> Result<(), Fault> {
+    async fn fill(&mut self, stream: &mut Stream) -> Result<(), Fault> {
         match poll_fn(|context| self.poll_fill(stream, context)).await {
             Ok(0) => Err(Fault::new(FaultKind::Transport, "the connection was closed before the answer's end")),
             Ok(_) => Ok(()),
@@ -110,7 +110,7 @@ impl Reader<'_> {
     }
 
     /// Returns the answer's head; skips informational ones before it.
-    pub(in crate::protocol) async fn head(&mut self, stream: &mut MeteredStream) -> Result<Head, Fault> {
+    pub(in crate::protocol) async fn head(&mut self, stream: &mut Stream) -> Result<Head, Fault> {
         loop {
             let there = &self.buffer[self.start..self.end];
             if let Some((bytes, head)) = self.known
@@ -152,7 +152,7 @@ impl Reader<'_> {
 
     pub(in crate::protocol) async fn body(
         &mut self,
-        stream: &mut MeteredStream,
+        stream: &mut Stream,
         framing: Framing,
         sink: &mut impl Sink,
     ) -> Result<(), BodyError> {
@@ -173,12 +173,7 @@ impl Reader<'_> {
         }
     }
 
-    async fn exactly(
-        &mut self,
-        stream: &mut MeteredStream,
-        mut length: u64,
-        sink: &mut impl Sink,
-    ) -> Result<(), BodyError> {
+    async fn exactly(&mut self, stream: &mut Stream, mut length: u64, sink: &mut impl Sink) -> Result<(), BodyError> {
         if length > self.buffer.len() as u64 {
             self.buffer.resize(BUFFER_BYTES_LARGE.max(self.buffer.len()), 0);
         }
@@ -194,7 +189,7 @@ impl Reader<'_> {
         }
     }
 
-    async fn chunks(&mut self, stream: &mut MeteredStream, sink: &mut impl Sink) -> Result<(), BodyError> {
+    async fn chunks(&mut self, stream: &mut Stream, sink: &mut impl Sink) -> Result<(), BodyError> {
         loop {
             let parsed = httparse::parse_chunk_size(&self.buffer[self.start..self.end]);
             match parsed.map_err(|_| bad("the answer's chunks cannot be read"))? {
@@ -216,7 +211,7 @@ impl Reader<'_> {
     }
 
     /// Skips the fields after the last chunk, up to the empty line.
-    async fn trailers(&mut self, stream: &mut MeteredStream) -> Result<(), Fault> {
+    async fn trailers(&mut self, stream: &mut Stream) -> Result<(), Fault> {
         loop {
             let rest = &self.buffer[self.start..self.end];
             let line = rest.windows(2).position(|pair| pair == b"\r\n");

@@ -3,6 +3,7 @@
 
 mod load;
 mod matrix;
+mod server;
 mod targets;
 
 use std::ops::RangeInclusive;
@@ -18,12 +19,13 @@ use super::{
     Artifact, Assert, GRPC_PORT, HTTP_PORT, Input, METRICS_PORT, Model, ModelTarget, Scenario, Server, schema, shapes,
     syntax,
 };
-use crate::address::Address;
 use crate::matrix::{AxisId, Matrix, Value};
 use crate::tensor::{Datatype, Source};
 use crate::threshold::Threshold;
 
 type Checked<T> = Result<T, ScenarioError>;
+
+use server::server;
 
 pub(super) use load::{DURATION_S, ITERATIONS, WARMUP, precision};
 
@@ -182,20 +184,26 @@ fn source(document: &Document<'_>, table: &Table<'_>, datatype: Datatype, shape:
     }
 }
 
-/// The path, relative to the scenario's folder, of a file with the input's data.
-fn data_file(document: &Document<'_>, file: &Spanned<String>, datatype: Datatype, shape: &[usize]) -> Checked<PathBuf> {
+/// The absolute path of a file that is named relative to the scenario's folder.
+fn existing(document: &Document<'_>, file: &Spanned<String>, expected: &str) -> Checked<PathBuf> {
     let shown = document.shown(file.span());
     let joined = document.file.parent().unwrap_or(Path::new("")).join(file.get_ref());
     if !joined.is_file() {
         let problem = match joined.exists() {
-            true => format!("found {shown}, which is no file, expected a .npy or raw file"),
+            true => format!("found {shown}, which is no file, expected {expected}"),
             false => format!("found {shown}, expected a file that exists"),
         };
         let place = joined.display().to_string();
         let help = format!("the path is relative to the scenario's folder: {place:?} was looked for");
         return Err(document.error(file.span(), problem, help));
     }
-    let path = std::path::absolute(&joined).unwrap_or(joined);
+    Ok(std::path::absolute(&joined).unwrap_or(joined))
+}
+
+/// The path, relative to the scenario's folder, of a file with the input's data.
+fn data_file(document: &Document<'_>, file: &Spanned<String>, datatype: Datatype, shape: &[usize]) -> Checked<PathBuf> {
+    let shown = document.shown(file.span());
+    let path = existing(document, file, "a .npy or raw file")?;
     match crate::tensor::bytes_of(datatype, shape, 1, &Source::File(path.clone())) {
         Ok(_) => Ok(path),
         Err(cause) => {
@@ -329,29 +337,6 @@ fn text(document: &Document<'_>, value: &Spanned<String>) -> Checked<String> {
         return Err(document.unexpected(value, "one line of text", "remove line breaks and other control characters"));
     }
     Ok(text.clone())
-}
-
-/// The address of a key; by default, Triton's default port on this machine.
-fn address(document: &Document<'_>, server: &Table<'_>, key: &str, default: u16) -> Checked<Address> {
-    let Some(value) = server.text(key) else { return Ok(Address::local(default)) };
-    Address::parse(value.get_ref()).map_err(|help| document.unexpected(&value, "host:port", help))
-}
-
-/// The metrics' address. Defaults to that of a server on the default ports, and is otherwise unknown.
-fn metrics(document: &Document<'_>, server: &Table<'_>) -> Checked<Option<Address>> {
-    let default = ["http", "grpc"].iter().all(|key| server.value(key).is_none());
-    if server.value("metrics").is_none() && !default {
-        return Ok(None);
-    }
-    address(document, server, "metrics", METRICS_PORT).map(Some)
-}
-
-/// The server in a table. `None` once there is an error; all errors are kept.
-fn server(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Option<Server> {
-    let http = errors.keep(address(document, table, "http", HTTP_PORT));
-    let grpc = errors.keep(address(document, table, "grpc", GRPC_PORT));
-    let metrics = errors.keep(metrics(document, table));
-    Some(Server { http: http?, grpc: grpc?, metrics: metrics?, is_embedded: false })
 }
 
 fn distinct(document: &Document<'_>, tables: &[Table<'_>], what: &str) -> Checked<()> {

@@ -1,0 +1,260 @@
+//! Connections with and without TLS. It lies above the metered stream, so that what is counted and timestamped is what the
+//! system gets, encrypted or not. Must not know what is sent.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_platform_verifier::BuilderVerifierExt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::address::{Address, Tls};
+use crate::protocol::stream::{IoObserver, MeteredStream};
+use crate::protocol::{CONNECT_TIMEOUT, Fault, FaultKind};
+
+/// What is spoken over a connection, as TLS names it (ALPN).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::protocol) enum Spoken {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, of gRPC.
+    Http2,
+}
+
+impl Spoken {
+    fn name(self) -> &'static [u8] {
+        match self {
+            Spoken::Http1 => b"http/1.1",
+            Spoken::Http2 => b"h2",
+        }
+    }
+}
+
+/// A connection, encrypted or not.
+pub(in crate::protocol) enum Stream {
+    Plain(MeteredStream),
+    Tls(Box<TlsStream<MeteredStream>>),
+}
+
+impl Stream {
+    /// Connects, and agrees on TLS where the address asks for it.
+    pub(in crate::protocol) async fn connect(
+        to: &Address,
+        spoken: Spoken,
+        observer: Rc<dyn IoObserver>,
+    ) -> Result<Stream, Fault> {
+        let Some(tls) = &to.tls else {
+            return MeteredStream::connect(to, observer).await.map(Stream::Plain);
+        };
+        let failed = |cause: &str| Fault::new(FaultKind::Connect, format!("no TLS connection to {to}: {cause}"));
+        let config = config(tls, spoken)?;
+        let name = tls.name.as_deref().unwrap_or(to.host());
+        let name = ServerName::try_from(name.to_owned()).map_err(|error| failed(&error.to_string()))?;
+        let stream = MeteredStream::connect(to, observer).await?;
+        let agreed = timeout(CONNECT_TIMEOUT, TlsConnector::from(config).connect(name, stream)).await;
+        let stream = match agreed {
+            Ok(agreed) => agreed.map_err(|error| failed(&format!("{error}{}", help(&error))))?,
+            Err(_) => return Err(failed(&format!("not agreed within {} s", CONNECT_TIMEOUT.as_secs()))),
+        };
+        // without ALPN a server of HTTP/2 may still speak it
+        if stream.get_ref().1.alpn_protocol().is_some_and(|agreed| agreed != spoken.name()) {
+            return Err(failed("the server speaks another protocol on this port"));
+        }
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+
+    /// Whether the connection is open with no unsolicited bytes.
+    pub(in crate::protocol) fn is_quiet(&self) -> bool {
+        match self {
+            Stream::Plain(stream) => stream.is_quiet(),
+            Stream::Tls(stream) => stream.get_ref().0.is_quiet(),
+        }
+    }
+}
+
+/// What to do about an error of TLS, or of what is below it; empty if that is not known.
+pub(in crate::protocol) fn help(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+
+    // as deep in errors of the system as libraries have put it
+    let mut error = error;
+    while let Some(inner) = error.downcast_ref::<io::Error>().and_then(|io| io.get_ref()) {
+        error = inner;
+    }
+    match error.downcast_ref::<Error>() {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            ": nobody that is trusted signed its certificate: name its authority with tls_ca"
+        }
+        Some(Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => ": its certificate is for another name: give that with tls_name",
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => ": is this the port of TLS?",
+        Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => ": is it the port of another protocol?",
+        Some(Error::AlertReceived(_)) => ": does it ask for a client's certificate (tls_certificate and tls_key)?",
+        _ => "",
+    }
+}
+
+/// The configuration of an address; made once, as files and the system's certificates take long to read.
+pub(in crate::protocol) fn config(tls: &Tls, spoken: Spoken) -> Result<Arc<ClientConfig>, Fault> {
+    type Made = Mutex<Option<HashMap<(Tls, Spoken), Arc<ClientConfig>>>>;
+    static MADE: Made = Mutex::new(None);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = made.get_or_insert_default();
+    let key = (tls.clone(), spoken);
+    if let Some(known) = made.get(&key) {
+        return Ok(known.clone());
+    }
+    let mut config = make(tls).map_err(|words| Fault::new(FaultKind::Connect, words))?;
+    config.alpn_protocols = vec![spoken.name().to_vec()];
+    let config = Arc::new(config);
+    made.insert(key, config.clone());
+    Ok(config)
+}
+
+fn make(tls: &Tls) -> Result<ClientConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let words = |error: rustls::Error| error.to_string();
+    let builder = ClientConfig::builder_with_provider(provider.clone());
+    let builder = builder.with_safe_default_protocol_versions().map_err(words)?;
+    let builder = match (&tls.ca, tls.insecure) {
+        (_, true) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))),
+        (Some(ca), _) => {
+            let mut trusted = RootCertStore::empty();
+            for certificate in certificates(ca)? {
+                trusted.add(certificate).map_err(|error| format!("{}: {error}", ca.display()))?;
+            }
+            builder.with_root_certificates(trusted)
+        }
+        (None, _) => builder.with_platform_verifier().map_err(words)?,
+    };
+    match &tls.identity {
+        None => Ok(builder.with_no_client_auth()),
+        Some((chain, key)) => {
+            let chain = certificates(chain)?;
+            let of_file =
+                |error: &dyn std::fmt::Display| format!("{} is no private key in PEM: {error}", key.display());
+            let own = PrivateKeyDer::from_pem_file(key).map_err(|error| of_file(&error))?;
+            builder.with_client_auth_cert(chain, own).map_err(|error| of_file(&error))
+        }
+    }
+}
+
+/// The certificates of a PEM file; at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let failed = |cause: &dyn std::fmt::Display| format!("{} has no certificates in PEM: {cause}", path.display());
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))?;
+    let all: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| failed(&error))?;
+    if all.is_empty() { Err(failed(&"it has none")) } else { Ok(all) }
+}
+
+/// Takes any certificate, whoever signed it and whatever it is for; signatures of the handshake itself are checked.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
