@@ -69,6 +69,7 @@ fn request(bytes: usize) -> Request {
         inputs: vec![input],
         outputs: vec!["score_8".to_owned()],
         tensors: Tensors::Binary,
+        parameters: Default::default(),
     }
 }
 

@@ -1,7 +1,8 @@
-//! Tensor data types, shapes and the bytes of an input. Knows nothing of protocols, scenarios or servers.
+//! Tensor data types, shapes and the bytes of an input, and the parameters beside them. Knows nothing of protocols, scenarios or servers.
 
 mod file;
 mod npy;
+mod parameter;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::spelling::spelled;
+pub use parameter::{Parameter, Parameters};
 
 spelled! {
     /// An element type of the KServe v2 protocol, in the protocol's spelling.

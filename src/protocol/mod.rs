@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::spelling::spelled;
-use crate::tensor::{Datatype, Tensors};
+use crate::tensor::{Datatype, Parameters, Tensors};
 use crate::text;
 use stream::IoObserver;
 
@@ -105,6 +105,8 @@ pub struct Request {
     pub outputs: Vec<String>,
     /// How tensors travel over HTTP.
     pub tensors: Tensors,
+    /// Parameters of the whole request.
+    pub parameters: Parameters,
 }
 
 /// An input tensor with its bytes: little-endian, row-major, BYTES elements with length prefixes.

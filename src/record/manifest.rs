@@ -7,6 +7,7 @@ use super::{Record, Utc};
 use crate::environment::Environment;
 use crate::matrix::AxisId;
 use crate::spelling::spelled;
+use crate::tensor::Parameters;
 use crate::threshold::Threshold;
 
 /// The facts that hold for a whole run.
@@ -43,6 +44,9 @@ pub struct Manifest {
     pub warmup: u64,
     pub blocks: u32,
     pub timeout_s: f64,
+    /// Parameters of every request.
+    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
+    pub parameters: Parameters,
     pub seed: u64,
     pub cases: usize,
     /// What the cases have to keep.

@@ -65,6 +65,10 @@ pub fn notes(run: &Run, cells: &[Compared<'_>], markup: Markup) -> Vec<Note> {
             format!("Statistics of the server's own: none ({}).", out.markup.text(&manifest.statistics)),
         );
     }
+    if !manifest.parameters.is_empty() {
+        let all: Vec<String> = manifest.parameters.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        out.add(About::Method, format!("Parameters of every request: {}.", out.markup.code(&all.join(", "))));
+    }
     for resumed in &manifest.resumed {
         let differs = match resumed.differs.is_empty() {
             true => "all as before".to_owned(),

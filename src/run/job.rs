@@ -23,6 +23,7 @@ pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensor
         connections: case.connections,
         encode: case.encode,
         tensors,
+        parameters: scenario.parameters.clone(),
         open_loop: case.rate.is_some(),
         warmup: scenario.load.warmup,
         warmup_cap_ms: scenario.load.stop.most.map(|cap| budget::of_warmup(cap).as_millis() as u64),

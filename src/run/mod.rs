@@ -369,6 +369,7 @@ fn manifest(scenario: &Scenario, plan: &Plan, targets: &Targets, client: Environ
         warmup: scenario.load.warmup,
         blocks: scenario.load.blocks,
         timeout_s: scenario.load.timeout.as_secs_f64(),
+        parameters: scenario.parameters.clone(),
         seed: scenario.load.seed,
         cases: plan.cases().count(),
         asserts: scenario.asserts.iter().map(|assert| asserted(assert, plan)).collect(),

@@ -79,6 +79,8 @@ fn of_kind(kind: Kind, limit: Option<Limit>) -> Value {
         Kind::Table(keys) => object(keys(), None),
         Kind::Named(keys, named) => object(keys(), Some(named())),
         Kind::Tables(keys) => list(object(keys(), None)),
+        Kind::Scalar => json!({"type": ["string", "number", "boolean"]}),
+        Kind::Parameters => json!({"type": "object", "additionalProperties": of_kind(Kind::Scalar, None)}),
         Kind::Names => json!({"type": "object", "additionalProperties": {"type": "string"}}),
     }
 }

@@ -34,6 +34,10 @@ pub enum Kind {
     Named(Keys, Keys),
     /// `[[tables]]`.
     Tables(Keys),
+    /// A string, a number, or `true` or `false`.
+    Scalar,
+    /// A table whose keys are names and whose values are scalars.
+    Parameters,
     /// A table whose keys are names and whose values are strings.
     Names,
 }
@@ -67,6 +71,7 @@ pub const FORMAT: &[Key] = &[
     optional("input", Kind::Tables(|| INPUT), "[[input]]"),
     optional("output", Kind::Tables(|| OUTPUT), "[[output]]"),
     required("matrix", Kind::Table(|| &MATRIX), "[matrix]"),
+    optional("parameters", Kind::Parameters, "[parameters]"),
     optional("load", Kind::Table(|| &LOAD), "[load]"),
     optional("assert", Kind::Tables(|| &ASSERT), "[[assert]]"),
     optional("artifact", Kind::Table(|| ARTIFACT), "[artifact]"),

@@ -27,7 +27,7 @@ pub use overrides::Overrides;
 use crate::address::Address;
 use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Protocol, Selection, Value};
 use crate::spelling::spelled;
-use crate::tensor::{Datatype, Source};
+use crate::tensor::{Datatype, Parameters, Source};
 use crate::threshold::Threshold;
 
 /// Maximum size of a scenario file, in bytes; a larger file is something else.
@@ -50,6 +50,8 @@ pub struct Scenario {
     pub model: Model,
     /// Input tensors; empty if they are taken from the server's metadata.
     pub inputs: Vec<Input>,
+    /// Parameters of every request.
+    pub parameters: Parameters,
     /// Names of the requested output tensors; empty if they are taken from the server's metadata.
     pub outputs: Vec<String>,
     /// The servers that the matrix names.

@@ -91,7 +91,8 @@ impl Walk<'_> {
 
     fn value(&mut self, value: &Spanned<DeValue<'_>>, key: &Key, path: &str) {
         match (key.kind, value.get_ref()) {
-            (Kind::Text | Kind::Value, DeValue::String(_))
+            (Kind::Text | Kind::Value | Kind::Scalar, DeValue::String(_))
+            | (Kind::Scalar, DeValue::Boolean(_) | DeValue::Float(_))
             | (Kind::Value, DeValue::Integer(_) | DeValue::Float(_))
             | (Kind::Flag, DeValue::Boolean(_))
             | (Kind::Number, DeValue::Integer(_) | DeValue::Float(_)) => {}
@@ -101,7 +102,7 @@ impl Walk<'_> {
                     self.errors.push(self.document.error_of(path.to_owned(), value.span(), problem, help));
                 }
             }
-            (Kind::Whole, DeValue::Integer(number)) => {
+            (Kind::Whole | Kind::Scalar, DeValue::Integer(number)) => {
                 if i64::from_str_radix(number.as_str(), number.radix()).is_ok() {
                     return;
                 }
@@ -128,8 +129,11 @@ impl Walk<'_> {
             (Kind::Named(keys, named), DeValue::Table(table)) => {
                 self.table(table, keys(), Some(named()), path, value.span());
             }
-            (Kind::Names, DeValue::Table(table)) => {
-                let item = optional("", Kind::Text, "448 = \"score_8\"");
+            (Kind::Names | Kind::Parameters, DeValue::Table(table)) => {
+                let item = match key.kind {
+                    Kind::Names => optional("", Kind::Text, "448 = \"score_8\""),
+                    _ => optional("", Kind::Scalar, "priority = 1"),
+                };
                 table
                     .iter()
                     .for_each(|(name, value)| self.value(value, &item, &dotted(path, name.get_ref())));
@@ -271,6 +275,8 @@ fn expected(kind: Kind, name: &str) -> String {
         Kind::Table(_) | Kind::Named(..) => format!("a table [{name}]"),
         Kind::Tables(_) if name == "exclude" => "an array of tables".to_owned(),
         Kind::Tables(_) => format!("[[{name}]] tables"),
+        Kind::Scalar => "a string in quotes, a number, true or false".to_owned(),
+        Kind::Parameters => format!("a table [{name}]"),
         Kind::Names => "a table of names".to_owned(),
     }
 }

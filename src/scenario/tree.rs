@@ -57,6 +57,14 @@ impl<'a> Table<'a> {
         self.value(key).map_or(Table { table: None, span: self.span() }, inner)
     }
 
+    /// All of its keys and values.
+    pub fn entries(&self) -> impl Iterator<Item = (String, &'a Spanned<DeValue<'a>>)> + use<'a> {
+        self.table
+            .into_iter()
+            .flat_map(|table| table.iter())
+            .map(|(name, value)| (name.get_ref().to_string(), value))
+    }
+
     /// The tables within this one, except lists of tables, with their names and places, in the file's order.
     pub fn inner(&self) -> Vec<(String, Range<usize>)> {
         let entries = self.table.into_iter().flat_map(|table| table.iter());

@@ -11,7 +11,7 @@ use crate::protocol::verify::Expected;
 use crate::protocol::{Fault, Request};
 use crate::recorder::RecorderSnapshot;
 use crate::scenario::{Input, Model, StopRule};
-use crate::tensor::{Tensors, bytes_of};
+use crate::tensor::{Parameters, Tensors, bytes_of};
 
 /// From the parent to a worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +42,7 @@ pub struct Job {
     pub encode: Encode,
     /// How tensors travel.
     pub tensors: Tensors,
+    pub parameters: Parameters,
     /// Whether requests will be sent without waiting for earlier answers.
     pub open_loop: bool,
     /// Requests before measuring starts.
@@ -77,6 +78,7 @@ impl Job {
             inputs: self.inputs.iter().map(tensor).collect::<anyhow::Result<_>>()?,
             outputs: self.outputs.iter().map(|output| output.name.clone()).collect(),
             tensors: self.tensors,
+            parameters: self.parameters.clone(),
         })
     }
 }

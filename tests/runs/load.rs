@@ -207,3 +207,12 @@ fn others_that_ask_the_model_are_seen_and_may_be_a_failure() {
     }
     assert!(text(&output).contains("others asked the model meanwhile"), "{}", text(&output));
 }
+
+#[test]
+fn parameters_go_with_every_request_and_are_told() {
+    let case = Case::new("", &format!("{SCENARIO}[parameters]\npriority = 1\nuser = \"a\"\n"));
+    let output = case.command(&["--quiet"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(case.records().iter().all(|row| row.status == Status::Ok && row.errors == 0));
+    assert!(text(&output).contains("Parameters of every request: `priority = 1, user = \"a\"`."), "{}", text(&output));
+}

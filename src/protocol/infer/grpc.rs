@@ -16,12 +16,14 @@ use tokio::sync::Mutex;
 use tonic::{Code, Status};
 
 use crate::address::Address;
-use crate::proto::ModelInferRequest;
+use crate::proto::infer_parameter::ParameterChoice;
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use crate::proto::{InferParameter, ModelInferRequest};
 use crate::protocol::message::{self, FRAME_PREFIX, Pattern};
 use crate::protocol::stream::IoObserver;
 use crate::protocol::tls::{Spoken, Stream};
 use crate::protocol::{ANSWER_BYTES_MAX, Answer, Fault, FaultKind, InferClient, Reply, Request, too_long, words};
+use crate::tensor::Parameter;
 
 /// The service's part of every path.
 pub(in crate::protocol) const SERVICE: &str = "/inference.GRPCInferenceService/";
@@ -82,6 +84,11 @@ impl InferClient for Grpc {
                 .outputs
                 .iter()
                 .map(|name| InferRequestedOutputTensor { name: name.clone(), ..Default::default() })
+                .collect(),
+            parameters: request
+                .parameters
+                .iter()
+                .map(|(name, value)| (name.clone(), parameter(value)))
                 .collect(),
             raw_input_contents: request.inputs.iter().map(|input| input.bytes.clone()).collect(),
             ..Default::default()
@@ -327,6 +334,16 @@ impl AnswerBody {
     }
 }
 
+fn parameter(value: &Parameter) -> InferParameter {
+    let choice = match value {
+        Parameter::Flag(flag) => ParameterChoice::BoolParam(*flag),
+        Parameter::Whole(whole) => ParameterChoice::Int64Param(*whole),
+        Parameter::Number(number) => ParameterChoice::DoubleParam(*number),
+        Parameter::Text(text) => ParameterChoice::StringParam(text.clone()),
+    };
+    InferParameter { parameter_choice: Some(choice) }
+}
+
 /// The gRPC status in headers or trailers; `None` if absent. A good answer's status is only compared: reading it
 /// whole would copy all fields.
 fn outcome_of(fields: &HeaderMap) -> Option<Result<(), Fault>> {
@@ -383,7 +400,7 @@ mod tests {
 
     use super::*;
     use crate::protocol::InputTensor;
-    use crate::tensor::{Datatype, Tensors};
+    use crate::tensor::{Datatype, Parameters, Tensors};
 
     #[test]
     fn a_request_is_one_frame_with_raw_contents() {
@@ -398,6 +415,12 @@ mod tests {
             }],
             outputs: vec!["y".to_owned()],
             tensors: Tensors::Binary,
+            parameters: Parameters::from([
+                ("flag".to_owned(), Parameter::Flag(true)),
+                ("priority".to_owned(), Parameter::Whole(2)),
+                ("share".to_owned(), Parameter::Number(0.5)),
+                ("user".to_owned(), Parameter::Text("a b".to_owned())),
+            ]),
         };
         let mut framed = Grpc::encode("", &request).unwrap();
         assert_eq!(framed.get_u8(), 0);
@@ -405,6 +428,10 @@ mod tests {
         let message = ModelInferRequest::decode(framed).unwrap();
         assert_eq!(message.raw_input_contents, [Bytes::from_static(&[1, 0, 2, 0])]);
         assert_eq!(message.outputs[0].name, "y");
+        let of = |name: &str| message.parameters[name].parameter_choice.clone().unwrap();
+        assert_eq!((of("flag"), of("priority")), (ParameterChoice::BoolParam(true), ParameterChoice::Int64Param(2)));
+        assert_eq!(of("share"), ParameterChoice::DoubleParam(0.5));
+        assert_eq!(of("user"), ParameterChoice::StringParam("a b".to_owned()));
     }
 
     #[test]

@@ -270,7 +270,11 @@ fn json_of(request: &Request) -> Result<Vec<u8>, Fault> {
     };
     let inputs = request.inputs.iter().map(input).collect::<Result<Vec<_>, Fault>>()?;
     let outputs: Vec<_> = request.outputs.iter().map(output).collect();
-    Ok(json!({"inputs": inputs, "outputs": outputs}).to_string().into_bytes())
+    let mut described = json!({"inputs": inputs, "outputs": outputs});
+    if !request.parameters.is_empty() {
+        described["parameters"] = json!(request.parameters);
+    }
+    Ok(described.to_string().into_bytes())
 }
 
 /// The error for an answer that is not a success, with the server's message.
@@ -330,7 +334,7 @@ fn read(unread: Unread) -> Result<Answer, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::Datatype;
+    use crate::tensor::{Datatype, Parameter, Parameters};
 
     fn request() -> Request {
         Request {
@@ -344,6 +348,7 @@ mod tests {
             }],
             outputs: vec!["y".to_owned()],
             tensors: Tensors::Binary,
+            parameters: Parameters::new(),
         }
     }
 
@@ -356,6 +361,23 @@ mod tests {
         assert_eq!(header["inputs"][0]["parameters"]["binary_data_size"], 2);
         assert_eq!(header["outputs"][0]["parameters"]["binary_data"], true);
         assert_eq!(tensors, [7, 9]);
+    }
+
+    #[test]
+    fn parameters_are_those_of_the_whole_request() {
+        let header = |request: &Request| {
+            let encoded = Http::encode("localhost:8000", request).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&encoded.body[..encoded.json_length.unwrap()]).unwrap()
+        };
+        assert_eq!(header(&request()).get("parameters"), None);
+        let parameters = Parameters::from([
+            ("flag".to_owned(), Parameter::Flag(true)),
+            ("priority".to_owned(), Parameter::Whole(2)),
+            ("share".to_owned(), Parameter::Number(0.5)),
+            ("user".to_owned(), Parameter::Text("a \"b\"".to_owned())),
+        ]);
+        let described = header(&Request { parameters, ..request() });
+        assert_eq!(described["parameters"], json!({"flag": true, "priority": 2, "share": 0.5, "user": "a \"b\""}));
     }
 
     #[test]

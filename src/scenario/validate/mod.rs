@@ -3,6 +3,7 @@
 
 mod load;
 mod matrix;
+mod parameters;
 mod server;
 mod targets;
 
@@ -61,6 +62,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     }
     let server = server(document, &file.table("server"), &mut errors);
     let load = load::load(document, &load_table, &mut errors);
+    let parameters = errors.keep(parameters::parameters(document, &file.table("parameters")));
     let served = first.as_ref().map_or(&[][..], |first| &first.outputs);
     let asserts = matrix.as_ref().map(|matrix| asserts(document, &file, matrix, &mut errors));
     let given = file.value("artifact").is_some();
@@ -74,6 +76,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
             title: title?,
             server: server?,
             load: load?,
+            parameters: parameters?,
             asserts: asserts??,
             artifact: artifact?,
             file: document.file.clone(),
