@@ -282,6 +282,11 @@ impl Recorder {
         self.errors.values().sum()
     }
 
+    /// Requests that were answered or failed.
+    pub fn settled(&self) -> u64 {
+        self.count() + self.error_count()
+    }
+
     /// Errors by kind.
     pub fn errors(&self) -> &BTreeMap<String, u64> {
         &self.errors

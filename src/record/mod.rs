@@ -91,7 +91,7 @@ pub fn rate(recorder: &Recorder, duration_ns: u64) -> Option<f64> {
 
 /// Milliseconds of CPU a request; `None` if CPU time cannot be read.
 pub fn cpu_a_request(recorder: &Recorder, cpu_ns: u64) -> Option<f64> {
-    let requests = recorder.count() + recorder.error_count();
+    let requests = recorder.settled();
     (cpu_ns > 0 && requests > 0).then(|| milliseconds(cpu_ns as f64 / requests as f64))
 }
 

@@ -223,6 +223,14 @@ impl CaseRun {
             let reason = format!("given up after at least {FAILURES_IN_A_ROW} failures in a row: {last}");
             self.ended_early = Some((Status::Failed, reason));
         }
+        let (failed, all) = (self.totals.recorder.error_count(), self.totals.recorder.settled());
+        if let Some(most) = context.scenario.load.max_error_share.filter(|most| failed as f64 > most * all as f64) {
+            let last = words.clone().unwrap_or_default();
+            let reason =
+                format!("{failed} of {all} requests failed, more than the {most} that may (max_error_share): {last}");
+            self.pool = None;
+            self.ended_early = Some((Status::Failed, reason));
+        }
         self.aborted = outcome.aborted;
         self.example = self.example.take().or(words);
         Ok(())

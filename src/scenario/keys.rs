@@ -151,6 +151,8 @@ static LOAD: LazyLock<Vec<Key>> = LazyLock::new(|| {
         optional("warmup", Kind::Whole, "warmup = 10"),
         optional("blocks", Kind::Whole, "blocks = 10"),
         optional("timeout_s", Kind::Number, "timeout_s = 30"),
+        optional("on_error", Kind::Word(&words::ON_ERROR), "on_error = \"stop\""),
+        optional("max_error_share", Kind::Number, "max_error_share = 0.01"),
         optional("seed", Kind::Whole, "seed = 1"),
     ];
     stop.into_iter().chain(AxisId::of_home(Home::Load).map(axis)).chain(others).collect()

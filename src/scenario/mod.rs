@@ -172,10 +172,22 @@ pub struct Load {
     pub precision: Option<f64>,
     /// Longest wait for one answer.
     pub timeout: Duration,
+    /// A case ends once more than this share of its requests failed.
+    pub max_error_share: Option<f64>,
     /// Seed of the order in which cases are interleaved, and of arrivals.
     pub seed: u64,
     /// How requests arrive, if there is a rate.
     pub arrival: Arrival,
+}
+
+spelled! {
+    /// What a case does once a request fails.
+    pub enum OnError {
+        /// Counts it and goes on.
+        Continue = "continue",
+        /// Ends with the block.
+        Stop = "stop",
+    }
 }
 
 /// A threshold that some cases have to keep.

@@ -2,8 +2,8 @@
 
 use toml::Spanned;
 
-use super::Structure;
 use super::error::{Document, ScenarioError};
+use super::{OnError, Structure};
 use crate::matrix::Arrival;
 use crate::spelling::{Spelled, Words};
 use crate::tensor::Datatype;
@@ -19,6 +19,9 @@ pub static DATATYPES: Words = Words {
 /// How requests arrive.
 pub static ARRIVALS: Words =
     Words::new(Arrival::WORDS, "\"constant\" or \"poisson\"", "requests arrive in one of these ways:");
+
+/// What a case does once a request fails.
+pub static ON_ERROR: Words = Words::new(OnError::WORDS, "\"continue\" or \"stop\"", "a case does one of these:");
 
 /// Structures of models.
 pub static STRUCTURES: Words = Words::new(Structure::WORDS, "\"scrfd\" or \"arcface\"", "these are built in:");

@@ -110,7 +110,7 @@ impl BlockOutcome {
     pub fn window_ns(&self) -> u64 {
         match &self.offered {
             Some(offered) => {
-                let settled = self.recorder.count() + self.recorder.error_count();
+                let settled = self.recorder.settled();
                 offered.window_ns(self.last_unix_ns, settled, self.recorder.latency.min_ns().unwrap_or(0))
             }
             None => self.last_unix_ns.saturating_sub(self.first_unix_ns),

@@ -26,7 +26,14 @@ fn request() -> Request {
         bytes: Bytes::from_static(&[0; 12]),
     };
     let (outputs, tensors) = (vec!["y".to_owned()], Tensors::Binary);
-    Request { model: "m".to_owned(), version: None, inputs: vec![input], outputs, tensors, parameters: Default::default() }
+    Request {
+        model: "m".to_owned(),
+        version: None,
+        inputs: vec![input],
+        outputs,
+        tensors,
+        parameters: Default::default(),
+    }
 }
 
 /// Counts what damaged answers become: good ones, and faults.

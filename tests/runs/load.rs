@@ -216,3 +216,23 @@ fn parameters_go_with_every_request_and_are_told() {
     assert!(case.records().iter().all(|row| row.status == Status::Ok && row.errors == 0));
     assert!(text(&output).contains("Parameters of every request: `priority = 1, user = \"a\"`."), "{}", text(&output));
 }
+
+#[test]
+fn a_case_may_end_where_too_many_requests_fail() {
+    let faulty = "parameters { key: \"error_share\" value { string_value: \"0.3\" } }";
+    for (key, blocks, reason) in [
+        ("on_error = \"stop\"", 1, "more than the 0 that may (max_error_share): HTTP "),
+        ("max_error_share = 0.1", 1, "more than the 0.1 that may (max_error_share): HTTP "),
+        ("max_error_share = 0.9", 10, "HTTP "),
+        ("on_error = \"continue\"", 10, "HTTP "),
+    ] {
+        let scenario = SCENARIO.replace("batch_sizes = [1, 4]\n    processes = [1, 2]", "protocols = [\"http\"]");
+        let case = Case::new(faulty, &scenario.replace("iterations = 50", &format!("iterations = 300\n{key}")));
+        let output = case.command(&["--quiet"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{key}: {}", text(&output));
+        let row = &case.records()[0];
+        let status = if blocks == 1 { Status::Failed } else { Status::Errors };
+        assert_eq!((row.status, row.blocks), (status, blocks), "{key}: {row:?}");
+        assert!(row.reason.contains(reason) && row.requests > 10 && row.errors > 2, "{key}: {row:?}");
+    }
+}

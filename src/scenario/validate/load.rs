@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::super::error::{Document, Errors};
 use super::super::tree::Table;
 use super::super::words::known;
-use super::super::{Load, StopRule};
+use super::super::{Load, OnError, StopRule};
 use super::{Checked, SEED, number, whole};
 use crate::matrix::{Arrival, Refusal};
 use crate::spelling::Spelled;
@@ -24,6 +24,7 @@ const PRECISION: RangeInclusive<f64> = 0.1..=50.0;
 const PRECISE_CAP: Duration = Duration::from_secs(600);
 /// What its blocks share to begin with, unless the scenario says.
 const PRECISE_LENGTH: Duration = Duration::from_secs(10);
+const SHARE: RangeInclusive<f64> = 0.0..=1.0;
 const TIMEOUT_S: RangeInclusive<f64> = 0.001..=86_400.0;
 /// Requests of a process in a case, if nothing else ends it.
 const ITERATIONS_DEFAULT: u64 = 1000;
@@ -44,6 +45,7 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
     let seed = errors.keep(read("seed", SEED, "any integer from 0 is a seed, such as 7"));
     let precision = errors.keep(precise(document, table));
     let times = times(document, table, errors);
+    let max_error_share = errors.keep(max_error_share(document, table));
     let arrival: Option<Option<Arrival>> = errors.keep(one_of(document, table.text("arrival")));
     if let (None, Some(arrival)) = (table.value("rate"), table.value("arrival")) {
         let help = "add `rate` to [load], in requests per second, or leave `arrival` out: without a rate every request \
@@ -62,6 +64,7 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
         warmup: warmup?.unwrap_or(10),
         blocks: blocks?.unwrap_or(10) as u32,
         timeout: timeout.unwrap_or(Duration::from_secs(30)),
+        max_error_share: max_error_share?,
         seed: seed?.unwrap_or(1),
         arrival: arrival?.unwrap_or_default(),
     };
@@ -104,6 +107,22 @@ pub(in super::super) fn precision(text: &str) -> Result<f64, Refusal> {
             let help = "give how far each ratio of means may be off, such as \"2%\"".to_owned();
             (format!("a percentage from {least}% to {most}%"), help)
         })
+}
+
+/// The share of failed requests beyond which a case ends: that of `max_error_share`, or none at all with `on_error = "stop"`.
+fn max_error_share(document: &Document<'_>, table: &Table<'_>) -> Checked<Option<f64>> {
+    let on_error: Option<OnError> = one_of(document, table.text("on_error"))?;
+    let given = table.number("max_error_share");
+    let help = "give the share of requests that may fail, such as 0.01";
+    let share = given.as_ref().map(|value| number(document, value, &SHARE, help)).transpose()?;
+    match (on_error, given) {
+        (Some(OnError::Stop), Some(given)) => {
+            let help = "keep one of the two: on_error = \"stop\" lets none fail";
+            Err(document.error(given.span(), "on_error = \"stop\" beside max_error_share", help))
+        }
+        (Some(OnError::Stop), None) => Ok(Some(0.0)),
+        (Some(OnError::Continue) | None, _) => Ok(share),
+    }
 }
 
 struct Times {

@@ -34,7 +34,13 @@ pub(super) fn parameters(document: &Document<'_>, table: &Table<'_>) -> Checked<
             },
             DeValue::Float(number) => match number.as_str().parse::<f64>() {
                 Ok(number) if number.is_finite() => Parameter::Number(number),
-                _ => return Err(document.unexpected(value, "a finite number", "write a number that JSON has, such as 0.5")),
+                _ => {
+                    return Err(document.unexpected(
+                        value,
+                        "a finite number",
+                        "write a number that JSON has, such as 0.5",
+                    ));
+                }
             },
             _ => continue,
         };
