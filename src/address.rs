@@ -17,6 +17,31 @@ pub struct Address {
     /// How connections are encrypted; `None` if they are not.
     #[serde(default)]
     pub tls: Option<Tls>,
+    /// What `Host` and `:authority` say; `None`: the address itself.
+    #[serde(default)]
+    pub host_header: Option<String>,
+    /// Headers of every request to it, metadata of gRPC: names and where their values are.
+    #[serde(default)]
+    pub headers: Vec<(String, HeaderSource)>,
+}
+
+/// Where the value of a header is. A secret stays there until a request is made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum HeaderSource {
+    /// Here.
+    Text(String),
+    /// In an environment variable, after a prefix such as `Bearer `.
+    Env { name: String, prefix: String },
+    /// In a file, after a prefix; spaces and line breaks around it are not part of it.
+    File { path: PathBuf, prefix: String },
+}
+
+impl fmt::Debug for HeaderSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
 }
 
 /// How connections to an address are encrypted. Files are named, and read by whoever connects: no key leaves its file.
@@ -40,7 +65,13 @@ const SECURE: [&str; 2] = ["https", "grpcs"];
 impl Address {
     /// An address on this machine.
     pub fn local(port: u16) -> Self {
-        Address { authority: format!("localhost:{port}"), peer: None, tls: None }
+        Address {
+            authority: format!("localhost:{port}"),
+            peer: None,
+            tls: None,
+            host_header: None,
+            headers: Vec::new(),
+        }
     }
 
     /// Reads `host:port`, `https://host:port` or `grpcs://host:port`.
@@ -69,7 +100,7 @@ impl Address {
         if authority.port_u16().is_none_or(|port| port == 0) || authority.host().is_empty() {
             return Err("name a port from 1 to 65535: \"localhost:8000\"".to_owned());
         }
-        Ok(Address { authority: text.to_owned(), peer: None, tls })
+        Ok(Address { authority: text.to_owned(), peer: None, tls, host_header: None, headers: Vec::new() })
     }
 
     /// The host's name or address, without brackets.
@@ -96,6 +127,35 @@ impl fmt::Display for Address {
         }
         formatter.write_str(&self.authority)
     }
+}
+
+/// Headers that the program itself sends, or that would break a connection.
+const OWN: [&str; 9] = [
+    "host",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "connection",
+    "te",
+    "accept-encoding",
+    "inference-header-content-length",
+    "upgrade",
+];
+
+/// Why a header cannot be sent; `None` if it can.
+pub fn refused_header(name: &str) -> Option<&'static str> {
+    let known = http::HeaderName::from_bytes(name.as_bytes()).ok();
+    match known {
+        None => Some("the name of a header has letters, digits and hyphens"),
+        Some(name) if name == "host" => Some("write host = \"NAME\" beside headers instead"),
+        Some(name) if OWN.contains(&name.as_str()) => Some("the program sends it itself: remove it"),
+        Some(_) => None,
+    }
+}
+
+/// Whether a text may be the value of a header.
+pub fn is_header_value(text: &str) -> bool {
+    http::HeaderValue::from_str(text).is_ok()
 }
 
 /// The remedy for an address that is unsupported, or not supported yet; `None` does not prove it valid.

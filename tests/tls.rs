@@ -232,3 +232,75 @@ fn whom_the_client_trusts_is_its_own_choice() {
     assert_eq!(output.status.code(), Some(2), "{}", words(&output));
     assert!(words(&output).contains("no address of this server asks for TLS"), "{}", words(&output));
 }
+
+/// A proxy that passes all on to `to`, and what clients sent through it.
+fn listening(to: SocketAddr) -> (u16, Arc<std::sync::Mutex<Vec<u8>>>) {
+    use std::io::{Read, Write};
+
+    let listener = StdListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let all = heard.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let server = std::net::TcpStream::connect(to).unwrap();
+            let (mut from, mut into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let heard = all.clone();
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(read @ 1..) = from.read(&mut buffer) {
+                    heard.lock().unwrap().extend(&buffer[..read]);
+                    if into.write_all(&buffer[..read]).is_err() {
+                        break;
+                    }
+                }
+                let _ = into.shutdown(std::net::Shutdown::Write);
+            });
+            std::thread::spawn(move || std::io::copy(&mut { server }, &mut { client }));
+        }
+    });
+    (port, heard)
+}
+
+#[test]
+fn headers_go_with_every_request_and_secrets_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let (http, heard) = listening(server.1);
+    fs::write(folder.path().join("key"), "f1le-s3cret\n").unwrap();
+    let lines = format!(
+        "http = \"127.0.0.1:{http}\"\ngrpc = \"{}\"\nhost = \"echo.models.example\"\n\
+         headers = {{x-team = \"vision\", authorization = {{env = \"TLS_TEST_TOKEN\", prefix = \"Bearer \"}}, x-key = {{file = \"key\"}}}}\n",
+        server.2
+    );
+    let output = run(folder.path(), &lines);
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    let missing = "the header authorization: the environment variable TLS_TEST_TOKEN is not set";
+    assert!(words(&output).contains(missing), "{}", words(&output));
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+    command
+        .current_dir(folder.path())
+        .args(["tls.toml"])
+        .env("TLS_TEST_TOKEN", "env-s3cret");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    let heard = String::from_utf8_lossy(&heard.lock().unwrap()).to_lowercase();
+    let requests = heard.matches("/infer http/1.1\r\n").count();
+    assert!(requests >= 90, "{requests}");
+    // and those of the control plane
+    for line in [
+        "host: echo.models.example\r\n",
+        "x-team: vision\r\n",
+        "authorization: bearer env-s3cret\r\n",
+        "x-key: f1le-s3cret\r\n",
+    ] {
+        assert!(heard.matches(line).count() > requests, "{line}: {}", heard.matches(line).count());
+    }
+    let mut kept = words(&output).into_bytes();
+    for file in fs::read_dir(newest(folder.path())).unwrap() {
+        kept.extend(fs::read(file.unwrap().path()).unwrap());
+    }
+    let kept = String::from_utf8_lossy(&kept);
+    assert!(kept.contains("TLS_TEST_TOKEN") && !kept.contains("s3cret"), "a secret is in the results");
+}

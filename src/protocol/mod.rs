@@ -2,6 +2,7 @@
 //! protobuf messages; must not know recorders, records, reports or workers, and never reads the clock.
 
 pub mod control;
+pub mod headers;
 pub mod infer;
 mod json;
 mod message;

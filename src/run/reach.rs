@@ -238,8 +238,8 @@ fn unusable(scenario: &Scenario, protocol: Protocol, fault: &Fault, learned: &Le
     // a server that gives its name is not a gateway
     if fault.kind == FaultKind::Unsupported && learned.server.name == UNNAMED {
         words.push_str(
-            "\n  is this the address of the server itself? A gateway that goes by the Host header or by a path before /v2 \
-             cannot be asked yet",
+            "\n  is this the address of the server itself? A gateway may go by the Host header, which `host` in \
+             [server] sets; one that goes by a path before /v2 cannot be asked yet",
         );
     }
     words

@@ -244,8 +244,24 @@ const HIDDEN: &str = "***";
 /// Longest source line shown whole, in characters.
 const LINE_MAX: usize = 160;
 
-/// The bytes of a line that may hold a user name and password: from a quote, slash or equals sign to the last `@`.
+/// Keys whose values are secrets, wherever they stand.
+const SECRETS: [&str; 6] = ["authorization", "cookie", "api-key", "token", "secret", "password"];
+
+/// The bytes of a line that may hold a secret: the string of a key that sounds like one; or a user name and password, from a
+/// quote, slash or equals sign to the last `@`.
 fn secret_in(line: &str) -> Option<Range<usize>> {
+    let lower = line.to_ascii_lowercase();
+    let of_key = |key: &&str| {
+        let rest = lower[lower.find(*key)? + key.len()..].trim_start_matches(['"', '\'', ' ']);
+        let rest = rest.strip_prefix('=')?.trim_start();
+        let quote = rest.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+        let start = line.len() - rest.len() + 1;
+        let end = line.rfind(quote).filter(|end| *end > start)?;
+        Some(start..end)
+    };
+    if let Some(secret) = SECRETS.iter().find_map(of_key) {
+        return Some(secret);
+    }
     let end = line.rfind('@')?;
     let from = |marks: &[char]| line[..end].find(marks).map(|at| at + 1);
     let start = from(&['"', '\'']).or_else(|| from(&['='])).unwrap_or(0);

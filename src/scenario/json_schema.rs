@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{DATA, FORMAT, Key, Kind};
+use super::keys::{DATA, FORMAT, HEADER, Key, Kind};
 use crate::matrix::{AxisId, Limit};
 
 /// A required key that the axis of shapes makes optional.
@@ -80,6 +80,9 @@ fn of_kind(kind: Kind, limit: Option<Limit>) -> Value {
         Kind::Named(keys, named) => object(keys(), Some(named())),
         Kind::Tables(keys) => list(object(keys(), None)),
         Kind::Scalar => json!({"type": ["string", "number", "boolean"]}),
+        Kind::Headers => {
+            json!({"type": "object", "additionalProperties": {"anyOf": [{"type": "string"}, object(HEADER, None)]}})
+        }
         Kind::Parameters => json!({"type": "object", "additionalProperties": of_kind(Kind::Scalar, None)}),
         Kind::Names => json!({"type": "object", "additionalProperties": {"type": "string"}}),
     }

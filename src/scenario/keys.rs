@@ -38,6 +38,8 @@ pub enum Kind {
     Scalar,
     /// A table whose keys are names and whose values are scalars.
     Parameters,
+    /// A table whose keys are the names of headers, and whose values are strings or say where a string is.
+    Headers,
     /// A table whose keys are names and whose values are strings.
     Names,
 }
@@ -81,11 +83,20 @@ const SERVER: &[Key] = &[
     optional("http", Kind::Text, "http = \"localhost:8000\""),
     optional("grpc", Kind::Text, "grpc = \"localhost:8001\""),
     optional("metrics", Kind::Text, "metrics = \"localhost:8002\""),
+    optional("host", Kind::Text, "host = \"scrfd.models.example\""),
+    optional("headers", Kind::Headers, "headers = {authorization = {env = \"TOKEN\", prefix = \"Bearer \"}}"),
     optional("tls_ca", Kind::Text, "tls_ca = \"ca.pem\""),
     optional("tls_certificate", Kind::Text, "tls_certificate = \"client.pem\""),
     optional("tls_key", Kind::Text, "tls_key = \"client.key\""),
     optional("tls_name", Kind::Text, "tls_name = \"triton.example\""),
     optional("tls_insecure", Kind::Flag, "tls_insecure = true"),
+];
+
+/// Where the value of a header is.
+pub const HEADER: &[Key] = &[
+    optional("env", Kind::Text, "env = \"TOKEN\""),
+    optional("file", Kind::Text, "file = \"token\""),
+    optional("prefix", Kind::Text, "prefix = \"Bearer \""),
 ];
 
 const MODEL: &[Key] = &[

@@ -209,12 +209,14 @@ impl Scenario {
                 "{option}: the scenario names its servers: choose some of them by --set servers=NAME,.."
             ));
         }
-        // how connections are encrypted stays, where they still are
+        // how connections are encrypted stays, where they still are, and so does what goes with every request
         let known = [&self.server.http, &self.server.grpc]
             .into_iter()
             .find_map(|address| address.tls.clone());
+        let with = (self.server.http.host_header.clone(), self.server.http.headers.clone());
         let given = |option: &str, text: &str| {
             let mut address = given(option, text)?;
+            (address.host_header, address.headers) = with.clone();
             if let (Some(tls), Some(known)) = (&mut address.tls, &known) {
                 *tls = Tls { scheme: std::mem::take(&mut tls.scheme), ..known.clone() };
             }
@@ -225,9 +227,13 @@ impl Scenario {
             self.server.metrics = None;
         }
         if let Some(host) = &overrides.server {
-            self.server.http = on_host(host, HTTP_PORT)?;
-            self.server.grpc = on_host(host, GRPC_PORT)?;
-            self.server.metrics = Some(on_host(host, METRICS_PORT)?);
+            let on_host = |port| {
+                let address = on_host(host, port)?;
+                Ok::<Address, String>(Address { host_header: with.0.clone(), headers: with.1.clone(), ..address })
+            };
+            self.server.http = on_host(HTTP_PORT)?;
+            self.server.grpc = on_host(GRPC_PORT)?;
+            self.server.metrics = Some(on_host(METRICS_PORT)?);
         }
         if let Some(text) = &overrides.http {
             self.server.http = given("--http", text)?;

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Document, Errors, ScenarioError, dotted};
-use super::keys::{DATA, FORMAT, Key, Kind, optional};
+use super::keys::{DATA, FORMAT, HEADER, Key, Kind, optional};
 use crate::matrix::AxisId;
 use crate::spelling::nearest;
 
@@ -128,6 +128,15 @@ impl Walk<'_> {
             (Kind::Table(keys), DeValue::Table(table)) => self.table(table, keys(), None, path, value.span()),
             (Kind::Named(keys, named), DeValue::Table(table)) => {
                 self.table(table, keys(), Some(named()), path, value.span());
+            }
+            (Kind::Headers, DeValue::Table(table)) => {
+                for (name, value) in table.iter() {
+                    let path = dotted(path, name.get_ref());
+                    match value.get_ref() {
+                        DeValue::Table(table) => self.table(table, HEADER, None, &path, value.span()),
+                        _ => self.value(value, &optional("", Kind::Text, "team = \"vision\""), &path),
+                    }
+                }
             }
             (Kind::Names | Kind::Parameters, DeValue::Table(table)) => {
                 let item = match key.kind {
@@ -276,6 +285,7 @@ fn expected(kind: Kind, name: &str) -> String {
         Kind::Tables(_) if name == "exclude" => "an array of tables".to_owned(),
         Kind::Tables(_) => format!("[[{name}]] tables"),
         Kind::Scalar => "a string in quotes, a number, true or false".to_owned(),
+        Kind::Headers => "a table of headers".to_owned(),
         Kind::Parameters => format!("a table [{name}]"),
         Kind::Names => "a table of names".to_owned(),
     }

@@ -20,7 +20,7 @@ use crate::matrix::{Encode, Protocol};
 use crate::protocol::infer::grpc::Grpc;
 use crate::protocol::infer::http::Http;
 use crate::protocol::verify::{has_fixed_sizes, verify};
-use crate::protocol::{Fault, FaultKind, InferClient, Reply};
+use crate::protocol::{Fault, FaultKind, InferClient, Reply, headers};
 use crate::scenario::StopRule;
 
 /// Attempts at a request that the server answers with an error or a wrong answer, which may happen occasionally.
@@ -89,6 +89,8 @@ struct Prepared<D: InferClient> {
 async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fault> {
     let begin = Instant::now();
     let request = job.request().map_err(|error| Fault::new(FaultKind::Answer, format!("{error:#}")))?;
+    // a secret that is missing is told before anything connects
+    headers::of(&job.address)?;
     let encoded = D::encode(&job.address.authority, &request)?;
     let limit = Duration::from_millis(job.timeout_ms);
     let encoded_each = (job.encode == Encode::EachRequest).then(|| (job.address.authority.clone(), request));

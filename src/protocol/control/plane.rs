@@ -37,7 +37,7 @@ enum Link {
         client: reqwest::Client,
         address: String,
     },
-    Grpc(Unary),
+    Grpc(Box<Unary>),
 }
 
 impl Control {
@@ -54,7 +54,7 @@ impl Control {
 
     /// Over gRPC, with a timeout for each answer.
     pub fn grpc(address: &Address, limit: Duration) -> Self {
-        Control { link: Link::Grpc(Unary::new(address)), limit }
+        Control { link: Link::Grpc(Box::new(Unary::new(address))), limit }
     }
 
     /// Changes the timeout.

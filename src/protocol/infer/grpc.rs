@@ -19,6 +19,7 @@ use crate::address::Address;
 use crate::proto::infer_parameter::ParameterChoice;
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::proto::{InferParameter, ModelInferRequest};
+use crate::protocol::headers;
 use crate::protocol::message::{self, FRAME_PREFIX, Pattern};
 use crate::protocol::stream::IoObserver;
 use crate::protocol::tls::{Spoken, Stream};
@@ -187,7 +188,8 @@ impl InferClient for Grpc {
 /// # Errors
 /// The address cannot be part of a URI.
 pub(in crate::protocol) fn request_head(address: &Address, path: &str) -> Result<http::Request<()>, Fault> {
-    let Address { authority, tls, .. } = address;
+    let Address { authority, tls, host_header, .. } = address;
+    let authority = host_header.as_ref().unwrap_or(authority);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let mut head = http::Request::new(());
     *head.method_mut() = http::Method::POST;
@@ -195,6 +197,7 @@ pub(in crate::protocol) fn request_head(address: &Address, path: &str) -> Result
     *head.uri_mut() = format!("{scheme}://{authority}{path}").parse().map_err(|cause| {
         Fault::new(FaultKind::Connect, format!("the gRPC address \"{address}\" is not host:port: {cause}"))
     })?;
+    *head.headers_mut() = headers::of(address)?;
     head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
     head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     Ok(head)
@@ -432,6 +435,18 @@ mod tests {
         assert_eq!((of("flag"), of("priority")), (ParameterChoice::BoolParam(true), ParameterChoice::Int64Param(2)));
         assert_eq!(of("share"), ParameterChoice::DoubleParam(0.5));
         assert_eq!(of("user"), ParameterChoice::StringParam("a b".to_owned()));
+    }
+
+    #[test]
+    fn metadata_goes_with_every_request_and_is_never_printed() {
+        let headers =
+            vec![("authorization".to_owned(), crate::address::HeaderSource::Text("Bearer s3cret".to_owned()))];
+        let address = Address::parse("grpcs://a:1").unwrap();
+        let address = Address { host_header: Some("m.example".to_owned()), headers, ..address };
+        let head = request_head(&address, "/x").unwrap();
+        assert_eq!(head.uri(), "https://m.example/x");
+        assert_eq!(head.headers()["authorization"], "Bearer s3cret");
+        assert!(!format!("{head:?} {address:?}").contains("s3cret"));
     }
 
     #[test]

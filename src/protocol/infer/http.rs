@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{HOST, HeaderMap, HeaderValue};
+use http::header::{HOST, HeaderValue};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url};
 use serde_json::json;
 use tokio::net::lookup_host;
 
 use crate::address::{Address, Tls};
+use crate::protocol::headers;
 use crate::protocol::infer::http1::{self, Connection, Keep, Memory};
 use crate::protocol::stream::IoObserver;
 use crate::protocol::tls::{self, Spoken};
@@ -30,12 +31,17 @@ pub(in crate::protocol) fn client(address: &Address, connect_timeout: Duration) 
     if let (Some(peer), Some((host, _))) = (address.peer, address.authority.rsplit_once(':')) {
         builder = builder.resolve(host, peer);
     }
-    if address.tls.as_ref().is_some_and(|tls| tls.name.is_some()) {
-        // the name in the URL is that of the certificate, and only the address's own is looked up and told to the server
-        let host = HeaderValue::from_str(&address.authority).map_err(|error| Fault::of_transport(&error))?;
-        let headers = HeaderMap::from_iter([(HOST, host)]);
-        builder = builder.dns_resolver(Arc::new(Elsewhere(address.clone()))).default_headers(headers);
+    let mut headers = headers::of(address)?;
+    let is_named = address.tls.as_ref().is_some_and(|tls| tls.name.is_some());
+    if is_named {
+        // the name in the URL is that of the certificate, and only the address's own is looked up
+        builder = builder.dns_resolver(Arc::new(Elsewhere(address.clone())));
     }
+    if is_named || address.host_header.is_some() {
+        let host = address.host_header.as_ref().unwrap_or(&address.authority);
+        headers.insert(HOST, HeaderValue::from_str(host).map_err(|error| Fault::of_transport(&error))?);
+    }
+    let builder = builder.default_headers(headers);
     builder
         .tls_backend_preconfigured(match &address.tls {
             Some(tls) => (*tls::config(tls, Spoken::Http1)?).clone(),
@@ -166,12 +172,12 @@ impl InferClient for Http {
     }
 
     fn new(connection: Rc<Connection>, encoded: Encoded, observer: Rc<dyn IoObserver>) -> Self {
-        let head = encoded.head(&connection.address.authority);
+        let head = encoded.head(&connection);
         Http { connection, head, body: encoded.body, observer, memory: Memory::default(), pattern: None }
     }
 
     fn replace(&mut self, encoded: Encoded) {
-        self.head = encoded.head(&self.connection.address.authority);
+        self.head = encoded.head(&self.connection);
         self.body = encoded.body;
     }
 
@@ -216,16 +222,22 @@ impl InferClient for Http {
 
 impl Encoded {
     /// Everything before the body. Neither a path from `Url` nor a scenario's address can contain a line break.
-    fn head(&self, address: &str) -> Bytes {
+    fn head(&self, Connection { address, headers, .. }: &Connection) -> Bytes {
+        let host = address.host_header.as_ref().unwrap_or(&address.authority);
         let path = self.url.path();
         let length = self.body.len();
         let kind = match self.json_length {
             Some(json) => format!("application/octet-stream\r\nInference-Header-Content-Length: {json}"),
             None => "application/json".to_owned(),
         };
-        Bytes::from(format!(
-            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
-        ))
+        let mut head =
+            format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n")
+                .into_bytes();
+        for (name, value) in headers {
+            head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        head.extend(b"\r\n");
+        Bytes::from(head)
     }
 }
 
@@ -386,7 +398,14 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&encoded.body).unwrap();
         assert_eq!(json["inputs"][0]["data"], json!([7, 9]));
         assert_eq!((&json["inputs"][0]["parameters"], &json["outputs"]), (&json!(null), &json!([{"name": "y"}])));
-        let head = String::from_utf8(encoded.head("a:1").to_vec()).unwrap();
+        let connection = |address: Address| Connection::new(&address, Rc::new(crate::protocol::stream::NullObserver));
+        let plain = Address::parse("a:1").unwrap();
+        let head = String::from_utf8(encoded.head(&connection(plain.clone())).to_vec()).unwrap();
+        assert!(head.contains("\r\nHost: a:1\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        let headers = vec![("x-team".to_owned(), crate::address::HeaderSource::Text("vision".to_owned()))];
+        let other = Address { host_header: Some("m.example".to_owned()), headers, ..plain };
+        let told = String::from_utf8(encoded.head(&connection(other)).to_vec()).unwrap();
+        assert!(told.contains("\r\nHost: m.example\r\n") && told.ends_with("\r\nx-team: vision\r\n\r\n"), "{told}");
         assert!(head.contains("application/json") && !head.contains("Inference-Header"), "{head}");
     }
 

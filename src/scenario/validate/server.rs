@@ -1,11 +1,15 @@
 //! A server's addresses, and how connections to them are encrypted.
 
 use toml::Spanned;
+use toml::de::DeValue;
 
 use super::super::error::{Document, Errors};
 use super::super::tree::Table;
 use super::{Checked, GRPC_PORT, HTTP_PORT, METRICS_PORT, Server, existing};
-use crate::address::{Address, Tls};
+use crate::address::{Address, HeaderSource, Tls, is_header_value, refused_header};
+
+/// Headers whose values are secrets.
+const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-api-key"];
 
 /// The keys that say how connections are encrypted.
 const TLS: [&str; 5] = ["tls_ca", "tls_certificate", "tls_key", "tls_name", "tls_insecure"];
@@ -32,7 +36,65 @@ pub(super) fn server(document: &Document<'_>, table: &Table<'_>, errors: &mut Er
     let metrics = errors.keep(metrics(document, table));
     let mut server = Server { http: http?, grpc: grpc?, metrics: metrics?, is_embedded: false };
     errors.keep(encrypt(document, table, &mut server))?;
+    errors.keep(accompany(document, table, &mut server))?;
     Some(server)
+}
+
+/// Completes the addresses with what goes with every request.
+fn accompany(document: &Document<'_>, table: &Table<'_>, server: &mut Server) -> Checked<()> {
+    let host = table.text("host").map(|host| authority(document, &host)).transpose()?;
+    let mut headers = Vec::new();
+    for (name, value) in table.table("headers").entries() {
+        if let Some(help) = refused_header(&name) {
+            return Err(document.error(value.span(), format!("the header {name:?} cannot be set"), help));
+        }
+        let source = match value.get_ref() {
+            DeValue::String(_) if SECRET.contains(&name.to_ascii_lowercase().as_str()) => {
+                let help = format!(
+                    "a scenario's text is kept with the results: write {name} = {{env = \"NAME\"}} or {{file = \"PATH\"}}"
+                );
+                return Err(document.error(value.span(), format!("the value of {name} does not belong here"), help));
+            }
+            DeValue::String(text) if is_header_value(text) => HeaderSource::Text(text.to_string()),
+            DeValue::Table(_) => elsewhere(document, &table.table("headers").table(&name), &name)?,
+            _ => return Err(document.unexpected(value, "a header's value", "write one line of ASCII characters")),
+        };
+        headers.push((name.to_ascii_lowercase(), source));
+    }
+    for address in [Some(&mut server.http), Some(&mut server.grpc), server.metrics.as_mut()]
+        .into_iter()
+        .flatten()
+    {
+        address.host_header.clone_from(&host);
+        address.headers.clone_from(&headers);
+    }
+    Ok(())
+}
+
+/// Where the value of a header is.
+fn elsewhere(document: &Document<'_>, table: &Table<'_>, name: &str) -> Checked<HeaderSource> {
+    let prefix = table.text("prefix").map_or(String::new(), |prefix| prefix.get_ref().clone());
+    match (table.text("env"), table.text("file")) {
+        (Some(env), None) => Ok(HeaderSource::Env { name: env.get_ref().clone(), prefix }),
+        (None, Some(file)) => Ok(HeaderSource::File { path: existing(document, &file, "a file")?, prefix }),
+        (both, _) => {
+            let problem = format!("{} for the header {name}", if both.is_some() { "two values" } else { "no value" });
+            Err(document.error(table.span(), problem, "give env = \"NAME\" or file = \"PATH\""))
+        }
+    }
+}
+
+/// What `Host` may say: a host, with or without a port.
+fn authority(document: &Document<'_>, value: &Spanned<String>) -> Checked<String> {
+    let text = value.get_ref();
+    let is_host = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_' | ':' | '[' | ']');
+    match !text.is_empty() && text.chars().all(is_host) {
+        true => Ok(text.clone()),
+        false => {
+            let help = "write what Host has to say: \"scrfd.models.example\"";
+            Err(document.unexpected(value, "a host, with or without a port", help))
+        }
+    }
 }
 
 /// Completes the addresses that ask for TLS.

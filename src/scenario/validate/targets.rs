@@ -117,7 +117,9 @@ fn all_are_named(document: &Document<'_>, tables: &Table<'_>, axes: &Axes<'_>, i
         return Ok(());
     }
     let (table, key) = (if id == AxisId::Server { "server" } else { "model" }, id.axis().key);
-    match tables.inner().into_iter().find(|(name, _)| !is_named(axes, id, name)) {
+    // a key of the table itself
+    let is_key = |name: &str| id == AxisId::Server && name == "headers";
+    match tables.inner().into_iter().find(|(name, _)| !is_key(name) && !is_named(axes, id, name)) {
         Some((name, span)) => {
             let help =
                 format!("add \"{name}\" to {key} in [matrix], such as {key} = [\"{name}\"], or remove the table");
