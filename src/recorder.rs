@@ -1,14 +1,14 @@
 //! Statistics over many requests: histograms, exact sums, error counts. Memory does not grow with their number, and
 //! merging loses nothing. Knows no other module.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use serde::{Deserialize, Serialize};
+
+pub use snapshot::RecorderSnapshot;
 
 /// Upper bound of the histogram, one hour in nanoseconds; the same bounds everywhere make merging lossless.
 const HIGHEST_NS: u64 = 3_600_000_000_000;
@@ -299,81 +299,6 @@ impl Recorder {
     fn distributions_mut(&mut self) -> [&mut Distribution; 6] {
         let Recorder { latency, service, lateness, send, wait, receive, .. } = self;
         [latency, service, lateness, send, wait, receive]
-    }
-}
-
-/// A recorder's form between processes.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct RecorderSnapshot {
-    distributions: Vec<DistributionSnapshot>,
-    sequence: Sequence,
-    errors: BTreeMap<String, u64>,
-}
-
-/// A distribution's form between processes: the histogram in HdrHistogram's V2 format, the sums in decimal.
-#[derive(Debug, Serialize, Deserialize)]
-struct DistributionSnapshot {
-    histogram: String,
-    sum_ns: String,
-    sum_of_squares: String,
-    min_ns: u64,
-    max_ns: u64,
-}
-
-impl Recorder {
-    /// Converts for sending to another process.
-    ///
-    /// # Errors
-    /// The histogram cannot be serialised.
-    pub fn to_snapshot(&self) -> Result<RecorderSnapshot> {
-        let distributions = self.distributions().into_iter().map(Distribution::to_snapshot).collect::<Result<_>>()?;
-        Ok(RecorderSnapshot { distributions, sequence: self.sequence.clone(), errors: self.errors.clone() })
-    }
-
-    /// Converts from another process's snapshot.
-    ///
-    /// # Errors
-    /// The snapshot is not one that [`Recorder::to_snapshot`] makes.
-    pub fn from_snapshot(snapshot: RecorderSnapshot) -> Result<Self> {
-        let mut recorder = Recorder { sequence: snapshot.sequence, errors: snapshot.errors, ..Recorder::default() };
-        ensure!(snapshot.distributions.len() == recorder.distributions().len(), "a distribution is missing");
-        for (mine, snapshot) in recorder.distributions_mut().into_iter().zip(snapshot.distributions) {
-            *mine = Distribution::from_snapshot(snapshot)?;
-        }
-        Ok(recorder)
-    }
-}
-
-impl Distribution {
-    fn to_snapshot(&self) -> Result<DistributionSnapshot> {
-        let mut bytes = Vec::new();
-        let written = V2Serializer::new().serialize(&self.histogram, &mut bytes);
-        written.map_err(|error| anyhow::anyhow!("the histogram cannot be serialised: {error:?}"))?;
-        Ok(DistributionSnapshot {
-            histogram: STANDARD.encode(bytes),
-            sum_ns: self.sum_ns.to_string(),
-            sum_of_squares: self.sum_of_squares.to_string(),
-            min_ns: self.min_ns,
-            max_ns: self.max_ns,
-        })
-    }
-
-    fn from_snapshot(snapshot: DistributionSnapshot) -> Result<Self> {
-        let bytes = STANDARD.decode(&snapshot.histogram).context("the histogram is not base64")?;
-        let read: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut bytes.as_slice())
-            .map_err(|error| anyhow::anyhow!("the histogram cannot be read: {error:?}"))?;
-        ensure!(read.high() == HIGHEST_NS && read.sigfig() == DIGITS, "the histogram has other bounds");
-        let mut distribution = Distribution::default();
-        distribution
-            .histogram
-            .add(&read)
-            .map_err(|error| anyhow::anyhow!("the histogram does not fit: {error:?}"))?;
-        distribution.sum_ns = snapshot.sum_ns.parse().context("sum_ns")?;
-        distribution.sum_of_squares = snapshot.sum_of_squares.parse().context("sum_of_squares")?;
-        distribution.min_ns = snapshot.min_ns;
-        distribution.max_ns = snapshot.max_ns;
-        Ok(distribution)
     }
 }
 

@@ -9,6 +9,7 @@ mod message;
 pub mod stream;
 mod tls;
 pub mod verify;
+mod web;
 mod words;
 
 use std::error::Error;

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::address::Address;
 use crate::protocol::Fault;
 use crate::protocol::control::bounded::{too_late, whole};
-use crate::protocol::infer::http::{base_of, client};
+use crate::protocol::web::{base_of, client};
 use crate::text;
 
 /// Timeout for an answer.

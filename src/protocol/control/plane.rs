@@ -16,7 +16,8 @@ use crate::protocol::control::bounded::{too_large, too_late, whole};
 use crate::protocol::control::description::{ModelConfig, ModelMetadata, ServerMetadata, read};
 use crate::protocol::control::statistics::{AllStatistics, Statistics};
 use crate::protocol::control::unary::Unary;
-use crate::protocol::infer::http::{base_of, client, compressed, url, words_of};
+use crate::protocol::infer::http::{compressed, words_of};
+use crate::protocol::web::{base_of, client, url};
 use crate::protocol::{CONNECT_TIMEOUT, Fault, FaultKind};
 
 /// Largest configuration read over gRPC: as JSON, with every field it leaves out, it takes a thousand times the

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::protocol::control::bounded::{TOLD_BYTES_MAX, too_large, too_late};
-use crate::protocol::infer::grpc::{SERVICE, end_outcome, head_outcome, request_head};
+use crate::protocol::infer::grpc_head::{SERVICE, end_outcome, head_outcome, request_head};
 use crate::protocol::message::{FRAME_PREFIX, unframed};
 use crate::protocol::stream::NullObserver;
 use crate::protocol::tls::{Spoken, Stream};
