@@ -131,6 +131,20 @@ mod tests {
     }
 
     #[test]
+    fn an_axis_ends_at_ticks_around_its_values() {
+        let ends = |scale: &Scale, values: &[f64]| {
+            let Range { low, high, .. } = scale.range(values.iter().copied());
+            (low, high)
+        };
+        assert_eq!(ends(&Scale::Span, &[103.0, 187.0]), (100.0, 200.0));
+        assert_eq!(labels(&Scale::Span, &[103.0, 187.0]), ["100", "120", "140", "160", "180", "200"]);
+        assert_eq!(ends(&Scale::Linear, &[103.0, 187.0]), (0.0, 200.0));
+        assert_eq!(ends(&Scale::Span, &[5.0, 5.0]), (5.0, 6.0));
+        let names = Scale::Names(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(ends(&names, &[0.0]), (-0.5, 1.5));
+    }
+
+    #[test]
     fn equal_steps_in_what_lies_beyond_are_equal_distances() {
         let place = |value| Scale::Quantile.place(value);
         assert!((place(0.99) - place(0.9) - (place(0.999) - place(0.99))).abs() < 1e-9);
