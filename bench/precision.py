@@ -2,7 +2,7 @@
 
 Run it as bench/precision. The models are loopback models of the embedded server with uniform service times. Measured until the ratio
 is known within two thirds of the difference, so that an interval around the truth excludes 1. Told apart: the interval excludes 1,
-and so does the exact test after Holm's correction; which of the two is said to be slower by more than 1 % is a column of its own.
+and so does the exact test after Holm's correction. The last column counts the runs whose verdict is that it is slower by more than 1 %.
 """
 
 import argparse

@@ -74,6 +74,11 @@ impl Table {
         &self.rows
     }
 
+    /// Whether any column has numbers.
+    pub fn has_numbers(&self) -> bool {
+        self.columns.iter().any(|column| column.is_number)
+    }
+
     /// Adds a row, with its cells in the order of the columns.
     pub fn row(&mut self, cells: Vec<Cell>) {
         debug_assert_eq!(cells.len(), self.columns.len());

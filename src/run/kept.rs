@@ -31,9 +31,6 @@ pub struct KeptBlock {
 
 /// The number of the first round that some case of a group has not measured, and the blocks up to and in it. Later ones
 /// would not be interleaved with what is measured from now on.
-///
-/// # Errors
-/// None known.
 pub fn of_group(group: &Group, kept: Vec<KeptBlock>) -> (usize, Vec<KeptBlock>) {
     let tags: Vec<String> = group.cases.iter().map(Point::tag).collect();
     let has = |round: usize, tag: &String| kept.iter().any(|block| block.round == round && block.case == *tag);

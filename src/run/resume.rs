@@ -43,7 +43,7 @@ pub fn asked(run: &Path) -> Result<(Vec<String>, PathBuf)> {
     );
     ensure!(
         !manifest.file.is_empty(),
-        "--resume {}: an older version wrote it, and not how it was started: measure it anew",
+        "--resume {}: it was written by an older version, which did not record how it was started: start a new run",
         run.display()
     );
     Ok((manifest.arguments, manifest.file.into()))
@@ -112,7 +112,7 @@ pub fn take_up(
     let differs = differences(run, scenario, targets, &before, now)?;
     if !differs.is_empty() && !resume.anyway {
         bail!(
-            "{}: not all is as it was: {}. Measure it anew, or go on with --resume-anyway, which marks the rows",
+            "{}: not all is as it was: {}. Start a new run, or go on with --resume-anyway, which marks the rows",
             run.display(),
             differs.join("; ")
         );

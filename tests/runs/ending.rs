@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use runner::record::{State, Status, read_manifest};
 
-use crate::case::{Case, SCENARIO, text};
+use crate::case::{Case, SCENARIO, signal, text};
 
 /// Whether nothing listens at an address any more, after a short wait.
 fn is_gone(address: &str) -> bool {
@@ -135,16 +135,16 @@ fn faults_become_rows() {
 #[cfg(unix)]
 #[test]
 fn the_server_ends_with_the_run_however_that_ends() {
-    for signal in ["-INT", "-KILL"] {
+    for name in ["-INT", "-KILL"] {
         let slow = "parameters { key: \"service_time\" value { string_value: \"constant 20ms\" } }";
         let case = Case::new(slow, &SCENARIO.replace("iterations = 50", "iterations = 100000"));
         let mut child = case.command(&[]).spawn().unwrap();
         let manifest = case.manifest_of_running();
         assert!(TcpStream::connect(&manifest.http).is_ok());
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        signal(name, child.id());
         let status = child.wait().unwrap();
-        assert_eq!(status.code(), (signal == "-INT").then_some(130), "{signal}");
-        assert!(is_gone(&manifest.http) && is_gone(&manifest.grpc), "{signal}: the server is still there");
+        assert_eq!(status.code(), (name == "-INT").then_some(130), "{name}");
+        assert!(is_gone(&manifest.http) && is_gone(&manifest.grpc), "{name}: the server is still there");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use runner::record::{
 };
 use runner::report::Run;
 
-use crate::case::{Case, SCENARIO, text};
+use crate::case::{Case, SCENARIO, signal, text};
 
 const CASES: usize = 8;
 const BLOCKS_A_CASE: usize = 10;
@@ -20,10 +20,6 @@ const BLOCKS_A_CASE: usize = 10;
 fn slow_case() -> Case {
     let slow = "parameters { key: \"service_time\" value { string_value: \"constant 2ms\" } }";
     Case::new(slow, &SCENARIO.replace("iterations = 50", "iterations = 100"))
-}
-
-fn signal(name: &str, run: &Child) {
-    assert!(Command::new("kill").args([name, &run.id().to_string()]).status().unwrap().success());
 }
 
 /// Waits until some blocks are on disk, and returns the run's folder.
@@ -77,7 +73,7 @@ fn a_run_goes_on_where_it_was_however_it_ended() {
         let child = case.command(&["--quiet"]).spawn().unwrap();
         // in the second of four groups
         let run = under_way(&case, 25);
-        signal(name, &child);
+        signal(name, child.id());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), code, "{name}: {}", text(&output));
         let before: Vec<BlockRecord> = read(&run.join(BLOCKS)).unwrap();
@@ -102,7 +98,7 @@ fn a_run_goes_on_from_any_place_at_which_its_files_end() {
     let case = slow_case();
     let child = case.command(&["--quiet"]).spawn().unwrap();
     let run = under_way(&case, 25);
-    signal("-KILL", &child);
+    signal("-KILL", child.id());
     child.wait_with_output().unwrap();
     // as a crash of the machine leaves them: each file ends within its last line
     for name in [RECORDS, BLOCKS, HISTOGRAMS, RESUME] {
@@ -122,7 +118,7 @@ fn what_is_not_as_it_was_is_told_and_marked() {
     let output = resume(&run, &[]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(text(&output).contains("the run still goes on: stop it first"), "{}", text(&output));
-    signal("-INT", &child);
+    signal("-INT", child.id());
     let stopped = child.wait_with_output().unwrap();
     assert_eq!(stopped.status.code(), Some(130), "{}", text(&stopped));
 

@@ -1,13 +1,13 @@
 //! Worker processes that end, or stand still, before their work is done.
 
 use std::fs;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::thread::sleep;
 use std::time::Duration;
 
 use runner::record::{State, Status, read_manifest};
 
-use crate::case::{Case, SCENARIO, text};
+use crate::case::{Case, SCENARIO, signal, text};
 
 /// Two cases of one process each, which several blocks share: a process that was looked up stays.
 fn two_cases() -> Case {
@@ -30,10 +30,6 @@ fn workers_of(run: &Child) -> Vec<u32> {
         .filter_map(|pid| pid.parse().ok())
         .filter(is_worker)
         .collect()
-}
-
-fn signal(name: &str, pid: u32) {
-    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
 }
 
 fn is_there(pid: u32) -> bool {

@@ -104,11 +104,7 @@ fn section(run: &Run, number: usize) -> Html {
         ),
         ("parts", "Where the time goes", page.parts()),
         ("time", "Over time", figures_of(chosen.iter().filter_map(|group| charts::over_time(run, group)).collect())),
-        (
-            "lateness",
-            "Requests sent late",
-            figures_of(chosen.iter().filter_map(|group| charts::lateness(run, group)).collect()),
-        ),
+        ("lateness", "Requests sent late", figures_of(charts::lateness(run, &chosen))),
         ("metrics", "The server meanwhile", figures(&metrics::charts(run))),
         ("flags", "Doubts, and what to do about them", page.flags()),
         ("rows", "All cases", page.rows()),

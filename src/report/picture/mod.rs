@@ -99,7 +99,7 @@ pub const COLOURS: usize = LIGHT.len() - 2;
 
 const SMALL: i32 = 12;
 const LARGE: i32 = 14;
-/// What a browser takes of its own fonts; as PNG, Noto Sans.
+/// The font: the browser's own in SVG, Noto Sans in PNG.
 const FONT: &str = "system-ui, sans-serif";
 /// Pixels of a PNG for one of the chart's, so that it is sharp where pixels are small.
 const SHARP: u32 = 2;
@@ -219,7 +219,7 @@ where
 {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
-        // text is laid out by it; what cannot be laid out is an error of the chart
+        // it lays out the text; without it, drawing the chart fails
         let _ = register_font(FONT, FontStyle::Normal, ttf_noto_sans::REGULAR);
     });
     let [ink, line, colours @ ..] = theme.colours();

@@ -50,8 +50,7 @@ pub fn drawn(table: &Table, page: Page, elsewhere: &str) -> Vec<String> {
     let mut shown = table.columns().len();
     let mut lines = lines_of(table, shown, page);
     let fits = |lines: &[String]| lines.iter().all(|line| console::measure_text_width(line) <= page.width);
-    let is_broken = !table.columns().iter().any(|column| column.is_number);
-    while shown > 2 && !is_broken && !fits(&lines) {
+    while shown > 2 && table.has_numbers() && !fits(&lines) {
         shown -= 1;
         lines = lines_of(table, shown, page);
     }
@@ -71,7 +70,7 @@ pub fn drawn(table: &Table, page: Page, elsewhere: &str) -> Vec<String> {
 fn lines_of(table: &Table, shown: usize, page: Page) -> Vec<String> {
     let mut drawn = comfy_table::Table::new();
     drawn.load_style(presets::NOTHING);
-    match table.columns().iter().any(|column| column.is_number) {
+    match table.has_numbers() {
         true => drawn.set_content_arrangement(ContentArrangement::Disabled),
         false => drawn.set_content_arrangement(ContentArrangement::Dynamic).set_width(page.width as u16),
     };
