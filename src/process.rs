@@ -35,8 +35,16 @@ impl Process {
     pub fn start(arguments: &[&std::ffi::OsStr]) -> Result<Self> {
         let program = std::env::current_exe().context("the program's own file cannot be found")?;
         let mut command = Command::new(program);
+        command.args(arguments);
+        Process::spawn(command)
+    }
+
+    /// Starts a command whose process ends when its input does.
+    ///
+    /// # Errors
+    /// The system starts no process.
+    pub fn spawn(mut command: Command) -> Result<Self> {
         command
-            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -70,6 +78,11 @@ impl Process {
         if timeout(ENDING, child.wait()).await.is_err() {
             let _ = child.kill().await;
         }
+    }
+
+    /// Its identifier, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Ends it at once.

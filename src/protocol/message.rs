@@ -22,6 +22,25 @@ pub struct Pattern {
     fixed: Vec<(usize, Bytes)>,
 }
 
+/// The length that an answer's first bytes announce, whatever pieces they come in.
+#[derive(Default)]
+pub(in crate::protocol) struct Announced {
+    prefix: [u8; FRAME_PREFIX],
+    /// Bytes of the prefix that are known.
+    known: usize,
+}
+
+impl Announced {
+    /// Takes the next bytes of the answer; returns the message's length, 0 until it is known.
+    pub(in crate::protocol) fn feed(&mut self, data: &[u8]) -> usize {
+        let part = data.len().min(FRAME_PREFIX - self.known);
+        self.prefix[self.known..self.known + part].copy_from_slice(&data[..part]);
+        self.known += part;
+        let [_, length @ ..] = self.prefix;
+        if self.known == FRAME_PREFIX { u32::from_be_bytes(length) as usize } else { 0 }
+    }
+}
+
 /// Compares one answer with a pattern, chunk by chunk.
 pub(in crate::protocol) struct Comparison<'a> {
     pattern: &'a Pattern,
@@ -198,6 +217,18 @@ mod tests {
 
     use super::*;
     use crate::proto::model_infer_response::InferOutputTensor;
+
+    #[test]
+    fn the_announced_length_is_known_with_its_last_byte() {
+        for pieces in 1..7 {
+            let mut announced = Announced::default();
+            let lengths: Vec<usize> =
+                [0, 0xff, 2, 3, 4, 9, 9].chunks(pieces).map(|piece| announced.feed(piece)).collect();
+            let before = FRAME_PREFIX.div_ceil(pieces) - 1;
+            assert!(lengths[..before].iter().all(|length| *length == 0), "{pieces}: {lengths:?}");
+            assert!(lengths[before..].iter().all(|length| *length == 0xff02_0304), "{pieces}: {lengths:?}");
+        }
+    }
 
     fn frame(message: &ModelInferResponse) -> Bytes {
         let mut framed = BytesMut::new();

@@ -102,6 +102,8 @@ pub(in crate::protocol) fn help(error: &(dyn std::error::Error + 'static)) -> &'
         )) => ": its certificate is for another name: give that with tls_name",
         Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => ": is this the port of TLS?",
         Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => ": is it the port of another protocol?",
+        // a server without TLS that closes: the library's own words are all there is
+        None if error.to_string() == "tls handshake eof" => ": is this the port of TLS?",
         Some(Error::AlertReceived(_)) => ": does it ask for a client's certificate (tls_certificate and tls_key)?",
         _ => "",
     }

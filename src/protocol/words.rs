@@ -1,8 +1,12 @@
 //! Explains the libraries' errors to somebody who does not know HTTP/2. Must not know requests or connections.
 
 use std::error::Error;
+use std::io;
 
 use http::StatusCode;
+
+/// The message for a connection that ends within an answer, or without one.
+pub(in crate::protocol) const CLOSED: &str = "the connection was closed before the answer's end";
 
 /// A plainer message for an error, if the library's own is unclear.
 pub(in crate::protocol) fn of(error: &(dyn Error + 'static)) -> Option<String> {
@@ -19,6 +23,10 @@ const OTHER_PORT_HTTP: &str = "is it the gRPC port? --http takes the HTTP port, 
 const OTHER_PORT_GRPC: &str = "is it the HTTP port? --grpc takes the gRPC port, 8001 by default";
 
 fn of_http2(error: &h2::Error) -> Option<String> {
+    // how h2 puts the end of a connection
+    if error.get_io().is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe) {
+        return Some(CLOSED.to_owned());
+    }
     let reason = error.reason()?;
     let who = if error.is_remote() { "the server" } else { "the client" };
     if error.is_reset() {
@@ -37,7 +45,13 @@ fn of_http2(error: &h2::Error) -> Option<String> {
 pub(in crate::protocol) fn of_no_http(bytes: &[u8], cause: &str) -> String {
     // an HTTP/2 server first sends a SETTINGS frame on stream 0
     let settings = matches!(bytes, [0, _, _, 4, _, 0, 0, 0, 0, ..]);
-    let hint = if settings { format!(", it is HTTP/2: {OTHER_PORT_HTTP}") } else { String::new() };
+    // a server of TLS answers with an alert, or closes
+    let alert = matches!(bytes, [21, 3, ..]);
+    let hint = match (settings, alert) {
+        (true, _) => format!(", it is HTTP/2: {OTHER_PORT_HTTP}"),
+        (_, true) => ", it is TLS: its address begins with https://".to_owned(),
+        _ => String::new(),
+    };
     format!("the answer is not HTTP/1.1: {cause}{hint}")
 }
 

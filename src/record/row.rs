@@ -50,7 +50,8 @@ columns! {
         /// `ok`; `errors`: some requests failed; `failed`: a worker could not go on; `interrupted`: stopped by Ctrl-C;
         /// `not_run`.
         pub status: Status,
-        /// Why the status is not `ok`; empty otherwise.
+        /// Why the status is not `ok`, mostly in the server's words: the first error, and of several kinds the first of each;
+        /// empty otherwise.
         pub reason: String,
         /// What makes the row doubtful (with `--strict`, a failure): see below.
         pub flags: Flags = Flags::default(),
@@ -63,6 +64,8 @@ columns! {
         /// Errors by kind, such as `timeout=2 server=1`: `connect`, `timeout`, `transport`, `server`, `unavailable` (HTTP 429,
         /// 502 to 504, gRPC UNAVAILABLE), `unsupported`, `answer`.
         pub error_kinds: ErrorKinds,
+        /// Seconds that requests without a good answer took, all together: they are in no latency.
+        pub errors_s: Option<f64>,
         /// Requests without a good answer while processes connected, had an answer checked and warmed up; not among `errors`.
         pub errors_preparing: Option<u64>,
         /// Of the answers, those whose names, types, shapes and sizes equal the verified one's byte for byte.
@@ -174,7 +177,8 @@ columns! {
         pub bytes_sent: u64 = 0,
         /// Bytes received, likewise.
         pub bytes_received: u64 = 0,
-        /// Connections made while requests were timed; what they take is in the latencies.
+        /// Connections made while requests were timed. After an error that happens before the next request begins; a connection
+        /// that the server ends in order is made again within the next request, and what that takes is in its latency.
         pub reconnects: Option<u64>,
         /// How late a client process's timer was at worst: so long it did not run, whatever the server did.
         pub client_stall_ms: Option<f64>,

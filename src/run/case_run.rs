@@ -15,9 +15,10 @@ use super::observer::Observer;
 use super::rows::{CaseTotals, status};
 use crate::matrix::Point;
 use crate::plan::{Group, Round};
+use crate::protocol::Fault;
 use crate::protocol::control::statistics::Statistics;
 use crate::record::{Record, Status};
-use crate::worker::block_run::FAILURES_IN_A_ROW;
+use crate::worker::block_run::{FAILURES_IN_A_ROW, keep_first};
 use crate::worker::pool::{BlockOutcome, Pool, PoolError};
 
 /// New processes for a block may cost at most this part of it; otherwise the old ones stay.
@@ -41,7 +42,8 @@ pub struct CaseRun {
     ended: Timestamp,
     /// Why it is not measured further.
     pub ended_early: Option<(Status, String)>,
-    example: Option<String>,
+    /// The first error of each kind.
+    examples: Vec<Fault>,
     /// Items in answered requests of blocks that an earlier part of the run measured.
     pub before: u64,
     /// The block that was measured last, until it is kept.
@@ -63,7 +65,7 @@ impl CaseRun {
             started: now,
             ended: now,
             ended_early: None,
-            example: None,
+            examples: Vec::new(),
             before: 0,
             last: None,
         }
@@ -90,7 +92,12 @@ impl CaseRun {
         self.totals.capped |= block.capped;
         self.totals.unserved |= block.unserved;
         self.totals.add(block.round, &outcome, block.served);
-        self.example = self.example.take().or(outcome.example.map(|fault| fault.message));
+        // an earlier version kept one alone
+        outcome
+            .examples
+            .iter()
+            .chain(&outcome.example)
+            .for_each(|fault| keep_first(&mut self.examples, fault));
         Ok(())
     }
 
@@ -198,9 +205,10 @@ impl CaseRun {
     ) -> Result<()> {
         let (row, start) = block_row(&context.scenario.name, &self.case, &outcome, place);
         let length = Duration::from_nanos(outcome.window_ns());
-        context.folder.block(&row, &self.case.tag(), &outcome.recorder, start, length)?;
+        // first, as what cannot be written is told all the same
         self.totals.add(place.0, &outcome, served);
         self.totals.unserved |= unserved;
+        context.folder.block(&row, &self.case.tag(), &outcome.recorder, start, length)?;
         // what nobody waited for may be counted when the run goes on, and the block is measured again
         let is_whole = !(unserved && *context.stop.borrow());
         self.last = is_whole.then_some(KeptBlock {
@@ -232,8 +240,14 @@ impl CaseRun {
             self.ended_early = Some((Status::Failed, reason));
         }
         self.aborted = outcome.aborted;
-        self.example = self.example.take().or(words);
+        outcome.examples.iter().for_each(|fault| keep_first(&mut self.examples, fault));
         Ok(())
+    }
+
+    /// Ends it because results cannot be written.
+    pub fn unwritten(&mut self, error: &anyhow::Error) {
+        let status = if self.totals.rounds.is_empty() { Status::NotRun } else { Status::Failed };
+        self.ended_early.get_or_insert_with(|| (status, format!("{error:#}")));
     }
 
     fn end(&mut self, error: PoolError) {
@@ -248,7 +262,7 @@ impl CaseRun {
     pub fn into_record(mut self, context: &Context<'_>, group: &Group) -> Record {
         let (status, reason) = match self.ended_early.take() {
             Some(ended) => ended,
-            None => (status(&self.totals.recorder), self.example.take().unwrap_or_default()),
+            None => (status(&self.totals.recorder), words_of(&self.examples)),
         };
         self.totals.resumed = context.differs;
         let row = Record {
@@ -260,6 +274,17 @@ impl CaseRun {
             ..empty_record(context, &self.case, status)
         };
         self.totals.fill(&self.case, context.ceilings.of(&self.case), row)
+    }
+}
+
+/// The words of a row's errors: that of the only kind, or those of several, each after the name of its kind.
+fn words_of(examples: &[Fault]) -> String {
+    match examples {
+        [only] => only.message.clone(),
+        several => {
+            let words = several.iter().map(|fault| format!("{}: {}", fault.kind.name(), fault.message));
+            words.collect::<Vec<_>>().join("; ")
+        }
     }
 }
 

@@ -33,7 +33,14 @@ impl Folder {
     /// The folder cannot be made; the message names it.
     pub fn create(results: &Path, scenario: &str, started: Timestamp) -> Result<Self> {
         let parent = results.join(scenario);
-        std::fs::create_dir_all(&parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+        let failed = |path: &Path| {
+            format!(
+                "cannot make the folder {}: --results names another place than {}",
+                path.display(),
+                results.display()
+            )
+        };
+        std::fs::create_dir_all(&parent).with_context(|| failed(&parent))?;
         let time = started.strftime("%Y-%m-%dT%H%M%SZ").to_string();
         for attempt in 1..100 {
             let name = if attempt == 1 { time.clone() } else { format!("{time}-{attempt}") };
@@ -41,7 +48,7 @@ impl Folder {
             match std::fs::create_dir(&path) {
                 Ok(()) => return Folder::locked(path),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error).with_context(|| format!("cannot make the folder {}", path.display())),
+                Err(error) => return Err(error).with_context(|| failed(&path)),
             }
         }
         Err(anyhow!("cannot make a new folder for {time} in {}", parent.display()))

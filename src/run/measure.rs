@@ -20,17 +20,17 @@ use crate::statistics::{self, Sum};
 use crate::worker::pool::Pool;
 
 /// Measures a group, or what is missing of one of which an earlier part of the run measured `kept`. Its rows are returned, not
-/// yet written.
+/// yet written; beside them the error that ended the measuring if a block could not be written.
 ///
 /// # Errors
-/// Results cannot be written. A fault of the server or a worker is not an error but a row.
+/// What is kept is not this program's. A fault of the server or a worker is not an error but a row.
 pub async fn group(
     context: &Context<'_>,
     group: &Group,
     kept: Vec<KeptBlock>,
     observers: &mut Observers<'_>,
     listener: &mut dyn Listener,
-) -> Result<Vec<Record>> {
+) -> Result<(Vec<Record>, Result<()>)> {
     let mut running: Vec<CaseRun> = group.cases.iter().map(CaseRun::new).collect();
     let load = &context.scenario.load;
     let mut budget = Budget::begin(load.stop.most, group.cases.len(), group.rounds.len());
@@ -52,6 +52,37 @@ pub async fn group(
         observers.of(first).gained(first.protocol, before.as_ref(), prepared).await;
     }
 
+    let written = rounds(context, group, resumed, &mut running, &mut budget, observers, listener).await;
+    if let Err(error) = &written {
+        running.iter_mut().for_each(|running| running.unwritten(error));
+    }
+    if let (Some(precision), false) = (load.precision, load.quick) {
+        let imprecise = !are_precise(&running, precision, context.rounds_least);
+        running.iter_mut().for_each(|running| running.totals.imprecise = imprecise);
+    }
+    join_all(running.iter_mut().filter_map(|running| running.pool.take()).map(Pool::stop)).await;
+    for running in &running {
+        let items = u64::from(running.case.batch_size);
+        let measured = running.totals.recorder.count() * items - running.before;
+        observers.count(&running.case, measured, running.prepared * items);
+    }
+    Ok((running.into_iter().map(|running| running.into_record(context, group)).collect(), written))
+}
+
+/// Measures the rounds of a group from number `resumed` on.
+///
+/// # Errors
+/// A block cannot be written.
+async fn rounds(
+    context: &Context<'_>,
+    group: &Group,
+    resumed: usize,
+    running: &mut [CaseRun],
+    budget: &mut Budget,
+    observers: &mut Observers<'_>,
+    listener: &mut dyn Listener,
+) -> Result<()> {
+    let load = &context.scenario.load;
     for (index, round) in group.rounds.iter().enumerate().skip(resumed) {
         // only between rounds, so that all cases of the group have the same number of blocks
         let Some(share) = budget.next() else {
@@ -72,22 +103,12 @@ pub async fn group(
         }
         if load
             .precision
-            .is_some_and(|precision| are_precise(&running, precision, context.rounds_least))
+            .is_some_and(|precision| are_precise(running, precision, context.rounds_least))
         {
             break;
         }
     }
-    if let (Some(precision), false) = (load.precision, load.quick) {
-        let imprecise = !are_precise(&running, precision, context.rounds_least);
-        running.iter_mut().for_each(|running| running.totals.imprecise = imprecise);
-    }
-    join_all(running.iter_mut().filter_map(|running| running.pool.take()).map(Pool::stop)).await;
-    for running in &running {
-        let items = u64::from(running.case.batch_size);
-        let measured = running.totals.recorder.count() * items - running.before;
-        observers.count(&running.case, measured, running.prepared * items);
-    }
-    Ok(running.into_iter().map(|running| running.into_record(context, group)).collect())
+    Ok(())
 }
 
 /// Adds the blocks that an earlier part of the run measured. Returns the number of the first round with one missing.

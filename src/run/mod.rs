@@ -269,22 +269,21 @@ async fn measure(
             differs,
             stop,
         };
-        let records = match targets.unreachable(&group.cases, stop).await {
-            Some(reason) => group
-                .cases
-                .iter()
-                .map(|case| case_run::not_run(&context, group, case, &reason))
-                .collect(),
+        let (records, written) = match targets.unreachable(&group.cases, stop).await {
+            Some(reason) => {
+                let rows = group.cases.iter().map(|case| case_run::not_run(&context, group, case, &reason));
+                (rows.collect(), Ok(()))
+            }
             None => measure::group(&context, group, std::mem::take(&mut kept), &mut observers, &mut progress).await?,
         };
-        for record in &records {
-            folder.record(record)?;
-            progress.case_done(record);
-            flagged |= !record.flags.is_empty();
-        }
-        if !*stop.borrow() {
-            folder.group_done()?;
-        }
+        // told first: whatever becomes of the disk, it is on the terminal
+        records.iter().for_each(|record| progress.case_done(record));
+        flagged |= records.iter().any(|record| !record.flags.is_empty());
+        let written = written.and_then(|()| {
+            records.iter().try_for_each(|record| folder.record(record))?;
+            if *stop.borrow() { Ok(()) } else { folder.group_done() }
+        });
+        written.map_err(|error| progress.unwritten(error, folder.path()))?;
         progress.group_done(group);
         states.extend(records.iter().map(|record: &Record| record.status));
     }
@@ -303,14 +302,17 @@ async fn measure(
         manifest.counts = observers.check().await;
     }
     manifest.statistics = observers.silence().unwrap_or_default();
-    if options.resume.is_some() {
-        resume::in_order(folder.path(), plan)?;
-    }
-    folder.manifest(&manifest)?;
-    if complete {
-        folder.complete()?;
-    }
-    let broken = report::write_files(folder.path())?;
+    let conclude = || {
+        if options.resume.is_some() {
+            resume::in_order(folder.path(), plan)?;
+        }
+        folder.manifest(&manifest)?;
+        if complete {
+            folder.complete()?;
+        }
+        report::write_files(folder.path())
+    };
+    let broken = conclude().map_err(|error| progress.unwritten(error, folder.path()))?;
     let outcome = match manifest.state {
         State::Complete | State::Incomplete if broken => Outcome::Broken,
         State::Complete if options.strict && flagged => Outcome::Incomplete,

@@ -268,9 +268,14 @@ fn is_unreachable(fault: &Fault) -> bool {
 
 fn hint(fault: &Fault) -> &'static str {
     match fault.kind {
+        // the system's words: no library gives such an error a kind
+        _ if ["lookup address", "No such host"].iter().any(|words| fault.message.contains(words)) => {
+            "can the name be resolved?"
+        }
         FaultKind::Timeout => "is it still loading? (timeout_s in [load] is how long it is waited for)",
         FaultKind::Transport => {
-            "is this its port? (--http takes the HTTP port, 8000 by default, --grpc the gRPC port, 8001)"
+            "is this its port? (--http takes the HTTP port, 8000 by default, --grpc the gRPC port, 8001; https:// and grpcs:// are \
+             for ports of TLS)"
         }
         _ => "is the server up, and is this its port? (scripts/triton start, or --server embedded; --http, --grpc)",
     }

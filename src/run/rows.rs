@@ -30,6 +30,8 @@ pub struct CaseTotals {
     pub usage: Usage,
     /// Bytes on the connections.
     pub traffic: Traffic,
+    /// What requests without a good answer took, in nanoseconds; `None` if a block does not tell.
+    pub failed_ns: Option<u64>,
     /// How the answered requests were checked.
     pub checks: Checks,
     /// Longest stall of a client process, in nanoseconds.
@@ -70,6 +72,7 @@ impl Default for CaseTotals {
             window_ns: 0,
             usage: Usage::default(),
             traffic: Traffic::default(),
+            failed_ns: Some(0),
             checks: Checks::default(),
             stall_ns: 0,
             held_back: 0,
@@ -91,6 +94,7 @@ impl CaseTotals {
         self.window_ns += outcome.window_ns();
         self.usage += outcome.usage;
         self.traffic += outcome.traffic;
+        self.failed_ns = self.failed_ns.zip(outcome.failed_ns).map(|(all, block)| all.saturating_add(block));
         self.checks += outcome.checks;
         self.stall_ns = self.stall_ns.max(outcome.stall_ns);
         self.held_back += outcome.held_back;
@@ -148,6 +152,7 @@ impl CaseTotals {
             requests: self.recorder.count(),
             errors: self.recorder.error_count(),
             error_kinds: ErrorKinds::new(self.recorder.errors()),
+            errors_s: self.failed_ns.map(|ns| rounded(ns as f64 / 1e9)),
             answers_compared: Some(self.checks.compared),
             answers_read: Some(self.checks.read),
             mean_ms: latency.mean(),

@@ -44,8 +44,12 @@ pub struct BlockRun {
     failing_since: Cell<Option<Instant>>,
     /// Whether requests kept failing.
     pub aborted: Cell<bool>,
-    /// One of the errors, as an example.
+    /// The last error.
     pub example: RefCell<Option<Fault>>,
+    /// The first error of each kind.
+    pub examples: RefCell<Vec<Fault>>,
+    /// What requests without a good answer took, in nanoseconds.
+    pub failed_ns: Cell<u64>,
     /// How good answers were checked.
     pub checks: Cell<Checks>,
 }
@@ -136,6 +140,9 @@ impl BlockRun {
             self.aborted.set(true);
         }
         self.recorder.borrow_mut().record_error(fault.kind.name());
+        let took = done.saturating_duration_since(started).as_nanos() as u64;
+        self.failed_ns.set(self.failed_ns.get().saturating_add(took));
+        keep_first(&mut self.examples.borrow_mut(), &fault);
         self.example.replace(Some(fault));
     }
 
@@ -143,6 +150,13 @@ impl BlockRun {
     /// is neither flooded nor given up at once.
     pub fn pause(&self) -> Duration {
         pause_after(self.failures_in_a_row.get())
+    }
+}
+
+/// Keeps an error if it is the first of its kind.
+pub fn keep_first(examples: &mut Vec<Fault>, fault: &Fault) {
+    if !examples.iter().any(|known| known.kind == fault.kind) {
+        examples.push(fault.clone());
     }
 }
 
@@ -213,6 +227,25 @@ mod tests {
         let block_run = BlockRun::default();
         (0..FAILURES_IN_A_ROW).for_each(|_| failed(&block_run, FaultKind::Answer, Duration::ZERO));
         assert!(block_run.aborted.get());
+    }
+
+    #[test]
+    fn the_first_error_of_each_kind_is_kept_and_the_time_of_all() {
+        let block_run = BlockRun::default();
+        let now = Instant::now();
+        for (kind, words) in [
+            (FaultKind::Timeout, "first"),
+            (FaultKind::Server, "other"),
+            (FaultKind::Timeout, "again"),
+            (FaultKind::Server, "last"),
+        ] {
+            block_run.complete(now, now + SECOND, Err(Fault::new(kind, words)));
+        }
+        let words: Vec<String> = block_run.examples.borrow().iter().map(|fault| fault.message.clone()).collect();
+        assert_eq!(words, ["first", "other"]);
+        assert_eq!(block_run.example.take().unwrap().message, "last");
+        assert_eq!(block_run.failed_ns.get(), 4_000_000_000);
+        assert_eq!(block_run.recorder().count(), 0);
     }
 
     #[test]

@@ -119,8 +119,13 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     }
     let spec = Rc::new(RequestSpec { expected: job.outputs.clone(), encoded_each });
     let mut deadlines = DeadlineTimer::new(limit);
-    let context =
-        |(client, timeline)| ClientContext { client, timeline, deadline: deadlines.deadline(), spec: spec.clone() };
+    let context = |(client, timeline)| ClientContext {
+        client,
+        timeline,
+        deadline: deadlines.deadline(),
+        spec: spec.clone(),
+        is_lost: false,
+    };
     let contexts = clients.into_iter().map(context).collect();
     tokio::task::spawn_local(deadlines.keep());
     let mut generator = LoadGenerator { contexts, timelines, timer: PreciseTimer::new(), recorder: Rc::default() };
@@ -244,6 +249,8 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
         usage,
         traffic: generator.traffic(),
         example: block_run.example.take(),
+        examples: block_run.examples.take(),
+        failed_ns: Some(block_run.failed_ns.get()),
         offered: scheduled.zip(length).map(|(requests, length_ns)| Offered {
             requests,
             begin_unix_ns: wall,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::block_run::BlockRun;
 use super::deadline::Deadline;
@@ -43,6 +43,8 @@ pub(super) struct ClientContext<D: InferClient> {
     pub(super) timeline: Rc<Timeline>,
     pub(super) deadline: Deadline,
     pub(super) spec: Rc<RequestSpec>,
+    /// Whether the last request failed, perhaps with its connection.
+    pub(super) is_lost: bool,
 }
 
 impl<D: InferClient> LoadGenerator<D> {
@@ -110,6 +112,8 @@ impl<D: InferClient + 'static> LoadGenerator<D> {
             let block_run = block_run.clone();
             flying.spawn_local(async move {
                 context.request(&block_run, Some(due)).await;
+                // at once, so that no request that is due waits for it; a failure is counted when a request needs it
+                let _ = context.reconnect().await;
                 context
             });
             // sends it now: otherwise setting the timer for the next one would come first
@@ -122,6 +126,10 @@ impl<D: InferClient + 'static> LoadGenerator<D> {
 impl<D: InferClient> ClientContext<D> {
     /// Sends one request, `due` at an instant in an open loop, and records the outcome.
     async fn request(&mut self, block_run: &BlockRun, due: Option<Instant>) {
+        let trying = Instant::now();
+        if let Err(fault) = self.reconnect().await {
+            return block_run.complete(trying, Instant::now(), Err(fault));
+        }
         let started = self.timeline.start();
         if let Some(due) = due {
             block_run.begin(nanoseconds(due, started));
@@ -143,7 +151,18 @@ impl<D: InferClient> ClientContext<D> {
             service: due.map(|_| nanoseconds(started, done)),
             split,
         });
+        self.is_lost = parts.is_err();
         block_run.complete(started, done, parts);
+    }
+
+    /// Makes the connection of a request that failed again, if it broke: what that takes is in no request's latency.
+    async fn reconnect(&mut self) -> Result<(), Fault> {
+        if self.is_lost {
+            let limit = self.deadline.limit;
+            timeout(limit, self.client.connect()).await.unwrap_or_else(|_| Err(too_late(limit)))?;
+            self.is_lost = false;
+        }
+        Ok(())
     }
 
     /// Checks that an answer is as expected. The clock has stopped.
@@ -282,6 +301,7 @@ mod tests {
                 timeline: Rc::new(Timeline::new(true)),
                 deadline: DeadlineTimer::new(limit).deadline(),
                 spec: spec.clone(),
+                is_lost: false,
             };
             let mut generator = LoadGenerator {
                 contexts: (0..contexts).map(context).collect(),

@@ -283,8 +283,14 @@ pub struct BlockDone {
     pub usage: Usage,
     /// Traffic of its connections.
     pub traffic: Traffic,
-    /// One of the errors, as an example.
+    /// The last error.
     pub example: Option<Fault>,
+    /// The first error of each kind; empty in what earlier versions kept.
+    #[serde(default)]
+    pub examples: Vec<Fault>,
+    /// What requests without a good answer took, in nanoseconds; `None` in what earlier versions kept.
+    #[serde(default)]
+    pub failed_ns: Option<u64>,
     /// The load offered by an open loop's schedule; `None` in a closed loop.
     pub offered: Option<Offered>,
     /// Requests of the schedule that were sent late because the maximum number was in flight.

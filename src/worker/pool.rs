@@ -3,14 +3,16 @@
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use futures_util::future::{join_all, try_join_all};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::block_run::keep_first;
 use super::message::{Arrivals, Block, BlockDone, Checks, FromWorker, Job, Offered, ToWorker, Traffic, Usage};
 use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
@@ -20,6 +22,8 @@ use crate::recorder::Recorder;
 const SILENCE_PREPARING: Duration = Duration::from_secs(120);
 /// The same while requests are in flight: a heartbeat is due every second.
 const SILENCE: Duration = Duration::from_secs(20);
+/// The longest message of a worker, in bytes: many times what its histograms take.
+const MESSAGE_MAX: u64 = 64 * 1024 * 1024;
 /// How far ahead a block's start is announced, so that every worker knows it in time.
 const LEAD: Duration = Duration::from_millis(10);
 /// The worker processes of one case.
@@ -48,8 +52,12 @@ pub struct BlockOutcome {
     pub offered: Option<Offered>,
     /// Requests of the schedule that were sent late because the maximum number was in flight.
     pub held_back: u64,
-    /// One of the errors, as an example.
+    /// The last error of a worker.
     pub example: Option<Fault>,
+    /// The first error of each kind.
+    pub examples: Vec<Fault>,
+    /// What requests without a good answer took, in nanoseconds; `None` if a part does not tell.
+    pub failed_ns: Option<u64>,
     /// Whether a worker stopped early because requests kept failing.
     pub aborted: bool,
     /// How good answers were checked.
@@ -71,6 +79,8 @@ impl BlockOutcome {
             usage: self.usage,
             traffic: self.traffic,
             example: self.example.clone(),
+            examples: self.examples.clone(),
+            failed_ns: self.failed_ns,
             offered: self.offered,
             held_back: self.held_back,
             aborted: self.aborted,
@@ -84,9 +94,14 @@ impl BlockOutcome {
     /// # Errors
     /// The histograms are not this program's.
     pub fn of_done(done: BlockDone) -> Result<Self> {
-        let mut outcome = BlockOutcome { first_unix_ns: u64::MAX, ..BlockOutcome::default() };
+        let mut outcome = BlockOutcome::of_none();
         outcome.add(done)?;
         Ok(outcome)
+    }
+
+    /// Before any worker's part is added.
+    fn of_none() -> Self {
+        BlockOutcome { first_unix_ns: u64::MAX, failed_ns: Some(0), ..BlockOutcome::default() }
     }
 
     /// Adds what a worker measured.
@@ -101,6 +116,8 @@ impl BlockOutcome {
         self.aborted |= done.aborted;
         self.checks += done.checks;
         self.stall_ns = self.stall_ns.max(done.stall_ns);
+        done.examples.iter().for_each(|fault| keep_first(&mut self.examples, fault));
+        self.failed_ns = self.failed_ns.zip(done.failed_ns).map(|(all, one)| all.saturating_add(one));
         self.example = self.example.take().or(done.example);
         Ok(())
     }
@@ -202,7 +219,7 @@ impl Pool {
                 }
             }
         });
-        let mut outcome = BlockOutcome { first_unix_ns: u64::MAX, ..BlockOutcome::default() };
+        let mut outcome = BlockOutcome::of_none();
         for done in try_join_all(done).await? {
             outcome.add(done)?;
         }
@@ -231,25 +248,39 @@ impl Worker {
     async fn receive(&mut self, silence: Duration, stop: &watch::Receiver<bool>) -> Result<FromWorker, PoolError> {
         let mut stop = stop.clone();
         let mut line = String::new();
+        let mut output = (&mut self.process.output).take(MESSAGE_MAX);
         let read = tokio::select! {
-            read = timeout(silence, self.process.output.read_line(&mut line)) => read,
+            read = timeout(silence, output.read_line(&mut line)) => read,
             _ = stop.wait_for(|stop| *stop) => return Err(PoolError::Interrupted),
         };
         match read {
-            Ok(Ok(length)) if length > 0 => {
-                let message = serde_json::from_str(&line).context("a worker said something that cannot be read")?;
-                Ok(message)
-            }
-            Ok(_) => {
-                let words = format!("a worker process died {}", self.process.exit_description().await);
-                Err(PoolError::Failed(Fault::new(FaultKind::Transport, words)))
-            }
+            Ok(Ok(length)) if length > 0 => match serde_json::from_str(&line) {
+                Ok(message) => Ok(message),
+                // its process may have ended within a message, and says why
+                Err(_) if !line.ends_with('\n') && (length as u64) < MESSAGE_MAX => Err(self.ended().await),
+                Err(error) => Err(self.unreadable(&error.to_string()).await),
+            },
+            Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => Err(self.unreadable("it is no text").await),
+            Ok(_) => Err(self.ended().await),
             Err(_) => {
                 self.process.kill().await;
                 let words = format!("a worker said nothing for {} s and was killed", silence.as_secs());
                 Err(PoolError::Failed(Fault::new(FaultKind::Timeout, words)))
             }
         }
+    }
+
+    /// The error for a worker whose output ended.
+    async fn ended(&mut self) -> PoolError {
+        let words = format!("a worker process died {}", self.process.exit_description().await);
+        PoolError::Failed(Fault::new(FaultKind::Transport, words))
+    }
+
+    /// The error for a worker that said what is no message; it is killed.
+    async fn unreadable(&mut self, cause: &str) -> PoolError {
+        self.process.kill().await;
+        let words = format!("a worker said something that cannot be read, and was killed: {cause}");
+        PoolError::Failed(Fault::new(FaultKind::Transport, words))
     }
 }
 
@@ -268,5 +299,61 @@ fn named(error: PoolError, index: usize, processes: u32) -> PoolError {
             PoolError::Failed(Fault { message, ..fault })
         }
         other => other,
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use tokio::process::Command;
+
+    use super::*;
+
+    /// What the parent makes of a worker that does this, and its process identifier.
+    async fn heard(script: &str, silence: Duration) -> (String, u32) {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let mut worker = Worker { process: Process::spawn(command).unwrap() };
+        let id = worker.process.id().unwrap();
+        let (_keep, stop) = watch::channel(false);
+        match worker.receive(silence, &stop).await {
+            Err(PoolError::Failed(fault)) => (fault.message, id),
+            other => panic!("{script}: {other:?}"),
+        }
+    }
+
+    fn is_there(id: u32) -> bool {
+        std::fs::exists(format!("/proc/{id}")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_of_a_worker_is_told_and_the_worker_killed() {
+        const LONG: Duration = Duration::from_secs(120);
+        let page = include_str!("../../docs/FAULTS.md");
+        for (script, words) in [
+            ("printf '\\033[2Jgarbage\\n'; cat", "a worker said something that cannot be read, and was killed: "),
+            (
+                "printf '\\377\\376\\n'; cat",
+                "a worker said something that cannot be read, and was killed: it is no text",
+            ),
+            // without end
+            ("cat /dev/zero", "a worker said something that cannot be read, and was killed: "),
+            (
+                "printf '{\"rea'; echo 'out of memory' >&2; exit 3",
+                "a worker process died (exit status: 3): out of memory",
+            ),
+            ("exit 0", "a worker process died (exit status: 0)"),
+        ] {
+            let (told, id) = heard(script, LONG).await;
+            assert!(told.starts_with(words) && !told.contains('\x1b'), "{script}: {told}");
+            assert!(page.contains(words.trim()), "{words}");
+            assert!(!is_there(id), "{script}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_says_nothing_is_killed() {
+        let (told, id) = heard("cat", Duration::from_secs(1)).await;
+        assert_eq!(told, "a worker said nothing for 1 s and was killed");
+        assert!(!is_there(id));
     }
 }

@@ -1,10 +1,14 @@
 //! A server of the protocol whose control plane is honest and whose infer answers follow a script, over HTTP and gRPC.
 
 use std::future::pending;
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use h2::Reason;
 use http::{HeaderMap, HeaderValue, Response};
 use prost::Message;
 use runner::proto::model_infer_response::InferOutputTensor;
@@ -16,10 +20,14 @@ use runner::proto::{
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::task::spawn;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{AbortHandle, spawn};
+use tokio::time::sleep;
 
 /// What the server does with one infer request; the script chooses it by the request's number, from 0.
 #[derive(Clone, Debug)]
+// each of the tests that share this server needs some of it
+#[allow(dead_code)]
 pub enum Act {
     /// An answer.
     Answer(Answer),
@@ -31,6 +39,28 @@ pub enum Act {
     Reset,
     /// The connection ends after a good answer that says so: `Connection: close`, or GOAWAY over gRPC.
     Last,
+    /// The connection ends without an answer; over gRPC it says why (GOAWAY).
+    End,
+    /// The request alone is given up: RST_STREAM over gRPC; HTTP/1.1 has nothing like it and resets the connection.
+    GiveUp,
+    /// Bytes on the connection that are no answer, below what frames answers; then it ends.
+    Noise(Vec<u8>),
+    /// Half of a good answer; the server says no more, and leaves the connection open.
+    Stall,
+    /// Half of a good answer, then the connection ends.
+    Half,
+    /// Half of a good answer, then the server closes its direction of the connection, but not the other.
+    HalfClose,
+    /// A good answer, byte by byte, with this pause between them.
+    Drip(Duration),
+    /// An error: an HTTP status or the number of a gRPC status, and words; over HTTP in a body of this type.
+    Refuse(u16, u16, String),
+    /// A page of a proxy, with this HTTP status, over both protocols.
+    Page(u16),
+    /// The head of an answer that announces more bytes than the program keeps.
+    Huge,
+    /// All connections end and nobody listens for this long; the request has no answer.
+    Restart(Duration),
 }
 
 /// One output, as the model describes it unless it is changed.
@@ -80,6 +110,8 @@ struct Shared {
     extensions: Vec<String>,
     /// The output's shape in the metadata.
     shape: Vec<i64>,
+    /// For how long the server is to be away.
+    away: UnboundedSender<Duration>,
 }
 
 impl Shared {
@@ -98,19 +130,18 @@ impl Server {
             .unwrap();
         let extensions = if binary { vec!["binary_tensor_data".to_owned()] } else { Vec::new() };
         let script: Script = Arc::new(script);
-        let shared = || Shared {
-            script: script.clone(),
-            count: Arc::default(),
-            extensions: extensions.clone(),
-            shape: shape.to_vec(),
+        let shared = || {
+            let (away, leaves) = unbounded_channel();
+            let (count, shape) = (Arc::default(), shape.to_vec());
+            (Shared { script: script.clone(), count, extensions: extensions.clone(), shape, away }, leaves)
         };
-        let (http, grpc) = (shared(), shared());
+        let ((http, http_leaves), (grpc, grpc_leaves)) = (shared(), shared());
         let (http_address, grpc_address) = runtime.block_on(async {
             let listeners =
                 (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
             let addresses = (listeners.0.local_addr().unwrap(), listeners.1.local_addr().unwrap());
-            spawn(accept(listeners.0, move |stream| serve_http(stream, http.clone())));
-            spawn(accept(listeners.1, move |stream| serve_grpc(stream, grpc.clone())));
+            spawn(accept(listeners.0, http_leaves, move |stream| serve_http(stream, http.clone())));
+            spawn(accept(listeners.1, grpc_leaves, move |stream| serve_grpc(stream, grpc.clone())));
             addresses
         });
         Server { http: http_address.to_string(), grpc: grpc_address.to_string(), _runtime: runtime }
@@ -118,17 +149,41 @@ impl Server {
 }
 
 async fn accept<F: Future<Output = Option<()>> + Send + 'static>(
-    listener: TcpListener,
+    mut listener: TcpListener,
+    mut leaves: UnboundedReceiver<Duration>,
     serve: impl Fn(TcpStream) -> F,
 ) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let _ = stream.set_nodelay(true);
-        spawn(serve(stream));
+    let address = listener.local_addr().unwrap();
+    let mut open = Vec::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { return };
+                let _ = stream.set_nodelay(true);
+                open.push(spawn(serve(stream)).abort_handle());
+            }
+            Some(away) = leaves.recv() => {
+                drop(listener);
+                open.drain(..).for_each(|connection: AbortHandle| connection.abort());
+                sleep(away).await;
+                listener = again(address).await;
+            }
+        }
+    }
+}
+
+/// Listens on the same port as before.
+async fn again(address: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(_) => sleep(Duration::from_millis(20)).await,
+        }
     }
 }
 
 fn reset(stream: &TcpStream) {
-    let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+    let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 async fn serve_http(stream: TcpStream, shared: Shared) -> Option<()> {
@@ -177,9 +232,48 @@ async fn serve_http(stream: TcpStream, shared: Shared) -> Option<()> {
                     return None;
                 }
                 Act::Mute => return pending().await,
-                Act::Reset => {
+                Act::Reset | Act::GiveUp => {
                     reset(stream.get_ref());
                     return None;
+                }
+                Act::End => return None,
+                Act::Noise(bytes) => {
+                    stream.write_all(&bytes).await.ok()?;
+                    return None;
+                }
+                act @ (Act::Stall | Act::Half | Act::HalfClose) => {
+                    let answer = of_http(&good());
+                    stream.write_all(&answer[..answer.len() / 2]).await.ok()?;
+                    match act {
+                        Act::Half => return None,
+                        Act::HalfClose => stream.shutdown().await.ok()?,
+                        _ => {}
+                    }
+                    return pending().await;
+                }
+                Act::Drip(pause) => {
+                    for byte in of_http(&good()) {
+                        stream.write_all(&[byte]).await.ok()?;
+                        sleep(pause).await;
+                    }
+                    continue;
+                }
+                Act::Refuse(status, _, words) => {
+                    let body = serde_json::json!({ "error": words }).to_string();
+                    format!("HTTP/1.1 {status} No\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+                }
+                Act::Page(status) => {
+                    format!("HTTP/1.1 {status} No\r\nContent-Type: text/html\r\nContent-Length: 8\r\n\r\n<h1>No\r\n")
+                        .into_bytes()
+                }
+                Act::Huge => {
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {HUGE}\r\n\r\n");
+                    stream.write_all(head.as_bytes()).await.ok()?;
+                    return pending().await;
+                }
+                Act::Restart(away) => {
+                    shared.away.send(away).ok()?;
+                    return pending().await;
                 }
             },
             _ => b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\n{}".to_vec(),
@@ -187,6 +281,9 @@ async fn serve_http(stream: TcpStream, shared: Shared) -> Option<()> {
         stream.write_all(&answer).await.ok()?;
     }
 }
+
+/// Bytes that an answer announces, more than the program keeps.
+const HUGE: u32 = 600 * 1024 * 1024;
 
 fn ok(body: String) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
@@ -255,14 +352,23 @@ async fn serve_grpc(stream: TcpStream, shared: Shared) -> Option<()> {
     let handle = socket2::SockRef::from(&stream).try_clone().ok()?;
     let mut connection = h2::server::handshake(stream).await.ok()?;
     let (mut mute, mut muted) = (false, Vec::new());
-    while let Some(request) = connection.accept().await {
+    let (end, mut ends) = unbounded_channel();
+    loop {
+        let request = tokio::select! {
+            request = connection.accept() => request?,
+            // dropped with all that is unsent
+            _ = ends.recv() => return None,
+        };
         let (request, mut respond) = request.ok()?;
         let (parts, mut body) = request.into_parts();
         let call = parts.uri.path().rsplit('/').next()?.to_owned();
-        let (shared, handle) = (shared.clone(), handle.try_clone().ok()?);
+        let (shared, handle, end) = (shared.clone(), handle.try_clone().ok()?, end.clone());
         let act = if call == "ModelInfer" { shared.next() } else { Act::Answer(good()) };
         if matches!(act, Act::Last) {
             connection.graceful_shutdown();
+        }
+        if matches!(act, Act::End) {
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         }
         mute |= matches!(act, Act::Mute);
         if mute {
@@ -282,12 +388,12 @@ async fn serve_grpc(stream: TcpStream, shared: Shared) -> Option<()> {
                     Act::Answer(answer) => of_grpc(&answer),
                     Act::Bytes(bytes) => Bytes::from(bytes),
                     Act::Last => of_grpc(&good()),
-                    Act::Mute => return None,
                     Act::Reset => {
-                        let _ = handle.set_linger(Some(std::time::Duration::ZERO));
-                        let _ = handle.shutdown(std::net::Shutdown::Both);
-                        return Some(());
+                        let _ = handle.set_linger(Some(Duration::ZERO));
+                        drop(handle);
+                        return end.send(()).ok();
                     }
+                    act => return misbehave(act, respond, handle, shared).await,
                 },
                 _ => Bytes::new(),
             };
@@ -299,6 +405,78 @@ async fn serve_grpc(stream: TcpStream, shared: Shared) -> Option<()> {
             stream.send_data(data, false).ok()?;
             stream.send_trailers(status).ok()
         });
+    }
+}
+
+/// What over gRPC is more than an answer or none.
+async fn misbehave(
+    act: Act,
+    mut respond: h2::server::SendResponse<Bytes>,
+    handle: socket2::Socket,
+    shared: Shared,
+) -> Option<()> {
+    let answer = of_grpc(&good());
+    let half = answer.slice(..answer.len() / 2);
+    let status = |status: u16, kind: &'static str| {
+        let head = Response::builder().status(status).header("content-type", kind);
+        head.body(()).unwrap()
+    };
+    let begun = || status(200, "application/grpc");
+    match act {
+        Act::GiveUp => {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+        Act::Noise(bytes) => {
+            (&handle).write_all(&bytes).ok()?;
+            let _ = handle.shutdown(Shutdown::Write);
+        }
+        act @ (Act::Stall | Act::Half | Act::HalfClose) => {
+            let mut stream = respond.send_response(begun(), false).ok()?;
+            stream.send_data(half, false).ok()?;
+            // until it is sent; were it not, the answer would still be cut
+            sleep(Duration::from_millis(100)).await;
+            let _ = match act {
+                Act::Half => handle.shutdown(Shutdown::Both),
+                Act::HalfClose => handle.shutdown(Shutdown::Write),
+                _ => Ok(()),
+            };
+            return pending().await;
+        }
+        Act::Drip(pause) => {
+            let mut stream = respond.send_response(begun(), false).ok()?;
+            for at in 0..answer.len() {
+                stream.send_data(answer.slice(at..=at), false).ok()?;
+                sleep(pause).await;
+            }
+            let status = HeaderMap::from_iter([("grpc-status".parse().ok()?, HeaderValue::from_static("0"))]);
+            stream.send_trailers(status).ok()?;
+        }
+        Act::Refuse(_, code, words) => {
+            let mut head = begun();
+            head.headers_mut().insert("grpc-status", code.into());
+            // percent-encoded, as the protocol has it
+            let encoded: String = words.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            head.headers_mut().insert("grpc-message", encoded.parse().ok()?);
+            respond.send_response(head, true).ok()?;
+        }
+        Act::Page(code) => {
+            let mut stream = respond.send_response(status(code, "text/html"), false).ok()?;
+            stream.send_data(Bytes::from_static(b"<h1>No\r\n"), true).ok()?;
+        }
+        Act::Huge => {
+            let mut stream = respond.send_response(begun(), false).ok()?;
+            let prefix = [&[0], &HUGE.to_be_bytes()[..]].concat();
+            stream.send_data(Bytes::from(prefix), false).ok()?;
+            return pending().await;
+        }
+        Act::Restart(away) => {
+            // another handle to the socket would keep it open
+            drop(handle);
+            shared.away.send(away).ok()?;
+            let _pending = respond;
+            return pending().await;
+        }
+        Act::Answer(_) | Act::Bytes(_) | Act::Last | Act::Mute | Act::Reset | Act::End => {}
     }
     Some(())
 }

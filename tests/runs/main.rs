@@ -8,5 +8,3 @@ mod load;
 mod output;
 #[cfg(unix)]
 mod resume;
-#[cfg(target_os = "linux")]
-mod workers;

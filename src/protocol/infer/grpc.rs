@@ -18,7 +18,7 @@ use crate::proto::infer_parameter::ParameterChoice;
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::proto::{InferParameter, ModelInferRequest};
 use crate::protocol::infer::grpc_head::{SERVICE, end_outcome, head_outcome, request_head};
-use crate::protocol::message::{self, FRAME_PREFIX, Pattern};
+use crate::protocol::message::{self, Announced, FRAME_PREFIX, Pattern};
 use crate::protocol::stream::IoObserver;
 use crate::protocol::tls::{Spoken, Stream};
 use crate::protocol::{ANSWER_BYTES_MAX, Answer, Fault, FaultKind, InferClient, Reply, Request, too_long};
@@ -138,8 +138,12 @@ impl InferClient for Grpc {
     async fn infer(&mut self) -> Result<Reply<Vec<Bytes>>, Fault> {
         let pattern = self.pattern.clone();
         let mut comparison = pattern.as_ref().map(|pattern| pattern.compare());
-        let (mut chunks, mut kept) = (Vec::new(), 0);
+        let (mut chunks, mut kept, mut announced) = (Vec::new(), 0, Announced::default());
         let exchanged = self.exchange(|data| {
+            // a length beyond the limit is not waited for
+            if announced.feed(&data) > ANSWER_BYTES_MAX {
+                return Err(too_long());
+            }
             if let Some(comparison) = &mut comparison {
                 comparison.feed(&data);
                 if comparison.described_alike() {

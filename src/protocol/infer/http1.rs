@@ -15,7 +15,7 @@ use http::HeaderMap;
 
 use crate::address::Address;
 use crate::protocol::headers;
-use crate::protocol::infer::http1_answer::{BUFFER_BYTES, BodyError, Cut, Encoding, Head, Reader};
+use crate::protocol::infer::http1_answer::{BUFFER_BYTES, BodyError, Cut, Encoding, Framing, Head, Reader};
 use crate::protocol::stream::IoObserver;
 use crate::protocol::tls::{Spoken, Stream};
 use crate::protocol::{ANSWER_BYTES_MAX, Fault, too_long};
@@ -109,6 +109,12 @@ impl Connection {
             (Keep::Json, Some(length)) => usize::try_from(length).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX),
             _ => ANSWER_BYTES_MAX,
         };
+        // a length beyond the limit is not waited for
+        if let (Framing::Length(length), false) = (framing, failed)
+            && length > ANSWER_BYTES_MAX as u64
+        {
+            return Err(too_long());
+        }
         // if everything is kept, reading stops at the limit
         let whole = failed || keep == Keep::Whole || json_length.is_none();
         let mut sink = |data: &[u8]| {

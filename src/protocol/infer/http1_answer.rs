@@ -103,7 +103,7 @@ impl Reader<'_> {
 
     async fn fill(&mut self, stream: &mut Stream) -> Result<(), Fault> {
         match poll_fn(|context| self.poll_fill(stream, context)).await {
-            Ok(0) => Err(Fault::new(FaultKind::Transport, "the connection was closed before the answer's end")),
+            Ok(0) => Err(Fault::new(FaultKind::Transport, words::CLOSED)),
             Ok(_) => Ok(()),
             Err(error) => Err(Fault::of_transport(&error)),
         }

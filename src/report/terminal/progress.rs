@@ -4,6 +4,7 @@ use std::io::Stderr;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::{Error, anyhow};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ratatui::backend::CrosstermBackend;
 use serde_json::{Value, json};
@@ -52,6 +53,8 @@ pub struct Progress {
     current: u64,
     /// Requests that failed in all cases so far.
     errors: u64,
+    /// The lines of cases that nobody was shown.
+    untold: Vec<String>,
 }
 
 impl Progress {
@@ -80,6 +83,7 @@ impl Progress {
             blocks: 0,
             current: 0,
             errors: 0,
+            untold: Vec::new(),
         };
         let Manifest { server, server_version, model, weights, cases, .. } = manifest;
         progress.tell(
@@ -204,11 +208,31 @@ impl Progress {
                 status => format!("{place}: {}: {} ({numbers})", words::status_words(status), record.reason),
             }
         };
+        if matches!(self.show, Show::Nothing | Show::Tui) {
+            self.untold.push(format!("{}: {}", self.scenario, line()));
+        }
         self.tell(line, || {
             json!({"event": "case", "case": record.case.tag(), "status": record.status.name(), "reason": record.reason,
                 "requests": record.requests, "errors": record.errors, "mean_ms": record.mean_ms, "p95_ms": record.p95_ms,
                 "inferences_per_s": record.inferences_per_s})
         });
+    }
+
+    /// Results cannot be written to a run's folder: tells the cases that were not told, and returns the error with what to
+    /// do about it.
+    pub fn unwritten(&mut self, error: Error, folder: &Path) -> Error {
+        self.bar.finish_and_clear();
+        end_screen();
+        self.untold.drain(..).for_each(|line| say(&line));
+        let (is_there, folder) = (folder.exists(), folder.display());
+        let remedy = match is_there {
+            true => format!(
+                "what was measured is told above, and what is on disk stays: make the folder writable, with room, and go on \
+                 with runner --resume {folder}"
+            ),
+            false => format!("the folder {folder} is gone: what was measured is told above, and nowhere else"),
+        };
+        anyhow!("{error:#}; {remedy}")
     }
 
     /// Takes the bar away, and reports where the files are.
