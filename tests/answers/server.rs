@@ -391,7 +391,9 @@ async fn serve_grpc(stream: TcpStream, shared: Shared) -> Option<()> {
                     Act::Reset => {
                         let _ = handle.set_linger(Some(Duration::ZERO));
                         drop(handle);
-                        return end.send(()).ok();
+                        end.send(()).ok()?;
+                        // without the request's own end, which would go first
+                        return pending().await;
                     }
                     act => return misbehave(act, respond, handle, shared).await,
                 },

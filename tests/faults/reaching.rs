@@ -2,8 +2,11 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
+use runner::record::{BLOCKS, BlockRecord, read};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::io::copy_bidirectional;
@@ -12,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::run::{BLOCK, REQUESTS, SCENARIO, run_at, server_of};
 use super::server::{Act, Server, good};
-use super::table::{Line, quoted, tell};
+use super::table::{Line, quoted, tell, words};
 
 /// An address that nobody listens on: its port was free a moment ago.
 fn nobody() -> String {
@@ -48,7 +51,10 @@ fn told_of(
         assert!(done.run().is_none(), "{protocol}: a run without anything measured");
         let error = text.lines().find_map(|line| line.strip_prefix("error: ")).unwrap();
         let (_, error) = error.split_once("faults.toml: ").unwrap();
-        told.push(quoted(error));
+        // the cause itself depends on what the other side does first
+        let (before, hint) = error.split_once("cannot be used; ").unwrap();
+        let (hint, _) = hint.split_once(": ").unwrap();
+        told.push(format!("{} and the cause", quoted(&format!("{before}cannot be used; {hint}"))));
     }
     tell(&Line { key: ("reaching", key), fault, by, told, test });
 }
@@ -80,7 +86,7 @@ fn a_name_that_cannot_be_resolved_is_told() {
         );
         assert!(done.run().is_none());
     }
-    let words = "“the server at no-such-host.invalid:PORT .. cannot be used; can the name be resolved?”, and the system's words";
+    let words = "“the server at no-such-host.invalid:PORT cannot be used; can the name be resolved?” and the cause";
     tell(&Line {
         key: ("reaching", "no such name"),
         fault: "the name of the server cannot be resolved",
@@ -109,8 +115,11 @@ fn insecure() -> String {
     SCENARIO.replacen("    [model]", "    [server]\n    tls_insecure = true\n    [model]", 1)
 }
 
-/// The address of a proxy that speaks TLS and passes all on to `to`, until the test ends.
-fn tls(to: &str, spoken: &[u8]) -> String {
+const SLOW: Duration = Duration::from_secs(3);
+
+/// The address of a proxy that speaks TLS and passes all on to `to`, until the test ends. Each time that `slow` is set, the next
+/// connection waits this long before it agrees on TLS.
+fn tls(to: &str, spoken: &[u8], slow: &Arc<AtomicBool>) -> String {
     let key = KeyPair::generate().unwrap();
     let own = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
     let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -123,14 +132,17 @@ fn tls(to: &str, spoken: &[u8]) -> String {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let (address, to) = (listener.local_addr().unwrap().to_string(), to.to_owned());
+    let (address, to, slow) = (listener.local_addr().unwrap().to_string(), to.to_owned(), slow.clone());
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             while let Ok((client, _)) = listener.accept().await {
-                let (acceptor, to) = (acceptor.clone(), to.clone());
+                let (acceptor, to, is_slow) = (acceptor.clone(), to.clone(), slow.swap(false, Ordering::Relaxed));
                 tokio::spawn(async move {
+                    if is_slow {
+                        tokio::time::sleep(SLOW).await;
+                    }
                     let mut client = acceptor.accept(client).await.ok()?;
                     let mut server = TcpStream::connect(to).await.ok()?;
                     copy_bidirectional(&mut client, &mut server).await.ok()
@@ -153,7 +165,7 @@ fn tls_to_a_port_without_it_is_told() {
         "tls_to_a_port_without_it_is_told",
         &http,
         &grpc.replace("https", "grpcs"),
-        ["is this the port of TLS?"; 2],
+        ["https://", "is this the port of TLS?"],
     );
 }
 
@@ -165,8 +177,8 @@ fn a_port_of_tls_that_is_asked_without_it_is_told() {
         "`http://` to a port of TLS",
         "proxy with TLS",
         "a_port_of_tls_that_is_asked_without_it_is_told",
-        &tls(&server.http, b"http/1.1"),
-        &tls(&server.grpc, b"h2"),
+        &tls(&server.http, b"http/1.1", &Arc::default()),
+        &tls(&server.grpc, b"h2", &Arc::default()),
         ["https:// and grpcs:// are for ports of TLS"; 2],
     );
 }
@@ -174,8 +186,8 @@ fn a_port_of_tls_that_is_asked_without_it_is_told() {
 #[test]
 fn a_connection_that_breaks_behind_tls_is_an_error_of_its_request_alone() {
     let server = server_of(&[25, 28, 31], Act::Half);
-    let http = format!("https://{}", tls(&server.http, b"http/1.1"));
-    let grpc = format!("grpcs://{}", tls(&server.grpc, b"h2"));
+    let http = format!("https://{}", tls(&server.http, b"http/1.1", &Arc::default()));
+    let grpc = format!("grpcs://{}", tls(&server.grpc, b"h2", &Arc::default()));
     let done = run_at(&insecure(), &http, &grpc, &[]);
     let rows = done.rows();
     for row in &rows {
@@ -187,7 +199,38 @@ fn a_connection_that_breaks_behind_tls_is_an_error_of_its_request_alone() {
         key: ("connections", "through TLS"),
         fault: "the connection is closed within an answer, behind a proxy with TLS",
         by: "raw server, proxy with TLS",
-        told: rows.iter().map(super::table::words).collect(),
+        told: rows.iter().map(words).collect(),
         test: "a_connection_that_breaks_behind_tls_is_an_error_of_its_request_alone",
+    });
+}
+
+#[test]
+fn a_connection_that_is_made_again_is_in_no_latency() {
+    let slow = [Arc::<AtomicBool>::default(), Arc::default()];
+    let mut told = Vec::new();
+    for (protocol, slow) in ["http", "grpc"].into_iter().zip(slow) {
+        let next = slow.clone();
+        let server = Server::start(&[-1, 3], true, move |n| {
+            next.fetch_or(n == 28, Ordering::Relaxed);
+            if n == 28 { Act::Half } else { Act::Answer(good()) }
+        });
+        let http = format!("https://{}", tls(&server.http, b"http/1.1", &slow));
+        let grpc = format!("grpcs://{}", tls(&server.grpc, b"h2", &slow));
+        let done = run_at(&insecure(), &http, &grpc, &["--protocols", protocol]);
+        let row = done.rows().remove(0);
+        assert_eq!((row.requests, row.errors, row.reconnects), (REQUESTS - 1, 1, Some(1)), "{row:?}");
+        assert!(!slow.load(Ordering::Relaxed), "{protocol}: no connection was made again");
+        assert!(row.max_ms < Some(SLOW.as_millis() as f64), "{row:?}");
+        // the block took that time
+        let blocks: Vec<BlockRecord> = read(&done.run().unwrap().join(BLOCKS)).unwrap();
+        assert!(blocks[1].duration_s >= SLOW.as_secs_f64(), "{:?}", blocks[1]);
+        told.push(words(&row));
+    }
+    tell(&Line {
+        key: ("connections", "made again"),
+        fault: "making the connection again takes 3 s: no latency is as long",
+        by: "raw server, proxy with TLS",
+        told,
+        test: "a_connection_that_is_made_again_is_in_no_latency",
     });
 }

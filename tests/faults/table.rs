@@ -23,6 +23,7 @@ const ORDER: &[(&str, &[&str])] = &[
             "GOAWAY",
             "RST_STREAM",
             "through TLS",
+            "made again",
         ],
     ),
     (
