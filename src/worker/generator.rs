@@ -126,9 +126,11 @@ impl<D: InferClient + 'static> LoadGenerator<D> {
 impl<D: InferClient> ClientContext<D> {
     /// Sends one request, `due` at an instant in an open loop, and records the outcome.
     async fn request(&mut self, block_run: &BlockRun, due: Option<Instant>) {
-        let trying = Instant::now();
-        if let Err(fault) = self.reconnect().await {
-            return block_run.complete(trying, Instant::now(), Err(fault));
+        if self.is_lost {
+            let trying = self.timeline.start();
+            if let Err(fault) = self.reconnect().await {
+                return block_run.complete(trying, self.timeline.end().0, Err(fault));
+            }
         }
         let started = self.timeline.start();
         if let Some(due) = due {

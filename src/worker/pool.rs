@@ -302,7 +302,8 @@ fn named(error: PoolError, index: usize, processes: u32) -> PoolError {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use tokio::process::Command;
 

@@ -213,6 +213,29 @@ fn a_server_that_is_gone_for_good_ends_its_case_and_keeps_the_blocks_before() {
 }
 
 #[test]
+fn requests_that_share_a_connection_or_come_when_they_are_due_fail_and_go_on_alike() {
+    let matrix = |more: &str| SCENARIO.replace("batch_sizes = [1]", &format!("batch_sizes = [1]\n    {more}"));
+    let shared = "protocols = [\"grpc\"]\n    concurrency = [4]\n    connections = [1]";
+    for (scenario, cases) in [
+        (matrix(shared), 1),
+        (matrix(shared) + "    rate = [500]\n", 1),
+        (matrix("concurrency = [4]") + "    rate = [500]\n", 2),
+    ] {
+        // every process sends many more requests than this before it ends
+        let server = Server::start(&[-1, 3], true, |n| if n % 12 == 8 { Act::Reset } else { Act::Answer(good()) });
+        let done = run_at(&scenario, &server.http, &server.grpc, &[]);
+        let rows = done.rows();
+        assert_eq!(rows.len(), cases, "{}", done.text());
+        for row in &rows {
+            // what else was on a connection that broke failed with it
+            assert_eq!((row.status, row.requests + row.errors), (Status::Errors, REQUESTS), "{row:?}");
+            assert!((1..=24).contains(&row.errors) && row.error_kinds.of("transport") == row.errors, "{row:?}");
+            assert!(row.reconnects >= Some(1), "{row:?}");
+        }
+    }
+}
+
+#[test]
 fn words_that_steer_a_terminal_are_cleaned() {
     let words = STEERING.to_owned();
     let server = Server::start(&[-1, 3], true, move |n| match n {
