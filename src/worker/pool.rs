@@ -302,8 +302,8 @@ fn named(error: PoolError, index: usize, processes: u32) -> PoolError {
     }
 }
 
-#[cfg(test)]
 #[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use tokio::process::Command;
 
