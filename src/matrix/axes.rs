@@ -325,6 +325,23 @@ axes! {
         meaning: "Milliseconds from an answer to the next request of a closed loop, outside latencies; empty without a think time.",
         ..PLAIN
     };
+    Distinct distinct: Option<u32> = None => Axis {
+        column: "distinct",
+        key: "distinct",
+        home: Home::Load,
+        limit: Limit::Whole(1, 1_000_000),
+        takes_one: true,
+        example: "distinct = 64",
+        exclude_example: "distinct = [64]",
+        remedy: "give the number of different requests that are sent in turn, such as 64",
+        help: "Different requests that each process sends in turn, such as 1,64",
+        heading: "Distinct Requests",
+        parameter: "Distinct Requests",
+        tag: |point| point.distinct.map_or(String::new(), |distinct| format!("-d{distinct}")),
+        phrase: |point| point.distinct.map_or(String::new(), phrases::distinct),
+        meaning: "Different requests that were to be sent; empty where the scenario leaves their number to its data. See `distinct_requests`.",
+        ..PLAIN
+    };
 }
 
 /// Most requests in flight in one process, and most connections.

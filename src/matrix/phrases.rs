@@ -41,3 +41,12 @@ pub fn load(rate: Option<f64>, concurrency: u32, connections: u32) -> String {
     };
     format!("{rate}{concurrency} in flight{over}")
 }
+
+/// `1 distinct request`, `64 distinct requests`.
+pub fn distinct(distinct: u32) -> String {
+    if distinct == 1 {
+        "1 distinct request".to_owned()
+    } else {
+        format!("{distinct} distinct requests")
+    }
+}

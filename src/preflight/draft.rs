@@ -297,7 +297,7 @@ mod tests {
             "instance_group": [{"count": 2}, {"count": 1}]});
         let (text, scenario) = told(batched(), Some(configured)).scenario(None, BOTH);
         assert_eq!((&scenario.inputs[0].shape[..], scenario.inputs.len()), (&[3, 4][..], 1));
-        assert_eq!(scenario.outputs[1], "z \"z\"");
+        assert_eq!(scenario.outputs[1].name, "z \"z\"");
         assert_eq!(scenario.matrix.batch_sizes(), [1, 4, 8]);
         for part in [
             "# \"m\" as triton 2.0 describes it.",

@@ -1,6 +1,7 @@
 //! A scenario: validated and complete, with every default filled in. Read from TOML with spans, so that every error
 //! names file, line, key, value and remedy. Of the program, it knows only the matrix, tensors and spellings.
 
+mod distinct;
 mod error;
 mod json_schema;
 mod keys;
@@ -27,7 +28,7 @@ pub use overrides::Overrides;
 use crate::address::Address;
 use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Protocol, Selection, Value};
 use crate::spelling::spelled;
-use crate::tensor::{Datatype, Parameters, Source};
+use crate::tensor::{Datatype, Expect, Parameters, Source};
 use crate::threshold::Threshold;
 
 /// Maximum size of a scenario file, in bytes; a larger file is something else.
@@ -52,8 +53,8 @@ pub struct Scenario {
     pub inputs: Vec<Input>,
     /// Parameters of every request.
     pub parameters: Parameters,
-    /// Names of the requested output tensors; empty if they are taken from the server's metadata.
-    pub outputs: Vec<String>,
+    /// The requested output tensors; empty if they are taken from the server's metadata.
+    pub outputs: Vec<Output>,
     /// The servers that the matrix names.
     pub servers: Vec<(Name, Server)>,
     /// The models that the matrix names.
@@ -122,12 +123,12 @@ pub struct Model {
 }
 
 /// A model that the matrix names, with its inputs and outputs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct ModelTarget {
     pub model: Model,
     pub inputs: Vec<Input>,
-    pub outputs: Vec<String>,
+    pub outputs: Vec<Output>,
 }
 
 /// The name of the program's own server in `servers` and `--server`.
@@ -154,6 +155,15 @@ impl Input {
     }
 }
 
+/// A requested output tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Name of the tensor.
+    pub name: String,
+    /// What its content should be, if that is to be checked.
+    pub expect: Option<Expect>,
+}
+
 /// Most rounds of a group that is measured until it is precise, unless the scenario asks for more blocks.
 const PRECISE_ROUNDS: u64 = 60;
 
@@ -178,6 +188,10 @@ pub struct Load {
     pub seed: u64,
     /// How requests arrive, if there is a rate.
     pub arrival: Arrival,
+    /// Whether every request has an id.
+    pub request_ids: bool,
+    /// Of so many answers the content of one is checked, where an output has an expected one.
+    pub verify_every: u64,
 }
 
 spelled! {
@@ -372,6 +386,7 @@ impl Scenario {
             }
             let fits = shapes::request_fits(inputs, batch);
             fits.map_err(|(problem, help)| format!("batch_sizes {batch}: {problem}: {help}"))?;
+            distinct::check(inputs, &self.matrix).map_err(|(problem, help)| format!("distinct: {problem}: {help}"))?;
         }
         Ok(())
     }

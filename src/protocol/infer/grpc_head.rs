@@ -5,7 +5,8 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use tonic::{Code, Status};
 
 use crate::address::Address;
-use crate::protocol::{Fault, FaultKind, headers, words};
+use crate::protocol::headers::Destination;
+use crate::protocol::{Fault, FaultKind, words};
 
 /// The service's part of every path.
 pub(in crate::protocol) const SERVICE: &str = "/inference.GRPCInferenceService/";
@@ -14,7 +15,8 @@ pub(in crate::protocol) const SERVICE: &str = "/inference.GRPCInferenceService/"
 ///
 /// # Errors
 /// The address cannot be part of a URI.
-pub(in crate::protocol) fn request_head(address: &Address, path: &str) -> Result<http::Request<()>, Fault> {
+pub(in crate::protocol) fn request_head(to: &Destination, path: &str) -> Result<http::Request<()>, Fault> {
+    let Destination { address, headers } = to;
     let Address { authority, tls, host_header, .. } = address;
     let authority = host_header.as_ref().unwrap_or(authority);
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -24,7 +26,7 @@ pub(in crate::protocol) fn request_head(address: &Address, path: &str) -> Result
     *head.uri_mut() = format!("{scheme}://{authority}{path}").parse().map_err(|cause| {
         Fault::new(FaultKind::Connect, format!("the gRPC address \"{address}\" is not host:port: {cause}"))
     })?;
-    *head.headers_mut() = headers::of(address)?;
+    *head.headers_mut() = headers.clone();
     head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
     head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     Ok(head)
@@ -90,7 +92,7 @@ mod tests {
             vec![("authorization".to_owned(), crate::address::HeaderSource::Text("Bearer s3cret".to_owned()))];
         let address = Address::parse("grpcs://a:1").unwrap();
         let address = Address { host_header: Some("m.example".to_owned()), headers, ..address };
-        let head = request_head(&address, "/x").unwrap();
+        let head = request_head(&Destination::new(&address).unwrap(), "/x").unwrap();
         assert_eq!(head.uri(), "https://m.example/x");
         assert_eq!(head.headers()["authorization"], "Bearer s3cret");
         assert!(!format!("{head:?} {address:?}").contains("s3cret"));
