@@ -4,7 +4,7 @@
 
 use super::shapes::Shapes;
 use super::value::{AxisValue, Limit, Name, Refusal, Value};
-use super::variants::{Arm, Encode, Protocol};
+use super::variants::{Arm, Encode, Encryption, Protocol};
 use super::{Matrix, phrases};
 use crate::spelling::{Words, nearest};
 
@@ -165,6 +165,20 @@ axes! {
         phrase: |point| phrases::protocol(point.protocol).to_owned(),
         meaning: "The protocol.",
         is_always_written: true,
+        ..PLAIN
+    };
+    Tls tls: Option<Encryption> = None => Axis {
+        column: "tls",
+        key: "tls",
+        limit: Limit::Words(&ENCRYPTIONS),
+        is_variant: true,
+        example: "tls = [\"off\", \"on\"]",
+        exclude_example: "tls = [\"on\"]",
+        heading: "TLS",
+        parameter: "TLS",
+        tag: |point| point.tls.map_or(String::new(), |tls| format!("-tls{tls}")),
+        phrase: |point| point.tls.map_or(String::new(), |tls| phrases::tls(tls).to_owned()),
+        meaning: "Whether connections are encrypted, where that is an axis: `off` asks the server's `http` and `grpc`, `on` its `http_tls` and `grpc_tls`.",
         ..PLAIN
     };
     Encode encode: Encode = Encode::Once => Axis {
@@ -350,6 +364,7 @@ const IN_FLIGHT_MAX: u32 = 1024;
 static PROTOCOLS: Words = Words::new(Protocol::WORDS, "\"http\" or \"grpc\"", "these two protocols are spoken:");
 static ENCODES: Words =
     Words::new(Encode::WORDS, "\"once\" or \"each-request\"", "a request is encoded at one of these times:");
+static ENCRYPTIONS: Words = Words::new(Encryption::WORDS, "\"off\" or \"on\"", "connections are encrypted or not:");
 static ARMS: Words = Words::new(Arm::WORDS, "\"a\" or \"b\"", "there are");
 
 impl AxisId {

@@ -1,6 +1,6 @@
 //! Wording of points of the matrix in sentences, headings and progress lines.
 
-use super::variants::{Encode, Protocol};
+use super::variants::{Encode, Encryption, Protocol};
 
 /// A protocol in prose.
 pub fn protocol(protocol: Protocol) -> &'static str {
@@ -15,6 +15,14 @@ pub fn encode(encode: Encode) -> &'static str {
     match encode {
         Encode::Once => "encoded once",
         Encode::EachRequest => "encoded for each request",
+    }
+}
+
+/// Whether connections are encrypted, in prose.
+pub fn tls(tls: Encryption) -> &'static str {
+    match tls {
+        Encryption::Off => "without TLS",
+        Encryption::On => "over TLS",
     }
 }
 

@@ -103,7 +103,9 @@ impl Draft<'_> {
     }
 
     fn write_server(&self, out: &mut String) {
-        let Some(Server { http, grpc, metrics, is_embedded }) = self.addresses else { return };
+        let Some(Server { http, grpc, metrics, is_embedded, .. }) = self.addresses else {
+            return;
+        };
         // the matrix names the embedded server: it needs no table
         if *is_embedded {
             return;
@@ -111,11 +113,11 @@ impl Draft<'_> {
         out.push_str("\n[server]\n");
         for (protocol, key, address) in [(Protocol::Http, "http", http), (Protocol::Grpc, "grpc", grpc)] {
             if self.protocols.contains(&protocol) {
-                let _ = writeln!(out, "{key} = {}", quoted(&address.authority));
+                let _ = writeln!(out, "{key} = {}", quoted(&address.to_string()));
             }
         }
         if let Some(metrics) = metrics {
-            let _ = writeln!(out, "metrics = {}", quoted(&metrics.authority));
+            let _ = writeln!(out, "metrics = {}", quoted(&metrics.to_string()));
         }
     }
 
@@ -352,6 +354,7 @@ mod tests {
             http: address("box:80"),
             grpc: address("box:81"),
             metrics: Some(address("box:82")),
+            encrypted: [None, None],
             is_embedded: false,
         };
         let (_, scenario) = told.scenario(Some(&server), BOTH);

@@ -383,7 +383,7 @@ fn manifest(scenario: &Scenario, plan: &Plan, targets: &Targets, client: Environ
         metrics: MetricsRead::default(),
         statistics: String::new(),
         one_machine: first.one_machine,
-        targets: targets.iter().map(asked).collect(),
+        targets: targets.counted().map(asked).collect(),
         client,
         arguments: Vec::new(),
         file: scenario.file.display().to_string(),

@@ -84,6 +84,8 @@ const SERVER: &[Key] = &[
     optional("http", Kind::Text, "http = \"localhost:8000\""),
     optional("grpc", Kind::Text, "grpc = \"localhost:8001\""),
     optional("metrics", Kind::Text, "metrics = \"localhost:8002\""),
+    optional("http_tls", Kind::Text, "http_tls = \"https://localhost:8443\""),
+    optional("grpc_tls", Kind::Text, "grpc_tls = \"grpcs://localhost:8444\""),
     optional("host", Kind::Text, "host = \"scrfd.models.example\""),
     optional("headers", Kind::Headers, "headers = {authorization = {env = \"TOKEN\", prefix = \"Bearer \"}}"),
     optional("tls_ca", Kind::Text, "tls_ca = \"ca.pem\""),

@@ -26,7 +26,7 @@ pub use keys::keys;
 pub use overrides::Overrides;
 
 use crate::address::Address;
-use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Protocol, Selection, Value};
+use crate::matrix::{Arrival, AxisId, Encryption, Matrix, Name, Point, Protocol, Selection, Value};
 use crate::spelling::spelled;
 use crate::tensor::{Datatype, Expect, Parameters, Source};
 use crate::threshold::Threshold;
@@ -84,6 +84,8 @@ pub struct Server {
     pub grpc: Address,
     /// Address of the server's metrics; `None` if unknown.
     pub metrics: Option<Address>,
+    /// Its addresses over TLS, for HTTP and gRPC, where both are compared.
+    pub encrypted: [Option<Address>; 2],
     /// Whether it is the program's own server, whose addresses are known only once it runs.
     pub is_embedded: bool,
 }
@@ -91,7 +93,24 @@ pub struct Server {
 impl Server {
     /// The embedded server, before it is started.
     pub fn embedded() -> Self {
-        Server { http: Address::local(0), grpc: Address::local(0), metrics: None, is_embedded: true }
+        Server {
+            http: Address::local(0),
+            grpc: Address::local(0),
+            metrics: None,
+            encrypted: [None, None],
+            is_embedded: true,
+        }
+    }
+
+    /// The same server as a case asks it, with its addresses over TLS if the case is for those.
+    fn asked(&self, tls: Option<Encryption>) -> Self {
+        let mut server = self.clone();
+        let encrypted = std::mem::take(&mut server.encrypted);
+        if tls == Some(Encryption::On) {
+            let [http, grpc] = encrypted;
+            (server.http, server.grpc) = (http.unwrap_or(server.http), grpc.unwrap_or(server.grpc));
+        }
+        server
     }
 
     /// The address for a protocol.
@@ -342,7 +361,7 @@ impl Scenario {
     /// The scenario of one point of its matrix, with that point's server, model and tensors.
     pub fn target(&self, point: &Point) -> Scenario {
         let mut target = self.clone();
-        target.server.clone_from(self.server_of(point));
+        target.server = self.server_of(point);
         if let Some(named) = named(&self.models, &point.model) {
             let ModelTarget { model, inputs, outputs } = named.clone();
             (target.model, target.inputs, target.outputs) = (model, inputs, outputs);
@@ -354,8 +373,8 @@ impl Scenario {
     }
 
     /// The server of a point.
-    pub fn server_of(&self, point: &Point) -> &Server {
-        named(&self.servers, &point.server).unwrap_or(&self.server)
+    pub fn server_of(&self, point: &Point) -> Server {
+        named(&self.servers, &point.server).unwrap_or(&self.server).asked(point.tls)
     }
 
     /// The inputs of a point, in its shapes.

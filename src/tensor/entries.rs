@@ -34,6 +34,9 @@ struct File<'a> {
     validation_data: Option<Vec<&'a RawValue>>,
 }
 
+/// The remedy for a file of another form.
+const FORM: &str = "write {\"data\":[{\"NAME\":[..]}]}, as for perf_analyzer";
+
 type Entry<'a> = BTreeMap<String, &'a RawValue>;
 
 /// A tensor that is not a mere list of elements.
@@ -53,9 +56,11 @@ struct Described<'a> {
 /// # Errors
 /// It is not such a file, or an item does not fit the tensor.
 pub fn read(content: &[u8], list: List, name: &str, datatype: Datatype, shape: &[usize]) -> Result<Vec<Item>> {
-    let file: File<'_> = serde_json::from_slice(content).map_err(|error| {
-        anyhow!("is not JSON with a list \"data\" of entries: {error}: write what perf_analyzer reads")
-    })?;
+    // serde would take a list for the fields in their order
+    let is_object = content.trim_ascii_start().starts_with(b"{");
+    let file = is_object.then(|| serde_json::from_slice::<File<'_>>(content)).transpose();
+    let file = file.map_err(|error| anyhow!("is not JSON with lists of entries, {error}: {FORM}"))?;
+    let file = file.with_context(|| format!("is no JSON object: {FORM}"))?;
     let (key, entries) = match list {
         List::Data => ("data", file.data),
         List::ValidationData => ("validation_data", file.validation_data),
@@ -68,7 +73,7 @@ pub fn read(content: &[u8], list: List, name: &str, datatype: Datatype, shape: &
             true => serde_json::from_str(entry.get()),
             false => serde_json::from_str(entry.get()).map(|entry| vec![entry]),
         }
-        .map_err(|error| anyhow!("has in \"{key}\" what is no entry: {error}: write {{\"{name}\": [..]}}"))?;
+        .map_err(|error| anyhow!("has in \"{key}\" what is no entry: {error}: write {{\"{name}\":[..]}}"))?;
         for entry in entries {
             let place = items.len();
             let value = entry.get(name).with_context(|| {
@@ -88,7 +93,7 @@ fn item(text: &str, datatype: Datatype, shape: &[usize]) -> Result<Item> {
         return Ok(Item { bytes: elements(text, datatype, shape)?, shape: None });
     }
     let described: Described<'_> = serde_json::from_str(text)
-        .map_err(|error| anyhow!("no elements ({error}): write [..], {{\"content\": [..]}} or {{\"b64\": \"..\"}}"))?;
+        .map_err(|error| anyhow!("no elements ({error}): write [..], {{\"content\":[..]}} or {{\"b64\":\"..\"}}"))?;
     let own = described.shape.filter(|own| own != shape);
     let of = own.as_deref().unwrap_or(shape);
     let bytes = match (described.content, described.b64) {

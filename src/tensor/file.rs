@@ -209,7 +209,7 @@ mod tests {
                 "is text, whose bytes are no FP32 elements: read it with NumPy",
             ),
             ("data.raw", b"0.1,0.2,0.3,0.4\n", Fp32, &[4], "is text"),
-            ("data.json", b"[1,2,3]\n", Uint8, &[4], "is not JSON with a list \"data\" of entries"),
+            ("data.json", b"[1,2,3]\n", Uint8, &[4], "is no JSON object"),
             (
                 "words.txt",
                 b"hello there\n",

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::protocol::headers::Destination;
 use crate::protocol::infer::http1::{self, Connection, Keep, Memory};
 use crate::protocol::stream::IoObserver;
-use crate::protocol::web::url;
+use crate::protocol::web::{base_of, url};
 use crate::protocol::{
     Answer, Elements, Fault, FaultKind, InferClient, InputTensor, OutputTensor, Payload, Reply, Request, json,
 };
@@ -64,7 +64,7 @@ impl InferClient for Http {
         }
         segments.push("infer");
         // of which the path is sent
-        let url = url(&format!("http://{}", to.address.authority), &segments)?;
+        let url = url(&base_of(&to.address), &segments)?;
         let json = json_of(request)?;
         if request.tensors == Tensors::Json {
             return Ok(Encoded { head: head(to, url.path(), None, json.len()), body: Bytes::from(json) });
@@ -305,6 +305,11 @@ mod tests {
     fn a_request_is_json_then_tensors_and_names_cannot_leave_their_segment() {
         let (head, header, tensors) = parts(&destination("localhost:8000"), &request());
         assert!(head.starts_with("POST /v2/models/a%2F..%2Fb%20c/versions/3/infer HTTP/1.1\r\n"), "{head}");
+        let behind = parts(&destination("https://localhost:8000/triton"), &request()).0;
+        assert!(
+            behind.starts_with("POST /triton/v2/models/") && behind.contains("Host: localhost:8000\r\n"),
+            "{behind}"
+        );
         assert_eq!(header["inputs"][0]["parameters"]["binary_data_size"], 2);
         assert_eq!(header["outputs"][0]["parameters"]["binary_data"], true);
         assert_eq!(tensors, &[7, 9][..]);

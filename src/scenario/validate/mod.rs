@@ -32,7 +32,7 @@ pub(super) use load::{DURATION_S, ITERATIONS, WARMUP, precision};
 
 const SEED: RangeInclusive<i64> = 0..=i64::MAX;
 const DIMENSION: RangeInclusive<i64> = 1..=i64::MAX;
-const TOLERANCE: RangeInclusive<f64> = 0.0..=1e30;
+const TOLERANCE: RangeInclusive<f64> = 0.0..=1e9;
 
 /// The parsed matrix, and its table in the file.
 struct Axes<'a> {
@@ -65,6 +65,13 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
         errors.keep(batches_fit(document, &matrix_table));
     }
     let server = server(document, &file.table("server"), &mut errors);
+    if let (Some(matrix), Some(server), Some(servers)) = (&matrix, &server, &servers) {
+        let all: Vec<&Server> = match &servers[..] {
+            [] => vec![server],
+            named => named.iter().map(|(_, server)| server).collect(),
+        };
+        errors.keep(server::have_tls(document, &matrix_table, matrix, &all));
+    }
     let load = load::load(document, &load_table, &mut errors);
     let parameters = errors.keep(parameters::parameters(document, &file.table("parameters")));
     let served = first.as_ref().map_or(&[][..], |first| &first.outputs);
