@@ -155,6 +155,7 @@ impl CaseTotals {
             errors_s: self.failed_ns.map(|ns| rounded(ns as f64 / 1e9)),
             answers_compared: Some(self.checks.compared),
             answers_read: Some(self.checks.read),
+            answers_verified: Some(self.checks.verified),
             mean_ms: latency.mean(),
             stddev_ms: latency.stddev(),
             min_ms: latency.min(),

@@ -6,5 +6,6 @@ mod ending;
 mod load;
 #[cfg(unix)]
 mod output;
+mod requests;
 #[cfg(unix)]
 mod resume;
