@@ -213,7 +213,6 @@ impl Fault {
     pub fn of_transport(error: &(dyn Error + 'static)) -> Self {
         let mut messages: Vec<String> = Vec::new();
         let mut kind = FaultKind::Transport;
-        let mut help = "";
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(message) = words::of(error) {
@@ -228,12 +227,9 @@ impl Fault {
             if !messages.iter().any(|earlier| earlier.contains(&message)) {
                 messages.push(message);
             }
-            if help.is_empty() {
-                help = tls::help(error);
-            }
             cause = error.source();
         }
-        Fault::new(kind, messages.join(": ") + help)
+        Fault::new(kind, messages.join(": "))
     }
 }
 

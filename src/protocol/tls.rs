@@ -13,9 +13,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::BuilderVerifierExt;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -65,7 +65,7 @@ impl Stream {
         let stream = MeteredStream::connect(to, observer).await?;
         let agreed = timeout(CONNECT_TIMEOUT, TlsConnector::from(config).connect(name, stream)).await;
         let stream = match agreed {
-            Ok(agreed) => agreed.map_err(|error| failed(&format!("{error}{}", help(&error))))?,
+            Ok(agreed) => agreed.map_err(|error| failed(explained(error).to_string().trim_start_matches("TLS: ")))?,
             Err(_) => return Err(failed(&format!("not agreed within {} s", CONNECT_TIMEOUT.as_secs()))),
         };
         // without ALPN a server of HTTP/2 may still speak it
@@ -84,26 +84,86 @@ impl Stream {
     }
 }
 
-/// What to do about an error of TLS, or of what is below it; empty if that is not known.
-pub(in crate::protocol) fn help(error: &(dyn std::error::Error + 'static)) -> &'static str {
-    use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
-
+/// An error of TLS, and what to do about it; `None` if it is none, or one of the connection below.
+pub(in crate::protocol) fn said(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     // as deep in errors of the system as libraries have put it
     let mut error = error;
     while let Some(inner) = error.downcast_ref::<io::Error>().and_then(|io| io.get_ref()) {
         error = inner;
     }
-    match error.downcast_ref::<Error>() {
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+    match error.downcast_ref::<rustls::Error>() {
+        Some(error) => Some(format!("TLS: {error}{}", help(error))),
+        // the library has no other word for it
+        None if error.to_string() == "tls handshake eof" => {
+            Some(format!("TLS: the connection was closed before anything was agreed on{NOT_TLS}"))
+        }
+        None => None,
+    }
+}
+
+/// The same error with the words of [`said`]: some libraries keep no more of an error than its words.
+fn explained(error: io::Error) -> io::Error {
+    match said(&error) {
+        Some(words) => io::Error::new(error.kind(), words),
+        None => error,
+    }
+}
+
+/// Why writing failed: a server that refuses a client says so before it closes the connection, and only reading finds that. Over
+/// TLS 1.3 that is how it refuses a client's certificate.
+fn refused(stream: &mut TlsStream<MeteredStream>, context: &mut Context<'_>, error: io::Error) -> io::Error {
+    match Pin::new(stream).poll_fill_buf(context) {
+        Poll::Ready(Err(reason)) if said(&reason).is_some() => explained(reason),
+        _ => explained(error),
+    }
+}
+
+const NOT_TLS: &str = ": is this the port of TLS? Leave https:// or grpcs:// out of the address where there is none";
+
+/// What to do about an error; empty if that is not known.
+fn help(error: &rustls::Error) -> &'static str {
+    use rustls::{CertificateError, Error};
+
+    match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             ": nobody that is trusted signed its certificate: name its authority with tls_ca"
         }
-        Some(Error::InvalidCertificate(
+        Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )) => ": its certificate is for another name: give that with tls_name",
-        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => ": is this the port of TLS?",
-        Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => ": is it the port of another protocol?",
-        Some(Error::AlertReceived(_)) => ": does it ask for a client's certificate (tls_certificate and tls_key)?",
+        ) => ": its certificate is for another name: give that with tls_name",
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            ": if this machine's clock is right, it needs a new certificate"
+        }
+        Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+            ": is this machine's clock right?"
+        }
+        // what `openssl req -x509` makes unless it is told otherwise
+        Error::InvalidCertificate(CertificateError::Other(other)) if other.to_string() == "CaUsedAsEndEntity" => {
+            ": its certificate is that of an authority: let it have one of its own, which that has signed, or set tls_insecure"
+        }
+        Error::InvalidMessage(_) => NOT_TLS,
+        Error::AlertReceived(alert) => help_with_alert(*alert),
         _ => "",
+    }
+}
+
+/// What to do about what the server says in an alert.
+fn help_with_alert(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::NoApplicationProtocol => ": is it the port of another protocol?",
+        AlertDescription::UnrecognisedName => ": give a name that it knows with tls_name",
+        AlertDescription::ProtocolVersion => ": it has to speak TLS 1.2 or 1.3",
+        AlertDescription::UnknownCA
+        | AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::DecryptError
+        | AlertDescription::AccessDenied => {
+            ": it refuses the client's certificate: name a valid one of an authority that it trusts with tls_certificate and tls_key"
+        }
+        _ => ": does it ask for a client's certificate (tls_certificate and tls_key)?",
     }
 }
 
@@ -213,7 +273,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer).map_err(explained),
         }
     }
 }
@@ -222,7 +282,10 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => {
+                let written = Pin::new(&mut *stream).poll_write(context, bytes);
+                written.map_err(|error| refused(stream, context, error))
+            }
         }
     }
 
@@ -233,7 +296,10 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Stream::Tls(stream) => {
+                let written = Pin::new(&mut *stream).poll_write_vectored(context, slices);
+                written.map_err(|error| refused(stream, context, error))
+            }
         }
     }
 
@@ -247,7 +313,10 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => {
+                let flushed = Pin::new(&mut *stream).poll_flush(context);
+                flushed.map_err(|error| refused(stream, context, error))
+            }
         }
     }
 
