@@ -7,7 +7,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -45,7 +45,14 @@ impl Spoken {
 /// A connection, encrypted or not.
 pub(in crate::protocol) enum Stream {
     Plain(MeteredStream),
-    Tls(Box<TlsStream<MeteredStream>>),
+    Tls(Box<Encrypted>),
+}
+
+/// A connection of TLS, which both sides have agreed on; the server may still refuse the client.
+pub(in crate::protocol) struct Encrypted {
+    stream: TlsStream<MeteredStream>,
+    /// Whether anything came from the server since.
+    heard: bool,
 }
 
 impl Stream {
@@ -72,14 +79,14 @@ impl Stream {
         if stream.get_ref().1.alpn_protocol().is_some_and(|agreed| agreed != spoken.name()) {
             return Err(failed("the server speaks another protocol on this port"));
         }
-        Ok(Stream::Tls(Box::new(stream)))
+        Ok(Stream::Tls(Box::new(Encrypted { stream, heard: false })))
     }
 
     /// Whether the connection is open with no unsolicited bytes.
     pub(in crate::protocol) fn is_quiet(&self) -> bool {
         match self {
             Stream::Plain(stream) => stream.is_quiet(),
-            Stream::Tls(stream) => stream.get_ref().0.is_quiet(),
+            Stream::Tls(encrypted) => encrypted.stream.get_ref().0.is_quiet(),
         }
     }
 }
@@ -109,14 +116,32 @@ fn explained(error: io::Error) -> io::Error {
     }
 }
 
-/// Why writing failed: a server that refuses a client says so before it closes the connection, and only reading finds that. Over
-/// TLS 1.3 that is how it refuses a client's certificate.
-fn refused(stream: &mut TlsStream<MeteredStream>, context: &mut Context<'_>, error: io::Error) -> io::Error {
-    match Pin::new(stream).poll_fill_buf(context) {
-        Poll::Ready(Err(reason)) if said(&reason).is_some() => explained(reason),
-        _ => explained(error),
+impl Encrypted {
+    /// Why writing failed: a server that refuses a client says so before it closes the connection, and only reading finds that.
+    /// Over TLS 1.3 that is how it refuses a client's certificate.
+    fn refused(&mut self, context: &mut Context<'_>, error: io::Error) -> io::Error {
+        match Pin::new(&mut self.stream).poll_fill_buf(context) {
+            Poll::Ready(Err(reason)) if said(&reason).is_some() => explained(reason),
+            _ => self.explained(error),
+        }
+    }
+
+    /// [`explained`], and what it means if the server closes the connection before it has said anything: gRPC's own servers tell
+    /// no reason when they refuse a client's certificate.
+    fn explained(&self, error: io::Error) -> io::Error {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+
+        match error.kind() {
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof if !self.heard => {
+                io::Error::new(error.kind(), CLOSED)
+            }
+            _ => explained(error),
+        }
     }
 }
+
+const CLOSED: &str = "TLS: the server closed the connection as soon as it was made: does it ask for a client's certificate, or refuse \
+                      this one (tls_certificate and tls_key)?";
 
 const NOT_TLS: &str = ": is this the port of TLS? Leave https:// or grpcs:// out of the address where there is none";
 
@@ -273,7 +298,17 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer).map_err(explained),
+            Stream::Tls(encrypted) => {
+                let before = buffer.filled().len();
+                let read = ready!(Pin::new(&mut encrypted.stream).poll_read(context, buffer));
+                encrypted.heard |= buffer.filled().len() > before;
+                Poll::Ready(match read {
+                    Ok(()) if !encrypted.heard && buffer.remaining() > 0 => {
+                        Err(encrypted.explained(io::ErrorKind::UnexpectedEof.into()))
+                    }
+                    read => read.map_err(|error| encrypted.explained(error)),
+                })
+            }
         }
     }
 }
@@ -282,9 +317,9 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Tls(stream) => {
-                let written = Pin::new(&mut *stream).poll_write(context, bytes);
-                written.map_err(|error| refused(stream, context, error))
+            Stream::Tls(encrypted) => {
+                let written = Pin::new(&mut encrypted.stream).poll_write(context, bytes);
+                written.map_err(|error| encrypted.refused(context, error))
             }
         }
     }
@@ -296,9 +331,9 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Stream::Tls(stream) => {
-                let written = Pin::new(&mut *stream).poll_write_vectored(context, slices);
-                written.map_err(|error| refused(stream, context, error))
+            Stream::Tls(encrypted) => {
+                let written = Pin::new(&mut encrypted.stream).poll_write_vectored(context, slices);
+                written.map_err(|error| encrypted.refused(context, error))
             }
         }
     }
@@ -306,16 +341,16 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
+            Stream::Tls(encrypted) => encrypted.stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Tls(stream) => {
-                let flushed = Pin::new(&mut *stream).poll_flush(context);
-                flushed.map_err(|error| refused(stream, context, error))
+            Stream::Tls(encrypted) => {
+                let flushed = Pin::new(&mut encrypted.stream).poll_flush(context);
+                flushed.map_err(|error| encrypted.refused(context, error))
             }
         }
     }
@@ -323,7 +358,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(encrypted) => Pin::new(&mut encrypted.stream).poll_shutdown(context),
         }
     }
 }
