@@ -272,7 +272,8 @@ fn hint(fault: &Fault) -> &'static str {
         _ if fault.message.contains("TLS") => "",
         FaultKind::Timeout => "; is it still loading? (timeout_s in [load] is how long it is waited for)",
         FaultKind::Transport => {
-            "; is this its port? (--http takes the HTTP port, 8000 by default, --grpc the gRPC port, 8001; https:// or grpcs:// goes before one of TLS)"
+            "; is this its port? (--http takes the HTTP port, 8000 by default, --grpc the gRPC port, 8001; \
+             https:// or grpcs:// goes before one of TLS)"
         }
         _ => "; is the server up, and is this its port? (scripts/triton start, or --server embedded; --http, --grpc)",
     }
