@@ -324,10 +324,15 @@ def run_scenario(runner, scenario, hosts, *options, watch=None, under=()):
     """
     with tempfile.TemporaryDirectory() as results:
         run = run_into(results, runner, scenario, hosts, *options, watch=watch, under=under)
-        with open(os.path.join(run, "records.csv"), newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = rows_of(run)
         with open(os.path.join(run, "run.json")) as file:
             return rows, json.load(file)
+
+
+def rows_of(run):
+    """Rows of records.csv in a run's folder."""
+    with open(os.path.join(run, "records.csv"), newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def run_into(results, runner, scenario, hosts, *options, watch=None, under=()):

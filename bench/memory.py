@@ -5,20 +5,24 @@ Run it as bench/memory.
 The runner measures the embedded server's null model from one worker process. That process is watched until it ends: its
 VmHWM is the most memory that it ever had resident, parent and server left out. Some 8 MB of it are the program itself, of
 which the system maps half a MB more or less from run to run; so verdicts are on medians over the rounds.
+Every run's number of requests has to be the same in its row, in its histograms and by the server's count.
 
 More requests in flight need no more memory. More connections do: over HTTP/1.1 each request in flight has one, which is
 judged; over gRPC 64 in flight share one, which is judged, or have one each, whose cost is told.
 """
 
 import argparse
+import base64
+import json
 import os
 import random
 import statistics
 import sys
 import tempfile
 import time
+import zlib
 
-from common import NAMES, ROOT, SHAPES, add_runner, embedded, peak_memory, run_scenario, spread, verdict
+from common import NAMES, ROOT, SHAPES, add_runner, embedded, peak_memory, rows_of, run_into, spread, verdict
 
 REQUESTS = {"0.15": 2000, "4.9": 400, "39.3": 200}
 LANES = {"http": [(1, 1), (64, 64)], "grpc": [(1, 1), (64, 1), (64, 64)]}  # requests in flight, and connections; the second is judged
@@ -94,10 +98,38 @@ def sample(protocol, size, lane, count, options):
             file.write(SCENARIO % (shape, batch, protocol, *lane, count))
         # its own server: what it keeps of large requests is not the next one's
         with embedded(options.runner, repository, "--model-config-name", "loopback", "--load-model", "null") as hosts:
-            (row,), _ = run_scenario(options.runner, scenario, hosts, watch=watch)
-    if row["status"] != "ok" or int(row["requests"]) != count or not watch.peak:
-        sys.exit("%s, %s MB: %s, %s requests of %d, peak %d" % (NAMES[protocol], size, row["status"], row["requests"], count, watch.peak))
+            run = run_into(os.path.join(directory, "results"), options.runner, scenario, hosts, watch=watch)
+        (row,) = rows_of(run)
+        kept = histogram_total(os.path.join(run, "histograms.hlog"))
+        with open(os.path.join(run, "run.json")) as file:
+            counts = json.load(file)["counts"]
+    # what the row says, what its histograms hold, and what the server counted
+    exact = int(row["requests"]) == kept == counts["measured"] == count and counts["server"] == counts["measured"] + counts["prepared"]
+    if row["status"] != "ok" or not exact or not watch.peak:
+        words = (NAMES[protocol], size, row["status"], row["requests"], count, kept, counts, watch.peak)
+        sys.exit("%s, %s MB: %s, %s requests of %d, %d in its histograms, counts %s, peak %d" % words)
     return watch.peak
+
+
+def histogram_total(path):
+    """The number of latencies in a log of HdrHistograms: base64, zlib, and then counts as zigzag LEB128, runs of zeros as negative ones."""
+    total = 0
+    with open(path) as file:
+        lines = [line.strip() for line in file if line.startswith("Tag=")]
+    for line in lines:
+        payload = zlib.decompress(base64.b64decode(line.rsplit(",", 1)[1])[8:])[40:]
+        place = 0
+        while place < len(payload):
+            value = 0
+            for shift in range(0, 63, 7):
+                byte = payload[place]
+                place += 1
+                # the ninth byte has eight bits
+                value |= (byte if shift == 56 else byte & 127) << shift
+                if byte < 128:
+                    break
+            total += max((value >> 1) ^ -(value & 1), 0)
+    return total
 
 
 class Watch:

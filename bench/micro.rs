@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
+use runner::address::Address;
 use runner::matrix::Arrival;
+use runner::protocol::headers::Destination;
 use runner::protocol::infer::grpc::Grpc;
 use runner::protocol::infer::http::Http;
 use runner::protocol::{InferClient, InputTensor, Request};
@@ -66,6 +68,7 @@ fn request(bytes: usize) -> Request {
     Request {
         model: "scrfd".to_owned(),
         version: None,
+        id: None,
         inputs: vec![input],
         outputs: vec!["score_8".to_owned()],
         tensors: Tensors::Binary,
@@ -77,9 +80,10 @@ fn request(bytes: usize) -> Request {
 #[divan::bench(types = [Http, Grpc], args = PAYLOADS)]
 fn encode<D: InferClient>(bencher: Bencher, bytes: usize) {
     let request = request(bytes);
+    let to = Destination::new(&Address::local(8000)).unwrap();
     bencher
         .counter(BytesCount::new(bytes))
-        .bench_local(|| D::encode("localhost:8000", black_box(&request)).map(|_| ()));
+        .bench_local(|| D::encode(&to, black_box(&request)).map(|_| ()));
 }
 
 /// The next instant of a schedule.

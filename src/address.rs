@@ -1,4 +1,4 @@
-//! A server's address, `host:port`, or `https://host:port`: which are unsupported, and what to write instead. Pure: resolves no
+//! A server's address, `host:port`, or `https://host:port`, and the path it is behind: which are unsupported, and what to write instead. Pure: resolves no
 //! names, and reads no files.
 
 use std::fmt;
@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct Address {
     /// `host:port`, as given; the value of `Host` and `:authority`.
     pub authority: String,
+    /// The path before that of the protocol, such as `/triton`; empty if there is none.
+    #[serde(default)]
+    pub prefix: String,
     /// The IP address to connect to, of those behind the name; `None` leaves the choice to the system.
     pub peer: Option<SocketAddr>,
     /// How connections are encrypted; `None` if they are not.
@@ -67,6 +70,7 @@ impl Address {
     pub fn local(port: u16) -> Self {
         Address {
             authority: format!("localhost:{port}"),
+            prefix: String::new(),
             peer: None,
             tls: None,
             host_header: None,
@@ -74,7 +78,7 @@ impl Address {
         }
     }
 
-    /// Reads `host:port`, `https://host:port` or `grpcs://host:port`.
+    /// Reads `host:port`, `https://host:port` or `grpcs://host:port`, each with the path it is behind, if any.
     ///
     /// # Errors
     /// It is something else, or unsupported: the remedy.
@@ -84,13 +88,17 @@ impl Address {
         }
         let secure = text.split_once("://").filter(|(scheme, _)| SECURE.contains(scheme));
         let tls = secure.map(|(scheme, _)| Tls { scheme: scheme.to_owned(), ..Tls::default() });
-        let text = secure.map_or(text, |(_, rest)| rest.trim_end_matches('/'));
+        let text = secure.map_or(text, |(_, rest)| rest);
         if text.contains("://") {
             return Err("leave the scheme out, \"localhost:8000\", or write https:// or grpcs:// for TLS".to_owned());
         }
         if text.contains('@') {
             return Err("leave user names and passwords out of the address".to_owned());
         }
+        let (text, prefix) = match text.split_once('/') {
+            Some((text, path)) => (text, prefix(path)?),
+            None => (text, String::new()),
+        };
         if let Some(bracketed) = bracketed(text) {
             return Err(format!("write an IPv6 address in brackets: \"{bracketed}\""));
         }
@@ -100,7 +108,14 @@ impl Address {
         if authority.port_u16().is_none_or(|port| port == 0) || authority.host().is_empty() {
             return Err("name a port from 1 to 65535: \"localhost:8000\"".to_owned());
         }
-        Ok(Address { authority: text.to_owned(), peer: None, tls, host_header: None, headers: Vec::new() })
+        Ok(Address {
+            authority: text.to_owned(),
+            prefix,
+            peer: None,
+            tls,
+            host_header: None,
+            headers: Vec::new(),
+        })
     }
 
     /// The host's name or address, without brackets.
@@ -125,7 +140,7 @@ impl fmt::Display for Address {
         if let Some(tls) = &self.tls {
             write!(formatter, "{}://", tls.scheme)?;
         }
-        formatter.write_str(&self.authority)
+        write!(formatter, "{}{}", self.authority, self.prefix)
     }
 }
 
@@ -161,14 +176,11 @@ pub fn is_header_value(text: &str) -> bool {
 /// The remedy for an address that is unsupported, or not supported yet; `None` does not prove it valid.
 pub fn unsupported(text: &str) -> Option<&'static str> {
     let (scheme, rest) = text.split_once("://").map_or((None, text), |(scheme, rest)| (Some(scheme), rest));
-    if rest.trim_end_matches('/').contains('/') && !rest.ends_with("/v2") {
-        return Some("write host and port alone: a server behind a path (a prefix before /v2) cannot be asked yet");
-    }
     let is_secure = scheme.is_some_and(|scheme| SECURE.contains(&scheme));
-    let rest = if is_secure { rest.trim_end_matches('/') } else { rest };
-    if scheme.is_some() && !is_secure || rest.contains(['@', '/']) {
+    if scheme.is_some() && !is_secure || rest.contains('@') {
         return None;
     }
+    let rest = rest.split('/').next().unwrap_or(rest);
     if rest.contains('%') {
         return Some("an IPv6 address with a zone cannot be asked: give one without, or the host's name");
     }
@@ -179,6 +191,24 @@ pub fn unsupported(text: &str) -> Option<&'static str> {
     // names in container networks contain underscores
     let in_names = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '.' | '_' | '[' | ']' | ':');
     (!host.chars().all(in_names)).then_some("name one host by its name or its address: \"localhost:8000\"")
+}
+
+/// The path that a server is behind, from what follows the first slash.
+///
+/// # Errors
+/// It is none: the remedy.
+fn prefix(path: &str) -> Result<String, String> {
+    let path = path.trim_end_matches('/');
+    if path.is_empty() {
+        return Ok(String::new());
+    }
+    let in_segments = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_' | '~');
+    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.chars().all(in_segments);
+    match path.split('/').next_back() {
+        Some("v2") => Err("leave /v2 out, which every request has: write what is before it".to_owned()),
+        _ if path.split('/').all(is_segment) => Ok(format!("/{path}")),
+        _ => Err("write the path that the server is behind plainly, such as \"gpu-box:8000/triton\"".to_owned()),
+    }
 }
 
 /// Adds the missing brackets to an IPv6 address; the part after its last colon is most likely the port.
@@ -199,10 +229,7 @@ mod tests {
     #[test]
     fn what_cannot_be_asked_is_told_apart() {
         for (text, words) in [
-            ("https://gpu-box:8000/prefix", "behind a path"),
             ("grpcs://a b:8001", "one host"),
-            ("box:8000/prefix", "behind a path"),
-            ("http://box:8000/models/v1/", "behind a path"),
             ("fe80::1%eth0", "zone"),
             ("[fe80::1%eth0]:8000", "zone"),
             ("localhost:+80", "digits"),
@@ -244,7 +271,20 @@ mod tests {
             assert_eq!((found.authority.as_str(), found.to_string().as_str()), (authority, text.trim_end_matches('/')));
             assert!(found.tls.is_some_and(|tls| text.starts_with(&tls.scheme) && !tls.insecure), "{text}");
         }
+        for (text, prefix) in
+            [("https://b:1/triton", "/triton"), ("b:1/a/b-2/", "/a/b-2"), ("b:1", ""), ("grpcs://b:1/x.y~z", "/x.y~z")]
+        {
+            let found = address(text);
+            assert_eq!((found.authority.as_str(), found.prefix.as_str()), ("b:1", prefix), "{text}");
+            assert_eq!(found.to_string(), text.trim_end_matches('/'));
+        }
         for (text, help) in [
+            ("b:1/v2", "leave /v2 out"),
+            ("https://b:1/triton/v2/", "leave /v2 out"),
+            ("b:1/a/../b", "plainly"),
+            ("b:1//a", "plainly"),
+            ("b:1/a?b", "plainly"),
+            ("b:1/a b", "plainly"),
             ("https://localhost", "name a port"),
             ("https://me:secret@localhost:8000", "passwords"),
             ("ftps://localhost:8000", "scheme"),

@@ -10,14 +10,14 @@ pub use draft::{Draft, Shapes};
 use crate::matrix::{AxisId, Point, Value};
 use crate::protocol::control::description::{ModelConfig, ModelMetadata, TensorMetadata};
 use crate::protocol::verify::{Expected, shapes_agree};
-use crate::scenario::{Input, Scenario};
+use crate::scenario::{Input, Output, Scenario};
 use crate::tensor::Datatype;
 
 /// Most tensors and differences that are listed individually.
 const LISTED_MAX: usize = 20;
 
 /// The outputs that a scenario requests from a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outputs {
     /// As the model describes them, in the scenario's order.
     pub tensors: Vec<Expected>,
@@ -61,14 +61,13 @@ pub fn agree(
     let mut said = std::collections::BTreeSet::new();
     wrong.retain(|line| said.insert(line.clone()));
     let mut tensors = Vec::new();
-    for name in &scenario.outputs {
+    for Output { name, expect } in &scenario.outputs {
+        let expected = Expected { name: name.clone(), datatype: None, shape: None, expect: expect.clone() };
         match metadata.outputs.iter().find(|offered| offered.name == *name) {
-            Some(TensorMetadata { name, datatype, shape }) => {
-                tensors.push(Expected { name: name.clone(), datatype: datatype.clone(), shape: shape.clone() });
+            Some(TensorMetadata { datatype, shape, .. }) => {
+                tensors.push(Expected { datatype: datatype.clone(), shape: shape.clone(), ..expected });
             }
-            None if metadata.outputs.is_empty() => {
-                tensors.push(Expected { name: name.clone(), datatype: None, shape: None });
-            }
+            None if metadata.outputs.is_empty() => tensors.push(expected),
             None => wrong
                 .push(format!("output \"{name}\": the model has no such output, it has {}", list(&metadata.outputs))),
         }
@@ -106,7 +105,8 @@ pub fn undescribed(scenario: &Scenario, metadata: &ModelMetadata) -> Option<Stri
         .iter()
         .map(|input| &input.name)
         .filter(|name| !told(&metadata.inputs, name));
-    let outputs = scenario.outputs.iter().filter(|name| !told(&metadata.outputs, name));
+    let outputs = scenario.outputs.iter().map(|output| &output.name);
+    let outputs = outputs.filter(|name| !told(&metadata.outputs, name));
     let open: Vec<String> = inputs.chain(outputs).map(|name| format!("\"{name}\"")).collect();
     (!open.is_empty()).then(|| format!("type and shape of {}", open.join(", ")))
 }
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn what_is_not_described_cannot_disagree_and_is_said() {
-        let unknown = vec![Expected { name: "y".to_owned(), datatype: None, shape: None }];
+        let unknown = vec![Expected { name: "y".to_owned(), datatype: None, shape: None, expect: None }];
         for (described, open) in [
             (json!({}), Some("type and shape of \"x\", \"y\"")),
             (

@@ -1,19 +1,25 @@
 //! Tensor data types, shapes and the bytes of an input, and the parameters beside them. Knows nothing of protocols, scenarios or servers.
 
+mod entries;
+mod expect;
 mod file;
+mod item;
+mod items;
 mod npy;
 mod parameter;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use half::{bf16, f16};
-use rand::{Rng, RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::spelling::spelled;
+pub use entries::elements_of_json;
+pub use expect::{Difference, Expect, OtherSize, Reference};
+pub use item::byte_elements;
+pub use items::{Items, distinct_batches};
 pub use parameter::{Parameter, Parameters};
 
 spelled! {
@@ -82,45 +88,15 @@ pub enum Source {
     File(PathBuf),
 }
 
+/// Most bytes of distinct requests that a process holds; a single one may be larger.
+pub const HELD_BYTES_MAX: u64 = 1 << 30;
+
 /// Length of a random BYTES element, in bytes.
 const RANDOM_TEXT_LENGTH: usize = 8;
 
 /// The number of elements of `shape`, or `None` on overflow.
 pub fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1_usize, |count, dimension| count.checked_mul(*dimension))
-}
-
-/// The bytes of an input: `items` times a tensor of `item_shape`, one after the other, little-endian and row-major.
-///
-/// Random floats lie in [0, 1), random integers in [0, 128), so that they suit every integer type; random BYTES are
-/// eight lower-case letters. A file holds one item, which is repeated, or several, which are taken in turn.
-///
-/// # Errors
-/// The file cannot be read, or its type, shape or size is not the input's. The message names the file and the remedy.
-pub fn bytes_of(datatype: Datatype, item_shape: &[usize], items: usize, source: &Source) -> Result<Bytes> {
-    let item = element_count(item_shape).context("the shape has more elements than can be addressed")?;
-    let elements = item
-        .checked_mul(items)
-        .context("batch size x shape has more elements than can be addressed")?;
-    match source {
-        Source::Zeros => {
-            let size = elements.checked_mul(datatype.size().unwrap_or(4)).context("the tensor is too large")?;
-            Ok(Bytes::from(vec![0_u8; size]))
-        }
-        Source::Random { seed } => Ok(random(datatype, elements, *seed)),
-        Source::File(path) => {
-            file::read(datatype, item_shape, items, path).with_context(|| format!("input data {}", path.display()))
-        }
-    }
-}
-
-fn random(datatype: Datatype, elements: usize, seed: u64) -> Bytes {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    let mut bytes = BytesMut::with_capacity(elements * datatype.generated_size());
-    for _ in 0..elements {
-        put_random(&mut bytes, datatype, &mut generator);
-    }
-    bytes.freeze()
 }
 
 fn put_random(bytes: &mut BytesMut, datatype: Datatype, generator: &mut impl Rng) {
@@ -152,7 +128,14 @@ fn below_one(generator: &mut impl Rng, bits: u32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Result;
+    use bytes::Bytes;
+
     use super::*;
+
+    fn bytes_of(datatype: Datatype, shape: &[usize], items: usize, source: &Source) -> Result<Bytes> {
+        Ok(Items::open("x", datatype, shape, source)?.take(items)?.0)
+    }
 
     #[test]
     fn every_type_gives_the_bytes_its_shape_asks_for() {

@@ -279,3 +279,18 @@ fn a_forbidden_arrow_is_seen() {
     assert_eq!(used(&code).into_iter().collect::<Vec<_>>(), ["plan", "record", "scenario"]);
     assert!(Path::new("src/lib.rs").exists());
 }
+
+#[test]
+fn what_is_promised_names_tests_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let promises = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let named = promises.split('`').filter_map(|code| code.split_once(".rs: "));
+    let mut count = 0;
+    for (file, test) in named {
+        let file = format!("{file}.rs");
+        let text = fs::read_to_string(root.join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.contains(&format!("fn {test}(")), "{file} has no test {test}");
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+}

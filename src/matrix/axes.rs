@@ -4,7 +4,7 @@
 
 use super::shapes::Shapes;
 use super::value::{AxisValue, Limit, Name, Refusal, Value};
-use super::variants::{Arm, Encode, Protocol};
+use super::variants::{Arm, Encode, Encryption, Protocol};
 use super::{Matrix, phrases};
 use crate::spelling::{Words, nearest};
 
@@ -167,6 +167,20 @@ axes! {
         is_always_written: true,
         ..PLAIN
     };
+    Tls tls: Option<Encryption> = None => Axis {
+        column: "tls",
+        key: "tls",
+        limit: Limit::Words(&ENCRYPTIONS),
+        is_variant: true,
+        example: "tls = [\"off\", \"on\"]",
+        exclude_example: "tls = [\"on\"]",
+        heading: "TLS",
+        parameter: "TLS",
+        tag: |point| point.tls.map_or(String::new(), |tls| format!("-tls{tls}")),
+        phrase: |point| point.tls.map_or(String::new(), |tls| phrases::tls(tls).to_owned()),
+        meaning: "Whether connections are encrypted, where that is an axis: `off` asks the server's `http` and `grpc`, `on` its `http_tls` and `grpc_tls`.",
+        ..PLAIN
+    };
     Encode encode: Encode = Encode::Once => Axis {
         column: "encode",
         key: "encode",
@@ -325,6 +339,23 @@ axes! {
         meaning: "Milliseconds from an answer to the next request of a closed loop, outside latencies; empty without a think time.",
         ..PLAIN
     };
+    Distinct distinct: Option<u32> = None => Axis {
+        column: "distinct",
+        key: "distinct",
+        home: Home::Load,
+        limit: Limit::Whole(1, 1_000_000),
+        takes_one: true,
+        example: "distinct = 64",
+        exclude_example: "distinct = [64]",
+        remedy: "give the number of different requests that are sent in turn, such as 64",
+        help: "Different requests that each process sends in turn, such as 1,64",
+        heading: "Distinct Requests",
+        parameter: "Distinct Requests",
+        tag: |point| point.distinct.map_or(String::new(), |distinct| format!("-d{distinct}")),
+        phrase: |point| point.distinct.map_or(String::new(), phrases::distinct),
+        meaning: "Different requests that were to be sent; empty where the scenario leaves their number to its data. See `distinct_requests`.",
+        ..PLAIN
+    };
 }
 
 /// Most requests in flight in one process, and most connections.
@@ -333,6 +364,7 @@ const IN_FLIGHT_MAX: u32 = 1024;
 static PROTOCOLS: Words = Words::new(Protocol::WORDS, "\"http\" or \"grpc\"", "these two protocols are spoken:");
 static ENCODES: Words =
     Words::new(Encode::WORDS, "\"once\" or \"each-request\"", "a request is encoded at one of these times:");
+static ENCRYPTIONS: Words = Words::new(Encryption::WORDS, "\"off\" or \"on\"", "connections are encrypted or not:");
 static ARMS: Words = Words::new(Arm::WORDS, "\"a\" or \"b\"", "there are");
 
 impl AxisId {

@@ -13,7 +13,7 @@ pub use phrases::{load, protocol};
 pub use point::Impossible;
 pub use shapes::Shapes;
 pub use value::{Limit, Name, Refusal, Value};
-pub use variants::{Arm, Arrival, Describer, Encode, Protocol};
+pub use variants::{Arm, Arrival, Describer, Encode, Encryption, Protocol};
 
 /// Most cases of a matrix, before any exclusion: more are a mistake, which nobody would read.
 pub const CASES_MAX: usize = 10_000;

@@ -1,6 +1,6 @@
 //! Wording of points of the matrix in sentences, headings and progress lines.
 
-use super::variants::{Encode, Protocol};
+use super::variants::{Encode, Encryption, Protocol};
 
 /// A protocol in prose.
 pub fn protocol(protocol: Protocol) -> &'static str {
@@ -15,6 +15,14 @@ pub fn encode(encode: Encode) -> &'static str {
     match encode {
         Encode::Once => "encoded once",
         Encode::EachRequest => "encoded for each request",
+    }
+}
+
+/// Whether connections are encrypted, in prose.
+pub fn tls(tls: Encryption) -> &'static str {
+    match tls {
+        Encryption::Off => "without TLS",
+        Encryption::On => "over TLS",
     }
 }
 
@@ -40,4 +48,13 @@ pub fn load(rate: Option<f64>, concurrency: u32, connections: u32) -> String {
         false => format!(" over {}", self::connections(connections)),
     };
     format!("{rate}{concurrency} in flight{over}")
+}
+
+/// `1 distinct request`, `64 distinct requests`.
+pub fn distinct(distinct: u32) -> String {
+    if distinct == 1 {
+        "1 distinct request".to_owned()
+    } else {
+        format!("{distinct} distinct requests")
+    }
 }

@@ -148,6 +148,18 @@ impl AxisValue for u32 {
     }
 }
 
+impl AxisValue for Option<u32> {
+    fn value(&self) -> Option<Value> {
+        self.map(Value::Whole)
+    }
+
+    fn assign(&mut self, value: &Value) {
+        if let Value::Whole(count) = value {
+            *self = Some(*count);
+        }
+    }
+}
+
 impl AxisValue for Option<Name> {
     fn value(&self) -> Option<Value> {
         self.clone().map(Value::Name)

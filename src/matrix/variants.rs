@@ -39,6 +39,16 @@ spelled! {
 }
 
 spelled! {
+    /// Whether connections are encrypted.
+    pub enum Encryption {
+        /// They are not.
+        Off = "off",
+        /// By TLS.
+        On = "on",
+    }
+}
+
+spelled! {
     /// One of two equal variants.
     pub enum Arm {
         /// The one that the other is compared with.

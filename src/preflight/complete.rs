@@ -3,7 +3,7 @@
 use super::{datatype, fixed, needed};
 use crate::matrix::{AxisId, Describer, Value};
 use crate::protocol::control::description::{ModelConfig, ModelMetadata, TensorMetadata};
-use crate::scenario::{Input, Scenario};
+use crate::scenario::{Input, Output, Scenario};
 use crate::tensor::Source;
 
 /// Completes a scenario without inputs or outputs from the model's metadata: zeros for required inputs, and all
@@ -48,7 +48,8 @@ pub fn complete(
         }
     }
     if scenario.outputs.is_empty() {
-        scenario.outputs = metadata.outputs.iter().map(|output| output.name.clone()).collect();
+        let output = |output: &TensorMetadata| Output { name: output.name.clone(), expect: None };
+        scenario.outputs = metadata.outputs.iter().map(output).collect();
         if scenario.outputs.is_empty() {
             wrong.push("the scenario has no [[output]], and the server describes none: add one".to_owned());
         }
@@ -99,8 +100,12 @@ mod tests {
         let mut scenario = without_tensors("batch_sizes = [1, 8]");
         assert_eq!(complete(&mut scenario, &described, Some(&batched)), Ok(Describer::Server));
         assert_eq!(
-            (scenario.inputs.len(), &scenario.inputs[0].shape[..], &scenario.outputs[..]),
-            (1, &[4][..], &["y", "z"].map(str::to_owned)[..])
+            (
+                scenario.inputs.len(),
+                &scenario.inputs[0].shape[..],
+                &scenario.outputs.iter().map(|output| &output.name[..]).collect::<Vec<_>>()[..]
+            ),
+            (1, &[4][..], &["y", "z"][..])
         );
         assert!(agree(&scenario, &described, Some(&batched)).is_ok());
         // the inputs of the file are kept where it leaves out the outputs alone

@@ -103,7 +103,9 @@ impl Draft<'_> {
     }
 
     fn write_server(&self, out: &mut String) {
-        let Some(Server { http, grpc, metrics, is_embedded }) = self.addresses else { return };
+        let Some(Server { http, grpc, metrics, is_embedded, .. }) = self.addresses else {
+            return;
+        };
         // the matrix names the embedded server: it needs no table
         if *is_embedded {
             return;
@@ -111,11 +113,11 @@ impl Draft<'_> {
         out.push_str("\n[server]\n");
         for (protocol, key, address) in [(Protocol::Http, "http", http), (Protocol::Grpc, "grpc", grpc)] {
             if self.protocols.contains(&protocol) {
-                let _ = writeln!(out, "{key} = {}", quoted(&address.authority));
+                let _ = writeln!(out, "{key} = {}", quoted(&address.to_string()));
             }
         }
         if let Some(metrics) = metrics {
-            let _ = writeln!(out, "metrics = {}", quoted(&metrics.authority));
+            let _ = writeln!(out, "metrics = {}", quoted(&metrics.to_string()));
         }
     }
 
@@ -297,7 +299,7 @@ mod tests {
             "instance_group": [{"count": 2}, {"count": 1}]});
         let (text, scenario) = told(batched(), Some(configured)).scenario(None, BOTH);
         assert_eq!((&scenario.inputs[0].shape[..], scenario.inputs.len()), (&[3, 4][..], 1));
-        assert_eq!(scenario.outputs[1], "z \"z\"");
+        assert_eq!(scenario.outputs[1].name, "z \"z\"");
         assert_eq!(scenario.matrix.batch_sizes(), [1, 4, 8]);
         for part in [
             "# \"m\" as triton 2.0 describes it.",
@@ -352,6 +354,7 @@ mod tests {
             http: address("box:80"),
             grpc: address("box:81"),
             metrics: Some(address("box:82")),
+            encrypted: [None, None],
             is_embedded: false,
         };
         let (_, scenario) = told.scenario(Some(&server), BOTH);

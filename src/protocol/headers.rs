@@ -5,6 +5,25 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::address::{Address, HeaderSource};
 use crate::protocol::{Fault, FaultKind};
 
+/// Where requests go: an address, and the headers of every request to it.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// The address.
+    pub address: Address,
+    /// The headers, with their values.
+    pub headers: HeaderMap,
+}
+
+impl Destination {
+    /// Looks the headers' values up.
+    ///
+    /// # Errors
+    /// See [`of`].
+    pub fn new(address: &Address) -> Result<Self, Fault> {
+        Ok(Destination { address: address.clone(), headers: of(address)? })
+    }
+}
+
 /// The headers of an address, with their values. Values are marked as sensitive, so that nothing prints them.
 ///
 /// # Errors

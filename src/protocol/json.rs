@@ -4,30 +4,30 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use bytes::Bytes;
 use half::{bf16, f16};
 use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use crate::protocol::{Fault, FaultKind, InputTensor};
 use crate::tensor::Datatype;
 
 /// The JSON part of an answer. Optional fields of the protocol may be missing or `null`.
-#[derive(Deserialize)]
 pub(in crate::protocol) struct Answer {
+    pub id: Option<String>,
     pub outputs: Vec<Output>,
 }
 
 /// A tensor in an answer.
-#[derive(Deserialize)]
 #[allow(missing_docs)]
 pub(in crate::protocol) struct Output {
     pub name: String,
     pub datatype: String,
     pub shape: Vec<i64>,
-    #[serde(default)]
     pub parameters: Option<Parameters>,
-    #[serde(default)]
-    pub data: Option<Elements>,
+    /// The number of its elements, and their text.
+    pub data: Option<(usize, Bytes)>,
 }
 
 /// The relevant parameters of a tensor.
@@ -38,20 +38,52 @@ pub(in crate::protocol) struct Parameters {
     pub binary_data_size: Option<usize>,
 }
 
+/// An answer whose tensors' elements are text still.
+#[derive(Deserialize)]
+struct RawAnswer<'a> {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(borrow)]
+    outputs: Vec<RawOutput<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RawOutput<'a> {
+    name: String,
+    datatype: String,
+    shape: Vec<i64>,
+    #[serde(default)]
+    parameters: Option<Parameters>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
 /// Number of elements in a tensor's `data`, flat or nested.
-#[derive(Clone, Copy, Default)]
-pub(in crate::protocol) struct Elements(pub usize);
+struct Count(usize);
 
 /// Reads the JSON of an answer.
 ///
 /// # Errors
 /// It is not valid JSON: kind `Answer`.
-pub(in crate::protocol) fn read(bytes: &[u8]) -> Result<Answer, Fault> {
-    let read = serde_json::from_slice(bytes).or_else(|error| match without_special_floats(bytes) {
-        Cow::Owned(replaced) => serde_json::from_slice(&replaced),
-        Cow::Borrowed(_) => Err(error),
-    });
-    read.map_err(|error| Fault::new(FaultKind::Answer, format!("the answer's JSON cannot be read: {error}")))
+pub(in crate::protocol) fn read(bytes: &Bytes) -> Result<Answer, Fault> {
+    let replaced = without_special_floats(bytes);
+    read_of(bytes, &replaced)
+        .map_err(|error| Fault::new(FaultKind::Answer, format!("the answer's JSON cannot be read: {error}")))
+}
+
+/// Reads an answer from text without special floats; elements are those of the original, at the same places.
+fn read_of(original: &Bytes, text: &[u8]) -> serde_json::Result<Answer> {
+    let RawAnswer { id, outputs } = serde_json::from_slice(text)?;
+    let output = |RawOutput { name, datatype, shape, parameters, data }: RawOutput<'_>| {
+        let elements = |data: &RawValue| {
+            let Count(count) = serde_json::from_str(data.get())?;
+            let begin = data.get().as_ptr().addr() - text.as_ptr().addr();
+            Ok((count, original.slice(begin..begin + data.get().len())))
+        };
+        let data = data.map(elements).transpose()?;
+        Ok(Output { name, datatype, shape, parameters, data })
+    };
+    Ok(Answer { id, outputs: outputs.into_iter().map(output).collect::<serde_json::Result<_>>()? })
 }
 
 /// Replaces `NaN` and `Infinity`, which Python's JSON has and JSON does not, by numbers of the same length.
@@ -80,23 +112,23 @@ pub(in crate::protocol) fn without_special_floats(bytes: &[u8]) -> Cow<'_, [u8]>
     replaced
 }
 
-impl<'de> Deserialize<'de> for Elements {
+impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Elements(0))
+        deserializer.deserialize_any(Count(0))
     }
 }
 
 /// Numbers, booleans and strings are one element each.
 macro_rules! one_element {
     ($($visit:ident: $kind:ty),*) => {
-        $(fn $visit<E>(self, _: $kind) -> Result<Elements, E> {
-            Ok(Elements(1))
+        $(fn $visit<E>(self, _: $kind) -> Result<Count, E> {
+            Ok(Count(1))
         })*
     };
 }
 
-impl<'de> Visitor<'de> for Elements {
-    type Value = Elements;
+impl<'de> Visitor<'de> for Count {
+    type Value = Count;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a tensor's elements")
@@ -104,19 +136,19 @@ impl<'de> Visitor<'de> for Elements {
 
     one_element!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
 
-    fn visit_unit<E>(self) -> Result<Elements, E> {
-        Ok(Elements(1))
+    fn visit_unit<E>(self) -> Result<Count, E> {
+        Ok(Count(1))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Elements, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Count, A::Error> {
         let mut count = 0_usize;
-        while let Some(Elements(more)) = items.next_element()? {
+        while let Some(Count(more)) = items.next_element()? {
             count = count.checked_add(more).ok_or_else(|| A::Error::custom("too many elements"))?;
         }
-        Ok(Elements(count))
+        Ok(Count(count))
     }
 
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut entries: A) -> Result<Elements, A::Error> {
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut entries: A) -> Result<Count, A::Error> {
         while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Err(A::Error::custom("an object among a tensor's elements"))
     }
@@ -189,8 +221,6 @@ fn inexpressible(input: &InputTensor, what: impl fmt::Display) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn input(datatype: Datatype, bytes: &[u8]) -> InputTensor {
@@ -225,7 +255,7 @@ mod tests {
             let text = format!(
                 r#"{{"id":null,"parameters":null,"outputs":[{{"name":"a \"NaN","datatype":"FP32","shape":[2],"parameters":null,"data":{data}}}]}}"#
             );
-            read(text.as_bytes()).map(|answer| answer.outputs[0].data.unwrap_or_default().0)
+            read(&Bytes::from(text)).map(|answer| answer.outputs[0].data.as_ref().map_or(0, |(count, _)| *count))
         };
         for (data, count) in [
             ("[1,2]", 2),

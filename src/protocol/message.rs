@@ -4,8 +4,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint, skip_field};
 
-use crate::proto::{InferTensorContents, ModelInferResponse};
-use crate::protocol::{Answer, Fault, FaultKind, OutputTensor, Payload};
+use crate::proto::ModelInferResponse;
+use crate::protocol::{Answer, Elements, Fault, FaultKind, OutputTensor, Payload};
 
 /// Compression flag and length in front of a message.
 pub(in crate::protocol) const FRAME_PREFIX: usize = 5;
@@ -128,16 +128,16 @@ pub(in crate::protocol) fn read(framed: Bytes) -> Result<Answer, Fault> {
     let mut raw = message.raw_output_contents.into_iter();
     let mut outputs = Vec::new();
     for output in message.outputs {
-        let typed = output.contents.as_ref().map_or(0, element_count);
-        let payload = match raw.next() {
-            Some(bytes) => Payload::Raw(bytes),
+        let payload = match (raw.next(), output.contents) {
+            (Some(bytes), _) => Payload::Raw(bytes),
+            (None, Some(contents)) => Payload::Elements(Elements::Typed(Box::new(contents))),
             // a tensor without elements needs no contents
-            None if output.contents.is_some() || output.shape.contains(&0) => Payload::Elements(typed),
-            None => return Err(bad(format!("the output \"{}\" has no contents", output.name))),
+            (None, None) if output.shape.contains(&0) => Payload::Elements(Elements::default()),
+            (None, None) => return Err(bad(format!("the output \"{}\" has no contents", output.name))),
         };
         outputs.push(OutputTensor { name: output.name, datatype: output.datatype, shape: output.shape, payload });
     }
-    Ok(Answer { outputs })
+    Ok(Answer { id: message.id, outputs })
 }
 
 /// Removes the frame from a message.
@@ -172,22 +172,6 @@ pub(in crate::protocol) fn joined(chunks: Vec<Bytes>) -> Bytes {
     }
 }
 
-/// Number of elements; only one of the typed lists is filled.
-fn element_count(contents: &InferTensorContents) -> usize {
-    [
-        contents.bool_contents.len(),
-        contents.int_contents.len(),
-        contents.int64_contents.len(),
-        contents.uint_contents.len(),
-        contents.uint64_contents.len(),
-        contents.fp32_contents.len(),
-        contents.fp64_contents.len(),
-        contents.bytes_contents.len(),
-    ]
-    .into_iter()
-    .sum()
-}
-
 fn bad(message: String) -> Fault {
     Fault::new(FaultKind::Answer, message)
 }
@@ -197,6 +181,7 @@ mod tests {
     use bytes::BufMut;
 
     use super::*;
+    use crate::proto::InferTensorContents;
     use crate::proto::model_infer_response::InferOutputTensor;
 
     fn frame(message: &ModelInferResponse) -> Bytes {
@@ -231,8 +216,8 @@ mod tests {
         let contents = InferTensorContents { fp32_contents: vec![1.0, 2.0], ..Default::default() };
         message.outputs = vec![InferOutputTensor { contents: Some(contents), ..output("y", 2) }, output("z", 0)];
         let read_back = read(frame(&message)).unwrap();
-        assert!(matches!(read_back.outputs[0].payload, Payload::Elements(2)));
-        assert!(matches!(read_back.outputs[1].payload, Payload::Elements(0)));
+        assert!(matches!(&read_back.outputs[0].payload, Payload::Elements(elements) if elements.count() == 2));
+        assert!(matches!(&read_back.outputs[1].payload, Payload::Elements(elements) if elements.count() == 0));
 
         let framed = frame(&answer([b"ab", b"c"]));
         for (damaged, words) in [

@@ -2,6 +2,7 @@
 //! protobuf messages; must not know recorders, records, reports or workers, and never reads the clock.
 
 pub mod control;
+mod elements;
 pub mod headers;
 pub mod infer;
 mod json;
@@ -22,10 +23,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::address::Address;
 use crate::spelling::spelled;
 use crate::tensor::{Datatype, Parameters, Tensors};
 use crate::text;
+pub use elements::Elements;
+use headers::Destination;
 use stream::IoObserver;
 
 /// Timeout for making a connection; the same for both protocols.
@@ -49,10 +51,10 @@ pub trait InferClient: Sized {
     ///
     /// # Errors
     /// The request cannot be expressed in the protocol.
-    fn encode(address: &str, request: &Request) -> Result<Self::Encoded, Fault>;
+    fn encode(to: &Destination, request: &Request) -> Result<Self::Encoded, Fault>;
 
     /// A new connection; `observer` is notified of its traffic.
-    fn connection(address: &Address, observer: Rc<dyn IoObserver>) -> Self::Connection;
+    fn connection(to: &Destination, observer: Rc<dyn IoObserver>) -> Self::Connection;
 
     /// A client over a connection, shared if the protocol has streams; `observer` is notified of its answers.
     fn new(connection: Self::Connection, encoded: Self::Encoded, observer: Rc<dyn IoObserver>) -> Self;
@@ -69,8 +71,8 @@ pub trait InferClient: Sized {
     /// Sends the request and waits for the whole answer. The timed path: an answer that follows the pattern is dropped.
     fn infer(&mut self) -> impl Future<Output = Result<Reply<Self::Unread>, Fault>>;
 
-    /// From now on compares answers with the verified one instead of keeping them whole.
-    fn follow(&mut self, pattern: Rc<Self::Pattern>);
+    /// From now on compares answers with the verified one; without a pattern, keeps them whole.
+    fn follow(&mut self, pattern: Option<Rc<Self::Pattern>>);
 
     /// The pending request timed out and was dropped; the next one must not wait for the same connection.
     fn timed_out(&mut self);
@@ -101,6 +103,8 @@ pub struct Request {
     pub model: String,
     /// Version of the model; `None` leaves the choice to the server.
     pub version: Option<String>,
+    /// The request's id, which its answer repeats.
+    pub id: Option<String>,
     /// Input tensors.
     pub inputs: Vec<InputTensor>,
     /// Names of the requested outputs.
@@ -125,6 +129,8 @@ pub struct InputTensor {
 /// A decoded answer.
 #[derive(Debug)]
 pub struct Answer {
+    /// The id of the request that it answers; empty if it tells none.
+    pub id: String,
     /// Output tensors in the server's order.
     pub outputs: Vec<OutputTensor>,
 }
@@ -147,8 +153,8 @@ pub enum Payload {
     Raw(Bytes),
     /// The number of raw bytes, if they were not kept.
     Size(usize),
-    /// The number of elements, if the server answered in JSON or typed contents.
-    Elements(usize),
+    /// Elements that the server answered in JSON or typed contents.
+    Elements(Elements),
 }
 
 /// The reason why a request has no good answer.
@@ -177,6 +183,8 @@ spelled! {
         Unsupported = "unsupported",
         /// The answer does not match the request.
         Answer = "answer",
+        /// The answer's content is not the expected one.
+        Value = "value",
     }
 }
 
@@ -198,7 +206,7 @@ impl FaultKind {
             | FaultKind::Transport
             | FaultKind::Server
             | FaultKind::Unavailable => true,
-            FaultKind::Unsupported | FaultKind::Answer => false,
+            FaultKind::Unsupported | FaultKind::Answer | FaultKind::Value => false,
         }
     }
 }

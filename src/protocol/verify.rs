@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{Answer, Fault, FaultKind, OutputTensor, Payload};
-use crate::tensor::Datatype;
+use crate::tensor::{Datatype, Expect, byte_elements};
 
 /// The expected output of an answer; undescribed properties are not checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Expected {
     /// The output's name.
     pub name: String,
@@ -14,6 +14,8 @@ pub struct Expected {
     pub datatype: Option<String>,
     /// Its shape, with -1 for a free dimension; `None` if the server does not describe it.
     pub shape: Option<Vec<i64>>,
+    /// What its content should be, if that is to be checked.
+    pub expect: Option<Expect>,
 }
 
 /// Whether two shapes are compatible; -1 on either side matches any size.
@@ -59,8 +61,8 @@ fn verify_tensor(found: &OutputTensor, wanted: &Expected) -> Result<(), Fault> {
     let elements = elements.ok_or_else(|| bad(format!("the output \"{name}\" has an impossible shape")))?;
     let size = found.datatype.parse::<Datatype>().ok().and_then(Datatype::size);
     match (&found.payload, size) {
-        (Payload::Elements(count), _) if *count != elements => {
-            Err(bad(format!("the output \"{name}\" holds {count} elements, its shape asks for {elements}")))
+        (Payload::Elements(found), _) if found.count() != elements => {
+            Err(bad(format!("the output \"{name}\" holds {} elements, its shape asks for {elements}", found.count())))
         }
         (Payload::Raw(raw), Some(size)) if Some(raw.len()) != elements.checked_mul(size) => Err(bad(format!(
             "the output \"{name}\" holds {} bytes, its shape asks for {}",
@@ -71,22 +73,11 @@ fn verify_tensor(found: &OutputTensor, wanted: &Expected) -> Result<(), Fault> {
             "the output \"{name}\" holds {held} bytes, its shape asks for {}",
             elements.saturating_mul(size)
         ))),
-        (Payload::Raw(raw), None) if text_elements(raw) != Some(elements) => {
+        (Payload::Raw(raw), None) if byte_elements(raw) != Some(elements) => {
             Err(bad(format!("the output \"{name}\" does not hold {elements} BYTES elements")))
         }
         _ => Ok(()),
     }
-}
-
-/// BYTES elements, each a little-endian length and that many bytes; `None` if they do not fill the data.
-fn text_elements(mut raw: &[u8]) -> Option<usize> {
-    let mut count = 0;
-    while !raw.is_empty() {
-        let (length, rest) = raw.split_first_chunk::<4>()?;
-        raw = rest.get(u32::from_le_bytes(*length) as usize..)?;
-        count += 1;
-    }
-    Some(count)
 }
 
 fn bad(message: String) -> Fault {
@@ -102,18 +93,23 @@ mod tests {
     fn answer(datatype: &str, shape: &[i64], raw: &'static [u8]) -> Answer {
         let payload = Payload::Raw(Bytes::from_static(raw));
         let output = OutputTensor { name: "y".into(), datatype: datatype.into(), shape: shape.to_vec(), payload };
-        Answer { outputs: vec![output] }
+        Answer { id: String::new(), outputs: vec![output] }
     }
 
     fn expected(datatype: &str, shape: &[i64]) -> [Expected; 1] {
-        [Expected { name: "y".into(), datatype: Some(datatype.into()), shape: Some(shape.to_vec()) }]
+        [Expected {
+            name: "y".into(),
+            datatype: Some(datatype.into()),
+            shape: Some(shape.to_vec()),
+            expect: None,
+        }]
     }
 
     #[test]
     fn good_answers_pass() {
         verify(&answer("FP16", &[2, 1], b"abcd"), &expected("FP16", &[2, -1])).unwrap();
         verify(&answer("BYTES", &[2], b"\x01\0\0\0a\0\0\0\0"), &expected("BYTES", &[2])).unwrap();
-        let undescribed = [Expected { name: "y".into(), datatype: None, shape: None }];
+        let undescribed = [Expected { name: "y".into(), datatype: None, shape: None, expect: None }];
         verify(&answer("FP16", &[2, 1], b"abcd"), &undescribed).unwrap();
         assert!(verify(&answer("FP16", &[2, 1], b"abc"), &undescribed).is_err());
     }

@@ -72,12 +72,14 @@ impl Resolve for Elsewhere {
     }
 }
 
-/// `http://HOST:PORT`, or `https://HOST:PORT`, with the name that the certificate has to be for.
+/// `http://HOST:PORT`, or `https://HOST:PORT`, with the name that the certificate has to be for, and the path that the server is
+/// behind.
 pub(in crate::protocol) fn base_of(address: &Address) -> String {
+    let Address { authority, prefix, .. } = address;
     match &address.tls {
-        None => format!("http://{}", address.authority),
-        Some(Tls { name: Some(name), .. }) => format!("https://{name}:{}", address.port().unwrap_or_default()),
-        Some(_) => format!("https://{}", address.authority),
+        None => format!("http://{authority}{prefix}"),
+        Some(Tls { name: Some(name), .. }) => format!("https://{name}:{}{prefix}", address.port().unwrap_or_default()),
+        Some(_) => format!("https://{authority}{prefix}"),
     }
 }
 

@@ -61,7 +61,7 @@ columns! {
         /// Requests without a good answer.
         pub errors: u64,
         /// Errors by kind, such as `timeout=2 server=1`: `connect`, `timeout`, `transport`, `server`, `unavailable` (HTTP 429,
-        /// 502 to 504, gRPC UNAVAILABLE), `unsupported`, `answer`.
+        /// 502 to 504, gRPC UNAVAILABLE), `unsupported`, `answer` (names, types, shapes or sizes are wrong), `value` (the content is not the expected one).
         pub error_kinds: ErrorKinds,
         /// Requests without a good answer while processes connected, had an answer checked and warmed up; not among `errors`.
         pub errors_preparing: Option<u64>,
@@ -70,6 +70,10 @@ columns! {
         /// Of the answers, those that differ from the verified one or vary in size, which were read and checked once the clock
         /// was stopped.
         pub answers_read: Option<u64>,
+        /// Of the answers, those whose content was compared with the expected one as well (`expect`).
+        pub answers_verified: Option<u64>,
+        /// Different requests that each process sent, each as often as the others.
+        pub distinct_requests: Option<u64>,
         /// How tensors travelled: `binary`; `json` where the server takes no binary tensors over HTTP.
         pub tensors: Option<Tensors>,
         /// Mean latency; in an open loop, of response times.

@@ -18,7 +18,7 @@ use crate::record::rate;
 use crate::report::terminal;
 use crate::scenario::{Scenario, StopRule};
 use crate::tensor::{Datatype, Tensors};
-use crate::worker::message::Block;
+use crate::worker::message::{Block, Draw};
 use crate::worker::pool::{Pool, PoolError};
 
 /// Name of the model that answers at once.
@@ -105,6 +105,7 @@ async fn ceiling(
     let block = Block {
         stop: StopRule { requests: 1, least: Some(LENGTH), most: None },
         arrivals: None,
+        order: Draw::default(),
         think_time: Duration::ZERO,
         start_unix_ns: 0,
     };

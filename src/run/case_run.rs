@@ -29,6 +29,8 @@ pub struct CaseRun {
     pub pool: Option<Pool>,
     pub totals: CaseTotals,
     pub prepared: u64,
+    /// Different requests that each process sends; 0 before any was made.
+    distinct: u64,
     /// Requests that failed while preparing.
     failed_preparing: u64,
     /// Whether the block before was aborted.
@@ -56,6 +58,7 @@ impl CaseRun {
             pool: None,
             totals: CaseTotals::default(),
             prepared: 0,
+            distinct: 0,
             failed_preparing: 0,
             aborted: false,
             last_block: 0,
@@ -84,6 +87,7 @@ impl CaseRun {
         }
         self.ended = last;
         self.failed_preparing = block.errors_preparing;
+        self.distinct = block.distinct;
         self.last_block = outcome.recorder.count();
         self.before += outcome.recorder.count() * u64::from(self.case.batch_size);
         self.aborted = outcome.aborted;
@@ -118,6 +122,7 @@ impl CaseRun {
             Ok(pool) => {
                 self.prepared += pool.prepared_requests;
                 self.failed_preparing += pool.prepared_errors;
+                self.distinct = pool.distinct;
                 self.pool = Some(pool);
             }
             Err(PoolError::Failed(fault)) => self.end(PoolError::Failed(http.explained(&self.case, fault))),
@@ -211,6 +216,7 @@ impl CaseRun {
             unserved,
             capped: false,
             errors_preparing: 0,
+            distinct: self.distinct,
             spent_ns: 0,
         });
         let words = outcome.example.map(|fault| fault.message);
@@ -255,6 +261,7 @@ impl CaseRun {
             reason: if status == Status::Ok { String::new() } else { reason },
             requests_planned: planned(context.scenario, group, &self.case),
             errors_preparing: Some(self.failed_preparing),
+            distinct_requests: Some(self.distinct).filter(|distinct| *distinct > 0),
             started: self.started.into(),
             ended: self.ended.into(),
             ..empty_record(context, &self.case, status)

@@ -8,7 +8,7 @@ use crate::plan::{Group, Round};
 use crate::preflight::Outputs;
 use crate::scenario::{Load, Scenario, StopRule};
 use crate::tensor::Tensors;
-use crate::worker::message::{Arrivals, Block, Job};
+use crate::worker::message::{Arrivals, Block, Draw, Job};
 
 /// The job of a case's workers.
 pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensors) -> Job {
@@ -24,6 +24,10 @@ pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensor
         encode: case.encode,
         tensors,
         parameters: scenario.parameters.clone(),
+        distinct: case.distinct,
+        request_ids: scenario.load.request_ids,
+        verify_every: scenario.load.verify_every,
+        verify_all: false,
         open_loop: case.rate.is_some(),
         warmup: scenario.load.warmup,
         warmup_cap_ms: scenario.load.stop.most.map(|cap| budget::of_warmup(cap).as_millis() as u64),
@@ -46,7 +50,8 @@ pub fn block(scenario: &Scenario, case: &Point, round: &Round, number: u32) -> B
     let Load { arrival, seed, .. } = scenario.load;
     let arrivals = |rate| Arrivals { rate, arrival, seed, block: number, process: 0, processes: case.processes };
     let think_time = Duration::from_secs_f64(case.think_time_ms.unwrap_or_default() / 1e3);
-    Block { stop: round.stop, arrivals: case.rate.map(arrivals), think_time, start_unix_ns: 0 }
+    let order = Draw { seed, block: number, process: 0 };
+    Block { stop: round.stop, arrivals: case.rate.map(arrivals), order, think_time, start_unix_ns: 0 }
 }
 
 /// Requests planned for all processes; `None` if time alone ends the case.

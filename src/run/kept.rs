@@ -25,6 +25,9 @@ pub struct KeptBlock {
     pub capped: bool,
     /// Requests of the case that failed so far while it was prepared.
     pub errors_preparing: u64,
+    /// Different requests that each of its processes sends; 0 if that is not known.
+    #[serde(default)]
+    pub distinct: u64,
     /// What the group had taken of its time, in nanoseconds.
     pub spent_ns: u64,
 }

@@ -189,11 +189,16 @@ async fn verify(scenario: &Scenario, plan: &Plan, json: bool, stop: &watch::Rece
     for case in plan.cases() {
         let Target { scenario, reached, .. } = targets.of(case);
         let mut job = job::job(scenario, &reached.outputs, case, reached.http.of(case));
-        job.warmup = 0;
+        (job.warmup, job.verify_all) = (0, true);
         let words = match Pool::start(&job, case.processes, stop).await {
             Ok(pool) => {
+                let distinct = pool.distinct;
                 pool.stop().await;
-                "ok".to_owned()
+                if distinct > 1 {
+                    format!("ok, all {distinct} distinct requests")
+                } else {
+                    "ok".to_owned()
+                }
             }
             Err(PoolError::Interrupted) => return Ok(Outcome::Interrupted),
             Err(PoolError::Failed(fault)) => {
@@ -378,7 +383,7 @@ fn manifest(scenario: &Scenario, plan: &Plan, targets: &Targets, client: Environ
         metrics: MetricsRead::default(),
         statistics: String::new(),
         one_machine: first.one_machine,
-        targets: targets.iter().map(asked).collect(),
+        targets: targets.counted().map(asked).collect(),
         client,
         arguments: Vec::new(),
         file: scenario.file.display().to_string(),

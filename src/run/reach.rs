@@ -239,7 +239,7 @@ fn unusable(scenario: &Scenario, protocol: Protocol, fault: &Fault, learned: &Le
     if fault.kind == FaultKind::Unsupported && learned.server.name == UNNAMED {
         words.push_str(
             "\n  is this the address of the server itself? A gateway may go by the Host header, which `host` in \
-             [server] sets; one that goes by a path before /v2 cannot be asked yet",
+             [server] sets, or by a path before /v2, which is written behind the port: \"gpu-box:8000/triton\"",
         );
     }
     words

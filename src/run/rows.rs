@@ -150,6 +150,7 @@ impl CaseTotals {
             error_kinds: ErrorKinds::new(self.recorder.errors()),
             answers_compared: Some(self.checks.compared),
             answers_read: Some(self.checks.read),
+            answers_verified: Some(self.checks.verified),
             mean_ms: latency.mean(),
             stddev_ms: latency.stddev(),
             min_ms: latency.min(),

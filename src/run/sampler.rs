@@ -72,7 +72,7 @@ impl Sampler {
             task.abort();
         }
         let shared = lock(&self.shared);
-        let address = self.address.map(|address| address.authority);
+        let address = self.address.map(|address| address.to_string());
         MetricsOf { address, samples: shared.samples, fault: shared.fault.clone() }
     }
 }

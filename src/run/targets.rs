@@ -41,11 +41,9 @@ impl Targets {
             let mut scenario = scenario.target(case);
             connect::find(&mut scenario, stop).await;
             let reached = reach(&mut scenario, &cases, stop).await;
-            let reached = match case.server.as_ref().or(case.model.as_ref()) {
-                // name the target if there are several
-                Some(_) => reached.with_context(|| targets_words(case))?,
-                None => reached?,
-            };
+            let words = targets_words(case);
+            // name the target if there are several
+            let reached = if words.is_empty() { reached? } else { reached.with_context(|| words)? };
             let Some(reached) = reached else { return Ok(None) };
             targets.push(Target { case: case.clone(), scenario, reached });
         }
@@ -60,6 +58,14 @@ impl Targets {
     /// The first target, which stands for the run if it is the only one.
     pub fn first(&self) -> &Target {
         &self.0[0]
+    }
+
+    /// The first of those that are the same model of the same server, however it is reached.
+    pub fn counted(&self) -> impl Iterator<Item = &Target> {
+        let is_first = |(place, target): &(usize, &Target)| {
+            !self.0[..*place].iter().any(|other| is_counted_with(&other.case, &target.case))
+        };
+        self.0.iter().enumerate().filter(is_first).map(|(_, target)| target)
     }
 
     /// All of them.
@@ -91,22 +97,27 @@ impl Target {
 
 /// Whether two cases use the same model of the same server.
 fn is_same(case: &Point, other: &Point) -> bool {
+    is_counted_with(case, other) && case.tls == other.tls
+}
+
+/// Whether the same statistics of a server count the requests of two cases.
+fn is_counted_with(case: &Point, other: &Point) -> bool {
     (&case.server, &case.model) == (&other.server, &other.model)
 }
 
 fn targets_words(case: &Point) -> String {
     let named = |what: &str, name: &Option<Name>| name.as_ref().map(|name| format!("{what} \"{name}\""));
-    let words = [named("server", &case.server), named("model", &case.model)];
+    let tls = case.tls.map(|tls| format!("tls = \"{tls}\""));
+    let words = [named("server", &case.server), named("model", &case.model), tls];
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Observes the servers' own statistics of each target.
-pub struct Observers<'a> {
-    targets: &'a Targets,
-    of: Vec<Counted<'a>>,
-}
+pub struct Observers<'a>(Vec<Counted<'a>>);
 
 struct Counted<'a> {
+    /// The first target whose requests they count.
+    target: &'a Target,
     observer: Observer<'a>,
     /// The statistics at the start of the run.
     before: Option<Statistics>,
@@ -119,30 +130,34 @@ impl<'a> Observers<'a> {
     /// Reads the statistics that the run's counts start from.
     pub async fn begin(targets: &'a Targets, stop: &'a watch::Receiver<bool>) -> Self {
         let mut of = Vec::new();
-        for target in &targets.0 {
+        for target in targets.counted() {
             let mut observer = Observer::new(&target.scenario, stop);
             let before = observer.read(target.scenario.matrix.protocols()[0]).await;
-            of.push(Counted { observer, before, measured: 0, prepared: 0 });
+            of.push(Counted { target, observer, before, measured: 0, prepared: 0 });
         }
-        Observers { targets, of }
+        Observers(of)
     }
 
     /// The observer of a case's target.
     pub fn of(&mut self, case: &Point) -> &mut Observer<'a> {
-        let place = self.targets.place(case);
-        &mut self.of[place].observer
+        &mut self.counted(case).observer
     }
 
     /// Notes items in answered requests of a case's row, and those while it was prepared.
     pub fn count(&mut self, case: &Point, measured: u64, prepared: u64) {
-        let counted = &mut self.of[self.targets.place(case)];
+        let counted = self.counted(case);
         counted.measured += measured;
         counted.prepared += prepared;
     }
 
+    fn counted(&mut self, case: &Point) -> &mut Counted<'a> {
+        let place = self.0.iter().position(|counted| is_counted_with(&counted.target.case, case));
+        &mut self.0[place.unwrap_or(0)]
+    }
+
     /// Why there are no statistics, or no more.
     pub fn silence(&self) -> Option<String> {
-        let mut reasons: Vec<String> = self.of.iter().filter_map(|counted| counted.observer.silence()).collect();
+        let mut reasons: Vec<String> = self.0.iter().filter_map(|counted| counted.observer.silence()).collect();
         reasons.dedup();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
@@ -151,8 +166,8 @@ impl<'a> Observers<'a> {
     /// `None` if a server gives no counts.
     pub async fn check(&mut self) -> Option<CountCheck> {
         let mut all = CountCheck { server: 0, measured: 0, prepared: 0 };
-        for (counted, target) in self.of.iter_mut().zip(&self.targets.0) {
-            let protocol = target.scenario.matrix.protocols()[0];
+        for counted in &mut self.0 {
+            let protocol = counted.target.scenario.matrix.protocols()[0];
             let before = counted.before.as_ref()?;
             let check = counted
                 .observer

@@ -25,6 +25,7 @@ pub enum Kind {
     Words(&'static Words),
     WordOrWords(&'static Words),
     Wholes,
+    WholeOrWholes,
     Numbers,
     /// `"zeros"`, `{random = {seed = 7}}` or `{file = "face.npy"}`.
     Data,
@@ -83,6 +84,8 @@ const SERVER: &[Key] = &[
     optional("http", Kind::Text, "http = \"localhost:8000\""),
     optional("grpc", Kind::Text, "grpc = \"localhost:8001\""),
     optional("metrics", Kind::Text, "metrics = \"localhost:8002\""),
+    optional("http_tls", Kind::Text, "http_tls = \"https://localhost:8443\""),
+    optional("grpc_tls", Kind::Text, "grpc_tls = \"grpcs://localhost:8444\""),
     optional("host", Kind::Text, "host = \"scrfd.models.example\""),
     optional("headers", Kind::Headers, "headers = {authorization = {env = \"TOKEN\", prefix = \"Bearer \"}}"),
     optional("tls_ca", Kind::Text, "tls_ca = \"ca.pem\""),
@@ -130,7 +133,17 @@ const DATA_EXAMPLE: &str = "data = \"zeros\", data = {random = {seed = 7}} or da
 
 const RANDOM: &[Key] = &[required("seed", Kind::Whole, "seed = 7")];
 
-const OUTPUT: &[Key] = &[required("name", Kind::Text, "name = \"score_8\"")];
+const OUTPUT: &[Key] = &[
+    required("name", Kind::Text, "name = \"score_8\""),
+    optional("expect", Kind::Table(|| EXPECT), "expect = {file = \"golden.npy\", rtol = 1e-3, atol = 1e-5}"),
+];
+
+const EXPECT: &[Key] = &[
+    optional("file", Kind::Text, "file = \"golden.npy\""),
+    optional("same_as_first", Kind::Flag, "same_as_first = true"),
+    optional("rtol", Kind::Number, "rtol = 1e-3"),
+    optional("atol", Kind::Number, "atol = 1e-5"),
+];
 
 static MATRIX: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let exclude = optional("exclude", Kind::Tables(|| &EXCLUDE), "exclude = [{batch_sizes = [8], processes = [3]}]");
@@ -165,6 +178,8 @@ static LOAD: LazyLock<Vec<Key>> = LazyLock::new(|| {
         optional("on_error", Kind::Word(&words::ON_ERROR), "on_error = \"stop\""),
         optional("max_error_share", Kind::Number, "max_error_share = 0.01"),
         optional("seed", Kind::Whole, "seed = 1"),
+        optional("request_ids", Kind::Flag, "request_ids = true"),
+        optional("verify_every", Kind::Whole, "verify_every = 100"),
     ];
     stop.into_iter().chain(AxisId::of_home(Home::Load).map(axis)).chain(others).collect()
 });
@@ -177,6 +192,7 @@ fn axis(id: AxisId) -> Key {
         Limit::Words(words) => Kind::Words(words),
         Limit::Names => Kind::Texts,
         Limit::Shapes => Kind::Shapes,
+        Limit::Whole(..) if axis.takes_one => Kind::WholeOrWholes,
         Limit::Whole(..) => Kind::Wholes,
         Limit::Number(..) => Kind::Numbers,
     };

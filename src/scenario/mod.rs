@@ -1,6 +1,7 @@
 //! A scenario: validated and complete, with every default filled in. Read from TOML with spans, so that every error
 //! names file, line, key, value and remedy. Of the program, it knows only the matrix, tensors and spellings.
 
+mod distinct;
 mod error;
 mod json_schema;
 mod keys;
@@ -25,9 +26,9 @@ pub use keys::keys;
 pub use overrides::Overrides;
 
 use crate::address::Address;
-use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Protocol, Selection, Value};
+use crate::matrix::{Arrival, AxisId, Encryption, Matrix, Name, Point, Protocol, Selection, Value};
 use crate::spelling::spelled;
-use crate::tensor::{Datatype, Parameters, Source};
+use crate::tensor::{Datatype, Expect, Parameters, Source};
 use crate::threshold::Threshold;
 
 /// Maximum size of a scenario file, in bytes; a larger file is something else.
@@ -52,8 +53,8 @@ pub struct Scenario {
     pub inputs: Vec<Input>,
     /// Parameters of every request.
     pub parameters: Parameters,
-    /// Names of the requested output tensors; empty if they are taken from the server's metadata.
-    pub outputs: Vec<String>,
+    /// The requested output tensors; empty if they are taken from the server's metadata.
+    pub outputs: Vec<Output>,
     /// The servers that the matrix names.
     pub servers: Vec<(Name, Server)>,
     /// The models that the matrix names.
@@ -83,6 +84,8 @@ pub struct Server {
     pub grpc: Address,
     /// Address of the server's metrics; `None` if unknown.
     pub metrics: Option<Address>,
+    /// Its addresses over TLS, for HTTP and gRPC, where both are compared.
+    pub encrypted: [Option<Address>; 2],
     /// Whether it is the program's own server, whose addresses are known only once it runs.
     pub is_embedded: bool,
 }
@@ -90,7 +93,24 @@ pub struct Server {
 impl Server {
     /// The embedded server, before it is started.
     pub fn embedded() -> Self {
-        Server { http: Address::local(0), grpc: Address::local(0), metrics: None, is_embedded: true }
+        Server {
+            http: Address::local(0),
+            grpc: Address::local(0),
+            metrics: None,
+            encrypted: [None, None],
+            is_embedded: true,
+        }
+    }
+
+    /// The same server as a case asks it, with its addresses over TLS if the case is for those.
+    fn asked(&self, tls: Option<Encryption>) -> Self {
+        let mut server = self.clone();
+        let encrypted = std::mem::take(&mut server.encrypted);
+        if tls == Some(Encryption::On) {
+            let [http, grpc] = encrypted;
+            (server.http, server.grpc) = (http.unwrap_or(server.http), grpc.unwrap_or(server.grpc));
+        }
+        server
     }
 
     /// The address for a protocol.
@@ -122,12 +142,12 @@ pub struct Model {
 }
 
 /// A model that the matrix names, with its inputs and outputs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct ModelTarget {
     pub model: Model,
     pub inputs: Vec<Input>,
-    pub outputs: Vec<String>,
+    pub outputs: Vec<Output>,
 }
 
 /// The name of the program's own server in `servers` and `--server`.
@@ -154,6 +174,15 @@ impl Input {
     }
 }
 
+/// A requested output tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Name of the tensor.
+    pub name: String,
+    /// What its content should be, if that is to be checked.
+    pub expect: Option<Expect>,
+}
+
 /// Most rounds of a group that is measured until it is precise, unless the scenario asks for more blocks.
 const PRECISE_ROUNDS: u64 = 60;
 
@@ -178,6 +207,10 @@ pub struct Load {
     pub seed: u64,
     /// How requests arrive, if there is a rate.
     pub arrival: Arrival,
+    /// Whether every request has an id.
+    pub request_ids: bool,
+    /// Of so many answers the content of one is checked, where an output has an expected one.
+    pub verify_every: u64,
 }
 
 spelled! {
@@ -328,7 +361,7 @@ impl Scenario {
     /// The scenario of one point of its matrix, with that point's server, model and tensors.
     pub fn target(&self, point: &Point) -> Scenario {
         let mut target = self.clone();
-        target.server.clone_from(self.server_of(point));
+        target.server = self.server_of(point);
         if let Some(named) = named(&self.models, &point.model) {
             let ModelTarget { model, inputs, outputs } = named.clone();
             (target.model, target.inputs, target.outputs) = (model, inputs, outputs);
@@ -340,8 +373,8 @@ impl Scenario {
     }
 
     /// The server of a point.
-    pub fn server_of(&self, point: &Point) -> &Server {
-        named(&self.servers, &point.server).unwrap_or(&self.server)
+    pub fn server_of(&self, point: &Point) -> Server {
+        named(&self.servers, &point.server).unwrap_or(&self.server).asked(point.tls)
     }
 
     /// The inputs of a point, in its shapes.
@@ -372,6 +405,7 @@ impl Scenario {
             }
             let fits = shapes::request_fits(inputs, batch);
             fits.map_err(|(problem, help)| format!("batch_sizes {batch}: {problem}: {help}"))?;
+            distinct::check(inputs, &self.matrix).map_err(|(problem, help)| format!("distinct: {problem}: {help}"))?;
         }
         Ok(())
     }

@@ -209,6 +209,9 @@ impl Scenario {
                 "{option}: the scenario names its servers: choose some of them by --set servers=NAME,.."
             ));
         }
+        if let (Some((option, _)), false) = (elsewhere, self.matrix.given(AxisId::Tls).is_empty()) {
+            return Err(format!("{option}: the scenario compares addresses with and without TLS: change them there"));
+        }
         // how connections are encrypted stays, where they still are, and so does what goes with every request
         let known = [&self.server.http, &self.server.grpc]
             .into_iter()

@@ -113,6 +113,7 @@ impl Walk<'_> {
             (Kind::Words(words) | Kind::WordOrWords(words), DeValue::Array(items)) => {
                 self.items(items.iter(), Kind::Word(words), key, path);
             }
+            (Kind::WholeOrWholes, DeValue::Integer(_)) => self.value(value, &Key { kind: Kind::Whole, ..*key }, path),
             (Kind::Shapes, DeValue::Array(items)) => self.items(items.iter(), Kind::Shape, key, path),
             (Kind::Shape, DeValue::Array(items)) => self.items(items.iter(), Kind::Whole, key, path),
             (Kind::Shape, DeValue::Table(table)) if !table.is_empty() => {
@@ -122,7 +123,9 @@ impl Walk<'_> {
                     .for_each(|(name, value)| self.value(value, &sizes, &dotted(path, name.get_ref())));
             }
             (Kind::Texts, DeValue::Array(items)) => self.items(items.iter(), Kind::Text, key, path),
-            (Kind::Wholes, DeValue::Array(items)) => self.items(items.iter(), Kind::Whole, key, path),
+            (Kind::Wholes | Kind::WholeOrWholes, DeValue::Array(items)) => {
+                self.items(items.iter(), Kind::Whole, key, path)
+            }
             (Kind::Numbers, DeValue::Array(items)) => self.items(items.iter(), Kind::Number, key, path),
             (Kind::Tables(_), DeValue::Array(items)) => self.items(items.iter(), key.kind, key, path),
             (Kind::Table(keys), DeValue::Table(table)) => self.table(table, keys(), None, path, value.span()),
@@ -279,6 +282,7 @@ fn expected(kind: Kind, name: &str) -> String {
         Kind::Texts | Kind::Words(_) => "an array of strings in brackets".to_owned(),
         Kind::WordOrWords(_) => "a string in quotes, or an array of them in brackets".to_owned(),
         Kind::Wholes => "an array of integers in brackets".to_owned(),
+        Kind::WholeOrWholes => "an integer, or an array of them in brackets".to_owned(),
         Kind::Numbers => "an array of numbers in brackets".to_owned(),
         Kind::Data => "\"zeros\", a random seed or a file".to_owned(),
         Kind::Table(_) | Kind::Named(..) => format!("a table [{name}]"),

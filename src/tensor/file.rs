@@ -1,5 +1,5 @@
-//! Reads an input's bytes from a file: a `.npy` array or raw data. Files that are most likely neither are refused:
-//! their bytes would be taken for numbers.
+//! Reads a tensor's items from a file: a `.npy` array, raw data, or JSON as perf_analyzer reads it. Files that are most
+//! likely none of these are refused: their bytes would be taken for numbers.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,8 +7,10 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::entries::{self, List};
+use super::item::Item;
 use super::npy::{self, LENGTHS};
 use super::{Datatype, element_count};
 
@@ -34,44 +36,73 @@ const KINDS: &[(usize, &[u8], &str, &str)] = &[
 const NAMES: &[(&[&str], &str, &str)] = &[
     (&["npz"], "an .npz archive", "save one array with numpy.save"),
     (&["jpg", "jpeg", "bmp", "tif", "tiff"], "a picture", PICTURE),
-    (&["csv", "tsv", "json", "yaml", "yml", "xml"], "text", TEXT),
+    (&["csv", "tsv", "yaml", "yml", "xml"], "text", TEXT),
     (&["pt", "pth", "pkl", "pickle", "onnx", "safetensors", "mat"], "no raw data", ARRAY),
 ];
 const PICTURE: &str = "decode it, and save its pixels with numpy.save";
 const ARRAY: &str = "save one array with numpy.save";
 const TEXT: &str = "read it with NumPy, and save the array with numpy.save";
 
-/// Reads `items` times an item of `item_shape`; a file that holds fewer is repeated.
+/// Reads the items of the tensor `name`, of `item_shape` each; at least one.
 ///
 /// # Errors
-/// The file cannot be read, or its kind, type, shape or size is not the input's.
-pub fn read(datatype: Datatype, item_shape: &[usize], items: usize, path: &Path) -> Result<Bytes> {
+/// The file cannot be read, or its kind, type, shape or size is not the tensor's.
+pub fn read(name: &str, datatype: Datatype, item_shape: &[usize], path: &Path) -> Result<Vec<Item>> {
+    let content = content(path)?;
+    items(name, datatype, item_shape, &extension(path), content, List::Data)
+}
+
+/// The same for the expected content of an output; of JSON its `validation_data`.
+///
+/// # Errors
+/// See [`read`].
+pub fn read_expected(name: &str, datatype: Datatype, item_shape: &[usize], path: &Path) -> Result<Vec<Item>> {
+    let content = content(path)?;
+    items(name, datatype, item_shape, &extension(path), content, List::ValidationData)
+}
+
+fn content(path: &Path) -> Result<Bytes> {
     let mut content = Vec::new();
     let file = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content));
     file.context("cannot be read")?;
     ensure!(content.len() as u64 <= FILE_BYTES_MAX, "has more than the {FILE_BYTES_MAX} bytes of a request");
-    let extension = path
-        .extension()
+    Ok(content.into())
+}
+
+fn extension(path: &Path) -> String {
+    path.extension()
         .map(|extension| extension.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
-    let data = if extension == "npy" || content.starts_with(npy::MAGIC) {
-        npy::data(datatype, item_shape, &content)?
-    } else {
-        refuse_other_kinds(datatype, item_shape, &extension, &content)?;
-        &content
-    };
-    let cuts = item_boundaries(datatype, element_count(item_shape).unwrap_or(0), data)?;
-    let mut bytes = BytesMut::new();
-    for item in 0..items {
-        bytes.extend_from_slice(&data[cuts[item % cuts.len()].clone()]);
+        .unwrap_or_default()
+}
+
+fn items(
+    name: &str,
+    datatype: Datatype,
+    item_shape: &[usize],
+    extension: &str,
+    content: Bytes,
+    list: List,
+) -> Result<Vec<Item>> {
+    if extension == "json" && !is_one_row_of_bytes(datatype, item_shape, &content) {
+        return entries::read(&content, list, name, datatype, item_shape);
     }
-    Ok(bytes.freeze())
+    let data = if extension == "npy" || content.starts_with(npy::MAGIC) {
+        content.slice_ref(npy::data(datatype, item_shape, &content)?)
+    } else {
+        refuse_other_kinds(datatype, item_shape, extension, &content)?;
+        content
+    };
+    let cuts = item_boundaries(datatype, element_count(item_shape).unwrap_or(0), &data)?;
+    Ok(cuts.into_iter().map(|cut| Item { bytes: data.slice(cut), shape: None }).collect())
+}
+
+/// Whether the input takes a whole encoded file as one row of bytes.
+fn is_one_row_of_bytes(datatype: Datatype, item_shape: &[usize], content: &[u8]) -> bool {
+    matches!(datatype, Datatype::Uint8 | Datatype::Int8) && item_shape == [content.len()]
 }
 
 fn refuse_other_kinds(datatype: Datatype, item_shape: &[usize], extension: &str, content: &[u8]) -> Result<()> {
-    let bytes_alone = matches!(datatype, Datatype::Uint8 | Datatype::Int8);
-    if bytes_alone && item_shape == [content.len()] {
-        // a whole encoded file as one row of bytes is intended
+    if is_one_row_of_bytes(datatype, item_shape, content) {
         return Ok(());
     }
     let begins = |at: usize, magic: &[u8]| content.get(at..).is_some_and(|rest| rest.starts_with(magic));
@@ -143,8 +174,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        read(datatype, shape, 1, &path)
-            .map_or_else(|error| format!("{error:#}"), |data| format!("{} bytes", data.len()))
+        read("x", datatype, shape, &path)
+            .map_or_else(|error| format!("{error:#}"), |items| format!("{} bytes", items[0].bytes.len()))
     }
 
     #[test]
@@ -178,7 +209,7 @@ mod tests {
                 "is text, whose bytes are no FP32 elements: read it with NumPy",
             ),
             ("data.raw", b"0.1,0.2,0.3,0.4\n", Fp32, &[4], "is text"),
-            ("data.json", b"[1,2,3]\n", Uint8, &[4], "is text"),
+            ("data.json", b"[1,2,3]\n", Uint8, &[4], "is no JSON object"),
             (
                 "words.txt",
                 b"hello there\n",

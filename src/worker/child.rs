@@ -1,7 +1,7 @@
 //! A worker process: connects, verifies, warms up, and measures blocks on the parent's command. Must not know plans,
 //! records or results.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{BufRead, Write};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,15 +12,19 @@ use tokio::time::{sleep, timeout};
 
 use super::block_run::{BlockRun, SERVER_WAIT, pause_after};
 use super::deadline::DeadlineTimer;
-use super::generator::{ClientContext, LoadGenerator, RequestSpec, too_late};
-use super::message::{Block, BlockDone, FromWorker, Job, Offered, ToWorker, Usage};
+use super::generator::{ClientContext, LoadGenerator, too_late};
+use super::message::{Block, BlockDone, Draw, FromWorker, Job, Offered, ToWorker, Usage};
 use super::pace::{PreciseTimer, Schedule};
+use super::references::References;
+use super::requests::{Order, Requests};
+use super::spec::{Prepared as PreparedRequest, RequestSpec};
 use super::timeline::{self, Timeline};
 use crate::matrix::{Encode, Protocol};
+use crate::protocol::headers::Destination;
 use crate::protocol::infer::grpc::Grpc;
 use crate::protocol::infer::http::Http;
 use crate::protocol::verify::{has_fixed_sizes, verify};
-use crate::protocol::{Fault, FaultKind, InferClient, Reply, headers};
+use crate::protocol::{Fault, FaultKind, InferClient, Reply};
 use crate::scenario::StopRule;
 
 /// Attempts at a request that the server answers with an error or a wrong answer, which may happen occasionally.
@@ -61,8 +65,8 @@ pub fn run() -> Result<()> {
 
 async fn run_job<D: InferClient + 'static>(job: Job, messages: &mut mpsc::UnboundedReceiver<String>) -> Result<()> {
     let mut generator = match prepare::<D>(&job).await {
-        Ok(Prepared { generator, requests, errors }) => {
-            send(&FromWorker::Ready { requests, errors })?;
+        Ok(Prepared { generator, requests, errors, distinct }) => {
+            send(&FromWorker::Ready { requests, errors, distinct })?;
             generator
         }
         Err(fault) => return send(&FromWorker::Failed(fault)),
@@ -83,47 +87,63 @@ struct Prepared<D: InferClient> {
     requests: u64,
     /// Requests that failed.
     errors: u64,
+    /// Different requests.
+    distinct: u64,
 }
 
 /// Connects, verifies an answer and warms up.
 async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fault> {
     let begin = Instant::now();
-    let request = job.request().map_err(|error| Fault::new(FaultKind::Answer, format!("{error:#}")))?;
-    // a secret that is missing is told before anything connects
-    headers::of(&job.address)?;
-    let encoded = D::encode(&job.address.authority, &request)?;
+    // a header whose value is missing is told before anything connects
+    let to = Destination::new(&job.address)?;
+    let mut requests = encoded::<D>(job, &to)?;
+    let first = requests[0].encoded.clone();
     let limit = Duration::from_millis(job.timeout_ms);
-    let encoded_each = (job.encode == Encode::EachRequest).then(|| (job.address.authority.clone(), request));
     let beat = tokio::task::spawn_local(heartbeat(|| 0.0, Rc::default()));
     let alone = job.connections == job.concurrency;
     let timelines: Vec<_> = (0..job.connections).map(|_| Rc::new(Timeline::new(alone))).collect();
-    let connections: Vec<_> = timelines.iter().map(|timeline| D::connection(&job.address, timeline.clone())).collect();
+    let connections: Vec<_> = timelines.iter().map(|timeline| D::connection(&to, timeline.clone())).collect();
     let places = timelines.iter().zip(&connections).cycle().take(job.concurrency as usize);
     let mut clients: Vec<_> = places
         .map(|(timeline, connection)| {
             let timeline = if alone { timeline.clone() } else { Rc::new(Timeline::new(alone)) };
-            (D::new(connection.clone(), encoded.clone(), timeline.clone()), timeline)
+            (D::new(connection.clone(), first.clone(), timeline.clone()), timeline)
         })
         .collect();
     // the clients hold the job's content
-    drop((encoded, connections));
+    drop((first, connections));
     let mut tries = Tries::default();
-    let pattern = tries
-        .until_good(&mut clients[0].0, async |client| verified(client, job, limit).await)
+    let count = requests.len();
+    let (pattern, references) = tries
+        .until_good(&mut clients[0].0, async |client| verified(client, job, count, limit).await)
         .await?;
     for (client, _) in &mut clients {
         tries.until_good(client, async |client| in_time(limit, client.connect()).await).await?;
         if let Some(pattern) = &pattern {
-            client.follow(pattern.clone());
+            client.follow(Some(pattern.clone()));
         }
     }
-    let spec = Rc::new(RequestSpec { expected: job.outputs.clone(), encoded_each });
+    if count > 1 || references.is_some() {
+        // most requests differ in values alone; what differs in more is learned from its first answer
+        requests.iter_mut().for_each(|request| request.pattern = RefCell::new(pattern.clone()));
+    }
+    let spec = Rc::new(RequestSpec {
+        expected: job.outputs.clone(),
+        requests,
+        order: RefCell::new(Order::new(count, Draw::default())),
+        encoded_for: (job.encode == Encode::EachRequest).then_some(to),
+        references,
+        verify_every: job.verify_every.max(1),
+        unverified: Cell::default(),
+    });
+    let answered = if job.verify_all { all_verified(&mut clients[0].0, &spec, limit).await? } else { 1 };
     let mut deadlines = DeadlineTimer::new(limit);
     let context =
         |(client, timeline)| ClientContext { client, timeline, deadline: deadlines.deadline(), spec: spec.clone() };
     let contexts = clients.into_iter().map(context).collect();
     tokio::task::spawn_local(deadlines.keep());
-    let mut generator = LoadGenerator { contexts, timelines, timer: PreciseTimer::new(), recorder: Rc::default() };
+    let timer = PreciseTimer::new();
+    let mut generator = LoadGenerator { contexts, timelines, timer, recorder: Rc::default(), spec };
     // if verifying took all of that time, the worker is warm enough
     let cap = job.warmup_cap_ms.map(|cap| Duration::from_millis(cap).saturating_sub(begin.elapsed()));
     let iterations = if cap == Some(Duration::ZERO) { 0 } else { job.warmup };
@@ -136,9 +156,25 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     if let (true, Some(fault)) = (block_run.aborted.get(), block_run.example.take()) {
         return Err(Fault { message: format!("the warmup failed: {}", fault.message), ..fault });
     }
-    let requests = block_run.recorder().count() + 1;
+    let requests = block_run.recorder().count() + answered;
     let errors = block_run.recorder().error_count() + u64::from(tries.failed);
-    Ok(Prepared { generator, requests, errors })
+    Ok(Prepared { generator, requests, errors, distinct: count as u64 })
+}
+
+/// The distinct requests of a job, encoded; at least one.
+fn encoded<D: InferClient>(job: &Job, to: &Destination) -> Result<Vec<PreparedRequest<D>>, Fault> {
+    let of_data = |error: anyhow::Error| Fault::new(FaultKind::Answer, format!("{error:#}"));
+    let mut source = Requests::of(job).map_err(of_data)?;
+    let mut requests = Vec::new();
+    while let Some(request) = source.next().map_err(of_data)? {
+        requests.push(PreparedRequest {
+            encoded: D::encode(to, &request)?,
+            id: request.id.clone(),
+            request: (job.encode == Encode::EachRequest).then_some(request),
+            pattern: RefCell::default(),
+        });
+    }
+    Ok(requests)
 }
 
 /// Attempts of a worker that prepares. Transient errors are waited out, as in a block.
@@ -168,7 +204,7 @@ impl Tries {
                 FaultKind::Connect | FaultKind::Transport => (true, waited),
                 FaultKind::Unavailable => (false, waited),
                 FaultKind::Timeout => (false, waited || failed >= VERIFY_ATTEMPTS),
-                FaultKind::Server | FaultKind::Answer => (false, failed >= VERIFY_ATTEMPTS),
+                FaultKind::Server | FaultKind::Answer | FaultKind::Value => (false, failed >= VERIFY_ATTEMPTS),
                 FaultKind::Unsupported => (false, true),
             };
             // the server's message is more informative than its closing of the connection afterwards
@@ -182,23 +218,65 @@ impl Tries {
     }
 }
 
-/// Sends one request, verifies its answer, and returns its pattern unless its size varies with the values.
-async fn verified<D: InferClient>(client: &mut D, job: &Job, limit: Duration) -> Result<Option<Rc<D::Pattern>>, Fault> {
-    match in_time(limit, client.infer()).await {
-        Ok(Reply::Unread(unread)) => {
+/// Sends the first of `count` requests and verifies its answer. Returns its pattern, unless its size varies with the values, and
+/// what the content of answers is compared with.
+async fn verified<D: InferClient>(
+    client: &mut D,
+    job: &Job,
+    count: usize,
+    limit: Duration,
+) -> Result<(Option<Rc<D::Pattern>>, Option<References>), Fault> {
+    match asked(client, limit).await? {
+        Reply::Unread(unread) => {
             let pattern = D::pattern(&unread);
             let answer = D::read(unread)?;
             verify(&answer, &job.outputs)?;
-            Ok(pattern.filter(|_| has_fixed_sizes(&answer)).map(Rc::new))
-        }
-        Ok(Reply::Same) => Ok(None),
-        Err(fault) => {
-            if fault.kind == FaultKind::Timeout {
-                client.timed_out();
+            let references = References::of(job, count, &answer)?;
+            if let Some(references) = &references {
+                references.check(0, &answer)?;
             }
-            Err(fault)
+            Ok((pattern.filter(|_| has_fixed_sizes(&answer)).map(Rc::new), references))
+        }
+        Reply::Same => Ok((None, None)),
+    }
+}
+
+/// Sends each request once and verifies its answer, content included. Returns the number of answers.
+///
+/// # Errors
+/// Some answers are not good: how many, and the first of them.
+async fn all_verified<D: InferClient>(client: &mut D, spec: &RequestSpec<D>, limit: Duration) -> Result<u64, Fault> {
+    let (mut bad, mut first) = (0, None);
+    for (number, request) in spec.requests.iter().enumerate() {
+        client.replace(request.encoded.clone());
+        client.follow(None);
+        let checked = match asked(client, limit).await {
+            Ok(Reply::Unread(unread)) => spec.check(unread, number, true),
+            Ok(Reply::Same) => Ok(()),
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = checked {
+            bad += 1;
+            first = first.or(Some(fault));
         }
     }
+    let all = spec.requests.len() as u64;
+    match first {
+        Some(fault) if all > 1 => {
+            Err(Fault { message: format!("{bad} of {all} answers are not good: {fault}"), ..fault })
+        }
+        Some(fault) => Err(fault),
+        // and the one before
+        None => Ok(all + 1),
+    }
+}
+
+async fn asked<D: InferClient>(client: &mut D, limit: Duration) -> Result<Reply<D::Unread>, Fault> {
+    let answered = in_time(limit, client.infer()).await;
+    if answered.as_ref().is_err_and(|fault| fault.kind == FaultKind::Timeout) {
+        client.timed_out();
+    }
+    answered
 }
 
 async fn in_time<T>(limit: Duration, attempt: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
@@ -212,6 +290,7 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
         None => block.stop,
     };
     let block_run = Rc::new(BlockRun::new(stop, generator.recorder.clone()));
+    generator.spec.begin(block.order);
     let schedule = block.arrivals.zip(scheduled).map(|(arrivals, count)| Schedule::new(arrivals, count));
     let length = block.arrivals.zip(scheduled).map(|(arrivals, count)| arrivals.length_ns(count) as u64);
     generator

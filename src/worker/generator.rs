@@ -13,9 +13,9 @@ use super::block_run::BlockRun;
 use super::deadline::Deadline;
 use super::message::Traffic;
 use super::pace::{PreciseTimer, Schedule};
+use super::spec::{RequestSpec, Sent};
 use super::timeline::Timeline;
-use crate::protocol::verify::{Expected, verify};
-use crate::protocol::{Fault, FaultKind, InferClient, Reply, Request};
+use crate::protocol::{Fault, FaultKind, InferClient, Reply};
 use crate::recorder::{Recorder, RequestTiming};
 
 /// A worker's load generator.
@@ -27,14 +27,7 @@ pub(super) struct LoadGenerator<D: InferClient> {
     pub(super) timer: PreciseTimer,
     /// Reused from block to block.
     pub(super) recorder: Rc<RefCell<Recorder>>,
-}
-
-/// The facts common to all requests of a worker.
-pub(super) struct RequestSpec {
-    /// The outputs an answer must have.
-    pub(super) expected: Vec<Expected>,
-    /// The address and the request, if it is encoded each time.
-    pub(super) encoded_each: Option<(String, Request)>,
+    pub(super) spec: Rc<RequestSpec<D>>,
 }
 
 /// The context of one request in flight.
@@ -42,7 +35,7 @@ pub(super) struct ClientContext<D: InferClient> {
     pub(super) client: D,
     pub(super) timeline: Rc<Timeline>,
     pub(super) deadline: Deadline,
-    pub(super) spec: Rc<RequestSpec>,
+    pub(super) spec: Rc<RequestSpec<D>>,
 }
 
 impl<D: InferClient> LoadGenerator<D> {
@@ -122,12 +115,19 @@ impl<D: InferClient + 'static> LoadGenerator<D> {
 impl<D: InferClient> ClientContext<D> {
     /// Sends one request, `due` at an instant in an open loop, and records the outcome.
     async fn request(&mut self, block_run: &BlockRun, due: Option<Instant>) {
+        let sent = self.spec.next();
+        if self.spec.varies() {
+            let prepared = &self.spec.requests[sent.number];
+            self.client.replace(prepared.encoded.clone());
+            // content that is compared is kept whole
+            self.client.follow(prepared.pattern.borrow().clone().filter(|_| !sent.is_verified));
+        }
         let started = self.timeline.start();
         if let Some(due) = due {
             block_run.begin(nanoseconds(due, started));
         }
         let outcome = {
-            let exchange = pin!(exchange(&mut self.client, &self.timeline, &self.spec));
+            let exchange = pin!(exchange(&mut self.client, &self.timeline, &self.spec, sent.number));
             self.deadline.with(started, exchange).await
         };
         let (done, split) = self.timeline.end();
@@ -138,7 +138,7 @@ impl<D: InferClient> ClientContext<D> {
             self.client.timed_out();
         }
         let reply = in_time.unwrap_or_else(|| Err(too_late(limit)));
-        let parts = reply.and_then(|reply| self.check(reply, block_run)).map(|()| RequestTiming {
+        let parts = reply.and_then(|reply| self.check(reply, sent, block_run)).map(|()| RequestTiming {
             latency: nanoseconds(due.unwrap_or(started), done),
             service: due.map(|_| nanoseconds(started, done)),
             split,
@@ -147,13 +147,14 @@ impl<D: InferClient> ClientContext<D> {
     }
 
     /// Checks that an answer is as expected. The clock has stopped.
-    fn check(&self, reply: Reply<D::Unread>, block_run: &BlockRun) -> Result<(), Fault> {
+    fn check(&self, reply: Reply<D::Unread>, sent: Sent, block_run: &BlockRun) -> Result<(), Fault> {
         let mut checks = block_run.checks.get();
         match reply {
             Reply::Same => checks.compared += 1,
             Reply::Unread(unread) => {
-                verify(&D::read(unread)?, &self.spec.expected)?;
+                self.spec.check(unread, sent.number, sent.is_verified)?;
                 checks.read += 1;
+                checks.verified += u64::from(sent.is_verified);
             }
         }
         block_run.checks.set(checks);
@@ -164,10 +165,11 @@ impl<D: InferClient> ClientContext<D> {
 async fn exchange<D: InferClient>(
     client: &mut D,
     timeline: &Timeline,
-    spec: &RequestSpec,
+    spec: &RequestSpec<D>,
+    number: usize,
 ) -> Result<Reply<D::Unread>, Fault> {
-    if let Some((address, request)) = &spec.encoded_each {
-        client.replace(D::encode(address, request)?);
+    if let (Some(to), Some(request)) = (&spec.encoded_for, &spec.requests[number].request) {
+        client.replace(D::encode(to, request)?);
     }
     timeline.body(client.body_bytes());
     client.infer().await
@@ -185,15 +187,20 @@ pub(super) fn too_late(limit: Duration) -> Fault {
 mod tests {
     use tokio::runtime::LocalRuntime;
 
+    use std::cell::Cell;
+
     use super::*;
-    use crate::address::Address;
     use crate::matrix::Arrival;
+    use crate::protocol::headers::Destination;
     use crate::protocol::stream::IoObserver;
-    use crate::protocol::{Answer, OutputTensor, Payload};
+    use crate::protocol::verify::Expected;
+    use crate::protocol::{Answer, OutputTensor, Payload, Request};
     use crate::scenario::StopRule;
     use crate::worker::block_run::FAILURES_IN_A_ROW;
     use crate::worker::deadline::DeadlineTimer;
-    use crate::worker::message::{Arrivals, Checks};
+    use crate::worker::message::{Arrivals, Checks, Draw};
+    use crate::worker::requests::Order;
+    use crate::worker::spec::Prepared;
 
     /// An answer of a scripted client.
     #[derive(Clone, Copy, PartialEq)]
@@ -216,11 +223,11 @@ mod tests {
         type Unread = usize;
         type Pattern = ();
 
-        fn encode(_: &str, _: &Request) -> Result<(), Fault> {
+        fn encode(_: &Destination, _: &Request) -> Result<(), Fault> {
             Ok(())
         }
 
-        fn connection(_: &Address, _: Rc<dyn IoObserver>) -> Self::Connection {
+        fn connection(_: &Destination, _: Rc<dyn IoObserver>) -> Self::Connection {
             Rc::default()
         }
 
@@ -251,7 +258,7 @@ mod tests {
             }
         }
 
-        fn follow(&mut self, _: Rc<()>) {}
+        fn follow(&mut self, _: Option<Rc<()>>) {}
 
         fn timed_out(&mut self) {}
 
@@ -263,6 +270,7 @@ mod tests {
             let shape = vec![elements as i64];
             let payload = Payload::Size(4 * elements);
             Ok(Answer {
+                id: String::new(),
                 outputs: vec![OutputTensor { name: "y".into(), datatype: "FP32".into(), shape, payload }],
             })
         }
@@ -273,8 +281,17 @@ mod tests {
     /// The outcome of `requests` requests, in a closed loop or in an open one that would send all at once.
     fn drive(script: Vec<Step>, contexts: usize, requests: u64, limit: Duration, open: bool) -> Rc<BlockRun> {
         let script = Rc::new(RefCell::new(script));
-        let expected = Expected { name: "y".into(), datatype: Some("FP32".into()), shape: Some(vec![3]) };
-        let spec = Rc::new(RequestSpec { expected: vec![expected], encoded_each: None });
+        let expected = Expected { name: "y".into(), datatype: Some("FP32".into()), shape: Some(vec![3]), expect: None };
+        let prepared = Prepared { encoded: (), request: None, id: None, pattern: RefCell::default() };
+        let spec = Rc::new(RequestSpec {
+            expected: vec![expected],
+            requests: vec![prepared],
+            order: RefCell::new(Order::new(1, Draw::default())),
+            encoded_for: None,
+            references: None,
+            verify_every: 1,
+            unverified: Cell::default(),
+        });
         let block_run = Rc::new(BlockRun::new(StopRule { requests, ..StopRule::default() }, Rc::default()));
         LocalRuntime::new().unwrap().block_on(async {
             let context = |_| ClientContext {
@@ -288,6 +305,7 @@ mod tests {
                 timelines: Vec::new(),
                 timer: PreciseTimer::new(),
                 recorder: Rc::default(),
+                spec: spec.clone(),
             };
             let arrival = Arrival::Poisson;
             let arrivals = Arrivals { rate: 1e9, arrival, seed: 1, block: 0, process: 0, processes: 1 };
@@ -341,7 +359,7 @@ mod tests {
     #[test]
     fn answers_that_differ_are_read_and_counted() {
         let block_run = drive(vec![Same, Elements(2), Elements(3), Same], 1, 4, LIMIT, false);
-        assert_eq!(block_run.checks.get(), Checks { compared: 2, read: 1 });
+        assert_eq!(block_run.checks.get(), Checks { compared: 2, read: 1, verified: 0 });
         assert_eq!(block_run.recorder().errors()["answer"], 1);
         assert!(
             block_run

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::matrix::{Arrival, Encode, Protocol};
+use crate::protocol::Fault;
 use crate::protocol::verify::Expected;
-use crate::protocol::{Fault, Request};
 use crate::recorder::RecorderSnapshot;
 use crate::scenario::{Input, Model, StopRule};
-use crate::tensor::{Parameters, Tensors, bytes_of};
+use crate::tensor::{Parameters, Tensors};
 
 /// From the parent to a worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,6 +43,14 @@ pub struct Job {
     /// How tensors travel.
     pub tensors: Tensors,
     pub parameters: Parameters,
+    /// Different requests to send; `None`: as many as the data makes.
+    pub distinct: Option<u32>,
+    /// Whether every request has an id.
+    pub request_ids: bool,
+    /// Of so many answers the content of one is checked.
+    pub verify_every: u64,
+    /// Whether the answer to every distinct request is checked before measuring.
+    pub verify_all: bool,
     /// Whether requests will be sent without waiting for earlier answers.
     pub open_loop: bool,
     /// Requests before measuring starts.
@@ -54,33 +62,21 @@ pub struct Job {
 }
 
 impl Job {
-    /// The request with its tensors' bytes.
-    ///
-    /// # Errors
-    /// The input data cannot be obtained.
-    pub fn request(&self) -> anyhow::Result<Request> {
-        let batch = if self.model.batching { Some(self.batch_size) } else { None };
-        let tensor = |input: &Input| {
-            Ok(crate::protocol::InputTensor {
-                name: input.name.clone(),
-                datatype: input.datatype,
-                shape: batch
-                    .map(u64::from)
-                    .into_iter()
-                    .chain(input.shape.iter().map(|size| *size as u64))
-                    .collect(),
-                bytes: bytes_of(input.datatype, &input.shape, batch.unwrap_or(1) as usize, &input.data)?,
-            })
-        };
-        Ok(Request {
-            model: self.model.name.clone(),
-            version: self.model.version.clone(),
-            inputs: self.inputs.iter().map(tensor).collect::<anyhow::Result<_>>()?,
-            outputs: self.outputs.iter().map(|output| output.name.clone()).collect(),
-            tensors: self.tensors,
-            parameters: self.parameters.clone(),
-        })
+    /// Items of a request.
+    pub fn items(&self) -> usize {
+        if self.model.batching { self.batch_size as usize } else { 1 }
     }
+}
+
+/// What an order is drawn from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Draw {
+    pub seed: u64,
+    /// Number of the block.
+    pub block: u32,
+    /// Index of this process.
+    pub process: u32,
 }
 
 /// One block of a case.
@@ -90,6 +86,8 @@ pub struct Block {
     pub stop: StopRule,
     /// The arrival schedule; without it, each request waits for the one before.
     pub arrivals: Option<Arrivals>,
+    /// What the order of distinct requests is drawn from.
+    pub order: Draw,
     /// From an answer to the next request, in a closed loop.
     pub think_time: Duration,
     /// The instant at which all workers start, in nanoseconds of the Unix epoch.
@@ -145,6 +143,8 @@ pub enum FromWorker {
         requests: u64,
         /// Requests that failed meanwhile and were repeated.
         errors: u64,
+        /// Different requests that are sent.
+        distinct: u64,
     },
     /// Still alive. At most once a second.
     Progress {
@@ -185,12 +185,16 @@ pub struct Checks {
     pub compared: u64,
     /// Answers read, after the clock was stopped.
     pub read: u64,
+    /// Answers whose content was compared with the expected one.
+    #[serde(default)]
+    pub verified: u64,
 }
 
 impl AddAssign for Checks {
     fn add_assign(&mut self, other: Checks) {
         self.compared += other.compared;
         self.read += other.read;
+        self.verified += other.verified;
     }
 }
 
@@ -309,7 +313,13 @@ mod tests {
 
     fn block(iterations: u64, cap_ms: Option<u64>) -> Block {
         let stop = StopRule { requests: iterations, least: None, most: cap_ms.map(Duration::from_millis) };
-        Block { stop, arrivals: None, think_time: Duration::ZERO, start_unix_ns: 0 }
+        Block {
+            stop,
+            arrivals: None,
+            order: Draw::default(),
+            think_time: Duration::ZERO,
+            start_unix_ns: 0,
+        }
     }
 
     #[test]

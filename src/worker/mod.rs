@@ -7,4 +7,7 @@ mod generator;
 pub mod message;
 pub mod pace;
 pub mod pool;
+mod references;
+mod requests;
+mod spec;
 mod timeline;

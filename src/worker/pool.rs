@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::message::{Arrivals, Block, BlockDone, Checks, FromWorker, Job, Offered, ToWorker, Traffic, Usage};
+use super::message::{Arrivals, Block, BlockDone, Checks, Draw, FromWorker, Job, Offered, ToWorker, Traffic, Usage};
 use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
 use crate::recorder::Recorder;
@@ -29,6 +29,8 @@ pub struct Pool {
     pub prepared_requests: u64,
     /// Requests that failed meanwhile.
     pub prepared_errors: u64,
+    /// Different requests that a process sends.
+    pub distinct: u64,
 }
 
 /// The measurements of a case's workers in one block, merged.
@@ -156,17 +158,19 @@ impl Pool {
                     .await
                     .map_err(|error| named(error, index, processes))?
                 {
-                    FromWorker::Ready { requests, errors } => return Ok((requests, errors)),
+                    FromWorker::Ready { requests, errors, distinct } => return Ok((requests, errors, distinct)),
                     FromWorker::Progress { .. } => {}
                     other => return Err(named(unexpected(other), index, processes)),
                 }
             }
         });
-        let ready: Vec<(u64, u64)> = try_join_all(ready).await?;
-        let (prepared_requests, prepared_errors) = ready
-            .iter()
-            .fold((0, 0), |(requests, errors), ready| (requests + ready.0, errors + ready.1));
-        Ok(Pool { workers, prepared_requests, prepared_errors })
+        let ready: Vec<(u64, u64, u64)> = try_join_all(ready).await?;
+        Ok(Pool {
+            workers,
+            prepared_requests: ready.iter().map(|(requests, ..)| requests).sum(),
+            prepared_errors: ready.iter().map(|(_, errors, _)| errors).sum(),
+            distinct: ready.iter().map(|(.., distinct)| *distinct).max().unwrap_or(0),
+        })
     }
 
     /// Runs one block on all workers, started simultaneously; fills in the fields that differ between them.
@@ -185,7 +189,8 @@ impl Pool {
         let processes = self.workers.len() as u32;
         for (worker, process) in self.workers.iter_mut().zip(0..) {
             let arrivals = block.arrivals.map(|arrivals| Arrivals { process, processes, ..arrivals });
-            worker.send(&ToWorker::Block(Block { start_unix_ns, arrivals, ..block })).await?;
+            let order = Draw { process, ..block.order };
+            worker.send(&ToWorker::Block(Block { start_unix_ns, arrivals, order, ..block })).await?;
         }
         let parts = RefCell::new((vec![0.0; self.workers.len()], progress));
         // reads all workers concurrently: one whose messages are not read would block on a full pipe

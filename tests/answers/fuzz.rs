@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::SeedableRng;
 use runner::address::Address;
+use runner::protocol::headers::Destination;
 use runner::protocol::infer::grpc::Grpc;
 use runner::protocol::infer::http::Http;
 use runner::protocol::stream::NullObserver;
@@ -29,6 +30,7 @@ fn request() -> Request {
     Request {
         model: "m".to_owned(),
         version: None,
+        id: None,
         inputs: vec![input],
         outputs,
         tensors,
@@ -38,21 +40,23 @@ fn request() -> Request {
 
 /// Counts what damaged answers become: good ones, and faults.
 fn outcomes<D: InferClient>(address: &str) -> (u64, u64) {
-    let expected = [Expected { name: "y".to_owned(), datatype: Some("FP32".to_owned()), shape: Some(vec![1, 3]) }];
+    let expected = [Expected {
+        name: "y".to_owned(),
+        datatype: Some("FP32".to_owned()),
+        shape: Some(vec![1, 3]),
+        expect: None,
+    }];
     let whole = |answer: Result<Answer, _>| answer.and_then(|answer| verify(&answer, &expected));
     let (mut good, mut faults) = (0, 0);
     LocalRuntime::new().unwrap().block_on(async {
-        let encoded = D::encode(address, &request()).unwrap();
-        let mut driver = D::new(
-            D::connection(&Address::parse(address).unwrap(), Rc::new(NullObserver)),
-            encoded,
-            Rc::new(NullObserver),
-        );
+        let to = Destination::new(&Address::parse(address).unwrap()).unwrap();
+        let encoded = D::encode(&to, &request()).unwrap();
+        let mut driver = D::new(D::connection(&to, Rc::new(NullObserver)), encoded, Rc::new(NullObserver));
         // the first answer is not damaged
         let Ok(Reply::Unread(unread)) = driver.infer().await else {
             panic!("the first answer is bad")
         };
-        driver.follow(Rc::new(D::pattern(&unread).unwrap()));
+        driver.follow(D::pattern(&unread).map(Rc::new));
         whole(D::read(unread)).unwrap();
         for case in 0..mutate::cases() {
             let answered = timeout(Duration::from_secs(20), driver.infer()).await;

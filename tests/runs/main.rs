@@ -6,6 +6,7 @@ mod ending;
 mod load;
 #[cfg(unix)]
 mod output;
+mod requests;
 #[cfg(unix)]
 mod resume;
 #[cfg(target_os = "linux")]

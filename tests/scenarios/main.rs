@@ -148,7 +148,7 @@ fn the_two_benchmarks_are_what_they_have_to_be() {
         let input = &scenario.inputs[0];
         assert_eq!((input.name.as_str(), input.datatype, &input.data), ("input.1", Datatype::Fp32, &Source::Zeros));
         assert_eq!(input.shape, shape);
-        assert_eq!(scenario.outputs, [output]);
+        assert_eq!(scenario.outputs.iter().map(|output| &output.name[..]).collect::<Vec<_>>(), [output]);
         assert_eq!(scenario.request_bytes(&Point::default()), Some(shape.iter().product::<usize>() as u64 * 4));
         assert_eq!(scenario.matrix.protocols(), [Protocol::Http, Protocol::Grpc]);
         assert_eq!(scenario.matrix.batch_sizes(), [1, 4, 8]);

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::protocol::control::bounded::{TOLD_BYTES_MAX, too_large, too_late};
+use crate::protocol::headers::Destination;
 use crate::protocol::infer::grpc_head::{SERVICE, end_outcome, head_outcome, request_head};
 use crate::protocol::message::{FRAME_PREFIX, unframed};
 use crate::protocol::stream::NullObserver;
@@ -124,7 +125,7 @@ async fn exchange(
     framed: Bytes,
 ) -> Result<Bytes, Fault> {
     let broken = |error: h2::Error| Fault::of_transport(&error);
-    let head = request_head(address, &format!("{SERVICE}{method}"))?;
+    let head = request_head(&Destination::new(address)?, &format!("{SERVICE}{method}"))?;
     poll_fn(|context| sender.poll_ready(context)).await.map_err(broken)?;
     let (response, mut stream) = sender.send_request(head, false).map_err(broken)?;
     stream.send_data(framed, true).map_err(broken)?;

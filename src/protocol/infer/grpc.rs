@@ -13,10 +13,10 @@ use http::header::HeaderMap;
 use prost::Message;
 use tokio::sync::Mutex;
 
-use crate::address::Address;
 use crate::proto::infer_parameter::ParameterChoice;
 use crate::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::proto::{InferParameter, ModelInferRequest};
+use crate::protocol::headers::Destination;
 use crate::protocol::infer::grpc_head::{SERVICE, end_outcome, head_outcome, request_head};
 use crate::protocol::message::{self, FRAME_PREFIX, Pattern};
 use crate::protocol::stream::IoObserver;
@@ -43,7 +43,7 @@ pub struct Grpc {
 
 /// A connection to one address, with one stream per request in flight.
 pub struct Connection {
-    address: Address,
+    to: Destination,
     observer: Rc<dyn IoObserver>,
     /// The open connection, if any. Locked while connecting, so that everyone who shares it waits.
     sender: Mutex<Option<SendRequest<Bytes>>>,
@@ -62,8 +62,9 @@ impl InferClient for Grpc {
     type Unread = Vec<Bytes>;
     type Pattern = Pattern;
 
-    fn encode(_address: &str, request: &Request) -> Result<Bytes, Fault> {
+    fn encode(_to: &Destination, request: &Request) -> Result<Bytes, Fault> {
         let message = ModelInferRequest {
+            id: request.id.clone().unwrap_or_default(),
             model_name: request.model.clone(),
             model_version: request.version.clone().unwrap_or_default(),
             inputs: request
@@ -106,9 +107,9 @@ impl InferClient for Grpc {
         Ok(framed.freeze())
     }
 
-    fn connection(address: &Address, observer: Rc<dyn IoObserver>) -> Rc<Connection> {
+    fn connection(to: &Destination, observer: Rc<dyn IoObserver>) -> Rc<Connection> {
         Rc::new(Connection {
-            address: address.clone(),
+            to: to.clone(),
             observer,
             sender: Mutex::default(),
             made: Cell::new(0),
@@ -119,7 +120,7 @@ impl InferClient for Grpc {
 
     fn new(connection: Rc<Connection>, framed: Bytes, observer: Rc<dyn IoObserver>) -> Self {
         // reading the scenario already rejected addresses that cannot be part of a URI
-        let head = request_head(&connection.address, &format!("{SERVICE}ModelInfer")).unwrap_or_default();
+        let head = request_head(&connection.to, &format!("{SERVICE}ModelInfer")).unwrap_or_default();
         Grpc { connection, head, framed, observer, pattern: None, used: 0 }
     }
 
@@ -160,8 +161,8 @@ impl InferClient for Grpc {
         }
     }
 
-    fn follow(&mut self, pattern: Rc<Pattern>) {
-        self.pattern = Some(pattern);
+    fn follow(&mut self, pattern: Option<Rc<Pattern>>) {
+        self.pattern = pattern;
     }
 
     fn timed_out(&mut self) {
@@ -266,7 +267,7 @@ impl Connection {
             }
         }
         *place = None;
-        let stream = Stream::connect(&self.address, Spoken::Http2, self.observer.clone()).await?;
+        let stream = Stream::connect(&self.to.address, Spoken::Http2, self.observer.clone()).await?;
         let handshake = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(ANSWER_WINDOW)
@@ -327,6 +328,7 @@ mod tests {
     use bytes::Buf;
 
     use super::*;
+    use crate::address::Address;
     use crate::protocol::InputTensor;
     use crate::tensor::{Datatype, Parameters, Tensors};
 
@@ -335,6 +337,7 @@ mod tests {
         let request = Request {
             model: "m".to_owned(),
             version: None,
+            id: Some("7".to_owned()),
             inputs: vec![InputTensor {
                 name: "x".to_owned(),
                 datatype: Datatype::Int16,
@@ -350,12 +353,13 @@ mod tests {
                 ("user".to_owned(), Parameter::Text("a b".to_owned())),
             ]),
         };
-        let mut framed = Grpc::encode("", &request).unwrap();
+        let to = Destination { address: Address::parse("a:1").unwrap(), headers: http::HeaderMap::new() };
+        let mut framed = Grpc::encode(&to, &request).unwrap();
         assert_eq!(framed.get_u8(), 0);
         assert_eq!(framed.get_u32() as usize, framed.len());
         let message = ModelInferRequest::decode(framed).unwrap();
         assert_eq!(message.raw_input_contents, [Bytes::from_static(&[1, 0, 2, 0])]);
-        assert_eq!(message.outputs[0].name, "y");
+        assert_eq!((&message.outputs[0].name[..], &message.id[..]), ("y", "7"));
         let of = |name: &str| message.parameters[name].parameter_choice.clone().unwrap();
         assert_eq!((of("flag"), of("priority")), (ParameterChoice::BoolParam(true), ParameterChoice::Int64Param(2)));
         assert_eq!(of("share"), ParameterChoice::DoubleParam(0.5));

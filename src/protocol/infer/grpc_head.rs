@@ -5,7 +5,8 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use tonic::{Code, Status};
 
 use crate::address::Address;
-use crate::protocol::{Fault, FaultKind, headers, words};
+use crate::protocol::headers::Destination;
+use crate::protocol::{Fault, FaultKind, words};
 
 /// The service's part of every path.
 pub(in crate::protocol) const SERVICE: &str = "/inference.GRPCInferenceService/";
@@ -14,17 +15,18 @@ pub(in crate::protocol) const SERVICE: &str = "/inference.GRPCInferenceService/"
 ///
 /// # Errors
 /// The address cannot be part of a URI.
-pub(in crate::protocol) fn request_head(address: &Address, path: &str) -> Result<http::Request<()>, Fault> {
-    let Address { authority, tls, host_header, .. } = address;
+pub(in crate::protocol) fn request_head(to: &Destination, path: &str) -> Result<http::Request<()>, Fault> {
+    let Destination { address, headers } = to;
+    let Address { authority, prefix, tls, host_header, .. } = address;
     let authority = host_header.as_ref().unwrap_or(authority);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let mut head = http::Request::new(());
     *head.method_mut() = http::Method::POST;
     *head.version_mut() = http::Version::HTTP_2;
-    *head.uri_mut() = format!("{scheme}://{authority}{path}").parse().map_err(|cause| {
+    *head.uri_mut() = format!("{scheme}://{authority}{prefix}{path}").parse().map_err(|cause| {
         Fault::new(FaultKind::Connect, format!("the gRPC address \"{address}\" is not host:port: {cause}"))
     })?;
-    *head.headers_mut() = headers::of(address)?;
+    *head.headers_mut() = headers.clone();
     head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
     head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     Ok(head)
@@ -88,9 +90,11 @@ mod tests {
     fn metadata_goes_with_every_request_and_is_never_printed() {
         let headers =
             vec![("authorization".to_owned(), crate::address::HeaderSource::Text("Bearer s3cret".to_owned()))];
+        let behind = request_head(&Destination::new(&Address::parse("a:1/triton").unwrap()).unwrap(), "/x").unwrap();
+        assert_eq!(behind.uri(), "http://a:1/triton/x");
         let address = Address::parse("grpcs://a:1").unwrap();
         let address = Address { host_header: Some("m.example".to_owned()), headers, ..address };
-        let head = request_head(&address, "/x").unwrap();
+        let head = request_head(&Destination::new(&address).unwrap(), "/x").unwrap();
         assert_eq!(head.uri(), "https://m.example/x");
         assert_eq!(head.headers()["authorization"], "Bearer s3cret");
         assert!(!format!("{head:?} {address:?}").contains("s3cret"));

@@ -5,15 +5,14 @@ use std::rc::Rc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
-use reqwest::Url;
 use serde_json::json;
 
-use crate::address::Address;
+use crate::protocol::headers::Destination;
 use crate::protocol::infer::http1::{self, Connection, Keep, Memory};
 use crate::protocol::stream::IoObserver;
-use crate::protocol::web::url;
+use crate::protocol::web::{base_of, url};
 use crate::protocol::{
-    Answer, Fault, FaultKind, InferClient, InputTensor, OutputTensor, Payload, Reply, Request, json, words,
+    Answer, Elements, Fault, FaultKind, InferClient, InputTensor, OutputTensor, Payload, Reply, Request, json, words,
 };
 use crate::tensor::Tensors;
 use crate::text;
@@ -48,9 +47,7 @@ pub struct Pattern {
 /// A request ready to be sent.
 #[derive(Clone)]
 pub struct Encoded {
-    url: Url,
-    /// Length of the JSON before the binary tensors, if any.
-    json_length: Option<usize>,
+    head: Bytes,
     body: Bytes,
 }
 
@@ -60,17 +57,17 @@ impl InferClient for Http {
     type Unread = Unread;
     type Pattern = Pattern;
 
-    fn encode(address: &str, request: &Request) -> Result<Encoded, Fault> {
+    fn encode(to: &Destination, request: &Request) -> Result<Encoded, Fault> {
         let mut segments = vec!["models", request.model.as_str()];
         if let Some(version) = &request.version {
             segments.extend(["versions", version.as_str()]);
         }
         segments.push("infer");
         // of which the path is sent
-        let url = url(&format!("http://{address}"), &segments)?;
+        let url = url(&base_of(&to.address), &segments)?;
         let json = json_of(request)?;
         if request.tensors == Tensors::Json {
-            return Ok(Encoded { url, json_length: None, body: Bytes::from(json) });
+            return Ok(Encoded { head: head(to, url.path(), None, json.len()), body: Bytes::from(json) });
         }
         let tensors: usize = request.inputs.iter().map(|input| input.bytes.len()).sum();
         let mut body = BytesMut::with_capacity(json.len() + tensors);
@@ -78,21 +75,20 @@ impl InferClient for Http {
         for input in &request.inputs {
             body.put_slice(&input.bytes);
         }
-        Ok(Encoded { url, json_length: Some(json.len()), body: body.freeze() })
+        Ok(Encoded { head: head(to, url.path(), Some(json.len()), body.len()), body: body.freeze() })
     }
 
-    fn connection(address: &Address, observer: Rc<dyn IoObserver>) -> Rc<Connection> {
-        Rc::new(Connection::new(address, observer))
+    fn connection(to: &Destination, observer: Rc<dyn IoObserver>) -> Rc<Connection> {
+        Rc::new(Connection::new(&to.address, observer))
     }
 
     fn new(connection: Rc<Connection>, encoded: Encoded, observer: Rc<dyn IoObserver>) -> Self {
-        let head = encoded.head(&connection);
-        Http { connection, head, body: encoded.body, observer, memory: Memory::default(), pattern: None }
+        let Encoded { head, body } = encoded;
+        Http { connection, head, body, observer, memory: Memory::default(), pattern: None }
     }
 
     fn replace(&mut self, encoded: Encoded) {
-        self.head = encoded.head(&self.connection);
-        self.body = encoded.body;
+        (self.head, self.body) = (encoded.head, encoded.body);
     }
 
     fn body_bytes(&self) -> u64 {
@@ -116,8 +112,8 @@ impl InferClient for Http {
         }
     }
 
-    fn follow(&mut self, pattern: Rc<Pattern>) {
-        self.pattern = Some(pattern);
+    fn follow(&mut self, pattern: Option<Rc<Pattern>>) {
+        self.pattern = pattern;
     }
 
     /// The connection was dropped with the request.
@@ -134,25 +130,27 @@ impl InferClient for Http {
     }
 }
 
-impl Encoded {
-    /// Everything before the body. Neither a path from `Url` nor a scenario's address can contain a line break.
-    fn head(&self, Connection { address, headers, .. }: &Connection) -> Bytes {
-        let host = address.host_header.as_ref().unwrap_or(&address.authority);
-        let path = self.url.path();
-        let length = self.body.len();
-        let kind = match self.json_length {
-            Some(json) => format!("application/octet-stream\r\nInference-Header-Content-Length: {json}"),
-            None => "application/json".to_owned(),
-        };
-        let mut head =
-            format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n")
-                .into_bytes();
-        for (name, value) in headers {
-            head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
-        }
-        head.extend(b"\r\n");
-        Bytes::from(head)
+/// Everything before a body of `length` bytes, of which the first `json_length` are JSON before binary tensors. Neither a
+/// path from `Url` nor a scenario's address can contain a line break.
+fn head(
+    Destination { address, headers }: &Destination,
+    path: &str,
+    json_length: Option<usize>,
+    length: usize,
+) -> Bytes {
+    let host = address.host_header.as_ref().unwrap_or(&address.authority);
+    let kind = match json_length {
+        Some(json) => format!("application/octet-stream\r\nInference-Header-Content-Length: {json}"),
+        None => "application/json".to_owned(),
+    };
+    let mut head =
+        format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n")
+            .into_bytes();
+    for (name, value) in headers {
+        head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
+    head.extend(b"\r\n");
+    Bytes::from(head)
 }
 
 impl Http {
@@ -197,6 +195,9 @@ fn json_of(request: &Request) -> Result<Vec<u8>, Fault> {
     let inputs = request.inputs.iter().map(input).collect::<Result<Vec<_>, Fault>>()?;
     let outputs: Vec<_> = request.outputs.iter().map(output).collect();
     let mut described = json!({"inputs": inputs, "outputs": outputs});
+    if let Some(id) = &request.id {
+        described["id"] = json!(id);
+    }
     if !request.parameters.is_empty() {
         described["parameters"] = json!(request.parameters);
     }
@@ -238,10 +239,12 @@ fn read(unread: Unread) -> Result<Answer, Fault> {
     let json_length = json_length.map_or(total, |length| usize::try_from(length).unwrap_or(usize::MAX));
     let json = kept
         .get(..json_length)
+        .map(|json| kept.slice_ref(json))
         .ok_or_else(|| bad(format!("the answer's JSON should hold {json_length} bytes, the answer holds {total}")))?;
     let mut at = json_length;
     let mut outputs = Vec::new();
-    for output in json::read(json)?.outputs {
+    let answer = json::read(&json)?;
+    for output in answer.outputs {
         let payload = match output.parameters.and_then(|parameters| parameters.binary_data_size) {
             Some(size) => {
                 let end = at.checked_add(size).filter(|end| *end <= total);
@@ -250,25 +253,29 @@ fn read(unread: Unread) -> Result<Answer, Fault> {
                 at = end;
                 payload
             }
-            None => Payload::Elements(output.data.unwrap_or_default().0),
+            None => Payload::Elements(
+                output.data.map_or(Elements::default(), |(count, text)| Elements::Json { count, text }),
+            ),
         };
         outputs.push(OutputTensor { name: output.name, datatype: output.datatype, shape: output.shape, payload });
     }
     if at != total {
         return Err(bad(format!("{} bytes follow the last output", total - at)));
     }
-    Ok(Answer { outputs })
+    Ok(Answer { id: answer.id.unwrap_or_default(), outputs })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Address;
     use crate::tensor::{Datatype, Parameter, Parameters};
 
     fn request() -> Request {
         Request {
             model: "a/../b c".to_owned(),
             version: Some("3".to_owned()),
+            id: None,
             inputs: vec![InputTensor {
                 name: "x".to_owned(),
                 datatype: Datatype::Uint8,
@@ -281,23 +288,39 @@ mod tests {
         }
     }
 
+    fn destination(text: &str) -> Destination {
+        Destination::new(&Address::parse(text).unwrap()).unwrap()
+    }
+
+    /// The head of an encoded request, the JSON of its body and what follows it.
+    fn parts(to: &Destination, request: &Request) -> (String, serde_json::Value, Bytes) {
+        let Encoded { head, body } = Http::encode(to, request).unwrap();
+        let head = String::from_utf8(head.to_vec()).unwrap();
+        let length = head
+            .split("Inference-Header-Content-Length: ")
+            .nth(1)
+            .and_then(|rest| rest.lines().next());
+        let length = length.map_or(body.len(), |length| length.parse().unwrap());
+        (head, serde_json::from_slice(&body[..length]).unwrap(), body.slice(length..))
+    }
+
     #[test]
     fn a_request_is_json_then_tensors_and_names_cannot_leave_their_segment() {
-        let encoded = Http::encode("localhost:8000", &request()).unwrap();
-        assert_eq!(encoded.url.as_str(), "http://localhost:8000/v2/models/a%2F..%2Fb%20c/versions/3/infer");
-        let (header, tensors) = encoded.body.split_at(encoded.json_length.unwrap());
-        let header: serde_json::Value = serde_json::from_slice(header).unwrap();
+        let (head, header, tensors) = parts(&destination("localhost:8000"), &request());
+        assert!(head.starts_with("POST /v2/models/a%2F..%2Fb%20c/versions/3/infer HTTP/1.1\r\n"), "{head}");
+        let behind = parts(&destination("https://localhost:8000/triton"), &request()).0;
+        assert!(
+            behind.starts_with("POST /triton/v2/models/") && behind.contains("Host: localhost:8000\r\n"),
+            "{behind}"
+        );
         assert_eq!(header["inputs"][0]["parameters"]["binary_data_size"], 2);
         assert_eq!(header["outputs"][0]["parameters"]["binary_data"], true);
-        assert_eq!(tensors, [7, 9]);
+        assert_eq!(tensors, &[7, 9][..]);
     }
 
     #[test]
     fn parameters_are_those_of_the_whole_request() {
-        let header = |request: &Request| {
-            let encoded = Http::encode("localhost:8000", request).unwrap();
-            serde_json::from_slice::<serde_json::Value>(&encoded.body[..encoded.json_length.unwrap()]).unwrap()
-        };
+        let header = |request: &Request| parts(&destination("localhost:8000"), request).1;
         assert_eq!(header(&request()).get("parameters"), None);
         let parameters = Parameters::from([
             ("flag".to_owned(), Parameter::Flag(true)),
@@ -305,25 +328,24 @@ mod tests {
             ("share".to_owned(), Parameter::Number(0.5)),
             ("user".to_owned(), Parameter::Text("a \"b\"".to_owned())),
         ]);
-        let described = header(&Request { parameters, ..request() });
+        let described = header(&Request { parameters, id: Some("7".to_owned()), ..request() });
+        assert_eq!((&described["id"], header(&request()).get("id")), (&json!("7"), None));
         assert_eq!(described["parameters"], json!({"flag": true, "priority": 2, "share": 0.5, "user": "a \"b\""}));
     }
 
     #[test]
     fn a_request_may_be_all_json() {
-        let encoded = Http::encode("localhost:8000", &Request { tensors: Tensors::Json, ..request() }).unwrap();
-        let json: serde_json::Value = serde_json::from_slice(&encoded.body).unwrap();
+        let all_json = Request { tensors: Tensors::Json, ..request() };
+        let (head, json, _) = parts(&destination("a:1"), &all_json);
         assert_eq!(json["inputs"][0]["data"], json!([7, 9]));
         assert_eq!((&json["inputs"][0]["parameters"], &json["outputs"]), (&json!(null), &json!([{"name": "y"}])));
-        let connection = |address: Address| Connection::new(&address, Rc::new(crate::protocol::stream::NullObserver));
-        let plain = Address::parse("a:1").unwrap();
-        let head = String::from_utf8(encoded.head(&connection(plain.clone())).to_vec()).unwrap();
         assert!(head.contains("\r\nHost: a:1\r\n") && head.ends_with("\r\n\r\n"), "{head}");
-        let headers = vec![("x-team".to_owned(), crate::address::HeaderSource::Text("vision".to_owned()))];
-        let other = Address { host_header: Some("m.example".to_owned()), headers, ..plain };
-        let told = String::from_utf8(encoded.head(&connection(other)).to_vec()).unwrap();
-        assert!(told.contains("\r\nHost: m.example\r\n") && told.ends_with("\r\nx-team: vision\r\n\r\n"), "{told}");
         assert!(head.contains("application/json") && !head.contains("Inference-Header"), "{head}");
+        let mut address = Address::parse("a:1").unwrap();
+        address.host_header = Some("m.example".to_owned());
+        address.headers = vec![("x-team".to_owned(), crate::address::HeaderSource::Text("vision".to_owned()))];
+        let told = parts(&Destination::new(&address).unwrap(), &all_json).0;
+        assert!(told.contains("\r\nHost: m.example\r\n") && told.ends_with("\r\nx-team: vision\r\n\r\n"), "{told}");
     }
 
     const JSON: &str = r#"{"outputs":[{"name":"y","datatype":"FP32","shape":[1,1],"parameters":{"binary_data_size":4}},
@@ -342,7 +364,7 @@ mod tests {
         let body = [JSON.as_bytes(), &[0; 4]].concat();
         let answer = read(unread(&body, JSON.len(), body.len())).unwrap();
         assert!(matches!(&answer.outputs[0].payload, Payload::Raw(raw) if raw.len() == 4));
-        assert!(matches!(answer.outputs[1].payload, Payload::Elements(4)));
+        assert!(matches!(answer.outputs[1].payload, Payload::Elements(Elements::Json { count: 4, .. })));
         // the tensors themselves need not be kept
         let answer = read(unread(JSON.as_bytes(), JSON.len(), body.len())).unwrap();
         assert!(matches!(answer.outputs[0].payload, Payload::Size(4)));

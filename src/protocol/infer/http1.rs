@@ -11,10 +11,7 @@ use std::task::Poll;
 
 use tokio::io::AsyncWrite;
 
-use http::HeaderMap;
-
 use crate::address::Address;
-use crate::protocol::headers;
 use crate::protocol::infer::http1_answer::{BUFFER_BYTES, BodyError, Cut, Encoding, Head, Reader};
 use crate::protocol::stream::IoObserver;
 use crate::protocol::tls::{Spoken, Stream};
@@ -25,9 +22,7 @@ pub(in crate::protocol) const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// A connection to `host:port`, made on first use and again after it broke.
 pub struct Connection {
-    pub(in crate::protocol) address: Address,
-    /// The headers of every request; whoever makes workers has checked that their values are there.
-    pub(in crate::protocol) headers: HeaderMap,
+    address: Address,
     observer: Rc<dyn IoObserver>,
     /// The open connection, if any, while no request is pending.
     idle: RefCell<Option<Stream>>,
@@ -69,8 +64,7 @@ pub(in crate::protocol) struct Response {
 impl Connection {
     /// A connection that is not made yet.
     pub(in crate::protocol) fn new(address: &Address, observer: Rc<dyn IoObserver>) -> Self {
-        let headers = headers::of(address).unwrap_or_default();
-        Connection { address: address.clone(), headers, observer, idle: RefCell::default() }
+        Connection { address: address.clone(), observer, idle: RefCell::default() }
     }
 
     /// Makes the connection, if it does not exist.

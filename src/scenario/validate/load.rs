@@ -29,6 +29,9 @@ const TIMEOUT_S: RangeInclusive<f64> = 0.001..=86_400.0;
 /// Requests of a process in a case, if nothing else ends it.
 const ITERATIONS_DEFAULT: u64 = 1000;
 
+/// Of so many answers the content of one is checked, unless the scenario says.
+const VERIFY_EVERY_DEFAULT: u64 = 100;
+
 /// `None` once there is an error; the errors of all keys are kept.
 pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Option<Load> {
     let read = |key, range: RangeInclusive<i64>, help: &str| {
@@ -43,6 +46,8 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
     let warmup = errors.keep(read("warmup", WARMUP, warmup));
     let blocks = errors.keep(read("blocks", BLOCKS, "give the blocks over which a case is spread, such as 10"));
     let seed = errors.keep(read("seed", SEED, "any integer from 0 is a seed, such as 7"));
+    let verify_every = "give how many answers there are for one whose content is checked, such as 100, or 1 for all";
+    let verify_every = errors.keep(read("verify_every", ITERATIONS, verify_every));
     let precision = errors.keep(precise(document, table));
     let times = times(document, table, errors);
     let max_error_share = errors.keep(max_error_share(document, table));
@@ -67,6 +72,8 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
         max_error_share: max_error_share?,
         seed: seed?.unwrap_or(1),
         arrival: arrival?.unwrap_or_default(),
+        request_ids: table.flag("request_ids").unwrap_or(false),
+        verify_every: verify_every?.unwrap_or(VERIFY_EVERY_DEFAULT),
     };
     if let Some(precision) = precision? {
         load.until_precise(precision, iterations.flatten().is_some());

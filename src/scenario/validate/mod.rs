@@ -7,7 +7,7 @@ mod parameters;
 mod server;
 mod targets;
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -17,11 +17,11 @@ use super::error::{Document, Errors, ScenarioError};
 use super::tree::{self, Table};
 use super::words::known;
 use super::{
-    Artifact, Assert, GRPC_PORT, HTTP_PORT, Input, METRICS_PORT, Model, ModelTarget, Scenario, Server, schema, shapes,
-    syntax,
+    Artifact, Assert, GRPC_PORT, HTTP_PORT, Input, METRICS_PORT, Model, ModelTarget, Output, Scenario, Server,
+    distinct as distinct_requests, schema, shapes, syntax,
 };
 use crate::matrix::{AxisId, Matrix, Value};
-use crate::tensor::{Datatype, Source};
+use crate::tensor::{Datatype, Expect, Items, Reference, Source};
 use crate::threshold::Threshold;
 
 type Checked<T> = Result<T, ScenarioError>;
@@ -32,12 +32,15 @@ pub(super) use load::{DURATION_S, ITERATIONS, WARMUP, precision};
 
 const SEED: RangeInclusive<i64> = 0..=i64::MAX;
 const DIMENSION: RangeInclusive<i64> = 1..=i64::MAX;
+const TOLERANCE: RangeInclusive<f64> = 0.0..=1e9;
 
 /// The parsed matrix, and its table in the file.
 struct Axes<'a> {
     table: &'a Table<'a>,
     /// `None` if it has an error.
     matrix: Option<&'a Matrix>,
+    /// Where the file gives the numbers of distinct requests.
+    distinct: Option<Range<usize>>,
 }
 
 /// # Errors
@@ -52,7 +55,8 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let mut errors = Errors::default();
     let title = errors.keep(name(document, &file, "title"));
     let matrix = matrix::matrix(document, &matrix_table, &load_table, &mut errors);
-    let axes = Axes { table: &matrix_table, matrix: matrix.as_ref() };
+    let distinct = load_table.value(AxisId::Distinct.axis().key).map(Spanned::span);
+    let axes = Axes { table: &matrix_table, matrix: matrix.as_ref(), distinct };
     let servers = targets::servers(document, &file, &axes, &mut errors);
     let (first, models) = targets::models(document, &file, &axes, &mut errors).unzip();
     let unbatched = |model: &Model| !model.batching;
@@ -61,12 +65,20 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
         errors.keep(batches_fit(document, &matrix_table));
     }
     let server = server(document, &file.table("server"), &mut errors);
+    if let (Some(matrix), Some(server), Some(servers)) = (&matrix, &server, &servers) {
+        let all: Vec<&Server> = match &servers[..] {
+            [] => vec![server],
+            named => named.iter().map(|(_, server)| server).collect(),
+        };
+        errors.keep(server::have_tls(document, &matrix_table, matrix, &all));
+    }
     let load = load::load(document, &load_table, &mut errors);
     let parameters = errors.keep(parameters::parameters(document, &file.table("parameters")));
     let served = first.as_ref().map_or(&[][..], |first| &first.outputs);
     let asserts = matrix.as_ref().map(|matrix| asserts(document, &file, matrix, &mut errors));
     let given = file.value("artifact").is_some();
-    let artifact = given.then(|| artifact(document, &file.table("artifact"), served)).transpose();
+    let served: Vec<&str> = served.iter().map(|output| output.name.as_str()).collect();
+    let artifact = given.then(|| artifact(document, &file.table("artifact"), &served)).transpose();
     let artifact = errors.keep(artifact);
     // the errors explain why one is missing
     let read = || {
@@ -128,7 +140,12 @@ fn inputs(document: &Document<'_>, table: &Table<'_>, axes: &Axes<'_>, errors: &
     // the matrix's errors are already reported
     let Some(matrix) = axes.matrix else { return Some(inputs) };
     errors.keep(request_fits(document, &tables, &inputs, matrix))?;
-    errors.keep(in_first_shapes(document, axes.table, &tables, inputs, matrix))
+    let inputs = errors.keep(in_first_shapes(document, axes.table, &tables, inputs, matrix))?;
+    if let (false, Err((problem, help))) = (inputs.is_empty(), distinct_requests::check(&inputs, matrix)) {
+        errors.push(document.error(axes.distinct.clone().unwrap_or(axes.table.span()), problem, help));
+        return None;
+    }
+    Some(inputs)
 }
 
 fn input(document: &Document<'_>, table: &Table<'_>) -> Checked<Input> {
@@ -176,7 +193,8 @@ fn size(document: &Document<'_>, dimension: &Spanned<i64>) -> Checked<usize> {
 fn source(document: &Document<'_>, table: &Table<'_>, datatype: Datatype, shape: &[usize]) -> Checked<Source> {
     let data = table.table("data");
     if let Some(file) = data.text("file") {
-        return Ok(Source::File(data_file(document, &file, datatype, shape)?));
+        let name = table.text("name").map(Spanned::into_inner).unwrap_or_default();
+        return Ok(Source::File(data_file(document, &file, &name, datatype, shape)?));
     }
     match data.table("random").whole("seed") {
         Some(seed) => {
@@ -204,10 +222,16 @@ fn existing(document: &Document<'_>, file: &Spanned<String>, expected: &str) -> 
 }
 
 /// The path, relative to the scenario's folder, of a file with the input's data.
-fn data_file(document: &Document<'_>, file: &Spanned<String>, datatype: Datatype, shape: &[usize]) -> Checked<PathBuf> {
+fn data_file(
+    document: &Document<'_>,
+    file: &Spanned<String>,
+    name: &str,
+    datatype: Datatype,
+    shape: &[usize],
+) -> Checked<PathBuf> {
     let shown = document.shown(file.span());
     let path = existing(document, file, "a .npy or raw file")?;
-    match crate::tensor::bytes_of(datatype, shape, 1, &Source::File(path.clone())) {
+    match Items::open(name, datatype, shape, &Source::File(path.clone())) {
         Ok(_) => Ok(path),
         Err(cause) => {
             let words: Vec<String> = cause.chain().skip(1).map(ToString::to_string).collect();
@@ -221,7 +245,7 @@ fn data_file(document: &Document<'_>, file: &Spanned<String>, datatype: Datatype
             // a message of one part may end in a remedy; several parts are the system's
             match &words[..] {
                 [one] => {
-                    let (problem, help) = one.split_once(": ").unwrap_or((one, help));
+                    let (problem, help) = one.rsplit_once(": ").unwrap_or((one, help));
                     Err(document.error(file.span(), format!("the file {shown} {problem}"), help))
                 }
                 several => Err(document.error(file.span(), format!("the file {shown} {}", several.join(": ")), help)),
@@ -230,10 +254,33 @@ fn data_file(document: &Document<'_>, file: &Spanned<String>, datatype: Datatype
     }
 }
 
-fn outputs(document: &Document<'_>, file: &Table<'_>) -> Checked<Vec<String>> {
+fn outputs(document: &Document<'_>, file: &Table<'_>) -> Checked<Vec<Output>> {
     let tables = at_least_one(document, file, "output", "add an [[output]] table")?;
     distinct(document, &tables, "output")?;
-    tables.iter().map(|table| name(document, table, "name")).collect()
+    let output = |table: &Table<'_>| {
+        let expect = table.value("expect").is_some().then(|| expect(document, &table.table("expect")));
+        Ok(Output { name: name(document, table, "name")?, expect: expect.transpose()? })
+    };
+    tables.iter().map(output).collect()
+}
+
+/// What the content of an output should be.
+fn expect(document: &Document<'_>, table: &Table<'_>) -> Checked<Expect> {
+    let reference = match (table.text("file"), table.flag("same_as_first")) {
+        (Some(file), None | Some(false)) => {
+            Reference::File(existing(document, &file, "a .npy, raw or JSON file of the expected content")?)
+        }
+        (None, Some(true)) => Reference::SameAsFirst,
+        _ => {
+            let help = "write one of expect = {file = \"golden.npy\"} and expect = {same_as_first = true}";
+            return Err(document.error(table.span(), "found neither or both of file and same_as_first", help));
+        }
+    };
+    let tolerance = |key: &str| {
+        let help = "give how far a number may be from the expected one, such as 1e-3, or leave it out for not at all";
+        table.number(key).map_or(Ok(0.0), |value| number(document, &value, &TOLERANCE, help))
+    };
+    Ok(Expect { reference, rtol: tolerance("rtol")?, atol: tolerance("atol")? })
 }
 
 /// The tables of a list, which must not be empty.
@@ -257,7 +304,7 @@ fn request_fits(document: &Document<'_>, tables: &[Table<'_>], inputs: &[Input],
     Ok(())
 }
 
-fn artifact(document: &Document<'_>, table: &Table<'_>, served: &[String]) -> Checked<Artifact> {
+fn artifact(document: &Document<'_>, table: &Table<'_>, served: &[&str]) -> Checked<Artifact> {
     let address = needed(document, table, "url")?;
     let url = text(document, &address)?;
     if url.split('/').nth(2).is_some_and(|authority| authority.contains('@')) {
@@ -280,7 +327,7 @@ fn artifact(document: &Document<'_>, table: &Table<'_>, served: &[String]) -> Ch
     };
     let outputs = table.table("outputs").names();
     if let (false, Some(missing)) =
-        (outputs.is_empty(), served.iter().find(|name| !outputs.iter().any(|(_, served)| served == *name)))
+        (outputs.is_empty(), served.iter().find(|name| !outputs.iter().any(|(_, served)| served == **name)))
     {
         let help = format!(
             "add the published name of the output \"{missing}\" to [artifact.outputs], or leave that table out"

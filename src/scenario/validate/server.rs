@@ -7,6 +7,7 @@ use super::super::error::{Document, Errors};
 use super::super::tree::Table;
 use super::{Checked, GRPC_PORT, HTTP_PORT, METRICS_PORT, Server, existing};
 use crate::address::{Address, HeaderSource, Tls, is_header_value, refused_header};
+use crate::matrix::{AxisId, Encryption, Matrix, Protocol, Value};
 
 /// Headers whose values are secrets.
 const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-api-key"];
@@ -34,10 +35,60 @@ pub(super) fn server(document: &Document<'_>, table: &Table<'_>, errors: &mut Er
     let http = errors.keep(address(document, table, "http", HTTP_PORT));
     let grpc = errors.keep(address(document, table, "grpc", GRPC_PORT));
     let metrics = errors.keep(metrics(document, table));
-    let mut server = Server { http: http?, grpc: grpc?, metrics: metrics?, is_embedded: false };
+    let over_tls = errors.keep(encrypted(document, table));
+    let mut server = Server { http: http?, grpc: grpc?, metrics: metrics?, encrypted: over_tls?, is_embedded: false };
     errors.keep(encrypt(document, table, &mut server))?;
     errors.keep(accompany(document, table, &mut server))?;
     Some(server)
+}
+
+/// The addresses over TLS, for HTTP and gRPC.
+fn encrypted(document: &Document<'_>, table: &Table<'_>) -> Checked<[Option<Address>; 2]> {
+    let over_tls = |key: &str| {
+        let Some(value) = table.text(key) else { return Ok(None) };
+        let address = address(document, table, key, 0)?;
+        let help = "write it as http_tls = \"https://host:port\" or grpc_tls = \"grpcs://host:port\"";
+        match address.tls {
+            Some(_) => Ok(Some(address)),
+            None => Err(document.unexpected(&value, "an address over TLS", help)),
+        }
+    };
+    Ok([over_tls("http_tls")?, over_tls("grpc_tls")?])
+}
+
+/// Checks that every server has the addresses over TLS that the matrix asks for.
+pub(super) fn have_tls(
+    document: &Document<'_>,
+    table: &Table<'_>,
+    matrix: &Matrix,
+    servers: &[&Server],
+) -> Checked<()> {
+    let given = matrix.given(AxisId::Tls);
+    let lacks = |server: &&Server| {
+        let keys = [(Protocol::Http, "http_tls"), (Protocol::Grpc, "grpc_tls")];
+        let missing = keys
+            .into_iter()
+            .zip(&server.encrypted)
+            .find(|((protocol, _), address)| address.is_none() && matrix.protocols().contains(protocol));
+        missing.map(|((_, key), _)| key)
+    };
+    let is_asked = given.contains(&Value::Word(Encryption::On.name()));
+    match servers.iter().find_map(lacks).filter(|_| is_asked) {
+        Some(key) => {
+            let place = table.value(AxisId::Tls.axis().key).map_or(table.span(), Spanned::span);
+            let help = format!(
+                "add {key} to every server that is asked: http_tls = \"https://host:port\", grpc_tls = \"grpcs://host:port\""
+            );
+            Err(document.error(place, format!("a server has no address over TLS: {key} is missing"), help))
+        }
+        None => Ok(()),
+    }
+}
+
+/// All addresses of a server.
+fn all_of(server: &mut Server) -> impl Iterator<Item = &mut Address> {
+    let Server { http, grpc, metrics, encrypted, .. } = server;
+    [http, grpc].into_iter().chain(metrics).chain(encrypted.iter_mut().flatten())
 }
 
 /// Completes the addresses with what goes with every request.
@@ -61,10 +112,7 @@ fn accompany(document: &Document<'_>, table: &Table<'_>, server: &mut Server) ->
         };
         headers.push((name.to_ascii_lowercase(), source));
     }
-    for address in [Some(&mut server.http), Some(&mut server.grpc), server.metrics.as_mut()]
-        .into_iter()
-        .flatten()
-    {
+    for address in all_of(server) {
         address.host_header.clone_from(&host);
         address.headers.clone_from(&headers);
     }
@@ -119,10 +167,7 @@ fn encrypt(document: &Document<'_>, table: &Table<'_>, server: &mut Server) -> C
     let insecure = table.flag("tls_insecure").unwrap_or(false);
     let given = Tls { scheme: String::new(), ca, identity, name, insecure };
     let mut any = false;
-    for address in [Some(&mut server.http), Some(&mut server.grpc), server.metrics.as_mut()]
-        .into_iter()
-        .flatten()
-    {
+    for address in all_of(server) {
         if let Some(tls) = &mut address.tls {
             *tls = Tls { scheme: tls.scheme.clone(), ..given.clone() };
             any = true;

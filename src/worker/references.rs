@@ -1,0 +1,132 @@
+//! What the content of answers is compared with. Must not know how requests are sent or timed.
+
+use std::cell::{Cell, RefCell};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+
+use super::message::Job;
+use crate::protocol::verify::Expected;
+use crate::protocol::{Answer, Fault, FaultKind, OutputTensor};
+use crate::tensor::{Datatype, Difference, Expect, HELD_BYTES_MAX, Items, OtherSize, Reference};
+
+/// What the content of answers is compared with.
+pub(super) struct References {
+    outputs: Vec<(String, Expect, Known)>,
+    items: usize,
+    requests: usize,
+    /// Bytes of first answers that are kept.
+    kept: Cell<u64>,
+}
+
+enum Known {
+    /// The items of a file.
+    File(Items),
+    /// The first answer to each request.
+    First(RefCell<Vec<Option<Bytes>>>),
+}
+
+impl References {
+    /// Those of a job whose `requests` distinct requests get answers like this one; `None` if no content is to be checked.
+    ///
+    /// # Errors
+    /// A file cannot be read, or does not fit the answer.
+    pub fn of(job: &Job, requests: usize, answer: &Answer) -> Result<Option<Self>, Fault> {
+        let mut outputs = Vec::new();
+        for Expected { name, expect, .. } in &job.outputs {
+            let Some(expect) = expect else { continue };
+            let known = match expect.reference {
+                Reference::SameAsFirst => Known::First(RefCell::new(vec![None; requests])),
+                Reference::File(_) => {
+                    let output = output(answer, name)?;
+                    let opened = golden(job, expect, output);
+                    Known::File(opened.map_err(|error| Fault::new(FaultKind::Value, format!("{error:#}")))?)
+                }
+            };
+            outputs.push((name.clone(), expect.clone(), known));
+        }
+        let references = References { outputs, items: job.items(), requests, kept: Cell::new(0) };
+        Ok((!references.outputs.is_empty()).then_some(references))
+    }
+
+    /// Compares the content of an answer to a request.
+    ///
+    /// # Errors
+    /// It is not close enough to what is expected: kind `Value`.
+    pub fn check(&self, number: usize, answer: &Answer) -> Result<(), Fault> {
+        for (name, expect, known) in &self.outputs {
+            let output = output(answer, name)?;
+            let (datatype, found) = output.content()?;
+            let expected = match known {
+                Known::File(items) => items.held(number * self.items, self.items).unwrap_or_default(),
+                Known::First(first) => match &first.borrow()[number] {
+                    Some(first) => first.clone(),
+                    None => continue,
+                },
+            };
+            self.compare(expect, (datatype, &found, &expected), output, number)?;
+        }
+        // only of answers that are good as a whole
+        for (name, _, known) in &self.outputs {
+            if let Known::First(first) = known {
+                let (_, found) = output(answer, name)?.content()?;
+                let kept = self.kept.get() + found.len() as u64;
+                let mut first = first.borrow_mut();
+                // memory has a bound: what does not fit is not compared
+                if first[number].is_none() && kept <= HELD_BYTES_MAX {
+                    self.kept.set(kept);
+                    first[number] = Some(found);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(
+        &self,
+        expect: &Expect,
+        (datatype, found, expected): (Datatype, &[u8], &[u8]),
+        output: &OutputTensor,
+        number: usize,
+    ) -> Result<(), Fault> {
+        let name = &output.name;
+        let of = match self.requests {
+            1 => String::new(),
+            requests => format!(", in the answer to request {} of {requests}", number + 1),
+        };
+        let words = match expect.compare(datatype, found, expected) {
+            Ok(None) => return Ok(()),
+            Ok(Some(difference)) => {
+                let Difference { elements, found, expected, .. } = &difference;
+                let place = difference.place(&output.shape);
+                let count = match elements {
+                    1 => "one element".to_owned(),
+                    elements => format!("{elements} elements, worst"),
+                };
+                format!("the output \"{name}\" differs in {count} at {place:?}: it is {found}, expected {expected}{of}")
+            }
+            Err(OtherSize { found, expected }) => {
+                format!("the output \"{name}\" holds {found} bytes, expected content has {expected}{of}")
+            }
+        };
+        Err(Fault::new(FaultKind::Value, words))
+    }
+}
+
+fn output<'a>(answer: &'a Answer, name: &str) -> Result<&'a OutputTensor, Fault> {
+    let found = answer.outputs.iter().find(|output| output.name == name);
+    found.ok_or_else(|| Fault::new(FaultKind::Answer, format!("the output \"{name}\" is missing")))
+}
+
+/// The expected items of an output that is like this one.
+fn golden(job: &Job, expect: &Expect, output: &OutputTensor) -> Result<Items> {
+    let datatype: Datatype = output
+        .datatype
+        .parse()
+        .ok()
+        .with_context(|| format!("{} cannot be compared", output.datatype))?;
+    let item = if job.model.batching { output.shape.get(1..).unwrap_or(&[]) } else { &output.shape };
+    let shape: Vec<usize> = item.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+    let path = expect.file().context("there is no file")?;
+    Items::open_expected(&output.name, datatype, &shape, path)
+}
