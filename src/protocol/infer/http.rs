@@ -12,7 +12,7 @@ use crate::protocol::infer::http1::{self, Connection, Keep, Memory};
 use crate::protocol::stream::IoObserver;
 use crate::protocol::web::{base_of, url};
 use crate::protocol::{
-    Answer, Elements, Fault, FaultKind, InferClient, InputTensor, OutputTensor, Payload, Reply, Request, json,
+    Answer, Elements, Fault, FaultKind, InferClient, InputTensor, OutputTensor, Payload, Reply, Request, json, words,
 };
 use crate::tensor::Tensors;
 use crate::text;
@@ -206,6 +206,9 @@ fn json_of(request: &Request) -> Result<Vec<u8>, Fault> {
 
 /// The error for an answer that is not a success, with the server's message.
 fn refusal(status: StatusCode, body: &[u8]) -> Fault {
+    if let Some(words) = words::of_tls_page(status, body) {
+        return Fault::new(FaultKind::Connect, words);
+    }
     let kind = FaultKind::of_status(status.as_u16());
     Fault::new(kind, format!("HTTP {}: {}", status.as_u16(), words_of(status, body)))
 }
