@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::spelling::spelled;
+pub use file::items_of;
 pub use parameter::{Parameter, Parameters};
 
 spelled! {

@@ -54,11 +54,25 @@ pub fn read(datatype: Datatype, item_shape: &[usize], items: usize, path: &Path)
         .extension()
         .map(|extension| extension.to_string_lossy().to_lowercase())
         .unwrap_or_default();
+    items_of(datatype, item_shape, items, &extension, &content)
+}
+
+/// Takes `items` times an item of `item_shape` from a file's content, by its name's extension in lower case.
+///
+/// # Errors
+/// The content's kind, type, shape or size is not the input's.
+pub fn items_of(
+    datatype: Datatype,
+    item_shape: &[usize],
+    items: usize,
+    extension: &str,
+    content: &[u8],
+) -> Result<Bytes> {
     let data = if extension == "npy" || content.starts_with(npy::MAGIC) {
-        npy::data(datatype, item_shape, &content)?
+        npy::data(datatype, item_shape, content)?
     } else {
-        refuse_other_kinds(datatype, item_shape, &extension, &content)?;
-        &content
+        refuse_other_kinds(datatype, item_shape, extension, content)?;
+        content
     };
     let cuts = item_boundaries(datatype, element_count(item_shape).unwrap_or(0), data)?;
     let mut bytes = BytesMut::new();
