@@ -161,12 +161,12 @@ pub fn kept_blocks(data: &[u8]) {
     assert_eq!(again.len(), count, "a block that was read and written is no longer one");
     let (open, of_group) = kept::of_group(&GROUP, again);
     assert!(open <= count && of_group.iter().all(|block| block.round <= open));
-    blocks.into_iter().for_each(|block| block_done(block.done));
+    assert!(blocks.into_iter().all(|block| block_done(block.done)), "a kept block is a measured one");
 }
 
-/// A block that was measured: what is taken can be merged, and its numbers are in order.
-fn block_done(done: BlockDone) {
-    let Ok(outcome) = BlockOutcome::of_done(done) else { return };
+/// A block that was measured: what is taken can be merged, and its numbers are in order. Returns whether it is taken.
+fn block_done(done: BlockDone) -> bool {
+    let Ok(outcome) = BlockOutcome::of_done(done) else { return false };
     let text = serde_json::to_string(&outcome.to_done().unwrap()).unwrap();
     let again = BlockOutcome::of_done(serde_json::from_str(&text).unwrap()).expect("what was written is read");
     assert_eq!(serde_json::to_string(&again.to_done().unwrap()).unwrap(), text);
@@ -186,6 +186,7 @@ fn block_done(done: BlockDone) {
     twice.merge(&outcome.recorder);
     assert_eq!(twice.count(), 2 * outcome.recorder.count());
     assert_eq!(twice.settled(), 2 * outcome.recorder.settled());
+    true
 }
 
 /// The facts of a run.
