@@ -1,25 +1,34 @@
 //! The floor below any client's latency and CPU time: one prepared request after the other, on one connection.
 //!
 //! HTTP uses blocking calls on a socket, gRPC the bare HTTP/2 library on a single-threaded event loop. `http-events`
-//! uses the socket on that event loop, which a client with several requests in flight needs. The program shares no
-//! code with the runner, checks only that an answer is a good one, and does nothing else. `bench/peers` runs it:
+//! uses the socket on that event loop, which a client with several requests in flight needs. `https` and `grpcs` put
+//! the bare TLS library between the event loop's socket and the rest; who is trusted is in the file that the environment
+//! variable FLOOR_CA names. The session is agreed on before anything is timed. The program shares no code with the
+//! runner, checks only that an answer is a good one, and does nothing else. `bench/peers` and `bench/tls` run it:
 //!
 //!     floor PROTOCOL HOST:PORT BODY_FILE JSON_HEADER_LENGTH PATH COUNT [WARMUP]
 //!
-//! PROTOCOL is http, http-events or grpc, BODY_FILE the body (for gRPC with the five bytes that frame a message), and
-//! JSON_HEADER_LENGTH the part of an HTTP body that is JSON (0 for gRPC). Prints the median and the 99th percentile
-//! of the latencies of COUNT requests after WARMUP (0), in milliseconds, as JSON. Exit code 1: something went wrong.
+//! PROTOCOL is http, http-events, https, grpc or grpcs, BODY_FILE the body (for gRPC with the five bytes that frame a
+//! message), and JSON_HEADER_LENGTH the part of an HTTP body that is JSON (0 for gRPC). Prints the median and the 99th
+//! percentile of the latencies of COUNT requests after WARMUP (0), in milliseconds, as JSON. Exit code 1: something went
+//! wrong.
 
 use std::error::Error;
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -56,13 +65,23 @@ fn run() -> Result<()> {
     let body = Bytes::from(std::fs::read(file).map_err(|error| format!("{file}: {error}"))?);
     let total = warmup + count.parse::<usize>()?;
     let events = || tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let head = head(host, path, json_length, &body);
+    let url = |scheme| format!("{scheme}://{host}{path}");
     let latencies = match protocol.as_str() {
-        "http" => over_http(host, &head(host, path, json_length, &body), &body, total)?,
+        "http" => over_http(host, &head, &body, total)?,
         "http-events" => {
-            events()?.block_on(over_http_events(host, &head(host, path, json_length, &body), &body, total))?
+            events()?.block_on(async { over_http_events(connect(host).await?, &head, &body, total).await })?
         }
-        "grpc" => events()?.block_on(over_grpc(host, path, body, total))?,
-        _ => return Err(format!("{protocol} is neither http, http-events nor grpc").into()),
+        "https" => {
+            let stream = connect_tls(host, "http/1.1");
+            events()?.block_on(async { over_http_events(stream.await?, &head, &body, total).await })?
+        }
+        "grpc" => events()?.block_on(async { over_grpc(connect(host).await?, &url("http"), body, total).await })?,
+        "grpcs" => {
+            let stream = connect_tls(host, "h2");
+            events()?.block_on(async { over_grpc(stream.await?, &url("https"), body, total).await })?
+        }
+        _ => return Err(format!("{protocol} is neither http, http-events, https, grpc nor grpcs").into()),
     };
     let mut latencies = latencies[warmup..].to_vec();
     if latencies.is_empty() {
@@ -87,6 +106,32 @@ fn set_options(socket: SockRef<'_>) -> Result<()> {
     #[cfg(any(target_os = "android", target_os = "linux"))]
     socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
     Ok(())
+}
+
+async fn connect(host: &str) -> Result<tokio::net::TcpStream> {
+    let stream = tokio::net::TcpStream::connect(host).await.map_err(|error| format!("{host}: {error}"))?;
+    set_options(SockRef::from(&stream))?;
+    Ok(stream)
+}
+
+async fn connect_tls(host: &str, spoken: &str) -> Result<TlsStream<tokio::net::TcpStream>> {
+    let ca = std::env::var("FLOOR_CA").map_err(|_| "FLOOR_CA names no file with the authority's certificate")?;
+    let mut trusted = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(&ca).map_err(|error| format!("{ca}: {error}"))? {
+        trusted.add(certificate?)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![spoken.as_bytes().to_vec()];
+    let name = host.rsplit_once(':').ok_or("the address has no port")?.0;
+    let name = ServerName::try_from(name.to_owned())?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, connect(host).await?).await?;
+    if stream.get_ref().1.alpn_protocol() != Some(spoken.as_bytes()) {
+        return Err(format!("{host} does not speak {spoken}").into());
+    }
+    Ok(stream)
 }
 
 fn head(host: &str, path: &str, json_length: &str, body: &[u8]) -> String {
@@ -122,9 +167,12 @@ fn over_http(host: &str, head: &str, body: &[u8], total: usize) -> Result<Vec<Du
     Ok(latencies)
 }
 
-async fn over_http_events(host: &str, head: &str, body: &[u8], total: usize) -> Result<Vec<Duration>> {
-    let mut stream = tokio::net::TcpStream::connect(host).await.map_err(|error| format!("{host}: {error}"))?;
-    set_options(SockRef::from(&stream))?;
+async fn over_http_events(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    head: &str,
+    body: &[u8],
+    total: usize,
+) -> Result<Vec<Duration>> {
     let mut answer = vec![0; ANSWER_BYTES_MAX];
     let mut latencies = Vec::with_capacity(total);
     for _ in 0..total {
@@ -135,6 +183,7 @@ async fn over_http_events(host: &str, head: &str, body: &[u8], total: usize) -> 
             let written = stream.write_vectored(unsent).await?;
             IoSlice::advance_slices(&mut unsent, written);
         }
+        stream.flush().await?; // what is encrypted may not have left yet
         let mut filled = 0;
         while !is_whole(&answer[..filled])? {
             filled += some(stream.read(&mut answer[filled..]).await?)?;
@@ -169,16 +218,19 @@ fn is_whole(answer: &[u8]) -> Result<bool> {
     Ok(answer.len() >= head_length + length)
 }
 
-async fn over_grpc(host: &str, path: &str, message: Bytes, total: usize) -> Result<Vec<Duration>> {
-    let stream = tokio::net::TcpStream::connect(host).await.map_err(|error| format!("{host}: {error}"))?;
-    set_options(SockRef::from(&stream))?;
+async fn over_grpc(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    url: &str,
+    message: Bytes,
+    total: usize,
+) -> Result<Vec<Duration>> {
     let (mut sender, connection) = h2::client::Builder::new()
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .handshake::<_, Bytes>(stream)
         .await?;
     tokio::spawn(connection); // if it breaks, the request that waits for it says so
-    let request = Request::post(format!("http://{host}{path}"))
+    let request = Request::post(url)
         .version(http::Version::HTTP_2)
         .header("content-type", "application/grpc")
         .header("te", "trailers")

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use runner::cmd::{self, Cli};
+use runner::process::forbid_core_dumps;
 use runner::report::terminal::{ReaderGone, print, say};
 use runner::run::{Outcome, interrupt};
 
@@ -11,6 +12,7 @@ use runner::run::{Outcome, interrupt};
 const READER_GONE: u8 = 141;
 
 fn main() -> ExitCode {
+    forbid_core_dumps();
     // before the options are parsed: those of a mistyped command are not those of a run
     if let Some(words) = cmd::mistyped(std::env::args_os().nth(1).as_deref()) {
         say(&format!("error: {words}"));

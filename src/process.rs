@@ -141,6 +141,20 @@ pub async fn output(command: &[&str]) -> Option<String> {
     timeout(TELLING, told).await.ok()?
 }
 
+/// Keeps this process's memory from ever being written to a file when it crashes: headers that hold a secret are in it, and
+/// the environment that they come from. Children start without the second of the two, and have to ask for it themselves.
+pub fn forbid_core_dumps() {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{Resource, setrlimit};
+        // lowering a limit is always allowed
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    }
+    // the limit does not hold where the system hands dumps to another program, as systemd and Ubuntu do
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
 /// Restarts the program as the same process, with a cap on the mmap threshold of glibc's allocator. Returns if that
 /// is done or impossible: the server then needs more memory, and is otherwise the same.
 ///

@@ -1,6 +1,7 @@
 //! Statistics over many requests: histograms, exact sums, error counts. Memory does not grow with their number, and
 //! merging loses nothing. Knows no other module.
 
+mod encoded;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+pub use encoded::decoded;
 pub use snapshot::RecorderSnapshot;
 
 /// Upper bound of the histogram, one hour in nanoseconds; the same bounds everywhere make merging lossless.
@@ -57,7 +59,7 @@ impl Distribution {
     pub fn merge(&mut self, other: &Distribution) {
         self.histogram.add(&other.histogram).expect("all distributions have the same bounds");
         self.sum_ns += other.sum_ns;
-        self.sum_of_squares += other.sum_of_squares;
+        self.sum_of_squares = self.sum_of_squares.saturating_add(other.sum_of_squares);
         self.min_ns = self.min_ns.min(other.min_ns);
         self.max_ns = self.max_ns.max(other.max_ns);
     }
@@ -175,6 +177,14 @@ impl Sequence {
         }
         // the next sequence does not continue this one
         self.levels.iter_mut().for_each(|level| level.half = None);
+    }
+
+    /// Whether these can be the batches of so many latencies.
+    fn is_of(&self, latencies: u64) -> bool {
+        let mut levels = self.levels.iter().zip(0_u32..);
+        levels.all(|(level, power)| {
+            level.count <= latencies.checked_shr(power).unwrap_or(0) && level.squares >= 0.0 && power < u64::BITS
+        })
     }
 
     /// Length and number of batches, and the sample variance of their means in square nanoseconds.

@@ -16,9 +16,10 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::spelling::spelled;
-pub use entries::elements_of_json;
+pub use entries::{List, elements_of_json};
 pub use expect::{Difference, Expect, OtherSize, Reference};
-pub use item::byte_elements;
+pub use file::items_of;
+pub use item::{Item, byte_elements};
 pub use items::{Items, distinct_batches};
 pub use parameter::{Parameter, Parameters};
 

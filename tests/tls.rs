@@ -304,3 +304,14 @@ fn headers_go_with_every_request_and_secrets_nowhere_else() {
     let kept = String::from_utf8_lossy(&kept);
     assert!(kept.contains("TLS_TEST_TOKEN") && !kept.contains("s3cret"), "a secret is in the results");
 }
+
+/// A core dump would have the tokens, and the environment that they come from.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_process_of_the_program_leaves_a_core_dump() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.0.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(line.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{limits}");
+}

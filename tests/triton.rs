@@ -232,6 +232,32 @@ fn failed_requests_are_counted_in_the_row() {
 }
 
 #[test]
+fn one_wrong_value_in_a_thousand_answers_is_found_and_named() {
+    let echo = ECHO.replace("shape = [4]", "shape = [4]\ndata = {random = {seed = 7}}");
+    let expect = "expect = {same_as_first = true, atol = 1e-6}";
+    let load = "[matrix]\n[load]\niterations = 2000\nverify_every = 1\ndistinct = 16";
+    let case = Case::new(&scenario("inaccurate", &format!("{echo}\n{expect}"), load));
+    let output = case.run(&[]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let records = case.records();
+    let wrong: u64 = records.iter().map(|record| record.error_kinds.of("value")).sum();
+    // four thousand answers are measured, and some more come before
+    assert_eq!(wrong, 4, "{records:?}");
+    for record in records {
+        assert_eq!((record.status, record.requests + record.errors), (Status::Errors, 2000), "{record:?}");
+        assert_eq!(
+            (record.answers_verified, record.distinct_requests),
+            (Some(record.requests), Some(16)),
+            "{record:?}"
+        );
+        let is_named = record
+            .reason
+            .starts_with("the output \"echo\" differs in one element at [0, 3]: it is 0.");
+        assert!(is_named && record.reason.contains(", in the answer to request "), "{}", record.reason);
+    }
+}
+
+#[test]
 fn a_worker_that_dies_makes_its_case_a_row_and_the_others_go_on() {
     // warmup that is dear against a block keeps the process for all blocks, so that none is renewed while it is looked for
     let rest = "[matrix]\nprotocols = [\"http\"]\nbatch_sizes = [1, 2]\n[load]\niterations = 100\nwarmup = 10";

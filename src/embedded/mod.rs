@@ -22,6 +22,7 @@ use crate::proto;
 use error::Error;
 use front::connection::HttpVersion;
 use front::message::Messages;
+pub use model::config::Config;
 use model::repository::Repository;
 use observe::request_log::RequestLog;
 

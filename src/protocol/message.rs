@@ -42,7 +42,7 @@ impl Announced {
 }
 
 /// Compares one answer with a pattern, chunk by chunk.
-pub(in crate::protocol) struct Comparison<'a> {
+pub struct Comparison<'a> {
     pattern: &'a Pattern,
     /// Bytes compared so far.
     at: usize,
@@ -77,7 +77,8 @@ impl Pattern {
         Some(Pattern { length: framed.len(), fixed })
     }
 
-    pub(in crate::protocol) fn compare(&self) -> Comparison<'_> {
+    /// Begins to compare an answer.
+    pub fn compare(&self) -> Comparison<'_> {
         Comparison { pattern: self, at: 0, next: 0, alike: true }
     }
 }
@@ -95,7 +96,7 @@ impl TryAdvance for Bytes {
 
 impl Comparison<'_> {
     /// Compares the next bytes of the answer.
-    pub(in crate::protocol) fn feed(&mut self, data: &[u8]) {
+    pub fn feed(&mut self, data: &[u8]) {
         let end = self.at + data.len();
         while self.alike
             && let Some((begin, bytes)) = self.pattern.fixed.get(self.next)
@@ -113,17 +114,17 @@ impl Comparison<'_> {
     }
 
     /// Whether the description, which comes first, was compared and is the same: then the rest need not be kept.
-    pub(in crate::protocol) fn described_alike(&self) -> bool {
+    pub fn described_alike(&self) -> bool {
         self.alike && self.next > 0
     }
 
     /// Whether the answer's description was the same, but something after it differs.
-    pub(in crate::protocol) fn sizes_differ(&self) -> bool {
+    pub fn sizes_differ(&self) -> bool {
         self.next > 0 && !self.is_same()
     }
 
     /// Whether the whole answer was the same.
-    pub(in crate::protocol) fn is_same(&self) -> bool {
+    pub fn is_same(&self) -> bool {
         self.alike && self.at == self.pattern.length
     }
 }

@@ -221,7 +221,6 @@ impl Fault {
     pub fn of_transport(error: &(dyn Error + 'static)) -> Self {
         let mut messages: Vec<String> = Vec::new();
         let mut kind = FaultKind::Transport;
-        let mut help = "";
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(message) = words::of(error) {
@@ -236,12 +235,9 @@ impl Fault {
             if !messages.iter().any(|earlier| earlier.contains(&message)) {
                 messages.push(message);
             }
-            if help.is_empty() {
-                help = tls::help(error);
-            }
             cause = error.source();
         }
-        Fault::new(kind, messages.join(": ") + help)
+        Fault::new(kind, messages.join(": "))
     }
 }
 

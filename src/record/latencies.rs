@@ -6,10 +6,10 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
 use super::{BlockRecord, HISTOGRAMS, LATENESS, Record, SERVICE};
+use crate::recorder;
 
 /// Latencies in nanoseconds and how often each was seen, in groups of blocks. Memory grows with the number of different
 /// latencies a group, which the histograms' resolution bounds.
@@ -116,7 +116,7 @@ pub fn first_blocks(log: &[u8], blocks_of: impl Fn(&str) -> usize) -> Vec<u8> {
 }
 
 /// The histograms of a log by their tag, still encoded.
-fn logged(text: &[u8]) -> BTreeMap<String, Vec<&str>> {
+pub fn logged(text: &[u8]) -> BTreeMap<String, Vec<&str>> {
     let mut logged: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for entry in IntervalLogIterator::new(text) {
         match entry {
@@ -132,7 +132,7 @@ fn logged(text: &[u8]) -> BTreeMap<String, Vec<&str>> {
     logged
 }
 
-fn decoded(text: &str) -> Option<Histogram<u64>> {
-    let bytes = STANDARD.decode(text).ok()?;
-    Deserializer::new().deserialize(&mut bytes.as_slice()).ok()
+/// A histogram of a log; `None` if it is not one.
+pub fn decoded(text: &str) -> Option<Histogram<u64>> {
+    recorder::decoded(&STANDARD.decode(text).ok()?).ok()
 }

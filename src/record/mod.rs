@@ -21,7 +21,7 @@ pub use errors::ErrorKinds;
 pub use flag::{Flag, Flags};
 pub use manifest::{Asked, Asserted, CountCheck, Manifest, MetricsOf, MetricsRead, Resumed, State};
 pub use row::{BlockRecord, MetricRow, Record, Status};
-pub use table::{Rows, append, append_all, lines, read, read_whole_rows};
+pub use table::{Rows, append, append_all, lines, parse, read, read_whole_rows};
 pub use utc::Utc;
 
 /// `records.csv`: one row a case.

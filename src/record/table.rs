@@ -78,7 +78,11 @@ pub fn read_whole_rows<T: Row>(path: &Path) -> Result<Rows<T>> {
     parse(&bytes).with_context(|| format!("{} is not a file of this program's format", path.display()))
 }
 
-fn parse<T: Row>(bytes: &[u8]) -> Result<Rows<T>> {
+/// The rows of a CSV file's content that are whole.
+///
+/// # Errors
+/// A row is not of this program's format; the message names the line.
+pub fn parse<T: Row>(bytes: &[u8]) -> Result<Rows<T>> {
     let mut reader = ReaderBuilder::new().flexible(true).from_reader(bytes);
     let head = reader.byte_headers()?.clone();
     let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+use hdrhistogram::serialization::{Serializer, V2Serializer};
 use serde::{Deserialize, Serialize};
 
-use super::{DIGITS, Distribution, HIGHEST_NS, Recorder, Sequence};
+use super::{Distribution, HIGHEST_NS, Recorder, Sequence, decoded};
+
+/// More than a run of years counts, and so little that sums of such counts do not overflow.
+const COUNT_MAX: u64 = 1 << 48;
 
 /// A recorder's form between processes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,6 +51,8 @@ impl Recorder {
         for (mine, snapshot) in recorder.distributions_mut().into_iter().zip(snapshot.distributions) {
             *mine = Distribution::from_snapshot(snapshot)?;
         }
+        ensure!(recorder.errors.values().all(|count| *count <= COUNT_MAX), "there are too many errors");
+        ensure!(recorder.sequence.is_of(recorder.count()), "the batches are not those of the latencies");
         Ok(recorder)
     }
 }
@@ -69,19 +73,81 @@ impl Distribution {
 
     fn from_snapshot(snapshot: DistributionSnapshot) -> Result<Self> {
         let bytes = STANDARD.decode(&snapshot.histogram).context("the histogram is not base64")?;
-        let read: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut bytes.as_slice())
-            .map_err(|error| anyhow::anyhow!("the histogram cannot be read: {error:?}"))?;
-        ensure!(read.high() == HIGHEST_NS && read.sigfig() == DIGITS, "the histogram has other bounds");
-        let mut distribution = Distribution::default();
-        distribution
-            .histogram
-            .add(&read)
-            .map_err(|error| anyhow::anyhow!("the histogram does not fit: {error:?}"))?;
-        distribution.sum_ns = snapshot.sum_ns.parse().context("sum_ns")?;
-        distribution.sum_of_squares = snapshot.sum_of_squares.parse().context("sum_of_squares")?;
-        distribution.min_ns = snapshot.min_ns;
-        distribution.max_ns = snapshot.max_ns;
+        let distribution = Distribution {
+            histogram: decoded(&bytes)?,
+            sum_ns: snapshot.sum_ns.parse().context("sum_ns")?,
+            sum_of_squares: snapshot.sum_of_squares.parse().context("sum_of_squares")?,
+            min_ns: snapshot.min_ns,
+            max_ns: snapshot.max_ns,
+        };
+        ensure!(distribution.is_consistent(), "the exact numbers are not those of the histogram");
         Ok(distribution)
+    }
+
+    /// Whether the exact numbers are possible, given the histogram.
+    fn is_consistent(&self) -> bool {
+        let Distribution { histogram, sum_ns, sum_of_squares, min_ns, max_ns } = self;
+        let count = histogram.len();
+        if count == 0 {
+            return *self == Distribution::default();
+        }
+        let (least, most, all) = (u128::from(*min_ns), u128::from(*max_ns), u128::from(count));
+        let alike = |exact: u64, found: u64| histogram.equivalent(exact.min(HIGHEST_NS), found);
+        count <= COUNT_MAX
+            && alike(*min_ns, histogram.min())
+            && alike(*max_ns, histogram.max())
+            && (all * least..=all * most).contains(sum_ns)
+            && (least.saturating_mul(*sum_ns)..=most.saturating_mul(*sum_ns)).contains(sum_of_squares)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::recorder::RequestTiming;
+
+    fn snapshot() -> Value {
+        let mut recorder = Recorder::default();
+        for latency in [1_000_000, 1_200_000, 5_000_000] {
+            recorder.record(RequestTiming { latency, ..RequestTiming::default() });
+        }
+        recorder.record_error("timeout");
+        serde_json::to_value(recorder.to_snapshot().unwrap()).unwrap()
+    }
+
+    fn read(snapshot: Value) -> Result<Recorder> {
+        Recorder::from_snapshot(serde_json::from_value(snapshot).unwrap())
+    }
+
+    #[test]
+    fn numbers_that_contradict_the_histogram_or_cannot_be_added_are_refused() {
+        read(snapshot()).unwrap();
+        for (place, value, words) in [
+            ("/distributions/0/min_ns", json!(6_000_000), "not those of the histogram"),
+            ("/distributions/0/min_ns", json!(900_000), "not those of the histogram"),
+            ("/distributions/0/max_ns", json!(u64::MAX), "not those of the histogram"),
+            ("/distributions/0/sum_ns", json!("72"), "not those of the histogram"),
+            ("/distributions/0/sum_ns", json!(u128::MAX.to_string()), "not those of the histogram"),
+            ("/distributions/0/sum_of_squares", json!("7"), "not those of the histogram"),
+            // no request has a service time
+            ("/distributions/1/sum_ns", json!("7"), "not those of the histogram"),
+            ("/distributions/1/min_ns", json!(7), "not those of the histogram"),
+            ("/errors/timeout", json!(u64::MAX), "too many errors"),
+            ("/sequence/levels/0/count", json!(4), "not those of the latencies"),
+            ("/sequence/levels/1/count", json!(2), "not those of the latencies"),
+            ("/sequence/levels/0/squares", json!(-1), "not those of the latencies"),
+            (
+                "/sequence/levels",
+                json!(vec![json!({"count": 0, "mean": 0, "squares": 0}); 65]),
+                "not those of the latencies",
+            ),
+        ] {
+            let mut damaged = snapshot();
+            *damaged.pointer_mut(place).unwrap() = value.clone();
+            let error = read(damaged).err().unwrap_or_else(|| panic!("{place}: {value} is taken"));
+            assert!(error.to_string().contains(words), "{place}: {error}");
+        }
     }
 }

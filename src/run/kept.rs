@@ -7,6 +7,7 @@ use crate::matrix::Point;
 use crate::plan::Group;
 use crate::protocol::control::statistics::Statistics;
 use crate::worker::message::BlockDone;
+use crate::worker::pool::BlockOutcome;
 
 /// A measured block, with all that its case's row needs of it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,10 +43,16 @@ pub fn of_group(group: &Group, kept: Vec<KeptBlock>) -> (usize, Vec<KeptBlock>) 
     (open, kept.into_iter().filter(of_group).collect())
 }
 
-/// Reads blocks, one a line; a line that was not written whole ends them.
+/// Reads blocks, one a line; a line that was not written whole, or was damaged since, ends them.
 pub fn read(lines: &[u8]) -> Vec<KeptBlock> {
     let whole = lines.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
-    whole.map_while(|line| serde_json::from_slice(line).ok()).collect()
+    let block = |line: &[u8]| {
+        let read = || serde_json::from_slice::<KeptBlock>(line).ok();
+        // a damaged number may still be one, but it contradicts others
+        BlockOutcome::of_done(read()?.done).ok()?;
+        read()
+    };
+    whole.map_while(block).collect()
 }
 
 /// A block as a line.
@@ -56,4 +63,36 @@ pub fn line(block: &KeptBlock) -> Result<Vec<u8>> {
     let mut line = serde_json::to_vec(block)?;
     line.push(b'\n');
     Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::{Recorder, RequestTiming};
+
+    #[test]
+    fn a_line_that_is_torn_or_damaged_ends_the_blocks() {
+        let mut recorder = Recorder::default();
+        recorder.record(RequestTiming { latency: 1_000_000, ..RequestTiming::default() });
+        let outcome = BlockOutcome { recorder, ..BlockOutcome::default() };
+        let kept = |round| KeptBlock {
+            case: "http-b1-p1-c1".to_owned(),
+            round,
+            done: outcome.to_done().unwrap(),
+            served: None,
+            unserved: false,
+            capped: false,
+            errors_preparing: 0,
+            distinct: 0,
+            spent_ns: 1,
+        };
+        let lines: Vec<Vec<u8>> = (0..3).map(|round| line(&kept(round)).unwrap()).collect();
+        let rounds = |lines: &[u8]| read(lines).iter().map(|block| block.round).collect::<Vec<_>>();
+        assert_eq!(rounds(&lines.concat()), [0, 1, 2]);
+        assert_eq!(rounds(&lines.concat()[..lines.concat().len() - 1]), [0, 1]);
+        // one digit more: a smallest latency above the largest
+        let damaged = String::from_utf8(lines[1].clone()).unwrap();
+        let damaged = damaged.replacen("\"min_ns\":1000000", "\"min_ns\":10000000", 1).into_bytes();
+        assert_eq!(rounds(&[&lines[0][..], &damaged, &lines[2]].concat()), [0]);
+    }
 }

@@ -12,7 +12,7 @@ mod folder;
 pub mod init;
 pub mod interrupt;
 mod job;
-mod kept;
+pub mod kept;
 mod measure;
 mod observer;
 mod probe;

@@ -135,7 +135,7 @@ pub async fn learn(scenario: &Scenario) -> Result<Learned> {
             }
             Err(fault) => {
                 let address = scenario.server.address(protocol);
-                bail!("the server at {address} ({protocol}) cannot be used; {}: {fault}", hint(&fault))
+                bail!("the server at {address} ({protocol}) cannot be used{}: {fault}", hint(&fault))
             }
         }
         controls.push((protocol, control));
@@ -268,16 +268,18 @@ fn is_unreachable(fault: &Fault) -> bool {
 
 fn hint(fault: &Fault) -> &'static str {
     match fault.kind {
+        // the remedy follows
+        _ if fault.message.contains("TLS") => "",
         // the system's words: no library gives such an error a kind
         _ if ["lookup address", "No such host"].iter().any(|words| fault.message.contains(words)) => {
-            "can the name be resolved?"
+            "; can the name be resolved?"
         }
-        FaultKind::Timeout => "is it still loading? (timeout_s in [load] is how long it is waited for)",
+        FaultKind::Timeout => "; is it still loading? (timeout_s in [load] is how long it is waited for)",
         FaultKind::Transport => {
-            "is this its port? (--http takes the HTTP port, 8000 by default, --grpc the gRPC port, 8001; https:// and grpcs:// are \
-             for ports of TLS)"
+            "; is this its port? (--http takes the HTTP port, 8000 by default, --grpc the gRPC port, 8001; \
+             https:// or grpcs:// goes before one of TLS)"
         }
-        _ => "is the server up, and is this its port? (scripts/triton start, or --server embedded; --http, --grpc)",
+        _ => "; is the server up, and is this its port? (scripts/triton start, or --server embedded; --http, --grpc)",
     }
 }
 

@@ -1,6 +1,6 @@
 //! Input data as JSON: the files of perf_analyzer's `--input-data`. A list of entries, each with every tensor of one
 //! request of batch 1 by its name: a list of elements, `{"content": [..], "shape": [..]}` or `{"b64": "..", "shape": [..]}`.
-//! Entries may be lists of entries, which are streams: all of them are taken, stream after stream.
+//! Entries may be in lists, which are streams: as perf_analyzer does for models without sequences, the first is taken.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -66,23 +66,25 @@ pub fn read(content: &[u8], list: List, name: &str, datatype: Datatype, shape: &
         List::ValidationData => ("validation_data", file.validation_data),
     };
     let entries = entries.with_context(|| format!("has no list \"{key}\": add it, with an entry for each request"))?;
+    let entries = match entries.first() {
+        Some(stream) if stream.get().starts_with('[') => {
+            let stream: serde_json::Result<Vec<&RawValue>> = serde_json::from_str(stream.get());
+            stream.map_err(|error| anyhow!("has in \"{key}\" what is no stream: {error}: {FORM}"))?
+        }
+        _ => entries,
+    };
     let mut items = Vec::new();
     for entry in entries {
-        let is_stream = entry.get().starts_with('[');
-        let entries: Vec<Entry<'_>> = match is_stream {
-            true => serde_json::from_str(entry.get()),
-            false => serde_json::from_str(entry.get()).map(|entry| vec![entry]),
-        }
-        .map_err(|error| anyhow!("has in \"{key}\" what is no entry: {error}: write {{\"{name}\":[..]}}"))?;
-        for entry in entries {
-            let place = items.len();
-            let value = entry.get(name).with_context(|| {
-                let others: Vec<&str> = entry.keys().map(String::as_str).collect();
-                format!("has no \"{name}\" in entry {place} of \"{key}\", but {}: name it there", others.join(", "))
-            })?;
-            let item = item(value.get(), datatype, shape);
-            items.push(item.map_err(|error| anyhow!("has in entry {place} of \"{key}\" as \"{name}\" {error:#}"))?);
-        }
+        let entry: serde_json::Result<Entry<'_>> = serde_json::from_str(entry.get());
+        let entry =
+            entry.map_err(|error| anyhow!("has in \"{key}\" what is no entry: {error}: write {{\"{name}\":[..]}}"))?;
+        let place = items.len();
+        let value = entry.get(name).with_context(|| {
+            let others: Vec<&str> = entry.keys().map(String::as_str).collect();
+            format!("has no \"{name}\" in entry {place} of \"{key}\", but {}: name it there", others.join(", "))
+        })?;
+        let item = item(value.get(), datatype, shape);
+        items.push(item.map_err(|error| anyhow!("has in entry {place} of \"{key}\" as \"{name}\" {error:#}"))?);
     }
     ensure!(!items.is_empty(), "has no entries in \"{key}\": add one for each request");
     Ok(items)
@@ -251,5 +253,60 @@ impl<'de> Visitor<'de> for Elements<'_> {
         let Elements { datatype, bytes, count } = self;
         while items.next_element_seed(Elements { datatype, bytes, count })?.is_some() {}
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_one(content: &str, datatype: Datatype, shape: &[usize]) -> Result<Vec<Item>> {
+        read(content.as_bytes(), List::Data, "x", datatype, shape)
+    }
+
+    #[test]
+    fn entries_are_items_however_they_are_written() {
+        let content = r#"{"data": [{"x": [[1], [2]]}, {"y": [], "x": {"content": [1.5, 2, 3], "shape": [3]}}, {"x": {"b64": "AACAPwAAAEA="}}],
+            "comment": 1}"#;
+        let items = read_one(content, Datatype::Fp32, &[2, 1]).unwrap();
+        let floats = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        assert_eq!(items[0], Item { bytes: floats(&[1.0, 2.0]).into(), shape: None });
+        assert_eq!(items[1], Item { bytes: floats(&[1.5, 2.0, 3.0]).into(), shape: Some(vec![3]) });
+        assert_eq!(items[2], Item { bytes: floats(&[1.0, 2.0]).into(), shape: None });
+        let stream =
+            read_one(r#"{"data": [[{"x": ["a"]}, {"x": [""]}], [{"x": ["b"]}]]}"#, Datatype::Bytes, &[1]).unwrap();
+        assert_eq!(stream.len(), 2);
+        assert_eq!((&stream[0].bytes[..], &stream[1].bytes[..]), (&b"\x01\0\0\0a"[..], &b"\0\0\0\0"[..]));
+    }
+
+    #[test]
+    fn what_is_no_entry_is_told() {
+        for (content, datatype, words) in [
+            ("[1]", Datatype::Fp32, "is no JSON object"),
+            ("{", Datatype::Fp32, "is not JSON"),
+            (r#"{"validation_data": []}"#, Datatype::Fp32, "has no list \"data\""),
+            (r#"{"data": []}"#, Datatype::Fp32, "has no entries in \"data\""),
+            (r#"{"data": [1]}"#, Datatype::Fp32, "what is no entry"),
+            (r#"{"data": [[1]]}"#, Datatype::Fp32, "what is no entry"),
+            (r#"{"data": [{"y": [1]}]}"#, Datatype::Fp32, "has no \"x\" in entry 0 of \"data\", but y"),
+            (
+                r#"{"data": [{"x": [1]}, {"x": [1, 2]}]}"#,
+                Datatype::Fp32,
+                "has in entry 1 of \"data\" as \"x\" 2 elements",
+            ),
+            (r#"{"data": [{"x": {"b64": "AA=="}}]}"#, Datatype::Fp32, "1 bytes of base64"),
+            (r#"{"data": [{"x": {"b64": "?"}}]}"#, Datatype::Fp32, "what is not base64"),
+            (r#"{"data": [{"x": {"b64": "AA==", "content": [1]}}]}"#, Datatype::Fp32, "or both"),
+            (r#"{"data": [{"x": 1}]}"#, Datatype::Fp32, "no elements"),
+            (r#"{"data": [{"x": [300]}]}"#, Datatype::Uint8, "300 is out of its range"),
+            (r#"{"data": [{"x": [2]}]}"#, Datatype::Bool, "2 is out of its range"),
+            (r#"{"data": [{"x": [1.5]}]}"#, Datatype::Int64, "1.5 is not whole"),
+            (r#"{"data": [{"x": [1]}]}"#, Datatype::Bytes, "a number is no text"),
+            (r#"{"data": [{"x": [null]}]}"#, Datatype::Fp32, "what is no element of FP32"),
+        ] {
+            let error = read_one(content, datatype, &[1]).unwrap_err();
+            assert!(format!("{error:#}").contains(words), "{content}: {error:#}");
+        }
+        assert!(read_one(&format!(r#"{{"data": [{{"x": {}}}]}}"#, "[".repeat(100_000)), Datatype::Fp32, &[1]).is_err());
     }
 }

@@ -49,7 +49,7 @@ const TEXT: &str = "read it with NumPy, and save the array with numpy.save";
 /// The file cannot be read, or its kind, type, shape or size is not the tensor's.
 pub fn read(name: &str, datatype: Datatype, item_shape: &[usize], path: &Path) -> Result<Vec<Item>> {
     let content = content(path)?;
-    items(name, datatype, item_shape, &extension(path), content, List::Data)
+    items_of(name, datatype, item_shape, &extension(path), content, List::Data)
 }
 
 /// The same for the expected content of an output; of JSON its `validation_data`.
@@ -58,7 +58,7 @@ pub fn read(name: &str, datatype: Datatype, item_shape: &[usize], path: &Path) -
 /// See [`read`].
 pub fn read_expected(name: &str, datatype: Datatype, item_shape: &[usize], path: &Path) -> Result<Vec<Item>> {
     let content = content(path)?;
-    items(name, datatype, item_shape, &extension(path), content, List::ValidationData)
+    items_of(name, datatype, item_shape, &extension(path), content, List::ValidationData)
 }
 
 fn content(path: &Path) -> Result<Bytes> {
@@ -75,7 +75,11 @@ fn extension(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn items(
+/// The items of a tensor from a file's content, by its name's extension in lower case.
+///
+/// # Errors
+/// The content's kind, type, shape or size is not the tensor's.
+pub fn items_of(
     name: &str,
     datatype: Datatype,
     item_shape: &[usize],

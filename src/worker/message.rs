@@ -192,16 +192,16 @@ pub struct Checks {
 
 impl AddAssign for Checks {
     fn add_assign(&mut self, other: Checks) {
-        self.compared += other.compared;
-        self.read += other.read;
-        self.verified += other.verified;
+        self.compared = self.compared.saturating_add(other.compared);
+        self.read = self.read.saturating_add(other.read);
+        self.verified = self.verified.saturating_add(other.verified);
     }
 }
 
 impl Usage {
     /// User and system time.
     pub fn cpu_ns(&self) -> u64 {
-        self.user_ns + self.system_ns
+        self.user_ns.saturating_add(self.system_ns)
     }
 
     /// The increase since `earlier`.
@@ -217,18 +217,18 @@ impl Usage {
 
 impl AddAssign for Usage {
     fn add_assign(&mut self, other: Usage) {
-        self.user_ns += other.user_ns;
-        self.system_ns += other.system_ns;
-        self.voluntary += other.voluntary;
-        self.involuntary += other.involuntary;
+        self.user_ns = self.user_ns.saturating_add(other.user_ns);
+        self.system_ns = self.system_ns.saturating_add(other.system_ns);
+        self.voluntary = self.voluntary.saturating_add(other.voluntary);
+        self.involuntary = self.involuntary.saturating_add(other.involuntary);
     }
 }
 
 impl AddAssign for Traffic {
     fn add_assign(&mut self, other: Traffic) {
-        self.sent += other.sent;
-        self.received += other.received;
-        self.connections += other.connections;
+        self.sent = self.sent.saturating_add(other.sent);
+        self.received = self.received.saturating_add(other.received);
+        self.connections = self.connections.saturating_add(other.connections);
     }
 }
 
@@ -249,7 +249,7 @@ impl Offered {
     /// Both added up.
     pub fn with(self, other: Offered) -> Offered {
         Offered {
-            requests: self.requests + other.requests,
+            requests: self.requests.saturating_add(other.requests),
             begin_unix_ns: self.begin_unix_ns.min(other.begin_unix_ns),
             length_ns: self.length_ns.max(other.length_ns),
             slowest_early_ns: self.slowest_early_ns.max(other.slowest_early_ns),

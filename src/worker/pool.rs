@@ -114,7 +114,7 @@ impl BlockOutcome {
         self.usage += done.usage;
         self.traffic += done.traffic;
         self.offered = self.offered.zip(done.offered).map(|(all, one)| all.with(one)).or(done.offered);
-        self.held_back += done.held_back;
+        self.held_back = self.held_back.saturating_add(done.held_back);
         self.aborted |= done.aborted;
         self.checks += done.checks;
         self.stall_ns = self.stall_ns.max(done.stall_ns);

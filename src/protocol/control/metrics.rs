@@ -57,7 +57,7 @@ impl Metrics {
 }
 
 /// The metrics to keep among the lines `name{labels} value`; leaves out values that are not numbers.
-fn parse(answer: &str) -> Vec<Sample> {
+pub fn parse(answer: &str) -> Vec<Sample> {
     let sample = |line: &str| {
         let end = line.find(['{', ' ', '\t'])?;
         let (metric, rest) = line.split_at(end);

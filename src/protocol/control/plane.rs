@@ -18,7 +18,7 @@ use crate::protocol::control::statistics::{AllStatistics, Statistics};
 use crate::protocol::control::unary::Unary;
 use crate::protocol::infer::http::{compressed, words_of};
 use crate::protocol::web::{base_of, client, url};
-use crate::protocol::{CONNECT_TIMEOUT, Fault, FaultKind};
+use crate::protocol::{CONNECT_TIMEOUT, Fault, FaultKind, words};
 
 /// Largest configuration read over gRPC: as JSON, with every field it leaves out, it takes a thousand times the
 /// memory.
@@ -238,6 +238,9 @@ async fn refusal(mut response: Response) -> Fault {
 
 /// A body with an `error` is the protocol's: the endpoint exists and refuses. Any other may be a web server's.
 fn refusal_of(status: StatusCode, body: &[u8]) -> Fault {
+    if let Some(words) = words::of_tls_page(status, body) {
+        return Fault::new(FaultKind::Connect, words);
+    }
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let own = json.is_some_and(|json| json["error"].is_string());
     let kind = match FaultKind::of_status(status.as_u16()) {
@@ -265,6 +268,7 @@ mod tests {
             (400, "", FaultKind::Server, "Bad Request"),
             (503, "no healthy upstream", FaultKind::Unavailable, "no healthy upstream"),
             (400, r#"{"error": 7}"#, FaultKind::Server, "7"),
+            (400, "Client sent an HTTP request to an HTTPS server.", FaultKind::Connect, "\"Client sent an HTTP"),
         ] {
             let fault = refusal_of(StatusCode::from_u16(status).unwrap(), body.as_bytes());
             assert_eq!(fault.kind, kind, "{fault}");

@@ -18,7 +18,7 @@ use crate::protocol::infer::grpc_head::{SERVICE, end_outcome, head_outcome, requ
 use crate::protocol::message::{FRAME_PREFIX, unframed};
 use crate::protocol::stream::NullObserver;
 use crate::protocol::tls::{Spoken, Stream};
-use crate::protocol::{Fault, FaultKind};
+use crate::protocol::{Fault, FaultKind, words};
 
 /// How long to wait for a broken connection to report the cause.
 const CAUSE_TIMEOUT: Duration = Duration::from_millis(100);
@@ -130,7 +130,12 @@ async fn exchange(
     let (response, mut stream) = sender.send_request(head, false).map_err(broken)?;
     stream.send_data(framed, true).map_err(broken)?;
     let (head, mut body) = response.await.map_err(broken)?.into_parts();
-    head_outcome(head.status, &head.headers)?;
+    if let Err(fault) = head_outcome(head.status, &head.headers) {
+        // the page of a proxy says more than its status; one that does not come is none
+        let page = body.data().await.and_then(Result::ok).unwrap_or_default();
+        let words = words::of_tls_page(head.status, &page);
+        return Err(words.map_or(fault, |words| Fault::new(FaultKind::Connect, words)));
+    }
     let mut received = BytesMut::new();
     while let Some(data) = body.data().await.transpose().map_err(broken)? {
         if received.len() + data.len() > FRAME_PREFIX + TOLD_BYTES_MAX {

@@ -6,13 +6,14 @@ use std::rc::Rc;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::json;
+use tokio::io::AsyncRead;
 
 use crate::protocol::headers::Destination;
 use crate::protocol::infer::http1::{self, Connection, Keep, Memory};
 use crate::protocol::stream::IoObserver;
 use crate::protocol::web::{base_of, url};
 use crate::protocol::{
-    Answer, Elements, Fault, FaultKind, InferClient, InputTensor, OutputTensor, Payload, Reply, Request, json,
+    Answer, Elements, Fault, FaultKind, InferClient, InputTensor, OutputTensor, Payload, Reply, Request, json, words,
 };
 use crate::tensor::Tensors;
 use crate::text;
@@ -100,16 +101,10 @@ impl InferClient for Http {
     }
 
     async fn infer(&mut self) -> Result<Reply<Unread>, Fault> {
-        let http1::Response { json_length, body_bytes, .. } = self.send().await?;
-        let kept = &mut self.memory.kept;
-        match &self.pattern {
-            Some(pattern)
-                if (pattern.body_bytes, pattern.json_length) == (body_bytes, json_length) && pattern.json == *kept =>
-            {
-                Ok(Reply::Same)
-            }
-            _ => Ok(Reply::Unread(Unread { json_length, body_bytes, kept: std::mem::take(kept) })),
-        }
+        let Http { connection, head, body, observer, memory, pattern } = self;
+        let keep = keep(pattern.as_deref());
+        let response = connection.exchange(head, body, memory, &**observer, keep).await?;
+        reply(&response, memory, pattern.as_deref())
     }
 
     fn follow(&mut self, pattern: Option<Rc<Pattern>>) {
@@ -154,17 +149,42 @@ fn head(
 }
 
 impl Http {
-    async fn send(&mut self) -> Result<http1::Response, Fault> {
-        let Http { connection, head, body, observer, memory, pattern } = self;
-        let keep = if pattern.is_some() { Keep::Json } else { Keep::Whole };
-        let response = connection.exchange(head, body, memory, &**observer, keep).await?;
-        let status = StatusCode::from_u16(response.status)
-            .map_err(|_| Fault::new(FaultKind::Transport, format!("the answer's status is {}", response.status)))?;
-        match response.compressed {
-            _ if !status.is_success() => Err(refusal(status, &memory.kept)),
-            Some(encoding) => Err(compressed(encoding.name())),
-            None => Ok(response),
+    /// Reads an answer from anything that gives bytes, as [`InferClient::infer`] does from a connection.
+    ///
+    /// # Errors
+    /// It is no answer of HTTP, or not a good one.
+    pub async fn answer(
+        stream: &mut (impl AsyncRead + Unpin),
+        memory: &mut Memory,
+        pattern: Option<&Pattern>,
+    ) -> Result<Reply<Unread>, Fault> {
+        let response = http1::receive(stream, memory, keep(pattern)).await?;
+        reply(&response, memory, pattern)
+    }
+}
+
+fn keep(pattern: Option<&Pattern>) -> Keep {
+    if pattern.is_some() { Keep::Json } else { Keep::Whole }
+}
+
+/// The reply that an answer is.
+fn reply(response: &http1::Response, memory: &mut Memory, pattern: Option<&Pattern>) -> Result<Reply<Unread>, Fault> {
+    let http1::Response { status, json_length, body_bytes, .. } = *response;
+    let kept = &mut memory.kept;
+    let status = StatusCode::from_u16(status)
+        .map_err(|_| Fault::new(FaultKind::Transport, format!("the answer's status is {status}")))?;
+    match response.compressed {
+        _ if !status.is_success() => return Err(refusal(status, kept)),
+        Some(encoding) => return Err(compressed(encoding.name())),
+        None => {}
+    }
+    match pattern {
+        Some(pattern)
+            if (pattern.body_bytes, pattern.json_length) == (body_bytes, json_length) && pattern.json == *kept =>
+        {
+            Ok(Reply::Same)
         }
+        _ => Ok(Reply::Unread(Unread { json_length, body_bytes, kept: std::mem::take(kept) })),
     }
 }
 
@@ -206,6 +226,9 @@ fn json_of(request: &Request) -> Result<Vec<u8>, Fault> {
 
 /// The error for an answer that is not a success, with the server's message.
 fn refusal(status: StatusCode, body: &[u8]) -> Fault {
+    if let Some(words) = words::of_tls_page(status, body) {
+        return Fault::new(FaultKind::Connect, words);
+    }
     let kind = FaultKind::of_status(status.as_u16());
     Fault::new(kind, format!("HTTP {}: {}", status.as_u16(), words_of(status, body)))
 }

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::Address;
 use crate::protocol::infer::http1_answer::{BUFFER_BYTES, BodyError, Cut, Encoding, Framing, Head, Reader};
@@ -30,14 +30,14 @@ pub struct Connection {
 
 /// Buffers reused from one answer to the next.
 #[derive(Default)]
-pub(in crate::protocol) struct Memory {
+pub struct Memory {
     /// The buffer that answers are read into.
     buffer: Vec<u8>,
     /// The last answer's head, raw and parsed: to the same request, a server mostly answers with the same first
     /// bytes, and comparing them costs a fraction of parsing.
     known: Option<(Vec<u8>, Head)>,
     /// The kept part of the last answer's body: all of it or its start.
-    pub kept: Vec<u8>,
+    pub(in crate::protocol) kept: Vec<u8>,
 }
 
 /// How much of a good answer's body is kept. Of an error's body, it is always the start.
@@ -84,47 +84,18 @@ impl Connection {
         keep: Keep,
     ) -> Result<Response, Fault> {
         let mut stream = self.open().await?;
-        let Memory { buffer, known, kept } = memory;
-        kept.clear();
-        let mut reader = Reader { buffer, known, start: 0, end: 0 };
-        reader.buffer.resize(reader.buffer.len().max(BUFFER_BYTES), 0);
+        let (mut reader, kept) = memory.reader();
         let sent = send(&mut stream, head, body, &mut reader).await;
         // a server that closes during sending may have given the reason
-        let Head { status, json_length, compressed, framing, stays } = match (reader.head(&mut stream).await, &sent) {
+        let head = match (reader.head(&mut stream).await, &sent) {
             (Ok(head), _) => head,
             (Err(_), Err(cause)) => return Err(Fault::of_transport(cause)),
             (Err(fault), Ok(_)) => return Err(fault),
         };
         answered.answered();
-        let mut response = Response { status, json_length, body_bytes: 0, compressed };
-        let failed = !(200..300).contains(&status);
-        let room = match (keep, json_length) {
-            _ if failed => ERROR_BYTES_MAX,
-            (Keep::Json, Some(length)) => usize::try_from(length).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX),
-            _ => ANSWER_BYTES_MAX,
-        };
-        // a length beyond the limit is not waited for
-        if let (Framing::Length(length), false) = (framing, failed)
-            && length > ANSWER_BYTES_MAX as u64
-        {
-            return Err(too_long());
-        }
-        // if everything is kept, reading stops at the limit
-        let whole = failed || keep == Keep::Whole || json_length.is_none();
-        let mut sink = |data: &[u8]| {
-            response.body_bytes += data.len() as u64;
-            let part = data.len().min(room - kept.len());
-            kept.extend_from_slice(&data[..part]);
-            if whole && part < data.len() { Err(Cut) } else { Ok(()) }
-        };
-        match reader.body(&mut stream, framing, &mut sink).await {
-            Ok(()) => {}
-            Err(BodyError::Fault(fault)) => return Err(fault),
-            Err(BodyError::Cut) if failed => return Ok(response),
-            Err(BodyError::Cut) => return Err(too_long()),
-        }
+        let (response, ended) = body_of(head, &mut reader, &mut stream, kept, keep).await?;
         // bytes left in the buffer are unsolicited
-        if stays && matches!(sent, Ok(true)) && reader.start == reader.end {
+        if ended && head.stays && matches!(sent, Ok(true)) && reader.start == reader.end {
             self.idle.replace(Some(stream));
         }
         Ok(response)
@@ -137,6 +108,65 @@ impl Connection {
             return Ok(stream);
         }
         Stream::connect(&self.address, Spoken::Http1, self.observer.clone()).await
+    }
+}
+
+impl Memory {
+    /// A reader of the next answer, and the place for what is kept of it.
+    fn reader(&mut self) -> (Reader<'_>, &mut Vec<u8>) {
+        let Memory { buffer, known, kept } = self;
+        kept.clear();
+        buffer.resize(buffer.len().max(BUFFER_BYTES), 0);
+        (Reader { buffer, known, start: 0, end: 0 }, kept)
+    }
+}
+
+/// Reads an answer from anything that gives bytes, keeping a part in `memory`.
+pub(in crate::protocol) async fn receive(
+    stream: &mut (impl AsyncRead + Unpin),
+    memory: &mut Memory,
+    keep: Keep,
+) -> Result<Response, Fault> {
+    let (mut reader, kept) = memory.reader();
+    let head = reader.head(stream).await?;
+    Ok(body_of(head, &mut reader, stream, kept, keep).await?.0)
+}
+
+/// Reads an answer's body, keeping a part of it; also returns whether it was read to its end.
+async fn body_of(
+    head: Head,
+    reader: &mut Reader<'_>,
+    stream: &mut (impl AsyncRead + Unpin),
+    kept: &mut Vec<u8>,
+    keep: Keep,
+) -> Result<(Response, bool), Fault> {
+    let Head { status, json_length, compressed, framing, .. } = head;
+    let mut response = Response { status, json_length, body_bytes: 0, compressed };
+    let failed = !(200..300).contains(&status);
+    let room = match (keep, json_length) {
+        _ if failed => ERROR_BYTES_MAX,
+        (Keep::Json, Some(length)) => usize::try_from(length).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX),
+        _ => ANSWER_BYTES_MAX,
+    };
+    // a length beyond the limit is not waited for
+    if let (Framing::Length(length), false) = (framing, failed)
+        && length > ANSWER_BYTES_MAX as u64
+    {
+        return Err(too_long());
+    }
+    // if everything is kept, reading stops at the limit
+    let whole = failed || keep == Keep::Whole || json_length.is_none();
+    let mut sink = |data: &[u8]| {
+        response.body_bytes += data.len() as u64;
+        let part = data.len().min(room - kept.len());
+        kept.extend_from_slice(&data[..part]);
+        if whole && part < data.len() { Err(Cut) } else { Ok(()) }
+    };
+    match reader.body(stream, framing, &mut sink).await {
+        Ok(()) => Ok((response, true)),
+        Err(BodyError::Fault(fault)) => Err(fault),
+        Err(BodyError::Cut) if failed => Ok((response, false)),
+        Err(BodyError::Cut) => Err(too_long()),
     }
 }
 

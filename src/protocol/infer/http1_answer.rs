@@ -1,5 +1,5 @@
-//! Reads an HTTP/1.1 answer from a connection: its head, where its body ends, and the body piece by piece. Must not
-//! know requests, nor which parts of an answer are kept.
+//! Reads an HTTP/1.1 answer from anything that gives bytes: its head, where its body ends, and the body piece by piece.
+//! Must not know connections or requests, nor which parts of an answer are kept.
 
 use std::future::poll_fn;
 use std::io;
@@ -8,7 +8,6 @@ use std::task::{Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use crate::protocol::tls::Stream;
 use crate::protocol::{Fault, FaultKind, words};
 
 /// Buffer for an answer's head, and for reading small answers.
@@ -88,7 +87,7 @@ impl Reader<'_> {
     /// Reads more behind the unused bytes; 0 bytes mean the end of the connection.
     pub(in crate::protocol) fn poll_fill(
         &mut self,
-        stream: &mut Stream,
+        stream: &mut (impl AsyncRead + Unpin),
         context: &mut std::task::Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if self.start == self.end {
@@ -101,7 +100,7 @@ impl Reader<'_> {
         Poll::Ready(Ok(filled))
     }
 
-    async fn fill(&mut self, stream: &mut Stream) -> Result<(), Fault> {
+    async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<(), Fault> {
         match poll_fn(|context| self.poll_fill(stream, context)).await {
             Ok(0) => Err(Fault::new(FaultKind::Transport, words::CLOSED)),
             Ok(_) => Ok(()),
@@ -110,7 +109,7 @@ impl Reader<'_> {
     }
 
     /// Returns the answer's head; skips informational ones before it.
-    pub(in crate::protocol) async fn head(&mut self, stream: &mut Stream) -> Result<Head, Fault> {
+    pub(in crate::protocol) async fn head(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Head, Fault> {
         loop {
             let there = &self.buffer[self.start..self.end];
             if let Some((bytes, head)) = self.known
@@ -152,7 +151,7 @@ impl Reader<'_> {
 
     pub(in crate::protocol) async fn body(
         &mut self,
-        stream: &mut Stream,
+        stream: &mut (impl AsyncRead + Unpin),
         framing: Framing,
         sink: &mut impl Sink,
     ) -> Result<(), BodyError> {
@@ -173,7 +172,12 @@ impl Reader<'_> {
         }
     }
 
-    async fn exactly(&mut self, stream: &mut Stream, mut length: u64, sink: &mut impl Sink) -> Result<(), BodyError> {
+    async fn exactly(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        mut length: u64,
+        sink: &mut impl Sink,
+    ) -> Result<(), BodyError> {
         if length > self.buffer.len() as u64 {
             self.buffer.resize(BUFFER_BYTES_LARGE.max(self.buffer.len()), 0);
         }
@@ -189,7 +193,7 @@ impl Reader<'_> {
         }
     }
 
-    async fn chunks(&mut self, stream: &mut Stream, sink: &mut impl Sink) -> Result<(), BodyError> {
+    async fn chunks(&mut self, stream: &mut (impl AsyncRead + Unpin), sink: &mut impl Sink) -> Result<(), BodyError> {
         loop {
             let parsed = httparse::parse_chunk_size(&self.buffer[self.start..self.end]);
             match parsed.map_err(|_| bad("the answer's chunks cannot be read"))? {
@@ -211,7 +215,7 @@ impl Reader<'_> {
     }
 
     /// Skips the fields after the last chunk, up to the empty line.
-    async fn trailers(&mut self, stream: &mut Stream) -> Result<(), Fault> {
+    async fn trailers(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<(), Fault> {
         loop {
             let rest = &self.buffer[self.start..self.end];
             let line = rest.windows(2).position(|pair| pair == b"\r\n");
