@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use runner::record::{RECORDS, Record, Status, read};
+use runner::record::{Manifest, RECORDS, Record, Status, read, read_manifest};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -141,9 +141,14 @@ impl Drop for Server {
 
 /// Runs a scenario with these lines for its server.
 fn run(folder: &Path, server: &str) -> Output {
+    run_with(folder, server, "[matrix]")
+}
+
+/// The same with these lines for its matrix.
+fn run_with(folder: &Path, server: &str, matrix: &str) -> Output {
     let scenario = format!(
         "title = \"TLS\"\n[server]\n{server}\n[model]\nname = \"echo\"\n[[input]]\nname = \"x\"\ndatatype = \"FP32\"\nshape = [30000]\n\
-         [[output]]\nname = \"y\"\n[matrix]\nprocesses = [1, 2]\n[load]\niterations = 30\nwarmup = 3\nblocks = 3\n"
+         [[output]]\nname = \"y\"\n{matrix}\nprocesses = [1, 2]\n[load]\niterations = 30\nwarmup = 3\nblocks = 3\n"
     );
     fs::write(folder.join("tls.toml"), scenario).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
@@ -195,6 +200,34 @@ fn a_run_over_tls_is_like_any_other() {
     let output = run(folder.path(), &format!("{addresses}tls_ca = {ca:?}\n"));
     assert_eq!(output.status.code(), Some(1), "{}", words(&output));
     assert!(words(&output).contains("tls_certificate and tls_key"), "{}", words(&output));
+}
+
+#[test]
+fn what_tls_costs_is_an_axis_whose_requests_one_server_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let certificates = Certificates::new("localhost");
+    let (http, grpc) = (certificates.proxy(server.1, b"http/1.1", false), certificates.proxy(server.2, b"h2", false));
+    let plain = format!("http = \"{}\"\ngrpc = \"{}\"\n", server.1, server.2);
+    let over_tls = format!("http_tls = \"https://localhost:{http}\"\ngrpc_tls = \"grpcs://localhost:{grpc}\"\n");
+    let ca = certificates.path("ca.pem");
+    let axis = "[matrix]\ntls = [\"off\", \"on\"]\ncompare = \"tls\"";
+    let output = run_with(folder.path(), &format!("{plain}{over_tls}tls_ca = {ca:?}\n"), axis);
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    let run_folder = newest(folder.path());
+    let records: Vec<Record> = read(&run_folder.join(RECORDS)).unwrap();
+    let tags: Vec<String> = records.iter().map(|row| row.case.tag()).collect();
+    assert_eq!(tags.len(), 8, "{tags:?}");
+    for tag in ["http-tlsoff-b1-p1-c1", "http-tlson-b1-p1-c1", "grpc-tlsoff-b1-p2-c1", "grpc-tlson-b1-p2-c1"] {
+        assert!(tags.iter().any(|found| found == tag), "{tags:?}");
+    }
+    for pair in records.chunks(2) {
+        let [off, on] = pair else { panic!("{tags:?}") };
+        assert!(off.bytes_sent < on.bytes_sent && off.requests == on.requests, "{off:?} {on:?}");
+    }
+    let manifest: Manifest = read_manifest(&run_folder).unwrap();
+    assert!(manifest.counts.unwrap().agrees() && manifest.targets.len() == 1, "{manifest:?}");
+    assert!(words(&output).contains("over TLS"), "{}", words(&output));
 }
 
 #[test]

@@ -67,9 +67,10 @@ fn of_kind(kind: Kind, limit: Option<Limit>) -> Value {
             Some(Limit::Whole(least, most)) => list(json!({"type": "integer", "minimum": least, "maximum": most})),
             _ => sizes(),
         },
-        Kind::WholeOrWholes => match of_kind(Kind::Wholes, limit) {
-            list => json!({"anyOf": [list["items"].clone(), list]}),
-        },
+        Kind::WholeOrWholes => {
+            let list = of_kind(Kind::Wholes, limit);
+            json!({"anyOf": [list["items"], list]})
+        }
         Kind::Numbers => match limit {
             Some(Limit::Number(least, most)) => list(json!({"type": "number", "minimum": least, "maximum": most})),
             _ => list(json!({"type": "number"})),

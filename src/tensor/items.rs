@@ -20,7 +20,7 @@ pub struct Items {
 
 enum Kind {
     Zeros,
-    Random(ChaCha8Rng),
+    Random(Box<ChaCha8Rng>),
     Held { items: Vec<Item>, next: usize, path: PathBuf },
 }
 
@@ -33,7 +33,7 @@ impl Items {
         let elements = element_count(shape).context("the shape has more elements than can be addressed")?;
         let kind = match source {
             Source::Zeros => Kind::Zeros,
-            Source::Random { seed } => Kind::Random(ChaCha8Rng::seed_from_u64(*seed)),
+            Source::Random { seed } => Kind::Random(Box::new(ChaCha8Rng::seed_from_u64(*seed))),
             Source::File(path) => {
                 let items = file::read(name, datatype, shape, path);
                 let items = items.with_context(|| format!("input data {}", path.display()))?;

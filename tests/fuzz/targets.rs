@@ -309,14 +309,20 @@ fn described(answer: &Answer, bytes: usize) -> Vec<(String, String, Vec<i64>, us
     let size = |payload: &Payload| match payload {
         Payload::Raw(raw) => raw.len(),
         Payload::Size(size) => *size,
-        Payload::Elements(count) => *count,
+        Payload::Elements(elements) => elements.count(),
     };
     let sizes: Vec<usize> = answer.outputs.iter().map(|output| size(&output.payload)).collect();
     assert!(sizes.iter().sum::<usize>() <= bytes, "{sizes:?} of {bytes}");
+    for output in &answer.outputs {
+        // of typed elements no more than eight bytes each, or those of their text
+        let content = output.content().map_or(0, |(_, content)| content.len());
+        assert!(content <= 8 * bytes, "{content} of {bytes}");
+    }
     let wanted = |name: &str, datatype: Option<&str>, shape: Option<&[i64]>| Expected {
         name: name.to_owned(),
         datatype: datatype.map(str::to_owned),
         shape: shape.map(<[i64]>::to_vec),
+        expect: None,
     };
     let own =
         |output: &runner::protocol::OutputTensor| wanted(&output.name, Some(&output.datatype), Some(&output.shape));

@@ -88,7 +88,6 @@ impl InferClient for Grpc {
                 .map(|(name, value)| (name.clone(), parameter(value)))
                 .collect(),
             raw_input_contents: request.inputs.iter().map(|input| input.bytes.clone()).collect(),
-            ..Default::default()
         };
         let length = message.encoded_len();
         let framed_length =
