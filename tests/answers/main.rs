@@ -152,6 +152,12 @@ fn a_connection_that_the_server_ends_in_order_costs_no_request() {
 }
 
 #[test]
+fn a_server_behind_a_path_is_asked_there_over_both_protocols() {
+    let server = Server::start_behind("/models/triton-1", &[-1, 3], true, |_| Act::Answer(good()));
+    both(&server, 0, "", ["", ""]);
+}
+
+#[test]
 fn tensors_are_json_where_the_server_takes_no_others_over_http() {
     let typed = Answer { typed: Some(vec![1.0; 3]), ..good() };
     let server = Server::start(&[-1, 3], false, move |_| Act::Answer(typed.clone()));

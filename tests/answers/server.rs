@@ -106,6 +106,8 @@ pub struct Server {
 #[derive(Clone)]
 struct Shared {
     script: Script,
+    /// The path that it is behind: requests without it get no answer.
+    behind: &'static str,
     count: Arc<AtomicU64>,
     extensions: Vec<String>,
     /// The output's shape in the metadata.
@@ -123,6 +125,16 @@ impl Shared {
 impl Server {
     /// `shape` describes the output; `binary` is whether the server announces binary tensors over HTTP.
     pub fn start(shape: &[i64], binary: bool, script: impl Fn(u64) -> Act + Send + Sync + 'static) -> Server {
+        Self::start_behind("", shape, binary, script)
+    }
+
+    /// The same, behind a path.
+    pub fn start_behind(
+        behind: &'static str,
+        shape: &[i64],
+        binary: bool,
+        script: impl Fn(u64) -> Act + Send + Sync + 'static,
+    ) -> Server {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -133,7 +145,7 @@ impl Server {
         let shared = || {
             let (away, leaves) = unbounded_channel();
             let (count, shape) = (Arc::default(), shape.to_vec());
-            (Shared { script: script.clone(), count, extensions: extensions.clone(), shape, away }, leaves)
+            (Shared { script: script.clone(), behind, count, extensions: extensions.clone(), shape, away }, leaves)
         };
         let ((http, http_leaves), (grpc, grpc_leaves)) = (shared(), shared());
         let (http_address, grpc_address) = runtime.block_on(async {
@@ -144,7 +156,8 @@ impl Server {
             spawn(accept(listeners.1, grpc_leaves, move |stream| serve_grpc(stream, grpc.clone())));
             addresses
         });
-        Server { http: http_address.to_string(), grpc: grpc_address.to_string(), _runtime: runtime }
+        let [http, grpc] = [http_address, grpc_address].map(|address| format!("{address}{behind}"));
+        Server { http, grpc, _runtime: runtime }
     }
 }
 
@@ -206,7 +219,7 @@ async fn serve_http(stream: TcpStream, shared: Shared) -> Option<()> {
         }
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await.ok()?;
-        let answer = match path.as_str() {
+        let answer = match path.strip_prefix(shared.behind)? {
             "/v2" => {
                 ok(serde_json::json!({"name": "fake", "version": "1", "extensions": shared.extensions}).to_string())
             }
@@ -361,7 +374,12 @@ async fn serve_grpc(stream: TcpStream, shared: Shared) -> Option<()> {
         };
         let (request, mut respond) = request.ok()?;
         let (parts, mut body) = request.into_parts();
-        let call = parts.uri.path().rsplit('/').next()?.to_owned();
+        let call = parts
+            .uri
+            .path()
+            .strip_prefix(shared.behind)?
+            .strip_prefix("/inference.GRPCInferenceService/")?;
+        let call = call.to_owned();
         let (shared, handle, end) = (shared.clone(), handle.try_clone().ok()?, end.clone());
         let act = if call == "ModelInfer" { shared.next() } else { Act::Answer(good()) };
         if matches!(act, Act::Last) {
