@@ -228,6 +228,22 @@ fn what_tls_costs_is_an_axis_whose_requests_one_server_counts() {
     let manifest: Manifest = read_manifest(&run_folder).unwrap();
     assert!(manifest.counts.unwrap().agrees() && manifest.targets.len() == 1, "{manifest:?}");
     assert!(words(&output).contains("over TLS"), "{}", words(&output));
+
+    // never what is not there under that name
+    let embedded = |folder: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+        command
+            .current_dir(folder)
+            .args(["tls.toml", "--server", "embedded", "--model-repository", "models"])
+            .output()
+            .unwrap()
+    };
+    let output = embedded(folder.path());
+    assert!(words(&output).contains("the embedded server has no TLS"), "{}", words(&output));
+    let over_both =
+        format!("http = \"https://localhost:{http}\"\ngrpc = \"{}\"\n{over_tls}tls_ca = {ca:?}\n", server.2);
+    let output = run_with(folder.path(), &over_both, axis);
+    assert!(words(&output).contains("the address of http is over TLS already"), "{}", words(&output));
 }
 
 #[test]

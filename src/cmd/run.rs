@@ -22,7 +22,7 @@ pub struct Arguments {
     /// Print the plan; nothing is sent
     #[arg(long, conflicts_with = "verify")]
     pub list: bool,
-    /// Send one request a case and process and check its answer; nothing is timed
+    /// Send each distinct request of a case once from every process and check its answer; nothing is timed
     #[arg(long)]
     pub verify: bool,
     /// Three seconds a case, its preparation included as far as possible; the results say so

@@ -53,6 +53,9 @@ pub trait InferClient: Sized {
     /// The request cannot be expressed in the protocol.
     fn encode(to: &Destination, request: &Request) -> Result<Self::Encoded, Fault>;
 
+    /// Bytes of an encoded request.
+    fn encoded_bytes(encoded: &Self::Encoded) -> u64;
+
     /// A new connection; `observer` is notified of its traffic.
     fn connection(to: &Destination, observer: Rc<dyn IoObserver>) -> Self::Connection;
 

@@ -75,7 +75,7 @@ columns! {
         pub answers_read: Option<u64>,
         /// Of the answers, those whose content was compared with the expected one as well (`expect`).
         pub answers_verified: Option<u64>,
-        /// Different requests that each process sent, each as often as the others.
+        /// Different requests that each process had to send: in a block each once before any again.
         pub distinct_requests: Option<u64>,
         /// How tensors travelled: `binary`; `json` where the server takes no binary tensors over HTTP.
         pub tensors: Option<Tensors>,

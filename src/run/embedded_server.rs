@@ -45,6 +45,11 @@ impl EmbeddedServer {
         if scenarios.is_empty() {
             return Ok(None);
         }
+        for scenario in &scenarios {
+            scenario
+                .check_tls()
+                .map_err(|problem| anyhow::anyhow!("{}: {problem}", scenario.file.display()))?;
+        }
         let mut names: Vec<String> = Vec::new();
         for scenario in &scenarios {
             for name in scenario.asked_models() {

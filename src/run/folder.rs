@@ -34,11 +34,7 @@ impl Folder {
     pub fn create(results: &Path, scenario: &str, started: Timestamp) -> Result<Self> {
         let parent = results.join(scenario);
         let failed = |path: &Path| {
-            format!(
-                "cannot make the folder {}: --results names another place than {}",
-                path.display(),
-                results.display()
-            )
+            format!("cannot make the folder {}: name another than {} with --results", path.display(), results.display())
         };
         std::fs::create_dir_all(&parent).with_context(|| failed(&parent))?;
         let time = started.strftime("%Y-%m-%dT%H%M%SZ").to_string();

@@ -12,7 +12,7 @@ use super::context::{Context, Listener, Place};
 use super::job::within;
 use super::kept::{self, KeptBlock};
 use super::rows::BlockMean;
-use super::targets::Observers;
+use super::targets::{Observers, is_counted_with};
 use crate::matrix::Point;
 use crate::plan::Group;
 use crate::record::Record;
@@ -39,15 +39,14 @@ pub async fn group(
         listener.begins(case, None);
     }
     let mut before = Vec::new();
-    for first in first_of_targets(context, &group.cases) {
+    for first in first_of_targets(&group.cases) {
         before.push((first, observers.of(first).read(first.protocol).await));
     }
     join_all(running.iter_mut().map(|running| running.prepare(context))).await;
     budget.prepared(running.iter().map(CaseRun::in_a_row).min().unwrap_or(1));
     // the first block must not count the warmup requests
     for (first, before) in before {
-        let target = context.targets.of(first);
-        let of_target = running.iter().filter(|running| target.is_of(&running.case));
+        let of_target = running.iter().filter(|running| is_counted_with(&running.case, first));
         let prepared = of_target.map(|running| running.prepared).sum();
         observers.of(first).gained(first.protocol, before.as_ref(), prepared).await;
     }
@@ -158,10 +157,10 @@ fn paired(base: &[BlockMean], other: &[BlockMean]) -> Vec<[Sum; 2]> {
 }
 
 /// The first case of each server and model of a group.
-fn first_of_targets<'a>(context: &Context<'_>, cases: &'a [Point]) -> Vec<&'a Point> {
+fn first_of_targets(cases: &[Point]) -> Vec<&Point> {
     let mut first: Vec<&Point> = Vec::new();
     for case in cases {
-        if !first.iter().any(|known| context.targets.of(known).is_of(case)) {
+        if !first.iter().any(|known| is_counted_with(known, case)) {
             first.push(case);
         }
     }

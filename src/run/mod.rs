@@ -90,7 +90,7 @@ pub enum Mode {
     Measure,
     /// Print the plan; nothing is sent.
     List,
-    /// Send one checked request a case; nothing is timed.
+    /// Send each distinct request of a case once, and check its answer; nothing is timed.
     Verify,
 }
 
@@ -338,7 +338,7 @@ fn begin(
 ) -> Result<Going> {
     let folder = Folder::create(results, &scenario.name, started)?;
     folder.scenario(&scenario.text)?;
-    for (Target { reached, .. }, asked) in targets.iter().zip(&manifest.targets) {
+    for (Target { reached, .. }, asked) in targets.counted().zip(&manifest.targets) {
         let tag = asked.tag();
         folder.json(&format!("server{tag}"), &reached.server)?;
         folder.json(&format!("model_metadata{tag}"), &reached.metadata)?;

@@ -171,7 +171,7 @@ fn differences(
     {
         differs.push(format!("the scenario: {} has another text", scenario.file.display()));
     }
-    for (target, asked) in targets.iter().zip(&now.targets) {
+    for (target, asked) in targets.counted().zip(&now.targets) {
         let name = format!("{MODEL_CONFIG}{}.json", asked.tag());
         let known: Option<serde_json::Value> = match run.join(&name) {
             file if file.exists() => Some(record::read_json(&file)?),

@@ -101,7 +101,7 @@ fn is_same(case: &Point, other: &Point) -> bool {
 }
 
 /// Whether the same statistics of a server count the requests of two cases.
-fn is_counted_with(case: &Point, other: &Point) -> bool {
+pub fn is_counted_with(case: &Point, other: &Point) -> bool {
     (&case.server, &case.model) == (&other.server, &other.model)
 }
 

@@ -9,17 +9,19 @@ use crate::tensor::{Items, Source, distinct_batches};
 /// # Errors
 /// The data gives fewer: the problem and the remedy.
 pub(super) fn check(inputs: &[Input], matrix: &Matrix) -> Result<(), Refusal> {
-    for value in matrix.given(AxisId::Distinct) {
-        let Value::Whole(wanted) = value else { continue };
-        for batch in matrix.batch_sizes() {
-            let open = |input: &Input| Items::open(&input.name, input.datatype, &input.shape, &input.data);
-            // what cannot be read is told elsewhere
-            let Ok(items) = inputs.iter().map(open).collect::<Result<Vec<_>, _>>() else {
-                continue;
-            };
-            let Some(most) = distinct_batches(&items, batch as usize).filter(|most| *most < u64::from(*wanted)) else {
-                continue;
-            };
+    let given = matrix.given(AxisId::Distinct);
+    if given.is_empty() {
+        return Ok(());
+    }
+    let open = |input: &Input| Items::open(&input.name, input.datatype, &input.shape, &input.data);
+    // what cannot be read is told elsewhere
+    let Ok(items) = inputs.iter().map(open).collect::<Result<Vec<_>, _>>() else {
+        return Ok(());
+    };
+    for batch in matrix.batch_sizes() {
+        let Some(most) = distinct_batches(&items, batch as usize) else { continue };
+        let beyond = |value: &&Value| matches!(value, Value::Whole(wanted) if most < u64::from(*wanted));
+        if let Some(wanted) = given.iter().find(beyond) {
             let problem = match most {
                 1 => format!("the data of the inputs makes one request of batch {batch}, not {wanted}"),
                 _ => format!("the data of the inputs makes {most} different requests of batch {batch}, not {wanted}"),
@@ -27,7 +29,7 @@ pub(super) fn check(inputs: &[Input], matrix: &Matrix) -> Result<(), Refusal> {
             let is_file = inputs.iter().any(|input| matches!(input.data, Source::File(_)));
             let help = match is_file {
                 true => "lower it, or leave it out for as many as the data makes",
-                false => "give an input data that differs, such as data = {random = {seed = 7}}",
+                false => "give an input different data, such as data = {random = {seed = 7}}",
             };
             return Err((problem, help.to_owned()));
         }

@@ -113,6 +113,15 @@ impl Server {
         server
     }
 
+    /// The key of its address over TLS for a protocol, and that address.
+    pub(in crate::scenario) fn over_tls(&self, protocol: Protocol) -> (&'static str, Option<&Address>) {
+        let [http, grpc] = &self.encrypted;
+        match protocol {
+            Protocol::Http => ("http_tls", http.as_ref()),
+            Protocol::Grpc => ("grpc_tls", grpc.as_ref()),
+        }
+    }
+
     /// The address for a protocol.
     pub fn address(&self, protocol: Protocol) -> &Address {
         match protocol {
@@ -394,6 +403,7 @@ impl Scenario {
     /// # Errors
     /// The values that do not fit, the problem and the remedy.
     pub fn check_requests(&self) -> Result<(), String> {
+        self.check_tls()?;
         let batch = self.matrix.largest_batch();
         let of_models = self.models.iter().map(|(_, target)| &target.inputs);
         // empty inputs are taken from the server's metadata
@@ -406,6 +416,38 @@ impl Scenario {
             let fits = shapes::request_fits(inputs, batch);
             fits.map_err(|(problem, help)| format!("batch_sizes {batch}: {problem}: {help}"))?;
             distinct::check(inputs, &self.matrix).map_err(|(problem, help)| format!("distinct: {problem}: {help}"))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that every server has addresses with and without TLS, if the matrix compares them.
+    ///
+    /// # Errors
+    /// One has not: the remedy.
+    pub fn check_tls(&self) -> Result<(), String> {
+        let given = self.matrix.given(AxisId::Tls);
+        let has = |tls: Encryption| given.contains(&Value::Word(tls.name()));
+        let named = self.servers.iter().map(|(_, server)| server);
+        let alone = Some(&self.server).filter(|_| self.servers.is_empty());
+        for server in alone.into_iter().chain(named) {
+            if server.is_embedded && has(Encryption::On) {
+                return Err("tls: the embedded server has no TLS: leave tls out of [matrix], or put a proxy in front"
+                    .to_owned());
+            }
+            for protocol in self.matrix.protocols() {
+                let (key, over_tls) = server.over_tls(protocol);
+                if has(Encryption::On) && over_tls.is_none() {
+                    return Err(format!(
+                        "tls: a server has no address over TLS: add {key} to every server that is asked"
+                    ));
+                }
+                if has(Encryption::Off) && server.address(protocol).tls.is_some() {
+                    let plain = protocol.name();
+                    return Err(format!(
+                        "tls: the address of {plain} is over TLS already: write it as {key}, and as {plain} the one without"
+                    ));
+                }
+            }
         }
         Ok(())
     }

@@ -52,27 +52,24 @@ impl Expect {
         if found == expected {
             return Ok(None);
         }
-        let whole = |values: [i128; 2]| {
-            self.difference(values, |[found, expected]| {
-                let off = found.abs_diff(expected) as f64;
-                (off > self.atol + self.rtol * (expected as f64).abs()).then_some(off)
-            })
+        let whole = |found: i128, expected: i128| {
+            let off = found.abs_diff(expected) as f64;
+            (off > self.atol + self.rtol * (expected as f64).abs()).then_some(off)
         };
-        let number = |values: [f64; 2]| {
-            self.difference(values, |[found, expected]| {
-                if found == expected || found.is_nan() && expected.is_nan() {
-                    return None;
-                }
-                let off = (found - expected).abs();
-                // a comparison with what is not a number is false, and must not pass
-                let is_close = off <= self.atol + self.rtol * expected.abs() && expected.is_finite();
-                (!is_close).then_some(if off.is_nan() { f64::INFINITY } else { off })
-            })
+        let number = |found: f64, expected: f64| {
+            if found == expected || found.is_nan() && expected.is_nan() {
+                return None;
+            }
+            let off = (found - expected).abs();
+            // a comparison with what is not a number is false, and must not pass
+            let is_close = off <= self.atol + self.rtol * expected.abs() && expected.is_finite();
+            (!is_close).then_some(if off.is_nan() { f64::INFINITY } else { off })
         };
         macro_rules! worst {
-            ($type:ty, $as:ident) => {
+            ($type:ty, $off:ident) => {
                 worst(found.as_chunks().0.iter().zip(expected.as_chunks().0).map(|(found, expected)| {
-                    $as([<$type>::from_le_bytes(*found).into(), <$type>::from_le_bytes(*expected).into()])
+                    let [found, expected] = [found, expected].map(|bytes| <$type>::from_le_bytes(*bytes));
+                    $off(found.into(), expected.into()).map(|off| (off, [found.to_string(), expected.to_string()]))
                 }))
             };
         }
@@ -102,14 +99,6 @@ impl Expect {
                 worst(found.into_iter().zip(expected).map(differ))
             }
         })
-    }
-
-    fn difference<T: Copy + ToString>(
-        &self,
-        values: [T; 2],
-        off: impl Fn([T; 2]) -> Option<f64>,
-    ) -> Option<(f64, [String; 2])> {
-        off(values).map(|off| (off, values.map(|value| value.to_string())))
     }
 }
 

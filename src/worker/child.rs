@@ -17,7 +17,7 @@ use super::message::{Block, BlockDone, Draw, FromWorker, Job, Offered, ToWorker,
 use super::pace::{PreciseTimer, Schedule};
 use super::references::References;
 use super::requests::{Order, Requests};
-use super::spec::{Prepared as PreparedRequest, RequestSpec};
+use super::spec::{Prepared as PreparedRequest, RequestSpec, id_agrees};
 use super::timeline::{self, Timeline};
 use crate::matrix::{Encode, Protocol};
 use crate::protocol::headers::Destination;
@@ -26,9 +26,13 @@ use crate::protocol::infer::http::Http;
 use crate::protocol::verify::{has_fixed_sizes, verify};
 use crate::protocol::{Fault, FaultKind, InferClient, Reply};
 use crate::scenario::StopRule;
+use crate::tensor::HELD_BYTES_MAX;
 
 /// Attempts at a request that the server answers with an error or a wrong answer, which may happen occasionally.
 const VERIFY_ATTEMPTS: u32 = 3;
+
+/// What a distinct request takes beside its bytes, at most: its place, its pattern.
+const BESIDE_BYTES: u64 = 512;
 
 /// How often a worker checks whether its timer is late.
 const TICK: Duration = Duration::from_millis(100);
@@ -125,7 +129,10 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     }
     if count > 1 || references.is_some() {
         // most requests differ in values alone; what differs in more is learned from its first answer
-        requests.iter_mut().for_each(|request| request.pattern = RefCell::new(pattern.clone()));
+        let like_the_first = if job.request_ids { 1 } else { count };
+        requests[..like_the_first]
+            .iter_mut()
+            .for_each(|request| request.pattern = RefCell::new(pattern.clone()));
     }
     let spec = Rc::new(RequestSpec {
         expected: job.outputs.clone(),
@@ -171,13 +178,22 @@ fn encoded<D: InferClient>(job: &Job, to: &Destination) -> Result<Vec<PreparedRe
     let of_data = |error: anyhow::Error| Fault::new(FaultKind::Answer, format!("{error:#}"));
     let mut source = Requests::of(job).map_err(of_data)?;
     let mut requests = Vec::new();
+    let mut held = 0;
     while let Some(request) = source.next().map_err(of_data)? {
-        requests.push(PreparedRequest {
-            encoded: D::encode(to, &request)?,
-            id: request.id.clone(),
-            request: (job.encode == Encode::EachRequest).then_some(request),
-            pattern: RefCell::default(),
-        });
+        let encoded = D::encode(to, &request)?;
+        let tensors: u64 = request.inputs.iter().map(|input| input.bytes.len() as u64).sum();
+        let id = request.id.clone();
+        let request = (job.encode == Encode::EachRequest).then_some(request);
+        held += D::encoded_bytes(&encoded) + request.as_ref().map_or(0, |_| tensors) + BESIDE_BYTES;
+        if held > HELD_BYTES_MAX && !requests.is_empty() {
+            let Some(distinct) = job.distinct else { break };
+            let most = HELD_BYTES_MAX >> 20;
+            let words = format!(
+                "{distinct} distinct requests take more than the {most} MiB that a process holds: lower distinct in [load]"
+            );
+            return Err(Fault::new(FaultKind::Unsupported, words));
+        }
+        requests.push(PreparedRequest { encoded, id, request, pattern: RefCell::default() });
     }
     Ok(requests)
 }
@@ -236,6 +252,7 @@ async fn verified<D: InferClient>(
             let pattern = D::pattern(&unread);
             let answer = D::read(unread)?;
             verify(&answer, &job.outputs)?;
+            id_agrees(job.request_ids.then_some("1"), &answer)?;
             let references = References::of(job, count, &answer)?;
             if let Some(references) = &references {
                 references.check(0, &answer)?;
@@ -257,7 +274,7 @@ async fn all_verified<D: InferClient>(client: &mut D, spec: &RequestSpec<D>, lim
         client.follow(None);
         let checked = match asked(client, limit).await {
             Ok(Reply::Unread(unread)) => spec.check(unread, number, true),
-            Ok(Reply::Same) => Ok(()),
+            Ok(Reply::Same) => Ok(false),
             Err(fault) => Err(fault),
         };
         if let Err(fault) = checked {

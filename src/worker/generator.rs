@@ -173,9 +173,9 @@ impl<D: InferClient> ClientContext<D> {
         match reply {
             Reply::Same => checks.compared += 1,
             Reply::Unread(unread) => {
-                self.spec.check(unread, sent.number, sent.is_verified)?;
+                let compared = self.spec.check(unread, sent.number, sent.is_verified)?;
                 checks.read += 1;
-                checks.verified += u64::from(sent.is_verified);
+                checks.verified += u64::from(compared);
             }
         }
         block_run.checks.set(checks);
@@ -246,6 +246,10 @@ mod tests {
 
         fn encode(_: &Destination, _: &Request) -> Result<(), Fault> {
             Ok(())
+        }
+
+        fn encoded_bytes((): &()) -> u64 {
+            0
         }
 
         fn connection(_: &Destination, _: Rc<dyn IoObserver>) -> Self::Connection {

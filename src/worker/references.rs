@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 
 use super::message::Job;
 use crate::protocol::verify::Expected;
 use crate::protocol::{Answer, Fault, FaultKind, OutputTensor};
-use crate::tensor::{Datatype, Difference, Expect, HELD_BYTES_MAX, Items, OtherSize, Reference};
+use crate::scenario::Input;
+use crate::tensor::{Datatype, Difference, Expect, HELD_BYTES_MAX, Items, OtherSize, Reference, distinct_batches};
 
 /// What the content of answers is compared with.
 pub(super) struct References {
@@ -39,7 +40,7 @@ impl References {
                 Reference::SameAsFirst => Known::First(RefCell::new(vec![None; requests])),
                 Reference::File(_) => {
                     let output = output(answer, name)?;
-                    let opened = golden(job, expect, output);
+                    let opened = golden(job, requests, expect, output);
                     Known::File(opened.map_err(|error| Fault::new(FaultKind::Value, format!("{error:#}")))?)
                 }
             };
@@ -49,11 +50,12 @@ impl References {
         Ok((!references.outputs.is_empty()).then_some(references))
     }
 
-    /// Compares the content of an answer to a request.
+    /// Compares the content of an answer to a request; returns whether there was something to compare it with.
     ///
     /// # Errors
     /// It is not close enough to what is expected: kind `Value`.
-    pub fn check(&self, number: usize, answer: &Answer) -> Result<(), Fault> {
+    pub fn check(&self, number: usize, answer: &Answer) -> Result<bool, Fault> {
+        let mut compared = false;
         for (name, expect, known) in &self.outputs {
             let output = output(answer, name)?;
             let (datatype, found) = output.content()?;
@@ -65,6 +67,7 @@ impl References {
                 },
             };
             self.compare(expect, (datatype, &found, &expected), output, number)?;
+            compared = true;
         }
         // only of answers that are good as a whole
         for (name, _, known) in &self.outputs {
@@ -75,11 +78,18 @@ impl References {
                 // memory has a bound: what does not fit is not compared
                 if first[number].is_none() && kept <= HELD_BYTES_MAX {
                     self.kept.set(kept);
-                    first[number] = Some(found);
+                    // a slice would keep the whole answer
+                    first[number] = Some(Bytes::copy_from_slice(&found));
                 }
             }
         }
-        Ok(())
+        Ok(compared)
+    }
+
+    /// Whether the first answer to a request is still to come, with which later ones are compared.
+    pub fn lack(&self, number: usize) -> bool {
+        let lacks = |known: &Known| matches!(known, Known::First(first) if first.borrow()[number].is_none());
+        self.kept.get() < HELD_BYTES_MAX && self.outputs.iter().any(|(.., known)| lacks(known))
     }
 
     fn compare(
@@ -119,7 +129,7 @@ fn output<'a>(answer: &'a Answer, name: &str) -> Result<&'a OutputTensor, Fault>
 }
 
 /// The expected items of an output that is like this one.
-fn golden(job: &Job, expect: &Expect, output: &OutputTensor) -> Result<Items> {
+fn golden(job: &Job, requests: usize, expect: &Expect, output: &OutputTensor) -> Result<Items> {
     let datatype: Datatype = output
         .datatype
         .parse()
@@ -128,5 +138,17 @@ fn golden(job: &Job, expect: &Expect, output: &OutputTensor) -> Result<Items> {
     let item = if job.model.batching { output.shape.get(1..).unwrap_or(&[]) } else { &output.shape };
     let shape: Vec<usize> = item.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
     let path = expect.file().context("there is no file")?;
-    Items::open_expected(&output.name, datatype, &shape, path)
+    let golden = Items::open_expected(&output.name, datatype, &shape, path)?;
+    // each item that is sent has to have its own
+    let open = |input: &Input| Items::open(&input.name, input.datatype, &input.shape, &input.data);
+    let inputs: Vec<Items> = job.inputs.iter().map(open).collect::<Result<_>>()?;
+    let (held, sent) = (golden.count().unwrap_or(0) as u64, (requests * job.items()) as u64);
+    let repeats = distinct_batches(&inputs, 1);
+    ensure!(
+        held >= sent || repeats.is_some_and(|repeats| held.is_multiple_of(repeats)),
+        "expected content {}: it has {held} items for the {} of the inputs: give one for each",
+        path.display(),
+        repeats.filter(|repeats| *repeats < sent).unwrap_or(sent)
+    );
+    Ok(golden)
 }

@@ -1,6 +1,6 @@
 //! A worker's distinct requests, and the order in which they are sent. Must not know how requests are sent or timed.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::message::{Draw, Job};
 use crate::protocol::{InputTensor, Request};
 use crate::scenario::Input;
-use crate::tensor::{HELD_BYTES_MAX, Items, distinct_batches};
+use crate::tensor::{Items, distinct_batches};
 
 /// Makes a job's distinct requests, one after the other.
 pub(super) struct Requests<'a> {
@@ -16,8 +16,10 @@ pub(super) struct Requests<'a> {
     inputs: Vec<Items>,
     left: u64,
     made: u64,
-    bytes: u64,
 }
+
+/// Most distinct requests, unless the scenario says how many.
+const COUNT_MAX: u64 = 1_000_000;
 
 impl<'a> Requests<'a> {
     /// As many as the job asks for; else as many as its data makes, up to the bound on memory.
@@ -27,16 +29,19 @@ impl<'a> Requests<'a> {
     pub fn of(job: &'a Job) -> Result<Self> {
         let open = |input: &Input| Items::open(&input.name, input.datatype, &input.shape, &input.data);
         let inputs: Vec<Items> = job.inputs.iter().map(open).collect::<Result<_>>()?;
-        // generated data has no end
-        let of_data = || distinct_batches(&inputs, job.items()).unwrap_or(1);
+        // generated data has no end, and what is beside it is sent once each
+        let of_data = || {
+            let finite = inputs.iter().filter(|input| input.count().is_some());
+            distinct_batches(finite, job.items()).unwrap_or(1).min(COUNT_MAX)
+        };
         let left = job.distinct.map_or_else(of_data, u64::from);
-        Ok(Requests { job, inputs, left, made: 0, bytes: 0 })
+        Ok(Requests { job, inputs, left, made: 0 })
     }
 
     /// The next one; `None` after the last.
     ///
     /// # Errors
-    /// The input data cannot be obtained, or the requests asked for need too much memory.
+    /// The input data cannot be obtained.
     pub fn next(&mut self) -> Result<Option<Request>> {
         if self.left == 0 {
             return Ok(None);
@@ -48,17 +53,6 @@ impl<'a> Requests<'a> {
             let batch = job.model.batching.then_some(items as u64);
             let shape = batch.into_iter().chain(shape.into_iter().map(|size| size as u64)).collect();
             inputs.push(InputTensor { name: input.name.clone(), datatype: input.datatype, shape, bytes });
-        }
-        self.bytes += inputs.iter().map(|input| input.bytes.len() as u64).sum::<u64>();
-        if self.bytes > HELD_BYTES_MAX && self.made > 0 {
-            self.left = 0;
-            ensure!(
-                job.distinct.is_none(),
-                "{} distinct requests are more than the {} MiB that a process holds: lower distinct in [load]",
-                job.distinct.unwrap_or(0),
-                HELD_BYTES_MAX >> 20
-            );
-            return Ok(None);
         }
         self.left -= 1;
         self.made += 1;

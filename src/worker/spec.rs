@@ -9,7 +9,7 @@ use super::references::References;
 use super::requests::Order;
 use crate::protocol::headers::Destination;
 use crate::protocol::verify::{Expected, has_fixed_sizes, verify};
-use crate::protocol::{Fault, FaultKind, InferClient, Request};
+use crate::protocol::{Answer, Fault, FaultKind, InferClient, Request};
 
 /// What all requests of a worker share.
 pub(super) struct RequestSpec<D: InferClient> {
@@ -39,6 +39,20 @@ pub(super) struct Prepared<D: InferClient> {
     pub(super) pattern: RefCell<Option<Rc<D::Pattern>>>,
 }
 
+/// Checks that an answer has the id of its request.
+///
+/// # Errors
+/// It has another, or none.
+pub(super) fn id_agrees(id: Option<&str>, answer: &Answer) -> Result<(), Fault> {
+    match id.filter(|id| *id != answer.id) {
+        Some(id) => {
+            let words = format!("the answer has the id \"{}\", the request has \"{id}\"", answer.id);
+            Err(Fault::new(FaultKind::Answer, words))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Which request is in flight.
 #[derive(Clone, Copy)]
 pub(super) struct Sent {
@@ -65,32 +79,34 @@ impl<D: InferClient> RequestSpec<D> {
         if !self.varies() {
             return Sent { number: 0, is_verified: false };
         }
-        let is_verified = self.references.is_some() && self.unverified.get() == 0;
-        self.unverified.set(if is_verified {
-            self.verify_every - 1
-        } else {
-            self.unverified.get().saturating_sub(1)
-        });
-        Sent { number: self.order.borrow_mut().next(), is_verified }
+        let number = self.order.borrow_mut().next();
+        let is_due = self.unverified.get() == 0;
+        self.unverified
+            .set(if is_due { self.verify_every - 1 } else { self.unverified.get() - 1 });
+        // later answers are compared with the first
+        let is_verified = self.references.as_ref().is_some_and(|references| is_due || references.lack(number));
+        Sent { number, is_verified }
     }
 
     /// Checks an answer, whose content is compared if `is_verified`; remembers what good answers to the same request share.
-    pub(super) fn check(&self, unread: D::Unread, number: usize, is_verified: bool) -> Result<(), Fault> {
+    /// Returns whether its content was compared.
+    ///
+    /// # Errors
+    /// The answer is not good.
+    pub(super) fn check(&self, unread: D::Unread, number: usize, is_verified: bool) -> Result<bool, Fault> {
         let prepared = &self.requests[number];
         let learns = self.varies() && (!is_verified || prepared.pattern.borrow().is_none());
         let pattern = learns.then(|| D::pattern(&unread)).flatten();
         let answer = D::read(unread)?;
         verify(&answer, &self.expected)?;
-        if let Some(id) = prepared.id.as_ref().filter(|id| **id != answer.id) {
-            let words = format!("the answer has the id \"{}\", the request has \"{id}\"", answer.id);
-            return Err(Fault::new(FaultKind::Answer, words));
-        }
-        if let (Some(references), true) = (&self.references, is_verified) {
-            references.check(number, &answer)?;
-        }
+        id_agrees(prepared.id.as_deref(), &answer)?;
+        let compared = match &self.references {
+            Some(references) if is_verified => references.check(number, &answer)?,
+            _ => false,
+        };
         if let Some(pattern) = pattern.filter(|_| has_fixed_sizes(&answer)) {
             prepared.pattern.replace(Some(Rc::new(pattern)));
         }
-        Ok(())
+        Ok(compared)
     }
 }

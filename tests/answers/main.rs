@@ -158,6 +158,31 @@ fn a_server_behind_a_path_is_asked_there_over_both_protocols() {
 }
 
 #[test]
+fn an_answer_without_the_id_of_its_request_is_an_error() {
+    let server = Server::start(&[-1, 3], true, |_| Act::Answer(good()));
+    for row in rows_of(&format!("{SCENARIO}    request_ids = true\n"), &server, &[]) {
+        assert_eq!((row.status, row.requests), (Status::Failed, 0), "{row:?}");
+        assert!(row.reason.contains("the answer has the id \"\", the request has \"1\""), "{}", row.reason);
+    }
+}
+
+#[test]
+fn an_answer_that_is_unlike_the_first_is_an_error_of_its_value() {
+    // each of the four blocks begins with new processes, whose first answer is like all others
+    let server = Server::start(&[-1, 3], true, |n| {
+        Act::Answer(if n % 10 == 5 { Answer { raw: vec![0x40; 12], ..good() } } else { good() })
+    });
+    let text = SCENARIO.replace("name = \"y\"", "name = \"y\"\n    expect = {same_as_first = true}");
+    for row in rows_of(&format!("{text}    verify_every = 1\n"), &server, &["--iterations", "80"]) {
+        let wrong = row.errors + row.errors_preparing.unwrap();
+        assert!((8..=9).contains(&wrong) && row.error_kinds.of("value") == row.errors, "{row:?}");
+        assert_eq!((row.status, row.answers_verified), (Status::Errors, Some(row.requests)), "{row:?}");
+        let words = "the output \"y\" differs in 3 elements, worst at [0, 0]: it is 3.0039215, expected 0";
+        assert!(row.reason.contains(words), "{}", row.reason);
+    }
+}
+
+#[test]
 fn tensors_are_json_where_the_server_takes_no_others_over_http() {
     let typed = Answer { typed: Some(vec![1.0; 3]), ..good() };
     let server = Server::start(&[-1, 3], false, move |_| Act::Answer(typed.clone()));

@@ -127,12 +127,12 @@ fn a_folder_that_cannot_be_written_is_told_before_anything_is_measured() {
     let text = done.text();
     assert_eq!(done.output.status.code(), Some(1), "{text}");
     assert!(text.contains("cannot make the folder ") && text.contains("Read-only file system"), "{text}");
-    assert!(text.contains("--results names another place"), "{text}");
+    assert!(text.contains("name another than ") && text.contains(" with --results: "), "{text}");
     page(
         "read-only",
         "the folder of results is read-only",
         "a read-only mount",
-        "nothing is measured; “cannot make the folder FOLDER: --results names another place than RESULTS: Read-only file system”",
+        "nothing is measured; “cannot make the folder FOLDER: name another than RESULTS with --results: Read-only file system”",
         "a_folder_that_cannot_be_written_is_told_before_anything_is_measured",
     );
 }
@@ -151,14 +151,14 @@ fn a_name_that_is_taken_is_told_before_anything_is_measured() {
         let text = done.text();
         assert_eq!(done.output.status.code(), Some(1), "{text}");
         assert!(text.contains(&format!("cannot make the folder {}/faults", results.display())), "{text}");
-        assert!(text.contains("--results names another place"), "{text}");
+        assert!(text.contains("name another than ") && text.contains(" with --results: "), "{text}");
         assert_eq!(fs::read_to_string(&place).unwrap(), "a file");
     }
     page(
         "name taken",
         "a file has the name of the folder of results, or of the scenario's in it",
         "a file",
-        "nothing is measured, the file stays; “cannot make the folder FOLDER: --results names another place than RESULTS: CAUSE”",
+        "nothing is measured, the file stays; “cannot make the folder FOLDER: name another than RESULTS with --results: CAUSE”",
         "a_name_that_is_taken_is_told_before_anything_is_measured",
     );
 }

@@ -106,6 +106,10 @@ impl InferClient for Grpc {
         Ok(framed.freeze())
     }
 
+    fn encoded_bytes(encoded: &Bytes) -> u64 {
+        encoded.len() as u64
+    }
+
     fn connection(to: &Destination, observer: Rc<dyn IoObserver>) -> Rc<Connection> {
         Rc::new(Connection {
             to: to.clone(),

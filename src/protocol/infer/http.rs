@@ -79,6 +79,10 @@ impl InferClient for Http {
         Ok(Encoded { head: head(to, url.path(), Some(json.len()), body.len()), body: body.freeze() })
     }
 
+    fn encoded_bytes(encoded: &Encoded) -> u64 {
+        (encoded.head.len() + encoded.body.len()) as u64
+    }
+
     fn connection(to: &Destination, observer: Rc<dyn IoObserver>) -> Rc<Connection> {
         Rc::new(Connection::new(&to.address, observer))
     }

@@ -65,13 +65,6 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
         errors.keep(batches_fit(document, &matrix_table));
     }
     let server = server(document, &file.table("server"), &mut errors);
-    if let (Some(matrix), Some(server), Some(servers)) = (&matrix, &server, &servers) {
-        let all: Vec<&Server> = match &servers[..] {
-            [] => vec![server],
-            named => named.iter().map(|(_, server)| server).collect(),
-        };
-        errors.keep(server::have_tls(document, &matrix_table, matrix, &all));
-    }
     let load = load::load(document, &load_table, &mut errors);
     let parameters = errors.keep(parameters::parameters(document, &file.table("parameters")));
     let served = first.as_ref().map_or(&[][..], |first| &first.outputs);
@@ -104,6 +97,11 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     };
     let scenario = read();
     errors.or(())?;
+    if let Some(Err(problem)) = scenario.as_ref().map(Scenario::check_tls) {
+        let place = matrix_table.value(AxisId::Tls.axis().key).map_or(matrix_table.span(), Spanned::span);
+        let (problem, help) = problem.rsplit_once(": ").unwrap_or((&problem, "change it"));
+        return Err(document.error(place, problem.trim_start_matches("tls: "), help));
+    }
     scenario.ok_or_else(|| document.error(0..0, "the file cannot be read as a scenario", "check it"))
 }
 

@@ -7,7 +7,6 @@ use super::super::error::{Document, Errors};
 use super::super::tree::Table;
 use super::{Checked, GRPC_PORT, HTTP_PORT, METRICS_PORT, Server, existing};
 use crate::address::{Address, HeaderSource, Tls, is_header_value, refused_header};
-use crate::matrix::{AxisId, Encryption, Matrix, Protocol, Value};
 
 /// Headers whose values are secrets.
 const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-api-key"];
@@ -54,35 +53,6 @@ fn encrypted(document: &Document<'_>, table: &Table<'_>) -> Checked<[Option<Addr
         }
     };
     Ok([over_tls("http_tls")?, over_tls("grpc_tls")?])
-}
-
-/// Checks that every server has the addresses over TLS that the matrix asks for.
-pub(super) fn have_tls(
-    document: &Document<'_>,
-    table: &Table<'_>,
-    matrix: &Matrix,
-    servers: &[&Server],
-) -> Checked<()> {
-    let given = matrix.given(AxisId::Tls);
-    let lacks = |server: &&Server| {
-        let keys = [(Protocol::Http, "http_tls"), (Protocol::Grpc, "grpc_tls")];
-        let missing = keys
-            .into_iter()
-            .zip(&server.encrypted)
-            .find(|((protocol, _), address)| address.is_none() && matrix.protocols().contains(protocol));
-        missing.map(|((_, key), _)| key)
-    };
-    let is_asked = given.contains(&Value::Word(Encryption::On.name()));
-    match servers.iter().find_map(lacks).filter(|_| is_asked) {
-        Some(key) => {
-            let place = table.value(AxisId::Tls.axis().key).map_or(table.span(), Spanned::span);
-            let help = format!(
-                "add {key} to every server that is asked: http_tls = \"https://host:port\", grpc_tls = \"grpcs://host:port\""
-            );
-            Err(document.error(place, format!("a server has no address over TLS: {key} is missing"), help))
-        }
-        None => Ok(()),
-    }
 }
 
 /// All addresses of a server.
