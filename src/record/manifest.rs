@@ -1,5 +1,7 @@
 //! The facts that hold for a whole run.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +50,9 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters,
     pub seed: u64,
+    /// The SHA-256 of every data file that was sent or expected, by its path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, String>,
     pub cases: usize,
     /// What the cases have to keep.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

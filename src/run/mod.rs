@@ -7,6 +7,7 @@ mod case_run;
 mod connect;
 mod context;
 mod cpu_latency;
+mod data;
 mod embedded_server;
 mod folder;
 pub mod init;
@@ -24,6 +25,7 @@ mod samplers;
 pub mod serve;
 mod targets;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
@@ -240,6 +242,7 @@ async fn measure(
     let client = Environment::read(port).await;
     let now = Manifest {
         arguments: options.arguments.clone(),
+        data: data::digests(scenario)?,
         ..manifest(scenario, plan, &targets, client, started)
     };
     let going = match reopened {
@@ -378,6 +381,7 @@ fn manifest(scenario: &Scenario, plan: &Plan, targets: &Targets, client: Environ
         timeout_s: scenario.load.timeout.as_secs_f64(),
         parameters: scenario.parameters.clone(),
         seed: scenario.load.seed,
+        data: BTreeMap::new(),
         cases: plan.cases().count(),
         asserts: scenario.asserts.iter().map(|assert| asserted(assert, plan)).collect(),
         compare: Some(scenario.matrix.compared().axis().column.to_owned()),

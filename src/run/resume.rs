@@ -171,6 +171,12 @@ fn differences(
     {
         differs.push(format!("the scenario: {} has another text", scenario.file.display()));
     }
+    // a run of an earlier version does not tell
+    for (file, digest) in now.data.iter().filter(|_| !before.data.is_empty()) {
+        if before.data.get(file) != Some(digest) {
+            differs.push(format!("the data: {file} has other content"));
+        }
+    }
     for (target, asked) in targets.counted().zip(&now.targets) {
         let name = format!("{MODEL_CONFIG}{}.json", asked.tag());
         let known: Option<serde_json::Value> = match run.join(&name) {

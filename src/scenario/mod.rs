@@ -7,6 +7,7 @@ mod json_schema;
 mod keys;
 mod overrides;
 mod schema;
+mod server;
 mod shapes;
 mod syntax;
 mod tree;
@@ -24,9 +25,9 @@ pub use error::ScenarioError;
 pub use json_schema::json_schema;
 pub use keys::keys;
 pub use overrides::Overrides;
+pub use server::Server;
 
-use crate::address::Address;
-use crate::matrix::{Arrival, AxisId, Encryption, Matrix, Name, Point, Protocol, Selection, Value};
+use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Selection, Value};
 use crate::spelling::spelled;
 use crate::tensor::{Datatype, Expect, Parameters, Source};
 use crate::threshold::Threshold;
@@ -75,69 +76,6 @@ pub struct Scenario {
 const HTTP_PORT: u16 = 8000;
 const GRPC_PORT: u16 = 8001;
 const METRICS_PORT: u16 = 8002;
-
-/// The addresses of a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Server {
-    pub http: Address,
-    pub grpc: Address,
-    /// Address of the server's metrics; `None` if unknown.
-    pub metrics: Option<Address>,
-    /// Its addresses over TLS, for HTTP and gRPC, where both are compared.
-    pub encrypted: [Option<Address>; 2],
-    /// Whether it is the program's own server, whose addresses are known only once it runs.
-    pub is_embedded: bool,
-}
-
-impl Server {
-    /// The embedded server, before it is started.
-    pub fn embedded() -> Self {
-        Server {
-            http: Address::local(0),
-            grpc: Address::local(0),
-            metrics: None,
-            encrypted: [None, None],
-            is_embedded: true,
-        }
-    }
-
-    /// The same server as a case asks it, with its addresses over TLS if the case is for those.
-    fn asked(&self, tls: Option<Encryption>) -> Self {
-        let mut server = self.clone();
-        let encrypted = std::mem::take(&mut server.encrypted);
-        if tls == Some(Encryption::On) {
-            let [http, grpc] = encrypted;
-            (server.http, server.grpc) = (http.unwrap_or(server.http), grpc.unwrap_or(server.grpc));
-        }
-        server
-    }
-
-    /// The key of its address over TLS for a protocol, and that address.
-    pub(in crate::scenario) fn over_tls(&self, protocol: Protocol) -> (&'static str, Option<&Address>) {
-        let [http, grpc] = &self.encrypted;
-        match protocol {
-            Protocol::Http => ("http_tls", http.as_ref()),
-            Protocol::Grpc => ("grpc_tls", grpc.as_ref()),
-        }
-    }
-
-    /// The address for a protocol.
-    pub fn address(&self, protocol: Protocol) -> &Address {
-        match protocol {
-            Protocol::Http => &self.http,
-            Protocol::Grpc => &self.grpc,
-        }
-    }
-
-    /// The same, mutable: to note which of the name's addresses answered.
-    pub fn address_mut(&mut self, protocol: Protocol) -> &mut Address {
-        match protocol {
-            Protocol::Http => &mut self.http,
-            Protocol::Grpc => &mut self.grpc,
-        }
-    }
-}
 
 /// A model of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -425,31 +363,12 @@ impl Scenario {
     /// # Errors
     /// One has not: the remedy.
     pub fn check_tls(&self) -> Result<(), String> {
-        let given = self.matrix.given(AxisId::Tls);
-        let has = |tls: Encryption| given.contains(&Value::Word(tls.name()));
         let named = self.servers.iter().map(|(_, server)| server);
         let alone = Some(&self.server).filter(|_| self.servers.is_empty());
-        for server in alone.into_iter().chain(named) {
-            if server.is_embedded && has(Encryption::On) {
-                return Err("tls: the embedded server has no TLS: leave tls out of [matrix], or put a proxy in front"
-                    .to_owned());
-            }
-            for protocol in self.matrix.protocols() {
-                let (key, over_tls) = server.over_tls(protocol);
-                if has(Encryption::On) && over_tls.is_none() {
-                    return Err(format!(
-                        "tls: a server has no address over TLS: add {key} to every server that is asked"
-                    ));
-                }
-                if has(Encryption::Off) && server.address(protocol).tls.is_some() {
-                    let plain = protocol.name();
-                    return Err(format!(
-                        "tls: the address of {plain} is over TLS already: write it as {key}, and as {plain} the one without"
-                    ));
-                }
-            }
-        }
-        Ok(())
+        alone
+            .into_iter()
+            .chain(named)
+            .try_for_each(|server| server.has_what_is_compared(&self.matrix))
     }
 
     /// The servers the scenario uses.

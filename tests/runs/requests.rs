@@ -1,9 +1,10 @@
 //! Many different requests, and answers whose content is checked, against a model that gives its input back.
 
 use std::fs;
+use std::process::Command;
 
 use runner::matrix::Protocol;
-use runner::record::{Record, Status};
+use runner::record::{RECORDS, Record, Status, read_manifest};
 
 use super::case::{Case, SCENARIO, text};
 
@@ -116,4 +117,26 @@ fn random_requests_differ_and_every_answer_is_like_the_first_to_its_request() {
         // the first answer to each request is compared with nothing
         assert!(row.answers_verified.is_some_and(|verified| (10..30).contains(&verified)), "{row:?}");
     }
+}
+
+#[test]
+fn a_run_goes_on_only_with_the_data_that_it_began_with() {
+    let case = case("data = {file = \"rows.npy\"}", "", "");
+    let output = case.command(&["--quiet"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let run = case.newest().unwrap();
+    let manifest = read_manifest(&run).unwrap();
+    assert_eq!(manifest.data.keys().collect::<Vec<_>>(), ["rows.npy"]);
+    // as if its last group had not been measured
+    let file = run.join("run.json");
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("\"complete\"", "\"interrupted\"")).unwrap();
+    let rows = fs::read_to_string(run.join(RECORDS)).unwrap();
+    let kept: Vec<&str> = rows.lines().take(3).collect();
+    fs::write(run.join(RECORDS), kept.join("\n") + "\n").unwrap();
+    let resume = || Command::new(env!("CARGO_BIN_EXE_runner")).arg("--resume").arg(&run).output().unwrap();
+    fs::write(case.path("rows.npy"), npy(&[[0.0; 3]; 3])).unwrap();
+    let output = resume();
+    assert!(text(&output).contains("the data: rows.npy has other content"), "{}", text(&output));
+    fs::write(case.path("rows.npy"), npy(&ROWS)).unwrap();
+    assert_eq!(resume().status.code(), Some(0));
 }
