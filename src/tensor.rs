@@ -80,7 +80,7 @@ spelled! {
 pub enum Source {
     /// Every element zero; BYTES elements are empty.
     Zeros,
-    /// Seeded random elements in the type's sensible range: see [`bytes_of`].
+    /// Seeded random elements in the type's sensible range: see [`Items::take`].
     Random {
         /// The same seed gives the same bytes on every machine.
         seed: u64,
