@@ -233,10 +233,12 @@ fn failed_requests_are_counted_in_the_row() {
 
 #[test]
 fn one_wrong_value_in_a_thousand_answers_is_found_and_named() {
-    let echo = ECHO.replace("shape = [4]", "shape = [4]\ndata = {random = {seed = 7}}");
-    let expect = "expect = {same_as_first = true, atol = 1e-6}";
-    let load = "[matrix]\n[load]\niterations = 2000\nverify_every = 1\ndistinct = 16";
+    let echo = ECHO.replace("shape = [4]", "shape = [4]\ndata = {file = \"values.raw\"}");
+    let expect = "expect = {file = \"values.raw\", atol = 1e-6}";
+    let load = "[matrix]\n[load]\niterations = 2000\nverify_every = 1";
     let case = Case::new(&scenario("inaccurate", &format!("{echo}\n{expect}"), load));
+    let values = (0..64).flat_map(|value| (value as f32 / 64.0).to_le_bytes());
+    fs::write(case.folder.path().join("values.raw"), values.collect::<Vec<u8>>()).unwrap();
     let output = case.run(&[]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let records = case.records();
