@@ -268,8 +268,8 @@ fn is_unreachable(fault: &Fault) -> bool {
 
 fn hint(fault: &Fault) -> &'static str {
     match fault.kind {
-        // the remedy follows
-        _ if fault.message.contains("TLS") => "",
+        // the remedy follows; a question whether it is TLS is none
+        _ if fault.message.contains("TLS") && !fault.message.contains("is it one of TLS?") => "",
         // the system's words: no library gives such an error a kind
         _ if ["lookup address", "No such host"].iter().any(|words| fault.message.contains(words)) => {
             "; can the name be resolved?"
