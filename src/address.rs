@@ -1,5 +1,5 @@
-//! A server's address, `host:port`, or `https://host:port`, and the path it is behind: which are unsupported, and what to write instead. Pure: resolves no
-//! names, and reads no files.
+//! A server's address, `host:port`, or `https://host:port`, and the path it is behind: which are unsupported, and what to
+//! write instead. Pure: resolves no names, and reads no files.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

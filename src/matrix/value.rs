@@ -148,52 +148,28 @@ impl AxisValue for u32 {
     }
 }
 
-impl AxisValue for Option<u32> {
-    fn value(&self) -> Option<Value> {
-        self.map(Value::Whole)
-    }
+/// Values that a point may lack.
+macro_rules! optional {
+    ($($type:ty => $kind:ident,)+) => {
+        $(impl AxisValue for Option<$type> {
+            fn value(&self) -> Option<Value> {
+                self.clone().map(Value::$kind)
+            }
 
-    fn assign(&mut self, value: &Value) {
-        if let Value::Whole(count) = value {
-            *self = Some(*count);
-        }
-    }
+            fn assign(&mut self, value: &Value) {
+                if let Value::$kind(value) = value {
+                    *self = Some(value.clone());
+                }
+            }
+        })+
+    };
 }
 
-impl AxisValue for Option<Name> {
-    fn value(&self) -> Option<Value> {
-        self.clone().map(Value::Name)
-    }
-
-    fn assign(&mut self, value: &Value) {
-        if let Value::Name(name) = value {
-            *self = Some(name.clone());
-        }
-    }
-}
-
-impl AxisValue for Option<Shapes> {
-    fn value(&self) -> Option<Value> {
-        self.clone().map(Value::Shapes)
-    }
-
-    fn assign(&mut self, value: &Value) {
-        if let Value::Shapes(shapes) = value {
-            *self = Some(shapes.clone());
-        }
-    }
-}
-
-impl AxisValue for Option<f64> {
-    fn value(&self) -> Option<Value> {
-        self.map(Value::Number)
-    }
-
-    fn assign(&mut self, value: &Value) {
-        if let Value::Number(number) = value {
-            *self = Some(*number);
-        }
-    }
+optional! {
+    u32 => Whole,
+    f64 => Number,
+    Name => Name,
+    Shapes => Shapes,
 }
 
 impl<T: Spelled> AxisValue for T {

@@ -2,7 +2,7 @@
 
 use super::Input;
 use crate::matrix::{AxisId, Matrix, Refusal, Value};
-use crate::tensor::{Items, Source, distinct_batches};
+use crate::tensor::{Source, distinct_batches};
 
 /// Checks every number of distinct requests in every batch size.
 ///
@@ -13,9 +13,8 @@ pub(super) fn check(inputs: &[Input], matrix: &Matrix) -> Result<(), Refusal> {
     if given.is_empty() {
         return Ok(());
     }
-    let open = |input: &Input| Items::open(&input.name, input.datatype, &input.shape, &input.data);
     // what cannot be read is told elsewhere
-    let Ok(items) = inputs.iter().map(open).collect::<Result<Vec<_>, _>>() else {
+    let Ok(items) = inputs.iter().map(Input::items).collect::<Result<Vec<_>, _>>() else {
         return Ok(());
     };
     for batch in matrix.batch_sizes() {

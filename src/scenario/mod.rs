@@ -29,7 +29,7 @@ pub use server::Server;
 
 use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Selection, Value};
 use crate::spelling::spelled;
-use crate::tensor::{Datatype, Expect, Parameters, Source};
+use crate::tensor::{Datatype, Expect, Items, Parameters, Source};
 use crate::threshold::Threshold;
 
 /// Maximum size of a scenario file, in bytes; a larger file is something else.
@@ -114,6 +114,14 @@ pub struct Input {
 }
 
 impl Input {
+    /// The items that fill it.
+    ///
+    /// # Errors
+    /// The data cannot be read, or does not fit: see [`Items::open`].
+    pub fn items(&self) -> anyhow::Result<Items> {
+        Items::open(&self.name, self.datatype, &self.shape, &self.data)
+    }
+
     /// Bytes of the tensor without the batch dimension, saturating.
     fn item_bytes(&self) -> u64 {
         let size = self.datatype.generated_size() as u64;

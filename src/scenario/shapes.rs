@@ -2,7 +2,7 @@
 
 use super::Input;
 use crate::matrix::{Refusal, Shapes};
-use crate::tensor::{Items, Source};
+use crate::tensor::Source;
 
 /// Maximum size of a protobuf message, and so of a gRPC request; the same limit holds for HTTP, for comparability.
 const REQUEST_BYTES_MAX: u64 = i32::MAX as u64;
@@ -59,7 +59,7 @@ pub fn check(inputs: &[Input], shapes: &Shapes, batch: u32, shapeless: &[&str]) 
     request_fits(&inputs, batch)?;
     for input in &inputs {
         if let Source::File(_) = &input.data
-            && let Err(cause) = Items::open(&input.name, input.datatype, &input.shape, &input.data)
+            && let Err(cause) = input.items()
         {
             let problem = format!("the data of the input \"{}\" does not have this shape: {cause:#}", input.name);
             return Err((problem, "leave this shape out, or generate the data".to_owned()));

@@ -43,22 +43,12 @@ const PICTURE: &str = "decode it, and save its pixels with numpy.save";
 const ARRAY: &str = "save one array with numpy.save";
 const TEXT: &str = "read it with NumPy, and save the array with numpy.save";
 
-/// Reads the items of the tensor `name`, of `item_shape` each; at least one.
+/// Reads the items of the tensor `name`, of `item_shape` each; at least one. Of JSON those of a list.
 ///
 /// # Errors
 /// The file cannot be read, or its kind, type, shape or size is not the tensor's.
-pub fn read(name: &str, datatype: Datatype, item_shape: &[usize], path: &Path) -> Result<Vec<Item>> {
-    let content = content(path)?;
-    items_of(name, datatype, item_shape, &extension(path), content, List::Data)
-}
-
-/// The same for the expected content of an output; of JSON its `validation_data`.
-///
-/// # Errors
-/// See [`read`].
-pub fn read_expected(name: &str, datatype: Datatype, item_shape: &[usize], path: &Path) -> Result<Vec<Item>> {
-    let content = content(path)?;
-    items_of(name, datatype, item_shape, &extension(path), content, List::ValidationData)
+pub fn read(name: &str, datatype: Datatype, item_shape: &[usize], path: &Path, list: List) -> Result<Vec<Item>> {
+    items_of(name, datatype, item_shape, &extension(path), content(path)?, list)
 }
 
 fn content(path: &Path) -> Result<Bytes> {
@@ -178,7 +168,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        read("x", datatype, shape, &path)
+        read("x", datatype, shape, &path, List::Data)
             .map_or_else(|error| format!("{error:#}"), |items| format!("{} bytes", items[0].bytes.len()))
     }
 

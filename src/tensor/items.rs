@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::entries::List;
 use super::item::Item;
 use super::{Datatype, Source, element_count, file, put_random};
 
@@ -24,23 +25,26 @@ enum Kind {
     Held { items: Vec<Item>, next: usize, path: PathBuf },
 }
 
+impl Kind {
+    fn of(items: Vec<Item>, path: &Path) -> Self {
+        Kind::Held { items, next: 0, path: path.to_owned() }
+    }
+}
+
 impl Items {
     /// The items of the tensor `name`, of `shape` each.
     ///
     /// # Errors
     /// The file cannot be read, or its type, shape or size is not the tensor's. The message names the file and the remedy.
     pub fn open(name: &str, datatype: Datatype, shape: &[usize], source: &Source) -> Result<Self> {
-        let elements = element_count(shape).context("the shape has more elements than can be addressed")?;
-        let kind = match source {
-            Source::Zeros => Kind::Zeros,
-            Source::Random { seed } => Kind::Random(Box::new(ChaCha8Rng::seed_from_u64(*seed))),
+        Self::new(datatype, shape, || match source {
+            Source::Zeros => Ok(Kind::Zeros),
+            Source::Random { seed } => Ok(Kind::Random(Box::new(ChaCha8Rng::seed_from_u64(*seed)))),
             Source::File(path) => {
-                let items = file::read(name, datatype, shape, path);
-                let items = items.with_context(|| format!("input data {}", path.display()))?;
-                Kind::Held { items, next: 0, path: path.clone() }
+                let items = file::read(name, datatype, shape, path, List::Data);
+                Ok(Kind::of(items.with_context(|| format!("input data {}", path.display()))?, path))
             }
-        };
-        Ok(Items { datatype, shape: shape.to_vec(), elements, kind })
+        })
     }
 
     /// The items of a file with the expected content of the output `name`, of `shape` each.
@@ -48,11 +52,15 @@ impl Items {
     /// # Errors
     /// See [`Items::open`].
     pub fn open_expected(name: &str, datatype: Datatype, shape: &[usize], path: &Path) -> Result<Self> {
+        Self::new(datatype, shape, || {
+            let items = file::read(name, datatype, shape, path, List::ValidationData);
+            Ok(Kind::of(items.with_context(|| format!("expected content {}", path.display()))?, path))
+        })
+    }
+
+    fn new(datatype: Datatype, shape: &[usize], kind: impl FnOnce() -> Result<Kind>) -> Result<Self> {
         let elements = element_count(shape).context("the shape has more elements than can be addressed")?;
-        let items = file::read_expected(name, datatype, shape, path);
-        let items = items.with_context(|| format!("expected content {}", path.display()))?;
-        let kind = Kind::Held { items, next: 0, path: path.to_owned() };
-        Ok(Items { datatype, shape: shape.to_vec(), elements, kind })
+        Ok(Items { datatype, shape: shape.to_vec(), elements, kind: kind()? })
     }
 
     /// The bytes of `count` items of a file, from item `first` on; `None` if there is no file.

@@ -100,7 +100,7 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     let begin = Instant::now();
     // a header whose value is missing is told before anything connects
     let to = Destination::new(&job.address)?;
-    let mut requests = encoded::<D>(job, &to)?;
+    let (mut requests, repeats) = encoded::<D>(job, &to)?;
     let first = requests[0].encoded.clone();
     let limit = Duration::from_millis(job.timeout_ms);
     let beat = tokio::task::spawn_local(heartbeat(|| 0.0, Rc::default()));
@@ -119,7 +119,7 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     let mut tries = Tries::default();
     let count = requests.len();
     let (pattern, references) = tries
-        .until_good(&mut clients[0].0, async |client| verified(client, job, count, limit).await)
+        .until_good(&mut clients[0].0, async |client| verified(client, job, &requests, repeats, limit).await)
         .await?;
     for (client, _) in &mut clients {
         tries.until_good(client, async |client| in_time(limit, client.connect()).await).await?;
@@ -173,8 +173,8 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     Ok(Prepared { generator, requests, errors, distinct: count as u64 })
 }
 
-/// The distinct requests of a job, encoded; at least one.
-fn encoded<D: InferClient>(job: &Job, to: &Destination) -> Result<Vec<PreparedRequest<D>>, Fault> {
+/// The distinct requests of a job, encoded, at least one; and after how many items the inputs begin again.
+fn encoded<D: InferClient>(job: &Job, to: &Destination) -> Result<(Vec<PreparedRequest<D>>, Option<u64>), Fault> {
     let of_data = |error: anyhow::Error| Fault::new(FaultKind::Answer, format!("{error:#}"));
     let mut source = Requests::of(job).map_err(of_data)?;
     let mut requests = Vec::new();
@@ -195,7 +195,7 @@ fn encoded<D: InferClient>(job: &Job, to: &Destination) -> Result<Vec<PreparedRe
         }
         requests.push(PreparedRequest { encoded, id, request, pattern: RefCell::default() });
     }
-    Ok(requests)
+    Ok((requests, source.repeats()))
 }
 
 /// Attempts of a worker that prepares. Transient errors are waited out, as in a block.
@@ -239,12 +239,13 @@ impl Tries {
     }
 }
 
-/// Sends the first of `count` requests and verifies its answer. Returns its pattern, unless its size varies with the values, and
+/// Sends the first of some requests and verifies its answer. Returns its pattern, unless its size varies with the values, and
 /// what the content of answers is compared with.
 async fn verified<D: InferClient>(
     client: &mut D,
     job: &Job,
-    count: usize,
+    requests: &[PreparedRequest<D>],
+    repeats: Option<u64>,
     limit: Duration,
 ) -> Result<(Option<Rc<D::Pattern>>, Option<References>), Fault> {
     match asked(client, limit).await? {
@@ -252,8 +253,8 @@ async fn verified<D: InferClient>(
             let pattern = D::pattern(&unread);
             let answer = D::read(unread)?;
             verify(&answer, &job.outputs)?;
-            id_agrees(job.request_ids.then_some("1"), &answer)?;
-            let references = References::of(job, count, &answer)?;
+            id_agrees(requests[0].id.as_deref(), &answer)?;
+            let references = References::of(job, requests.len(), repeats, &answer)?;
             if let Some(references) = &references {
                 references.check(0, &answer)?;
             }

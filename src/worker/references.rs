@@ -8,8 +8,7 @@ use bytes::Bytes;
 use super::message::Job;
 use crate::protocol::verify::Expected;
 use crate::protocol::{Answer, Fault, FaultKind, OutputTensor};
-use crate::scenario::Input;
-use crate::tensor::{Datatype, Difference, Expect, HELD_BYTES_MAX, Items, OtherSize, Reference, distinct_batches};
+use crate::tensor::{Datatype, Difference, Expect, HELD_BYTES_MAX, Items, OtherSize, Reference};
 
 /// What the content of answers is compared with.
 pub(super) struct References {
@@ -28,11 +27,12 @@ enum Known {
 }
 
 impl References {
-    /// Those of a job whose `requests` distinct requests get answers like this one; `None` if no content is to be checked.
+    /// Those of a job whose `requests` distinct requests get answers like this one; `None` if no content is to be checked. The
+    /// inputs' items begin again after `repeats`.
     ///
     /// # Errors
     /// A file cannot be read, or does not fit the answer.
-    pub fn of(job: &Job, requests: usize, answer: &Answer) -> Result<Option<Self>, Fault> {
+    pub fn of(job: &Job, requests: usize, repeats: Option<u64>, answer: &Answer) -> Result<Option<Self>, Fault> {
         let mut outputs = Vec::new();
         for Expected { name, expect, .. } in &job.outputs {
             let Some(expect) = expect else { continue };
@@ -40,7 +40,7 @@ impl References {
                 Reference::SameAsFirst => Known::First(RefCell::new(vec![None; requests])),
                 Reference::File(_) => {
                     let output = output(answer, name)?;
-                    let opened = golden(job, requests, expect, output);
+                    let opened = golden(job, requests, repeats, expect, output);
                     Known::File(opened.map_err(|error| Fault::new(FaultKind::Value, format!("{error:#}")))?)
                 }
             };
@@ -71,15 +71,16 @@ impl References {
         }
         // only of answers that are good as a whole
         for (name, _, known) in &self.outputs {
-            if let Known::First(first) = known {
+            if let Known::First(first) = known
+                && first.borrow()[number].is_none()
+            {
                 let (_, found) = output(answer, name)?.content()?;
                 let kept = self.kept.get() + found.len() as u64;
-                let mut first = first.borrow_mut();
                 // memory has a bound: what does not fit is not compared
-                if first[number].is_none() && kept <= HELD_BYTES_MAX {
+                if kept <= HELD_BYTES_MAX {
                     self.kept.set(kept);
                     // a slice would keep the whole answer
-                    first[number] = Some(Bytes::copy_from_slice(&found));
+                    first.borrow_mut()[number] = Some(Bytes::copy_from_slice(&found));
                 }
             }
         }
@@ -129,7 +130,7 @@ fn output<'a>(answer: &'a Answer, name: &str) -> Result<&'a OutputTensor, Fault>
 }
 
 /// The expected items of an output that is like this one.
-fn golden(job: &Job, requests: usize, expect: &Expect, output: &OutputTensor) -> Result<Items> {
+fn golden(job: &Job, requests: usize, repeats: Option<u64>, expect: &Expect, output: &OutputTensor) -> Result<Items> {
     let datatype: Datatype = output
         .datatype
         .parse()
@@ -140,10 +141,7 @@ fn golden(job: &Job, requests: usize, expect: &Expect, output: &OutputTensor) ->
     let path = expect.file().context("there is no file")?;
     let golden = Items::open_expected(&output.name, datatype, &shape, path)?;
     // each item that is sent has to have its own
-    let open = |input: &Input| Items::open(&input.name, input.datatype, &input.shape, &input.data);
-    let inputs: Vec<Items> = job.inputs.iter().map(open).collect::<Result<_>>()?;
     let (held, sent) = (golden.count().unwrap_or(0) as u64, (requests * job.items()) as u64);
-    let repeats = distinct_batches(&inputs, 1);
     ensure!(
         held >= sent || repeats.is_some_and(|repeats| held.is_multiple_of(repeats)),
         "expected content {}: it has {held} items for the {} of the inputs: give one for each",

@@ -27,8 +27,7 @@ impl<'a> Requests<'a> {
     /// # Errors
     /// The input data cannot be obtained.
     pub fn of(job: &'a Job) -> Result<Self> {
-        let open = |input: &Input| Items::open(&input.name, input.datatype, &input.shape, &input.data);
-        let inputs: Vec<Items> = job.inputs.iter().map(open).collect::<Result<_>>()?;
+        let inputs: Vec<Items> = job.inputs.iter().map(Input::items).collect::<Result<_>>()?;
         // generated data has no end, and what is beside it is sent once each
         let of_data = || {
             let finite = inputs.iter().filter(|input| input.count().is_some());
@@ -36,6 +35,11 @@ impl<'a> Requests<'a> {
         };
         let left = job.distinct.map_or_else(of_data, u64::from);
         Ok(Requests { job, inputs, left, made: 0 })
+    }
+
+    /// After how many items the inputs begin again together; `None` if some never do.
+    pub fn repeats(&self) -> Option<u64> {
+        distinct_batches(&self.inputs, 1)
     }
 
     /// The next one; `None` after the last.
