@@ -6,13 +6,14 @@
 //! | module | owns | may use |
 //! |---|---|---|
 //! | [`cmd`] | commands and their help, a file each; only `main` uses it | embedded, matrix, models, process, report, run, scenario, spelling, threshold, worker |
-//! | [`run`] | the composition root: load, plan, check, measure, write, report | address, embedded, environment, file, matrix, models, plan, preflight, process, protocol, record, recorder, report, scenario, statistics, tensor, text, worker |
+//! | [`run`] | the composition root: load, plan, check, measure, write, report | address, embedded, environment, file, hosts, matrix, models, plan, preflight, process, protocol, record, recorder, report, scenario, statistics, tensor, text, worker |
 //! | [`scenario`] | the TOML format, its limits and its errors | address, lookalike, matrix, spelling, tensor, threshold |
 //! | [`matrix`] | the axes, the points that they make, and how those are said; pure | spelling |
 //! | [`plan`] | which cases, in which order; pure | matrix, scenario |
 //! | [`preflight`] | whether a scenario fits a model, and the scenario that a model makes; pure | matrix, protocol, scenario, tensor, text |
 //! | [`protocol`] | HTTP and gRPC: the prepared request, the control plane, the check of an answer | address, proto, spelling, tensor, text |
-//! | [`worker`] | the timed loop, and messages to the processes that run it | address, matrix, process, protocol, recorder, scenario, tensor |
+//! | [`worker`] | the timed loop, and messages to the processes that run it | address, clock, hosts, matrix, process, protocol, recorder, scenario, tensor |
+//! | [`hosts`] | other machines that send requests: streams to them, their clocks, what passes between | clock, environment, process, text |
 //! | [`process`] | processes: of this same program, and others | text |
 //! | [`embedded`] | the embedded server: the protocol, ONNX models, models of known behaviour | proto, tensor |
 //! | [`statistics`] | effective sample sizes, intervals, ratios, verdicts; pure | nothing |
@@ -28,15 +29,18 @@
 //! | [`text`] | words from outside, made fit to be shown; pure | nothing |
 //! | [`proto`] | generated messages, in text and JSON too | lookalike, text |
 //! | [`address`] | where a server is; pure | nothing |
+//! | [`clock`] | the clock that the processes of one machine share | nothing |
 //! | [`lookalike`] | characters that look like those of a format | nothing |
 //!
 //! `tests/walls.rs` reads this table and enforces these walls.
 
 pub mod address;
+pub mod clock;
 pub mod cmd;
 pub mod embedded;
 pub mod environment;
 pub mod file;
+pub mod hosts;
 pub mod lookalike;
 pub mod matrix;
 pub mod models;

@@ -1,11 +1,11 @@
-//! Processes of this same program (workers, the embedded server), and other programs that describe the machine. Only
-//! this module starts processes. Must not know the messages to them.
+//! Processes of this same program (workers, the embedded server), and other programs: those that describe the machine, and
+//! the user's ssh. Only this module starts processes. Must not know the messages to them.
 
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use tokio::io::{AsyncReadExt, BufReader};
+use anyhow::{Context, Result, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -19,11 +19,17 @@ const STDERR_MAX: u64 = 16 * 1024;
 
 /// A child that ends when its input does, whatever becomes of its parent.
 pub struct Process {
-    child: Child,
     /// Its standard input.
     pub input: ChildStdin,
     /// Its standard output.
     pub output: BufReader<ChildStdout>,
+    /// How it ends.
+    pub ending: Ending,
+}
+
+/// How a child ends. Dropped, it is killed.
+pub struct Ending {
+    child: Child,
     stderr: Option<JoinHandle<String>>,
 }
 
@@ -33,10 +39,20 @@ impl Process {
     /// # Errors
     /// The system starts no process.
     pub fn start(arguments: &[&std::ffi::OsStr]) -> Result<Self> {
-        let program = std::env::current_exe().context("the program's own file cannot be found")?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(own_file()?);
         command.args(arguments);
         Process::spawn(command)
+    }
+
+    /// Starts another program that ends when its input does.
+    ///
+    /// # Errors
+    /// The command is empty, or the program is not there.
+    pub fn of(command: &[String]) -> Result<Self> {
+        let (program, arguments) = command.split_first().context("the command is empty")?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Process::spawn(command).with_context(|| format!("{program} cannot be started"))
     }
 
     /// Starts a command whose process ends when its input does.
@@ -52,7 +68,7 @@ impl Process {
         // Ctrl-C in a terminal reaches the parent alone, which ends the run in order
         #[cfg(unix)]
         command.process_group(0);
-        let mut child = command.spawn().context("a process of this program cannot be started")?;
+        let mut child = command.spawn().context("the system starts no process")?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let stderr = child.stderr.take().map(|mut stderr| {
             tokio::spawn(async move {
@@ -64,19 +80,51 @@ impl Process {
             })
         });
         Ok(Process {
-            child,
             input: input.context("the process has no input")?,
             output: BufReader::new(output.context("the process has no output")?),
-            stderr,
+            ending: Ending { child, stderr },
         })
     }
 
     /// Lets it end in order and waits for it; kills it if it does not end.
     pub async fn stop(self) {
-        let Process { mut child, input, .. } = self;
+        let Process { input, ending, .. } = self;
         drop(input);
-        if timeout(ENDING, child.wait()).await.is_err() {
-            let _ = child.kill().await;
+        ending.wait().await;
+    }
+
+    /// Lets it read `input`, and returns what it prints once it has ended well.
+    ///
+    /// # Errors
+    /// It did not end well, or not within `limit`: its words.
+    pub async fn exchange(self, input: &[u8], limit: Duration) -> Result<String> {
+        let Process { input: mut pipe, mut output, mut ending } = self;
+        let told = async {
+            // what it does not read, it does not need
+            let _ = pipe.write_all(input).await;
+            drop(pipe);
+            let mut told = Vec::new();
+            (&mut output).take(TOLD_MAX).read_to_end(&mut told).await?;
+            Ok::<_, std::io::Error>(told)
+        };
+        let told = timeout(limit, told)
+            .await
+            .with_context(|| format!("no answer within {} s", limit.as_secs()))??;
+        let is_well = timeout(ENDING, ending.child.wait()).await;
+        ensure!(
+            is_well.is_ok_and(|status| status.is_ok_and(|status| status.success())),
+            "{}",
+            ending.description().await
+        );
+        Ok(String::from_utf8_lossy(&told).into_owned())
+    }
+}
+
+impl Ending {
+    /// Waits until it has ended; kills it if it does not end.
+    pub async fn wait(mut self) {
+        if timeout(ENDING, self.child.wait()).await.is_err() {
+            self.kill().await;
         }
     }
 
@@ -91,7 +139,7 @@ impl Process {
     }
 
     /// Describes how a process that fell silent ended, with its standard error, fit to be shown.
-    pub async fn exit_description(&mut self) -> String {
+    pub async fn description(&mut self) -> String {
         let status = match timeout(ENDING, self.child.wait()).await {
             Ok(Ok(status)) => status.to_string(),
             _ => {
@@ -112,6 +160,14 @@ impl Process {
 fn reason(stderr: &str) -> String {
     let lines = stderr.lines().map(str::trim).take_while(|line| !line.starts_with("stack backtrace"));
     text::message(&lines.filter(|line| !line.starts_with("note:")).collect::<Vec<_>>().join(" "))
+}
+
+/// This program's file.
+///
+/// # Errors
+/// The system does not tell.
+pub fn own_file() -> Result<std::path::PathBuf> {
+    std::env::current_exe().context("the program's own file cannot be found")
 }
 
 /// How long another program may take to answer.

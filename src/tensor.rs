@@ -89,6 +89,16 @@ pub enum Source {
     File(PathBuf),
 }
 
+impl Source {
+    /// The file, to be named otherwise.
+    pub fn file_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Source::File(path) => Some(path),
+            Source::Zeros | Source::Random { .. } => None,
+        }
+    }
+}
+
 /// Most bytes of distinct requests that a process holds; a single one may be larger.
 pub const HELD_BYTES_MAX: u64 = 1 << 30;
 

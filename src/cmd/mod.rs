@@ -10,6 +10,7 @@ mod models;
 mod report;
 mod run;
 mod serve;
+mod worker;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -21,7 +22,6 @@ use crate::run::Outcome;
 use crate::scenario::Scenario;
 use crate::spelling::Spelled;
 use crate::threshold::Threshold;
-use crate::worker;
 
 /// Benchmarks models of KServe v2 inference servers, NVIDIA Triton first: HTTP against gRPC, on equal terms.
 #[derive(Debug, Parser)]
@@ -64,9 +64,9 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
     /// Print the manual page: `runner man | man -l -`
     Man,
-    /// A worker process, as a run starts it
+    /// A worker process, as a run starts it; or with options a machine that sends requests for a run elsewhere
     #[command(hide = true)]
-    Worker,
+    Worker(worker::Arguments),
 }
 
 /// The folder of the embedded server's models, unless an option names another one.
@@ -84,7 +84,7 @@ impl Cli {
                 ensure!(!options.scenarios.is_empty(), "name a scenario, such as scenarios/scrfd.toml");
                 runtime()?.block_on(crate::run::run(&options))
             }
-            Some(Command::Worker) => worker::child::run().map(|()| Outcome::Complete),
+            Some(Command::Worker(arguments)) => worker::work(&arguments),
             Some(Command::Schema { of }) => machine::schema(of),
             Some(Command::Completions { shell }) => machine::completions(shell),
             Some(Command::Man) => machine::man(),

@@ -55,6 +55,12 @@ pub struct Arguments {
     /// Address of the server's metrics [default: port 8002 of --server]
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics: Option<String>,
+    /// Other machines that send requests, reached by ssh with your own configuration; `localhost` is this one
+    #[arg(long, value_name = "HOST,..", value_delimiter = ',')]
+    pub hosts: Vec<String>,
+    /// Copy this program to those machines first (the same operating system and architecture)
+    #[arg(long)]
+    pub ship: bool,
     /// Requests of one process in one case
     #[arg(long, value_name = "N")]
     pub iterations: Option<u64>,
@@ -97,7 +103,7 @@ pub struct Arguments {
     /// Go on with a run that was stopped, killed or lost its server: measures the blocks that are missing, as its own command line
     /// asked for, if everything is as it was
     #[arg(long, value_name = "RUN", conflicts_with_all = ["scenarios", "list", "verify", "quick", "aa", "calibrate", "awake", "strict",
-        "server", "model_repository", "http", "grpc", "metrics", "iterations", "duration", "max_seconds", "precision", "assert",
+        "hosts", "ship", "server", "model_repository", "http", "grpc", "metrics", "iterations", "duration", "max_seconds", "precision", "assert",
         "warmup", "compare", "results"])]
     pub resume: Option<PathBuf>,
     /// Go on even if the program, the server, the model, the scenario or the machine is not as it was; the rows are marked
@@ -165,11 +171,13 @@ impl TryFrom<Arguments> for Options {
                 asserts: arguments.assert,
                 quick: arguments.quick,
                 aa: arguments.aa,
+                hosts: arguments.hosts,
             },
             results: arguments.results,
             json: arguments.json,
             calibrate: arguments.calibrate,
             awake: arguments.awake,
+            ship: arguments.ship,
             strict: arguments.strict,
             show: match (arguments.quiet, arguments.tui) {
                 (true, _) => Show::Nothing,

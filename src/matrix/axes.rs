@@ -251,7 +251,7 @@ axes! {
     Processes processes: u32 = 1 => Axis {
         column: "processes",
         key: "processes",
-        limit: Limit::Whole(1, 256),
+        limit: Limit::Whole(1, 4096),
         default: |_| vec![Value::Whole(1)],
         example: "processes = [1, 3]",
         exclude_example: "processes = [3]",
@@ -262,6 +262,20 @@ axes! {
         phrase: |point| phrases::processes(point.processes),
         meaning: "Client processes.",
         is_always_written: true,
+        ..PLAIN
+    };
+    Hosts hosts: Option<u32> = None => Axis {
+        column: "hosts",
+        key: "hosts",
+        limit: Limit::Whole(1, 1024),
+        example: "hosts = [1, 2, 4]",
+        exclude_example: "hosts = [4]",
+        remedy: "give the number of hosts over which the processes are spread, such as 2",
+        heading: "Hosts",
+        parameter: "Client Hosts",
+        tag: |point| point.hosts.map_or(String::new(), |hosts| format!("-h{hosts}")),
+        phrase: |point| point.hosts.map_or(String::new(), phrases::hosts),
+        meaning: "Machines over which the client processes were spread, where that is an axis; empty otherwise. See `hosts.csv`.",
         ..PLAIN
     };
     Concurrency concurrency: u32 = 1 => Axis {

@@ -31,6 +31,11 @@ pub fn processes(processes: u32) -> String {
     if processes == 1 { "1 process".to_owned() } else { format!("{processes} processes") }
 }
 
+/// `1 host`, `4 hosts`.
+pub fn hosts(hosts: u32) -> String {
+    if hosts == 1 { "1 host".to_owned() } else { format!("{hosts} hosts") }
+}
+
 /// `1 connection`, `4 connections`.
 pub fn connections(connections: u32) -> String {
     if connections == 1 {

@@ -69,7 +69,7 @@ impl Point {
 }
 
 /// Rules between axes, beyond the limits of each.
-const RULES: &[Rule] = &[no_idle_connection, one_request_at_a_time, thinks_after_answers];
+const RULES: &[Rule] = &[no_idle_connection, one_request_at_a_time, thinks_after_answers, no_idle_host];
 
 /// Checks that a point can be measured.
 type Rule = fn(&Point) -> Result<(), Impossible>;
@@ -109,6 +109,17 @@ fn thinks_after_answers(point: &Point) -> Result<(), Impossible> {
         AxisId::ThinkTime,
         format!("at {rate} requests/s requests wait for no answer, and {think_time} ms of think time follow one"),
         "leave out rate or think_time_ms".to_owned(),
+    ))
+}
+
+fn no_idle_host(point: &Point) -> Result<(), Impossible> {
+    let Some(hosts) = point.hosts.filter(|hosts| *hosts > point.processes) else {
+        return Ok(());
+    };
+    Err((
+        AxisId::Hosts,
+        format!("{} on {hosts} hosts leave some of them idle", super::phrases::processes(point.processes)),
+        "lower it, raise processes, or leave the point out with [matrix] exclude".to_owned(),
     ))
 }
 

@@ -14,7 +14,7 @@ use super::{Distribution, HIGHEST_NS, Recorder, Sequence, decoded};
 const COUNT_MAX: u64 = 1 << 48;
 
 /// A recorder's form between processes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct RecorderSnapshot {
     distributions: Vec<DistributionSnapshot>,
     sequence: Sequence,

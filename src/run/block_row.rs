@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::matrix::Point;
 use crate::record::{BlockRecord, Columns, cpu_a_request, rate};
-use crate::worker::pool::BlockOutcome;
+use crate::worker::outcome::BlockOutcome;
 
 /// The row of one block.
 pub fn block_row(
@@ -17,7 +17,7 @@ pub fn block_row(
 ) -> (BlockRecord, Duration) {
     let window_ns = outcome.window_ns();
     let latency = Columns(&outcome.recorder.latency);
-    let start = Duration::from_nanos(outcome.first_unix_ns);
+    let start = Duration::from_nanos(outcome.first_ns);
     let row = BlockRecord {
         scenario: scenario.to_owned(),
         case: case.clone(),

@@ -19,7 +19,8 @@ use crate::report::terminal;
 use crate::scenario::{Scenario, StopRule};
 use crate::tensor::{Datatype, Tensors};
 use crate::worker::message::{Block, Draw};
-use crate::worker::pool::{Pool, PoolError};
+use crate::worker::pool::Pool;
+use crate::worker::seat::{PoolError, Seat};
 
 /// Name of the model that answers at once.
 const NULL: &str = "null";
@@ -101,13 +102,13 @@ async fn ceiling(
     stop: &watch::Receiver<bool>,
 ) -> Result<f64, PoolError> {
     let job = job::job(null, outputs, case, Tensors::Binary);
-    let mut pool = Pool::start(&job, case.processes, stop).await?;
+    let mut pool = Pool::start(&job, &Seat::here(case.processes), stop).await?;
     let block = Block {
         stop: StopRule { requests: 1, least: Some(LENGTH), most: None },
         arrivals: None,
         order: Draw::default(),
         think_time: Duration::ZERO,
-        start_unix_ns: 0,
+        start_ns: 0,
     };
     let outcome = pool.block(block, stop, &mut |_| {}).await?;
     pool.stop().await;

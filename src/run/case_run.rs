@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::block_row::block_row;
 use super::context::{Context, Listener};
 use super::interrupt::STOPPED;
-use super::job::{asked_for, block, job, planned};
+use super::job::{self, asked_for, block, planned};
 use super::kept::KeptBlock;
 use super::observer::Observer;
 use super::rows::{CaseTotals, status};
@@ -19,7 +19,9 @@ use crate::protocol::Fault;
 use crate::protocol::control::statistics::Statistics;
 use crate::record::{Record, Status};
 use crate::worker::block_run::{FAILURES_IN_A_ROW, keep_first};
-use crate::worker::pool::{BlockOutcome, Pool, PoolError};
+use crate::worker::outcome::BlockOutcome;
+use crate::worker::pool::Pool;
+use crate::worker::seat::PoolError;
 
 /// New processes for a block may cost at most this part of it; otherwise the old ones stay.
 const RENEWAL_COST: f64 = 0.2;
@@ -81,9 +83,9 @@ impl CaseRun {
 
     /// Adds a block that an earlier part of the run measured.
     pub fn restore(&mut self, block: KeptBlock) -> Result<()> {
-        let outcome = BlockOutcome::of_done(block.done)?;
+        let outcome = BlockOutcome::of_done(block.done)?.with_hosts(block.hosts)?;
         let at = |unix_ns: u64| Timestamp::from_nanosecond(unix_ns.into()).unwrap_or(self.started);
-        let (first, last) = (at(outcome.first_unix_ns), at(outcome.last_unix_ns));
+        let (first, last) = (at(outcome.first_ns), at(outcome.last_ns));
         if self.totals.rounds.is_empty() {
             self.started = first;
         }
@@ -124,8 +126,9 @@ impl CaseRun {
     pub async fn prepare(&mut self, context: &Context<'_>) {
         let target = context.targets.of(&self.case);
         let http = &target.reached.http;
-        let job = job(&target.scenario, &target.reached.outputs, &self.case, http.of(&self.case));
-        match Pool::start(&job, self.case.processes, context.stop).await {
+        let job = job::job(&target.scenario, &target.reached.outputs, &self.case, http.of(&self.case));
+        let seats = job::seats(context.fleet, &target.scenario, &self.case);
+        match Pool::start(&job, &seats, context.stop).await {
             Ok(pool) => {
                 self.prepared += pool.prepared_requests;
                 self.failed_preparing += pool.prepared_errors;
@@ -219,6 +222,7 @@ impl CaseRun {
         self.last = is_whole.then_some(KeptBlock {
             case: self.case.tag(),
             round: place.0,
+            hosts: outcome.hosts_done()?,
             done: outcome.to_done()?,
             served,
             unserved,

@@ -7,6 +7,7 @@ use super::folder::Folder;
 use super::rows::CaseTotals;
 use super::samplers::Samplers;
 use super::targets::Targets;
+use crate::hosts::Fleet;
 use crate::matrix::Point;
 use crate::plan::Round;
 use crate::record::Manifest;
@@ -39,6 +40,8 @@ pub struct Context<'a> {
     pub scenario: &'a Scenario,
     /// The servers and models that are asked.
     pub targets: &'a Targets,
+    /// The machines that send requests.
+    pub fleet: &'a Fleet,
     /// The run's manifest, whose fields are repeated in rows.
     pub manifest: &'a Manifest,
     /// The client's maximum throughput in each case.

@@ -3,26 +3,30 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
+use anyhow::Result;
 
+use crate::hosts::files::digest;
 use crate::scenario::{ModelTarget, Scenario};
 use crate::tensor::{Expect, Source};
 
-/// The SHA-256 of each data file of a scenario, by its path relative to the scenario's folder where it is in it.
-///
-/// # Errors
-/// A file cannot be read.
-pub fn digests(scenario: &Scenario) -> Result<BTreeMap<String, String>> {
+/// The SHA-256 of some files, by their paths relative to the scenario's folder where they are in it.
+pub fn named(scenario: &Scenario, digests: &BTreeMap<PathBuf, String>) -> BTreeMap<String, String> {
     let folder = scenario
         .file
         .parent()
         .and_then(|folder| std::path::absolute(folder).ok())
         .unwrap_or_default();
+    let name = |path: &Path| path.strip_prefix(&folder).unwrap_or(path).display().to_string();
+    digests.iter().map(|(path, sha256)| (name(path), sha256.clone())).collect()
+}
+
+/// The SHA-256 of each data file of a scenario.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn digests(scenario: &Scenario) -> Result<BTreeMap<PathBuf, String>> {
     let of_models = scenario.models.iter().map(|(_, ModelTarget { inputs, outputs, .. })| (inputs, outputs));
     let mut digests = BTreeMap::new();
     for (inputs, outputs) in of_models.chain([(&scenario.inputs, &scenario.outputs)]) {
@@ -32,24 +36,10 @@ pub fn digests(scenario: &Scenario) -> Result<BTreeMap<String, String>> {
         });
         let expected = outputs.iter().filter_map(|output| output.expect.as_ref().and_then(Expect::file));
         for path in sent.chain(expected) {
-            let name = path.strip_prefix(&folder).unwrap_or(path).display().to_string();
-            if let Entry::Vacant(place) = digests.entry(name) {
+            if let Entry::Vacant(place) = digests.entry(path.to_owned()) {
                 place.insert(digest(path)?);
             }
         }
     }
     Ok(digests)
-}
-
-fn digest(path: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0; 64 * 1024];
-    let failed = || format!("{} cannot be read", path.display());
-    let mut file = File::open(path).with_context(failed)?;
-    loop {
-        match file.read(&mut chunk).with_context(failed)? {
-            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-            length => hash.update(&chunk[..length]),
-        }
-    }
 }

@@ -97,7 +97,7 @@ impl EmbeddedServer {
         let mut line = String::new();
         match timeout(LOADING, process.output.read_line(&mut line)).await {
             Ok(Ok(length)) if length > 0 => {}
-            Ok(_) => bail!("the embedded server ended {}", process.exit_description().await),
+            Ok(_) => bail!("the embedded server ended {}", process.ending.description().await),
             Err(_) => bail!("the embedded server was not ready within {} s", LOADING.as_secs()),
         }
         let address = |text: &str| Address::parse(text).map_err(anyhow::Error::msg);

@@ -16,7 +16,7 @@ use crate::protocol::FaultKind;
 use crate::report::terminal::say;
 use crate::scenario::{Model, Overrides, Scenario, Server};
 use crate::text;
-use crate::worker::pool::PoolError;
+use crate::worker::seat::PoolError;
 
 /// What to draft a scenario of.
 pub struct Wanted {

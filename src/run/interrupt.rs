@@ -32,6 +32,16 @@ pub fn stop_on_signals() -> watch::Receiver<bool> {
     receiver
 }
 
+/// Returns some time after a signal that would end the program: an engine that stops a job tells every process of it, and the
+/// leader is to have the time to end in order, and its hosts with it.
+pub async fn stop_quietly() {
+    Signals::new().next().await;
+    tokio::time::sleep(QUIET).await;
+}
+
+/// How long a host waits for its leader to end.
+const QUIET: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// The signals that stop a run.
 #[cfg(unix)]
 struct Signals(Vec<(u8, tokio::signal::unix::Signal)>);

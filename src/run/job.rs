@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::budget;
+use crate::hosts::{Fleet, Host};
 use crate::matrix::Point;
 use crate::plan::{Group, Round};
 use crate::preflight::Outputs;
-use crate::scenario::{Load, Scenario, StopRule};
+use crate::scenario::{Load, Scenario, Spread, StopRule};
 use crate::tensor::Tensors;
 use crate::worker::message::{Arrivals, Block, Draw, Job};
+use crate::worker::seat::Seat;
 
 /// The job of a case's workers.
 pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensors) -> Job {
@@ -35,6 +37,33 @@ pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensor
     }
 }
 
+/// Where each worker of a case is: on so many hosts as the case asks for, else on all, and without hosts on this machine.
+pub fn seats(fleet: &Fleet, scenario: &Scenario, case: &Point) -> Vec<Seat> {
+    let hosts = case.hosts.map_or(fleet.hosts.len(), |hosts| hosts as usize);
+    let hosts = &fleet.hosts[..hosts.min(fleet.hosts.len())];
+    if hosts.is_empty() {
+        return Seat::here(case.processes);
+    }
+    let mut seats: Vec<usize> = match scenario.hosts.spread {
+        Spread::Even => Vec::new(),
+        Spread::Fill => {
+            let cores = |host: &Host| host.environment().cores.unwrap_or(1);
+            hosts.iter().enumerate().flat_map(|(place, host)| vec![place; cores(host)]).collect()
+        }
+    };
+    // more than that are spread evenly
+    seats.extend((0..hosts.len()).cycle().take((case.processes as usize).saturating_sub(seats.len())));
+    seats.truncate(case.processes as usize);
+    let mut taken = vec![0; hosts.len()];
+    let seat = |place: usize| {
+        let host = &hosts[place];
+        let link = host.links[taken[place] % host.links.len()].clone();
+        taken[place] += 1;
+        Seat::On { link, files: host.files.clone() }
+    };
+    seats.into_iter().map(seat).collect()
+}
+
 /// A round whose blocks may take at most `limit`. If time alone ends a case, its blocks take all of it.
 pub fn within(round: &Round, limit: Option<Duration>, load: &Load) -> Round {
     let Some(limit) = limit else { return round.clone() };
@@ -51,7 +80,7 @@ pub fn block(scenario: &Scenario, case: &Point, round: &Round, number: u32) -> B
     let arrivals = |rate| Arrivals { rate, arrival, seed, block: number, process: 0, processes: case.processes };
     let think_time = Duration::from_secs_f64(case.think_time_ms.unwrap_or_default() / 1e3);
     let order = Draw { seed, block: number, process: 0 };
-    Block { stop: round.stop, arrivals: case.rate.map(arrivals), order, think_time, start_unix_ns: 0 }
+    Block { stop: round.stop, arrivals: case.rate.map(arrivals), order, think_time, start_ns: 0 }
 }
 
 /// Requests planned for all processes; `None` if time alone ends the case.

@@ -7,7 +7,7 @@ use crate::matrix::Point;
 use crate::plan::Group;
 use crate::protocol::control::statistics::Statistics;
 use crate::worker::message::BlockDone;
-use crate::worker::pool::BlockOutcome;
+use crate::worker::outcome::{BlockOutcome, HostDone};
 
 /// A measured block, with all that its case's row needs of it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct KeptBlock {
     pub round: usize,
     /// What the case's workers measured, merged.
     pub done: BlockDone,
+    /// The parts of other hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostDone>,
     /// What the server counted over it.
     pub served: Option<Statistics>,
     /// Whether a server that gives statistics gave none.
@@ -49,7 +52,8 @@ pub fn read(lines: &[u8]) -> Vec<KeptBlock> {
     let block = |line: &[u8]| {
         let read = || serde_json::from_slice::<KeptBlock>(line).ok();
         // a damaged number may still be one, but it contradicts others
-        BlockOutcome::of_done(read()?.done).ok()?;
+        let found = read()?;
+        BlockOutcome::of_done(found.done).ok()?.with_hosts(found.hosts).ok()?;
         read()
     };
     whole.map_while(block).collect()
@@ -79,6 +83,7 @@ mod tests {
             case: "http-b1-p1-c1".to_owned(),
             round,
             done: outcome.to_done().unwrap(),
+            hosts: Vec::new(),
             served: None,
             unserved: false,
             capped: false,

@@ -1,5 +1,6 @@
 //! The composition root of a run: load, plan, check, measure, write, report.
 
+pub mod agent;
 mod block_row;
 mod budget;
 mod calibrate;
@@ -9,6 +10,7 @@ mod context;
 mod cpu_latency;
 mod data;
 mod embedded_server;
+mod fleet;
 mod folder;
 pub mod init;
 pub mod interrupt;
@@ -40,7 +42,8 @@ use crate::report;
 use crate::report::terminal::{Progress, ReaderGone, Show, say};
 use crate::scenario::{Assert, Overrides, Scenario, Server};
 use crate::statistics;
-use crate::worker::pool::{Pool, PoolError};
+use crate::worker::pool::Pool;
+use crate::worker::seat::PoolError;
 use calibrate::Ceilings;
 use context::Context;
 use cpu_latency::CpuLatencyLimit;
@@ -71,6 +74,8 @@ pub struct Options {
     pub calibrate: bool,
     /// Whether this machine's processors are kept from sleeping.
     pub awake: bool,
+    /// Whether this program is copied to the hosts that send requests.
+    pub ship: bool,
     /// Whether a flagged row is a failure.
     pub strict: bool,
     /// How progress is reported.
@@ -152,7 +157,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
             break;
         }
         let done = match options.mode {
-            Mode::Verify => verify(scenario, plan, options.json, &stop).await.map(|outcome| (outcome, None)),
+            Mode::Verify => verify(scenario, plan, options, &stop).await.map(|outcome| (outcome, None)),
             _ => measure(scenario, plan, options, &stop).await,
         };
         match done {
@@ -183,16 +188,20 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     }
 }
 
-async fn verify(scenario: &Scenario, plan: &Plan, json: bool, stop: &watch::Receiver<bool>) -> Result<Outcome> {
+async fn verify(scenario: &Scenario, plan: &Plan, options: &Options, stop: &watch::Receiver<bool>) -> Result<Outcome> {
     let Some(targets) = Targets::reach(scenario, plan, stop).await? else {
         return Ok(Outcome::Interrupted);
     };
+    let Some(mut fleet) = fleet::reach(scenario, plan, &targets, options, stop).await? else {
+        return Ok(Outcome::Interrupted);
+    };
+    fleet.place(&data::digests(scenario)?).await?;
     let mut outcome = Outcome::Complete;
     for case in plan.cases() {
         let Target { scenario, reached, .. } = targets.of(case);
         let mut job = job::job(scenario, &reached.outputs, case, reached.http.of(case));
         (job.warmup, job.verify_all) = (0, true);
-        let words = match Pool::start(&job, case.processes, stop).await {
+        let words = match Pool::start(&job, &job::seats(&fleet, scenario, case), stop).await {
             Ok(pool) => {
                 let distinct = pool.distinct;
                 pool.stop().await;
@@ -208,7 +217,7 @@ async fn verify(scenario: &Scenario, plan: &Plan, json: bool, stop: &watch::Rece
                 format!("failed: {}", reached.http.explained(case, fault).message)
             }
         };
-        match json {
+        match options.json {
             true => report::terminal::verified_json(scenario, case, &words)?,
             false => report::terminal::verified(scenario, case, &words)?,
         }
@@ -230,6 +239,11 @@ async fn measure(
     let Some(targets) = Targets::reach(scenario, plan, stop).await? else {
         return Ok((Outcome::Interrupted, None));
     };
+    let data = data::digests(scenario)?;
+    let Some(mut fleet) = fleet::reach(scenario, plan, &targets, options, stop).await? else {
+        return Ok((Outcome::Interrupted, None));
+    };
+    fleet.place(&data).await?;
     let ceilings = match options.calibrate {
         true => calibrate::calibrate(&targets, plan, stop).await?,
         false => Some(Ceilings::default()),
@@ -242,7 +256,7 @@ async fn measure(
     let client = Environment::read(port).await;
     let now = Manifest {
         arguments: options.arguments.clone(),
-        data: data::digests(scenario)?,
+        data: data::named(scenario, &data),
         ..manifest(scenario, plan, &targets, client, started)
     };
     let going = match reopened {
@@ -269,6 +283,7 @@ async fn measure(
         let context = Context {
             scenario,
             targets: &targets,
+            fleet: &fleet,
             manifest: &manifest,
             ceilings: &ceilings,
             samplers: &samplers,
@@ -296,6 +311,7 @@ async fn measure(
         states.extend(records.iter().map(|record: &Record| record.status));
     }
     progress.finish(folder.path());
+    fleet.close().await;
     manifest.metrics = samplers.finish();
 
     let complete = states.iter().all(|status| *status == Status::Ok);

@@ -11,7 +11,8 @@ use crate::report::terminal::say;
 use crate::scenario::Scenario;
 use crate::tensor::Tensors;
 use crate::worker::message::Job;
-use crate::worker::pool::{Pool, PoolError};
+use crate::worker::pool::Pool;
+use crate::worker::seat::{PoolError, Seat};
 
 /// The extension's name in the server's metadata.
 const BINARY_TENSORS: &str = "binary_tensor_data";
@@ -81,7 +82,7 @@ pub async fn http_tensors(
 
 /// Sends one request and returns what is wrong with its answer; `None` if nothing is, or the user stopped it.
 async fn asked(job: &Job, stop: &watch::Receiver<bool>) -> Option<Fault> {
-    match Pool::start(job, 1, stop).await {
+    match Pool::start(job, &Seat::here(1), stop).await {
         Ok(pool) => {
             pool.stop().await;
             None

@@ -19,7 +19,8 @@ use crate::protocol::{Fault, FaultKind};
 use crate::report::terminal::say;
 use crate::scenario::Scenario;
 use crate::text;
-use crate::worker::pool::{Pool, PoolError};
+use crate::worker::pool::Pool;
+use crate::worker::seat::{PoolError, Seat};
 
 /// Least timeout for the answers that a run needs: the first request may load a model.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
@@ -219,7 +220,7 @@ pub async fn try_out(
 ) -> Result<(), PoolError> {
     let mut job = job::job(scenario, outputs, case, http.of(case));
     (job.warmup, job.concurrency, job.connections) = (0, 1, 1);
-    Pool::start(&job, 1, stop).await?.stop().await;
+    Pool::start(&job, &Seat::here(1), stop).await?.stop().await;
     Ok(())
 }
 

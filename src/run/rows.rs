@@ -7,7 +7,7 @@ use crate::recorder::Recorder;
 use crate::report::terminal::{SoFar, bars};
 use crate::statistics::{self, Batches, Interval};
 use crate::worker::message::{Checks, Traffic, Usage};
-use crate::worker::pool::BlockOutcome;
+use crate::worker::outcome::BlockOutcome;
 
 /// From this fraction of the client's ceiling on, the client may limit the rate.
 const CEILING_SHARE: f64 = 0.8;
@@ -298,12 +298,12 @@ mod tests {
 
     /// A block of `requests` requests of 10 ms, one after the other.
     fn block(requests: u64) -> BlockOutcome {
-        let mut outcome = BlockOutcome { first_unix_ns: 5 * MS, ..BlockOutcome::default() };
+        let mut outcome = BlockOutcome { first_ns: 5 * MS, ..BlockOutcome::default() };
         let split = Some(Phases { send: MS, wait: 8 * MS, receive: MS });
         for _ in 0..requests {
             outcome.recorder.record(RequestTiming { latency: 10 * MS, service: None, split });
         }
-        outcome.last_unix_ns = outcome.first_unix_ns + requests * 10 * MS;
+        outcome.last_ns = outcome.first_ns + requests * 10 * MS;
         outcome
     }
 
@@ -404,7 +404,7 @@ mod tests {
         let of = |latency: fn(u64, u64) -> u64| {
             let mut totals = CaseTotals::default();
             for number in 0..10 {
-                let mut block = BlockOutcome { last_unix_ns: 250 * MS, ..BlockOutcome::default() };
+                let mut block = BlockOutcome { last_ns: 250 * MS, ..BlockOutcome::default() };
                 for request in 0..25 {
                     block
                         .recorder

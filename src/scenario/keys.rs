@@ -76,6 +76,7 @@ pub const FORMAT: &[Key] = &[
     required("matrix", Kind::Table(|| &MATRIX), "[matrix]"),
     optional("parameters", Kind::Parameters, "[parameters]"),
     optional("load", Kind::Table(|| &LOAD), "[load]"),
+    optional("hosts", Kind::Table(|| HOSTS), "[hosts]"),
     optional("assert", Kind::Tables(|| &ASSERT), "[[assert]]"),
     optional("artifact", Kind::Table(|| ARTIFACT), "[artifact]"),
 ];
@@ -198,6 +199,13 @@ fn axis(id: AxisId) -> Key {
     };
     optional(axis.key, kind, axis.example)
 }
+
+const HOSTS: &[Key] = &[
+    optional("names", Kind::Texts, "names = [\"client-1\", \"client-2\"]"),
+    optional("ssh", Kind::Texts, "ssh = [\"ssh\", \"-p\", \"2222\"]"),
+    optional("program", Kind::Text, "program = \"~/bin/runner\""),
+    optional("spread", Kind::Word(&words::SPREADS), "spread = \"even\""),
+];
 
 const ARTIFACT: &[Key] = &[
     required("url", Kind::Text, "url = \"https://example.org/models.zip\""),

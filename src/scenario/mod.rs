@@ -3,6 +3,7 @@
 
 mod distinct;
 mod error;
+mod hosts;
 mod json_schema;
 mod keys;
 mod overrides;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use error::ScenarioError;
+pub use hosts::{Hosts, Spread};
 pub use json_schema::json_schema;
 pub use keys::keys;
 pub use overrides::Overrides;
@@ -64,6 +66,8 @@ pub struct Scenario {
     pub matrix: Matrix,
     /// The load of a case.
     pub load: Load,
+    /// The machines that send requests.
+    pub hosts: Hosts,
     /// What the cases have to keep.
     pub asserts: Vec<Assert>,
     /// Where the published weights come from.

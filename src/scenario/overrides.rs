@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::without_secrets;
+use super::hosts::refused;
 use super::validate::{DURATION_S, ITERATIONS, WARMUP, precision};
 use super::{Assert, EMBEDDED, GRPC_PORT, HTTP_PORT, METRICS_PORT, Model, ModelTarget, Scenario, Server};
 use crate::address::{Address, Tls, unsupported};
@@ -40,6 +41,8 @@ pub struct Overrides {
     pub compare: Option<String>,
     pub quick: bool,
     pub aa: bool,
+    /// The machines that send requests.
+    pub hosts: Vec<String>,
 }
 
 impl Scenario {
@@ -57,6 +60,7 @@ impl Scenario {
         self.override_axes(overrides)?;
         self.override_load(overrides)?;
         self.override_addresses(overrides)?;
+        self.override_hosts(&overrides.hosts)?;
         for that in &overrides.asserts {
             self.asserts.push(Assert { that: *that, cases: Selection::new() });
             self.overridden.push(format!("--assert \"{that}\""));
@@ -198,6 +202,24 @@ impl Scenario {
             self.load.until_precise(precision(text).map_err(wrong)?, true);
             self.overridden.push(format!("--precision {text}"));
         }
+        Ok(())
+    }
+
+    fn override_hosts(&mut self, names: &[String]) -> Result<(), String> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let list = names.join(",");
+        for (place, name) in names.iter().enumerate() {
+            if let Some(help) = refused(name) {
+                return Err(format!("--hosts {}: expected names of hosts: {help}", list.escape_debug()));
+            }
+            if names[..place].contains(name) {
+                return Err(format!("--hosts {list}: {name} is listed twice: remove the repetition"));
+            }
+        }
+        self.hosts.names = names.to_vec();
+        self.overridden.push(format!("--hosts {list}"));
         Ok(())
     }
 

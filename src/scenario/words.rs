@@ -3,7 +3,7 @@
 use toml::Spanned;
 
 use super::error::{Document, ScenarioError};
-use super::{OnError, Structure};
+use super::{OnError, Spread, Structure};
 use crate::matrix::Arrival;
 use crate::spelling::{Spelled, Words};
 use crate::tensor::Datatype;
@@ -22,6 +22,10 @@ pub static ARRIVALS: Words =
 
 /// What a case does once a request fails.
 pub static ON_ERROR: Words = Words::new(OnError::WORDS, "\"continue\" or \"stop\"", "a case does one of these:");
+
+/// How processes are spread over hosts.
+pub static SPREADS: Words =
+    Words::new(Spread::WORDS, "\"even\" or \"fill\"", "processes are spread in one of these ways:");
 
 /// Structures of models.
 pub static STRUCTURES: Words = Words::new(Structure::WORDS, "\"scrfd\" or \"arcface\"", "these are built in:");

@@ -40,6 +40,14 @@ impl Expect {
         }
     }
 
+    /// The file, to be named otherwise.
+    pub fn file_mut(&mut self) -> Option<&mut PathBuf> {
+        match &mut self.reference {
+            Reference::File(path) => Some(path),
+            Reference::SameAsFirst => None,
+        }
+    }
+
     /// Compares content with what is expected; `None` if it is close enough.
     ///
     /// # Errors

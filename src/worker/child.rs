@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead, Write};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::sync::mpsc;
@@ -19,6 +19,7 @@ use super::references::References;
 use super::requests::{Order, Requests};
 use super::spec::{Prepared as PreparedRequest, RequestSpec, id_agrees};
 use super::timeline::{self, Timeline};
+use crate::clock;
 use crate::matrix::{Encode, Protocol};
 use crate::protocol::headers::Destination;
 use crate::protocol::infer::grpc::Grpc;
@@ -318,13 +319,13 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
     let length = block.arrivals.zip(scheduled).map(|(arrivals, count)| arrivals.length_ns(count) as u64);
     generator
         .timer
-        .until(Instant::now() + Duration::from_nanos(block.start_unix_ns.saturating_sub(unix_ns())))
+        .until(Instant::now() + Duration::from_nanos(block.start_ns.saturating_sub(clock::shared_ns())))
         .await;
     // earlier traffic belongs to no block
     generator.traffic();
     let before = usage();
-    // reads the wall clock once, so that processes share a time line; everything after is monotonic
-    let (wall, begin) = (unix_ns(), Instant::now());
+    // read once, so that processes share a time line
+    let (begun_ns, begin) = (clock::shared_ns(), Instant::now());
     block_run.early_until.set(length.map(|length| begin + Duration::from_nanos(length / 2)));
     let progress = block_run.clone();
     let stall = Rc::new(Cell::new(Duration::ZERO));
@@ -336,13 +337,14 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
     beat.abort();
     // before the histograms are packed, which is not part of the requests' cost
     let usage = usage().since(&before);
-    let at = |instant: Instant| wall + (instant - begin).as_nanos() as u64;
+    let at = |instant: Instant| begun_ns + (instant - begin).as_nanos() as u64;
     let window = block_run.window.get().map(|(first, last)| (at(first), at(last)));
-    let (first_unix_ns, last_unix_ns) = window.unwrap_or((wall, wall));
+    let (first_ns, last_ns) = window.unwrap_or((begun_ns, begun_ns));
     Ok(BlockDone {
         recorder: block_run.recorder().to_snapshot()?,
-        first_unix_ns,
-        last_unix_ns,
+        begun_ns: Some((begun_ns, begun_ns)),
+        first_ns,
+        last_ns,
         usage,
         traffic: generator.traffic(),
         example: block_run.example.take(),
@@ -350,7 +352,7 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
         failed_ns: Some(block_run.failed_ns.get()),
         offered: scheduled.zip(length).map(|(requests, length_ns)| Offered {
             requests,
-            begin_unix_ns: wall,
+            begin_ns: begun_ns,
             length_ns,
             slowest_early_ns: block_run.slowest_early_ns.get(),
         }),
@@ -383,10 +385,6 @@ fn send(message: &FromWorker) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(&line)?;
     Ok(out.flush()?)
-}
-
-fn unix_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// This process's use of the machine so far.

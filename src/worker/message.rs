@@ -1,6 +1,7 @@
 //! Messages between parent and worker, as JSON lines over a duplex stream. Must not know what the stream is.
 
 use std::ops::AddAssign;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,21 @@ pub struct Job {
 }
 
 impl Job {
+    /// The same job where data files are elsewhere.
+    pub fn with_files(mut self, places: &[(PathBuf, PathBuf)]) -> Job {
+        let place = |path: &mut PathBuf| {
+            if let Some((_, there)) = places.iter().find(|(here, _)| here == path) {
+                path.clone_from(there);
+            }
+        };
+        self.inputs.iter_mut().filter_map(|input| input.data.file_mut()).for_each(place);
+        self.outputs
+            .iter_mut()
+            .filter_map(|output| output.expect.as_mut()?.file_mut())
+            .for_each(place);
+        self
+    }
+
     /// Items of a request.
     pub fn items(&self) -> usize {
         if self.model.batching { self.batch_size as usize } else { 1 }
@@ -90,8 +106,8 @@ pub struct Block {
     pub order: Draw,
     /// From an answer to the next request, in a closed loop.
     pub think_time: Duration,
-    /// The instant at which all workers start, in nanoseconds of the Unix epoch.
-    pub start_unix_ns: u64,
+    /// The instant at which all workers start, by the shared clock of the worker's machine, in nanoseconds.
+    pub start_ns: u64,
 }
 
 /// Arrivals of an open loop's requests.
@@ -237,8 +253,9 @@ impl AddAssign for Traffic {
 pub struct Offered {
     /// Requests in the schedule.
     pub requests: u64,
-    /// The schedule's start, in nanoseconds of the Unix epoch.
-    pub begin_unix_ns: u64,
+    /// The schedule's start, on the time line of its block's other times.
+    #[serde(alias = "begin_unix_ns")]
+    pub begin_ns: u64,
     /// The time over which it spreads the requests.
     pub length_ns: u64,
     /// The longest response time of requests due in its first half.
@@ -250,20 +267,20 @@ impl Offered {
     pub fn with(self, other: Offered) -> Offered {
         Offered {
             requests: self.requests.saturating_add(other.requests),
-            begin_unix_ns: self.begin_unix_ns.min(other.begin_unix_ns),
+            begin_ns: self.begin_ns.min(other.begin_ns),
             length_ns: self.length_ns.max(other.length_ns),
             slowest_early_ns: self.slowest_early_ns.max(other.slowest_early_ns),
         }
     }
 
-    /// The time the server needed for the offered load, if it completed `settled` requests by `last_unix_ns`.
+    /// The time the server needed for the offered load, if it completed `settled` requests by `last_ns`.
     ///
     /// A server that keeps up handles N requests in the time over which they are spread; its last answers only come
     /// later by an ordinary response time. A server that does not keep up builds a backlog: its last answer comes
     /// later after the schedule's end than any response of the first half took, and than the fastest of all. Its time
     /// runs to the last answer.
-    pub fn window_ns(&self, last_unix_ns: u64, settled: u64, fastest_ns: u64) -> u64 {
-        let taken = last_unix_ns.saturating_sub(self.begin_unix_ns);
+    pub fn window_ns(&self, last_ns: u64, settled: u64, fastest_ns: u64) -> u64 {
+        let taken = last_ns.saturating_sub(self.begin_ns);
         let behind = taken.saturating_sub(self.length_ns);
         // a single request proves nothing
         let deadline = if self.requests > 1 { self.slowest_early_ns.max(fastest_ns) } else { 0 };
@@ -274,15 +291,21 @@ impl Offered {
     }
 }
 
-/// The measurements of one worker in one block.
+/// The measurements of one worker in one block. Its times are by the shared clock of the worker's machine; where it is kept,
+/// of the Unix epoch.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct BlockDone {
     /// Latencies and errors.
     pub recorder: RecorderSnapshot,
-    /// First send, in nanoseconds of the Unix epoch.
-    pub first_unix_ns: u64,
-    /// Last answer, in nanoseconds of the Unix epoch.
-    pub last_unix_ns: u64,
+    /// When the worker began, in nanoseconds; of several the first and the last. `None` in what earlier versions kept.
+    #[serde(default)]
+    pub begun_ns: Option<(u64, u64)>,
+    /// First send, in nanoseconds.
+    #[serde(alias = "first_unix_ns")]
+    pub first_ns: u64,
+    /// Last answer, in nanoseconds.
+    #[serde(alias = "last_unix_ns")]
+    pub last_ns: u64,
     /// The worker's use of the machine in the block.
     pub usage: Usage,
     /// Traffic of its connections.
@@ -307,6 +330,21 @@ pub struct BlockDone {
     pub stall_ns: u64,
 }
 
+impl BlockDone {
+    /// Moves its times to a time line whose zero is `by_ns` before that of the worker's clock.
+    pub fn moved(mut self, by_ns: i64) -> Self {
+        let move_ns = |time: &mut u64| *time = time.saturating_add_signed(by_ns);
+        let times = [&mut self.first_ns, &mut self.last_ns].into_iter();
+        times
+            .chain(self.offered.as_mut().map(|offered| &mut offered.begin_ns))
+            .for_each(move_ns);
+        if let Some((first, last)) = &mut self.begun_ns {
+            [first, last].into_iter().for_each(move_ns);
+        }
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,13 +357,7 @@ mod tests {
 
     fn block(iterations: u64, cap_ms: Option<u64>) -> Block {
         let stop = StopRule { requests: iterations, least: None, most: cap_ms.map(Duration::from_millis) };
-        Block {
-            stop,
-            arrivals: None,
-            order: Draw::default(),
-            think_time: Duration::ZERO,
-            start_unix_ns: 0,
-        }
+        Block { stop, arrivals: None, order: Draw::default(), think_time: Duration::ZERO, start_ns: 0 }
     }
 
     #[test]
@@ -346,7 +378,7 @@ mod tests {
         let early = responses_ms.iter().enumerate().filter(|(index, _)| due(*index) < length_ns / 2);
         let offered = Offered {
             requests,
-            begin_unix_ns: 7,
+            begin_ns: 7,
             length_ns,
             slowest_early_ns: early.map(|(_, response)| response * MS).max().unwrap_or(0),
         };
@@ -393,7 +425,7 @@ mod tests {
 
     #[test]
     fn what_ends_before_its_schedule_counts_until_it_ended() {
-        let offered = Offered { requests: 100, begin_unix_ns: 0, length_ns: 5000 * MS, slowest_early_ns: 10 * MS };
+        let offered = Offered { requests: 100, begin_ns: 0, length_ns: 5000 * MS, slowest_early_ns: 10 * MS };
         assert_eq!(offered.window_ns(1000 * MS, 20, MS), 1000 * MS);
         assert_eq!(offered.window_ns(4960 * MS, 100, MS), 5000 * MS);
         // possibly none is due in the first half, and the last is due just before the end
@@ -403,8 +435,8 @@ mod tests {
 
     #[test]
     fn the_schedules_of_several_processes_are_one() {
-        let one = Offered { requests: 5, begin_unix_ns: 10, length_ns: 100, slowest_early_ns: 3 };
-        let other = Offered { begin_unix_ns: 9, slowest_early_ns: 4, ..one };
-        assert_eq!(one.with(other), Offered { requests: 10, begin_unix_ns: 9, length_ns: 100, slowest_early_ns: 4 });
+        let one = Offered { requests: 5, begin_ns: 10, length_ns: 100, slowest_early_ns: 3 };
+        let other = Offered { begin_ns: 9, slowest_early_ns: 4, ..one };
+        assert_eq!(one.with(other), Offered { requests: 10, begin_ns: 9, length_ns: 100, slowest_early_ns: 4 });
     }
 }

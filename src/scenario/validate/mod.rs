@@ -1,6 +1,7 @@
 //! From the file's tree to a [`Scenario`]: limits, defaults and consistency. This file has the model and its tensors;
 //! the matrix and the load have their own files.
 
+mod hosts;
 mod load;
 mod matrix;
 mod parameters;
@@ -66,6 +67,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     }
     let server = server(document, &file.table("server"), &mut errors);
     let load = load::load(document, &load_table, &mut errors);
+    let hosts = hosts::hosts(document, &file.table("hosts"), &mut errors);
     let parameters = errors.keep(parameters::parameters(document, &file.table("parameters")));
     let served = first.as_ref().map_or(&[][..], |first| &first.outputs);
     let asserts = matrix.as_ref().map(|matrix| asserts(document, &file, matrix, &mut errors));
@@ -81,6 +83,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
             title: title?,
             server: server?,
             load: load?,
+            hosts: hosts?,
             parameters: parameters?,
             asserts: asserts??,
             artifact: artifact?,

@@ -1,0 +1,463 @@
+//! The leader's side of the stream to a host: its clock, its workers, its answers, and whether it is still there. Must not know
+//! what workers say, or how the stream came about.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::files::PIECE;
+use super::lines::{self, Lines};
+use super::message::{AnyHello, FromHost, Hello, Reply, ToHost, Version, Wanted, line};
+use super::offset::{Offset, RoundTrip, RoundTrips};
+use crate::clock;
+use crate::process::Ending;
+use crate::text;
+
+/// How long a host may take to greet.
+const GREETING: Duration = Duration::from_secs(30);
+/// A host that says nothing for this long is lost: it answers a ping every second.
+const SILENCE: Duration = Duration::from_secs(20);
+/// Pause between two signs of life.
+const PULSE: Duration = Duration::from_secs(1);
+/// Round trips by which a clock is compared before and after a block.
+const TRIPS: u64 = 5;
+/// How long an answer may take that is not a worker's.
+const ANSWER: Duration = Duration::from_secs(90);
+/// How long a host or a worker may take to end.
+const ENDING: Duration = Duration::from_secs(10);
+/// Messages of a worker that nobody has read yet, and pings without an answer.
+const UNDER_WAY: usize = 64;
+/// Bytes that a remote shell may print before the greeting.
+const CHATTER_MAX: usize = 64 * 1024;
+
+/// A stream to a host, before anything is known of it.
+pub struct Stream {
+    /// What the host says.
+    pub input: Box<dyn AsyncBufRead + Send + Unpin>,
+    /// What it is told.
+    pub output: Box<dyn AsyncWrite + Send + Unpin>,
+    /// The process that carries the stream, if one does.
+    pub carrier: Option<Ending>,
+}
+
+/// A host that greeted.
+pub struct Link {
+    /// What it said of itself.
+    pub hello: Hello,
+    state: Arc<State>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What tasks and users of a link share.
+struct State {
+    /// The host's name in messages.
+    name: String,
+    /// Bounded by what its user says: pieces of files are answered one by one.
+    say: mpsc::UnboundedSender<Vec<u8>>,
+    known: Mutex<Known>,
+    /// The pings that were answered.
+    answered: watch::Sender<u64>,
+    /// Why the host is lost.
+    lost: watch::Sender<Option<String>>,
+    replies: tokio::sync::Mutex<mpsc::Receiver<Result<Reply, String>>>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Pings without an answer: their numbers, and when they were sent.
+    pinged: VecDeque<(u64, u64)>,
+    pings: u64,
+    trips: RoundTrips,
+    workers: HashMap<u32, mpsc::Sender<Heard>>,
+    next_worker: u32,
+}
+
+/// What is heard of a worker.
+pub enum Heard {
+    /// A message.
+    Said(Box<RawValue>),
+    /// It has ended: how.
+    Ended(String),
+}
+
+impl Link {
+    /// Waits for the host's greeting.
+    ///
+    /// # Errors
+    /// There is none, or it is another version of the program.
+    pub async fn open(name: &str, stream: Stream) -> Result<Link> {
+        let Stream { input, output, mut carrier } = stream;
+        let mut lines = Lines::new(input);
+        let greeting = match timeout(GREETING, greeting(&mut lines)).await {
+            Ok(Some(line)) => line,
+            Ok(None) => match &mut carrier {
+                Some(carrier) => bail!("the connection ended {}", carrier.description().await),
+                None => bail!("the connection ended before a greeting"),
+            },
+            Err(_) => bail!("no greeting within {} s", GREETING.as_secs()),
+        };
+        let AnyHello { hello: version } = serde_json::from_slice(&greeting).context("the greeting cannot be read")?;
+        let own = Version::own();
+        ensure!(
+            version == own,
+            "it runs version {} of the program, and this is {own}: install the same there, or let --ship copy it",
+            text::name(&version.to_string())
+        );
+        let FromHost::Hello(hello) = serde_json::from_slice(&greeting).context("the greeting cannot be read")? else {
+            bail!("the greeting cannot be read")
+        };
+
+        let (say, said) = mpsc::unbounded_channel();
+        let (reply, replies) = mpsc::channel(1);
+        let state = Arc::new(State {
+            name: name.to_owned(),
+            say,
+            known: Mutex::default(),
+            answered: watch::Sender::new(0),
+            lost: watch::Sender::new(None),
+            replies: tokio::sync::Mutex::new(replies),
+        });
+        let writer = tokio::spawn(async move {
+            // a stream that takes no more is noticed by what is not heard
+            let _ = lines::write_all(said, output).await;
+        });
+        let reader = read(state.clone(), lines, reply, carrier);
+        // a stream that broke may never take what is written
+        let unwritten = writer.abort_handle();
+        let reader = tokio::spawn(async move {
+            reader.await;
+            unwritten.abort();
+        });
+        let pulse = tokio::spawn(pulse(state.clone()));
+        let link = Link { hello, state, tasks: vec![writer, reader, pulse] };
+        link.compare_clocks().await?;
+        Ok(link)
+    }
+
+    /// The host's name in messages.
+    pub fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// Why the host is lost; `None` while it is there.
+    pub fn lost(&self) -> Option<String> {
+        self.state.lost.borrow().clone()
+    }
+
+    /// Compares the clocks now, by a few round trips. The offset is that of these alone.
+    ///
+    /// # Errors
+    /// The host is lost.
+    pub async fn compare_clocks(&self) -> Result<Offset> {
+        let since = clock::shared_ns();
+        let mut last = 0;
+        for _ in 0..TRIPS {
+            last = self.state.ping();
+        }
+        let mut answered = self.state.answered.subscribe();
+        let mut lost = self.state.lost.subscribe();
+        tokio::select! {
+            _ = answered.wait_for(|answered| *answered >= last) => {}
+            _ = lost.wait_for(Option::is_some) => {}
+            () = sleep(SILENCE) => {}
+        }
+        let offset = self.state.known().trips.offset(since, clock::shared_ns());
+        offset.ok_or_else(|| self.state.lost_error())
+    }
+
+    /// The offset of its clock by all round trips that are known.
+    pub fn offset(&self) -> Offset {
+        self.state.known().trips.offset(0, clock::shared_ns()).unwrap_or_default()
+    }
+
+    /// Its shortest round trip, in nanoseconds.
+    pub fn round_trip_ns(&self) -> u64 {
+        self.state.known().trips.shortest_ns().unwrap_or(0)
+    }
+
+    /// Makes sure that files are on the host. Returns where, in order.
+    ///
+    /// # Errors
+    /// A file cannot be read here or written there, or the host is lost.
+    pub async fn place(&self, wanted: &[Wanted]) -> Result<Vec<String>> {
+        let Reply::Found(found) = self.ask(&ToHost::Look(wanted.to_vec())).await? else {
+            bail!("an answer out of turn")
+        };
+        let mut places = Vec::new();
+        for (wanted, found) in wanted.iter().zip(found) {
+            places.push(match found {
+                Some(place) => place,
+                None => self.send(wanted).await?,
+            });
+        }
+        Ok(places)
+    }
+
+    async fn send(&self, wanted: &Wanted) -> Result<String> {
+        let failed = || format!("{} cannot be read", wanted.path);
+        let mut file = File::open(Path::new(&wanted.path)).with_context(failed)?;
+        let mut left = file.metadata().with_context(failed)?.len();
+        let mut piece = vec![0; PIECE];
+        loop {
+            let length = left.min(PIECE as u64) as usize;
+            file.read_exact(&mut piece[..length]).with_context(failed)?;
+            left -= length as u64;
+            let bytes = STANDARD.encode(&piece[..length]);
+            let message = ToHost::Piece { sha256: wanted.sha256.clone(), bytes, is_last: left == 0 };
+            match self.ask(&message).await? {
+                Reply::Kept(Some(place)) if left == 0 => return Ok(place),
+                Reply::Kept(None) if left > 0 => {}
+                _ => bail!("an answer out of turn"),
+            }
+        }
+    }
+
+    /// Starts the embedded server there. Returns its own line.
+    ///
+    /// # Errors
+    /// It cannot be started, or the host is lost.
+    pub async fn serve(&self, arguments: Vec<String>, file: String, text: String) -> Result<Box<RawValue>> {
+        match self.ask(&ToHost::Serve { arguments, file, text }).await? {
+            Reply::Serving(line) => Ok(line),
+            _ => bail!("an answer out of turn"),
+        }
+    }
+
+    /// Ends that server.
+    ///
+    /// # Errors
+    /// The host is lost.
+    pub async fn end_server(&self) -> Result<()> {
+        self.ask(&ToHost::EndServer).await.map(drop)
+    }
+
+    async fn ask(&self, message: &ToHost) -> Result<Reply> {
+        // one question at a time
+        let mut replies = self.state.replies.lock().await;
+        self.state.say(message);
+        let mut lost = self.state.lost.subscribe();
+        let reply = tokio::select! {
+            reply = timeout(ANSWER, replies.recv()) => reply,
+            _ = lost.wait_for(Option::is_some) => return Err(self.state.lost_error()),
+        };
+        match reply {
+            Ok(Some(reply)) => reply.map_err(|words| anyhow!("host {}: {words}", self.state.name)),
+            Ok(None) => Err(self.state.lost_error()),
+            Err(_) => bail!("host {}: no answer within {} s", self.state.name, ANSWER.as_secs()),
+        }
+    }
+
+    /// Lets the host end in order, and waits for it.
+    pub async fn close(&self) {
+        self.state.say(&ToHost::Bye);
+        let mut lost = self.state.lost.subscribe();
+        let _ = timeout(ENDING, lost.wait_for(Option::is_some)).await;
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl State {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, message: &impl Serialize) {
+        if let Ok(line) = line(message) {
+            // nobody who is lost is told
+            let _ = self.say.send(line);
+        }
+    }
+
+    /// Sends a ping, and returns its number.
+    fn ping(&self) -> u64 {
+        // as one, so that pings go out in the order of their numbers
+        let mut known = self.known();
+        known.pings += 1;
+        let number = known.pings;
+        known.pinged.push_back((number, clock::shared_ns()));
+        self.say(&ToHost::Ping(number));
+        number
+    }
+
+    fn lost_error(&self) -> anyhow::Error {
+        let words = self.lost.borrow().clone().unwrap_or_else(|| "it does not answer".to_owned());
+        anyhow!("host {} is lost: {words}", self.name)
+    }
+
+    /// Notes that the host is lost, and tells everybody who waits for its workers.
+    fn lose(&self, words: String) {
+        let words = text::message(&words);
+        let lost = format!("host {} is lost: {words}", self.name);
+        self.lost.send_replace(Some(words));
+        for (_, worker) in self.known().workers.drain() {
+            let _ = worker.try_send(Heard::Ended(lost.clone()));
+        }
+    }
+
+    fn hear(&self, message: FromHost, reply: &mpsc::Sender<Result<Reply, String>>) -> Result<()> {
+        match message {
+            FromHost::Hello(_) => bail!("it greeted again"),
+            FromHost::Pong { number, clock_ns } => {
+                let mut known = self.known();
+                let back_ns = clock::shared_ns();
+                let Some((_, sent_ns)) = known.pinged.pop_front().filter(|(sent, _)| *sent == number) else {
+                    bail!("it answered a ping that was not sent")
+                };
+                known.trips.add(RoundTrip { sent_ns, back_ns, there_ns: clock_ns });
+                drop(known);
+                self.answered.send_replace(number);
+            }
+            FromHost::Said { worker, message } => self.pass(worker, Heard::Said(message)),
+            FromHost::Ended { worker, how } => {
+                self.pass(worker, Heard::Ended(text::message(&how)));
+                self.known().workers.remove(&worker);
+            }
+            FromHost::Reply(words) => {
+                let words = words.map_err(|words| text::message(&words));
+                ensure!(reply.try_send(words).is_ok(), "it answered what was not asked");
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes what a worker says to whoever started it.
+    fn pass(&self, worker: u32, heard: Heard) {
+        let mut known = self.known();
+        // of a worker that nobody waits for, nothing is kept
+        if known.workers.get(&worker).is_some_and(|to| to.try_send(heard).is_err()) {
+            known.workers.remove(&worker);
+        }
+    }
+}
+
+/// The host's greeting; `None` if the stream ends before. A remote shell may print something first.
+async fn greeting(lines: &mut Lines<Box<dyn AsyncBufRead + Send + Unpin>>) -> Option<Vec<u8>> {
+    let mut chatter = 0;
+    while let Ok(Some(line)) = lines.next().await {
+        if line.starts_with(b"{\"hello\":") {
+            return Some(line);
+        }
+        chatter += line.len();
+        if chatter > CHATTER_MAX {
+            break;
+        }
+    }
+    None
+}
+
+/// Reads until the host is lost.
+async fn read(
+    state: Arc<State>,
+    mut lines: Lines<Box<dyn AsyncBufRead + Send + Unpin>>,
+    reply: mpsc::Sender<Result<Reply, String>>,
+    mut carrier: Option<Ending>,
+) {
+    let words = loop {
+        let line = match timeout(SILENCE, lines.next()).await {
+            Ok(Ok(Some(line))) => line,
+            Ok(Ok(None)) => break None,
+            Ok(Err(error)) => break Some(format!("the connection failed: {error}")),
+            Err(_) => break Some(format!("it said nothing for {} s", SILENCE.as_secs())),
+        };
+        let heard = serde_json::from_slice(&line).map_err(anyhow::Error::from);
+        if let Err(error) = heard.and_then(|message| state.hear(message, &reply)) {
+            break Some(format!("it said something that cannot be understood: {error:#}"));
+        }
+    };
+    let words = match (words, &mut carrier) {
+        (Some(words), _) => words,
+        (None, Some(carrier)) => format!("the connection ended {}", carrier.description().await),
+        (None, None) => "the connection ended".to_owned(),
+    };
+    if let Some(mut carrier) = carrier {
+        carrier.kill().await;
+    }
+    state.lose(words);
+}
+
+/// Sends signs of life.
+async fn pulse(state: Arc<State>) {
+    loop {
+        sleep(PULSE).await;
+        // a host that does not answer is not asked for ever
+        if state.known().pinged.len() < UNDER_WAY {
+            state.ping();
+        }
+    }
+}
+
+/// A worker process on a host.
+pub struct RemoteWorker {
+    link: Arc<Link>,
+    number: u32,
+    heard: mpsc::Receiver<Heard>,
+}
+
+impl RemoteWorker {
+    /// Starts one.
+    pub fn start(link: &Arc<Link>) -> Self {
+        let (tell, heard) = mpsc::channel(UNDER_WAY);
+        let number = {
+            let mut known = link.state.known();
+            known.next_worker += 1;
+            let number = known.next_worker;
+            if link.lost().is_none() {
+                known.workers.insert(number, tell);
+            }
+            number
+        };
+        link.state.say(&ToHost::Start(number));
+        RemoteWorker { link: link.clone(), number, heard }
+    }
+
+    /// The host it is on.
+    pub fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// Tells it something.
+    pub fn tell(&self, message: Box<RawValue>) {
+        self.link.state.say(&ToHost::Tell { worker: self.number, message });
+    }
+
+    /// Waits for what it says. What was said stays if this is dropped.
+    pub async fn hear(&mut self) -> Heard {
+        match self.heard.recv().await {
+            Some(heard) => heard,
+            None => Heard::Ended(format!("{:#}", self.link.state.lost_error())),
+        }
+    }
+
+    /// Lets it end in order, and waits for it.
+    pub async fn stop(mut self) {
+        self.link.state.say(&ToHost::End(self.number));
+        let ended = async { while let Some(Heard::Said(_)) = self.heard.recv().await {} };
+        let _ = timeout(ENDING, ended).await;
+    }
+}
+
+impl Drop for RemoteWorker {
+    fn drop(&mut self) {
+        self.link.state.known().workers.remove(&self.number);
+        // once more is no harm
+        self.link.state.say(&ToHost::End(self.number));
+    }
+}

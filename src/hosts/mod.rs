@@ -1,0 +1,108 @@
+//! Other machines that send requests. On each an [`agent`] starts worker processes and passes their messages on; the leader has
+//! a [`link`] to each, by ssh ([`push`]) or because they connected to it ([`pull`]).
+
+pub mod agent;
+pub mod files;
+mod lines;
+pub mod link;
+pub mod message;
+pub mod offset;
+pub mod push;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow, ensure};
+use futures_util::future::{join_all, try_join_all};
+use tokio::sync::OnceCell;
+
+use crate::environment::Environment;
+use link::Link;
+use message::Wanted;
+use push::Push;
+
+/// The machines that send requests.
+#[derive(Default)]
+pub struct Fleet {
+    /// Each with at least one link.
+    pub hosts: Vec<Host>,
+}
+
+/// A machine.
+pub struct Host {
+    /// Its name in results.
+    pub name: String,
+    /// The programs on it that start workers: one, or as many as an engine started there.
+    pub links: Vec<Arc<Link>>,
+    /// Where data files are there.
+    pub files: Arc<[(PathBuf, PathBuf)]>,
+}
+
+impl Host {
+    /// What it says of itself.
+    pub fn environment(&self) -> &Environment {
+        &self.links[0].hello.environment
+    }
+
+    /// Whether it shares this machine's loopback interface.
+    pub fn is_here(&self) -> bool {
+        self.links[0].hello.machine == message::machine()
+    }
+}
+
+impl Fleet {
+    /// Reaches hosts by ssh, all at the same time.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub async fn push(names: &[String], push: &Push) -> Result<Fleet> {
+        let own = OnceCell::new();
+        let links = try_join_all(names.iter().map(|name| push.open(name, &own))).await?;
+        let host =
+            |link: Link| Host { name: link.name().to_owned(), links: vec![Arc::new(link)], files: Arc::default() };
+        Ok(Fleet { hosts: links.into_iter().map(host).collect() })
+    }
+
+    /// Whether all requests come from this machine's own processes.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty()
+    }
+
+    /// Makes sure that every host has the data files of a scenario, given with their hashes.
+    ///
+    /// # Errors
+    /// A file cannot be read here or written there.
+    pub async fn place(&mut self, files: &BTreeMap<PathBuf, String>) -> Result<()> {
+        let wanted: Vec<Wanted> = files
+            .iter()
+            .map(|(path, sha256)| {
+                let path = std::path::absolute(path)?;
+                Ok(Wanted { path: path.display().to_string(), sha256: sha256.clone() })
+            })
+            .collect::<Result<_>>()?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let placed = self.hosts.iter_mut().map(async |host| {
+            let places = host.links[0].place(&wanted).await?;
+            ensure!(places.len() == files.len(), "host {}: an answer is cut off", host.name);
+            host.files = files.keys().cloned().zip(places.into_iter().map(PathBuf::from)).collect();
+            Ok::<_, anyhow::Error>(())
+        });
+        try_join_all(placed).await.map(drop)
+    }
+
+    /// Lets all hosts end in order.
+    pub async fn close(&self) {
+        join_all(self.hosts.iter().flat_map(|host| &host.links).map(|link| link.close())).await;
+    }
+
+    /// The first host that is lost, and why.
+    pub fn lost(&self) -> Option<anyhow::Error> {
+        let lost = |host: &Host| host.links.iter().find_map(|link| link.lost());
+        self.hosts
+            .iter()
+            .find_map(|host| Some(anyhow!("host {} is lost: {}", host.name, lost(host)?)))
+    }
+}
