@@ -5,7 +5,7 @@
 //!
 //! | module | owns | may use |
 //! |---|---|---|
-//! | [`cmd`] | commands and their help, a file each; only `main` uses it | embedded, matrix, models, process, report, run, scenario, spelling, threshold, worker |
+//! | [`cmd`] | commands and their help, a file each; only `main` uses it | embedded, hosts, matrix, models, process, report, run, scenario, spelling, threshold, worker |
 //! | [`run`] | the composition root: load, plan, check, measure, write, report | address, embedded, environment, file, hosts, matrix, models, plan, preflight, process, protocol, record, recorder, report, scenario, statistics, tensor, text, worker |
 //! | [`scenario`] | the TOML format, its limits and its errors | address, lookalike, matrix, spelling, tensor, threshold |
 //! | [`matrix`] | the axes, the points that they make, and how those are said; pure | spelling |

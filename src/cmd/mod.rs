@@ -18,7 +18,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::run::Outcome;
+use crate::hosts::rank::Rank;
+use crate::run::{Gathering, Mode, Options, Outcome, agent};
 use crate::scenario::Scenario;
 use crate::spelling::Spelled;
 use crate::threshold::Threshold;
@@ -82,7 +83,14 @@ impl Cli {
             None => {
                 let options = self.run.options()?;
                 ensure!(!options.scenarios.is_empty(), "name a scenario, such as scenarios/scrfd.toml");
-                runtime()?.block_on(crate::run::run(&options))
+                match task(&options)? {
+                    Some(rank) if rank.rank > 0 => agent::of_task(&rank),
+                    Some(rank) => {
+                        let options = Options { gathering: Gathering::Tasks(rank), ..options };
+                        runtime()?.block_on(crate::run::run(&options))
+                    }
+                    None => runtime()?.block_on(crate::run::run(&options)),
+                }
             }
             Some(Command::Worker(arguments)) => worker::work(&arguments),
             Some(Command::Schema { of }) => machine::schema(of),
@@ -96,6 +104,12 @@ impl Cli {
             Some(Command::Models(command)) => models::models(command),
         }
     }
+}
+
+/// Which task of a job measures, if an engine started several of this program to measure together.
+fn task(options: &Options) -> Result<Option<Rank>> {
+    let is_alone = options.mode == Mode::List || options.gathering != Gathering::None;
+    Ok(Rank::own().map_err(anyhow::Error::msg)?.filter(|_| !is_alone))
 }
 
 /// The value of an option that is one of a few words.

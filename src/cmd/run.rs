@@ -10,7 +10,7 @@ use super::Cli;
 use super::axes::AxisArguments;
 use crate::report::terminal::Show;
 use crate::run::resume::{self, Resume};
-use crate::run::{Mode, Options};
+use crate::run::{Gathering, Mode, Options};
 use crate::scenario::{EMBEDDED, Overrides};
 use crate::threshold::Threshold;
 
@@ -61,6 +61,13 @@ pub struct Arguments {
     /// Copy this program to those machines first (the same operating system and architecture)
     #[arg(long)]
     pub ship: bool,
+    /// Wait there for machines that connect by `runner worker --connect`; RUNNER_TOKEN or RUNNER_TOKEN_FILE has the secret that
+    /// all share
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "wait_for", conflicts_with = "hosts")]
+    pub listen: Option<String>,
+    /// How many of them
+    #[arg(long, value_name = "N", requires = "listen", value_parser = clap::value_parser!(u16).range(1..))]
+    pub wait_for: Option<u16>,
     /// Requests of one process in one case
     #[arg(long, value_name = "N")]
     pub iterations: Option<u64>,
@@ -178,6 +185,10 @@ impl TryFrom<Arguments> for Options {
             calibrate: arguments.calibrate,
             awake: arguments.awake,
             ship: arguments.ship,
+            gathering: match (arguments.listen, arguments.wait_for) {
+                (Some(address), Some(count)) => Gathering::Listen(address, usize::from(count)),
+                _ => Gathering::None,
+            },
             strict: arguments.strict,
             show: match (arguments.quiet, arguments.tui) {
                 (true, _) => Show::Nothing,

@@ -10,8 +10,11 @@ use crate::worker;
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// Start workers for a leader at the other end of standard input and output
-    #[arg(long)]
+    #[arg(long, conflicts_with = "connect")]
     pub host: bool,
+    /// Start workers for the leader that listens there; RUNNER_TOKEN or RUNNER_TOKEN_FILE has the secret that both share
+    #[arg(long, value_name = "LEADER:PORT")]
+    pub connect: Option<String>,
 }
 
 /// Works until the other end is gone.
@@ -19,8 +22,9 @@ pub struct Arguments {
 /// # Errors
 /// It says what cannot be understood.
 pub fn work(arguments: &Arguments) -> Result<Outcome> {
-    if arguments.host {
-        return agent::over_pipes();
+    match &arguments.connect {
+        Some(leader) => agent::connect(leader),
+        None if arguments.host => agent::over_pipes(),
+        None => worker::child::run().map(|()| Outcome::Complete),
     }
-    worker::child::run().map(|()| Outcome::Complete)
 }

@@ -94,11 +94,11 @@ pub enum Heard {
 }
 
 impl Link {
-    /// Waits for the host's greeting.
+    /// Waits for the host's greeting. Without a name it is called what it calls itself.
     ///
     /// # Errors
     /// There is none, or it is another version of the program.
-    pub async fn open(name: &str, stream: Stream) -> Result<Link> {
+    pub async fn open(name: Option<&str>, stream: Stream) -> Result<Link> {
         let Stream { input, output, mut carrier } = stream;
         let mut lines = Lines::new(input);
         let greeting = match timeout(GREETING, greeting(&mut lines)).await {
@@ -123,7 +123,7 @@ impl Link {
         let (say, said) = mpsc::unbounded_channel();
         let (reply, replies) = mpsc::channel(1);
         let state = Arc::new(State {
-            name: name.to_owned(),
+            name: name.map_or_else(|| text::name(&hello.name), str::to_owned),
             say,
             known: Mutex::default(),
             answered: watch::Sender::new(0),

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::rank::Rank;
 use crate::environment::Environment;
 
 /// The longest line, in bytes: a worker's longest message.
@@ -114,6 +115,8 @@ pub struct Hello {
     pub version: String,
     /// Its commit.
     pub revision: String,
+    /// The number of the task that it is, where an engine started it.
+    pub rank: u32,
     /// What the host calls itself.
     pub name: String,
     /// The same for all that share a loopback interface.
@@ -158,9 +161,11 @@ impl Hello {
     /// What this machine says of itself.
     pub async fn own() -> Self {
         let Version { version, revision } = Version::own();
+        let rank = Rank::own().ok().flatten().map_or(0, |rank| rank.rank);
         Hello {
             version,
             revision,
+            rank,
             name: name(),
             machine: machine(),
             environment: Environment::read(None).await,

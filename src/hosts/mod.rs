@@ -7,11 +7,14 @@ mod lines;
 pub mod link;
 pub mod message;
 pub mod offset;
+pub mod pull;
 pub mod push;
+pub mod rank;
+pub mod token;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, anyhow, ensure};
 use futures_util::future::{join_all, try_join_all};
@@ -21,6 +24,9 @@ use crate::environment::Environment;
 use link::Link;
 use message::Wanted;
 use push::Push;
+
+/// Where data files are on the leader's machine, and where on a host.
+pub type Places = Vec<(PathBuf, PathBuf)>;
 
 /// The machines that send requests.
 #[derive(Default)]
@@ -36,13 +42,18 @@ pub struct Host {
     /// The programs on it that start workers: one, or as many as an engine started there.
     pub links: Vec<Arc<Link>>,
     /// Where data files are there.
-    pub files: Arc<[(PathBuf, PathBuf)]>,
+    pub files: Mutex<Arc<Places>>,
 }
 
 impl Host {
     /// What it says of itself.
     pub fn environment(&self) -> &Environment {
         &self.links[0].hello.environment
+    }
+
+    /// Where its data files are.
+    pub fn files(&self) -> Arc<Places> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether it shares this machine's loopback interface.
@@ -60,8 +71,33 @@ impl Fleet {
         let own = OnceCell::new();
         let links = try_join_all(names.iter().map(|name| push.open(name, &own))).await?;
         let host =
-            |link: Link| Host { name: link.name().to_owned(), links: vec![Arc::new(link)], files: Arc::default() };
+            |link: Link| Host { name: link.name().to_owned(), links: vec![Arc::new(link)], files: Mutex::default() };
         Ok(Fleet { hosts: links.into_iter().map(host).collect() })
+    }
+
+    /// The hosts of programs that connected: those that share a machine and its name are one host.
+    pub fn of(mut links: Vec<Link>) -> Fleet {
+        links.sort_by_key(|link| link.hello.rank);
+        let mut hosts: Vec<Host> = Vec::new();
+        for link in links {
+            let is_same = |host: &&mut Host| {
+                let of = &host.links[0].hello;
+                (&of.machine, &of.name) == (&link.hello.machine, &link.hello.name)
+            };
+            match hosts.iter_mut().find(is_same) {
+                Some(host) => host.links.push(Arc::new(link)),
+                None => {
+                    let alike = hosts.iter().filter(|host| host.links[0].hello.name == link.hello.name).count();
+                    let name = if alike == 0 {
+                        link.hello.name.clone()
+                    } else {
+                        format!("{}-{}", link.hello.name, alike + 1)
+                    };
+                    hosts.push(Host { name, links: vec![Arc::new(link)], files: Mutex::default() });
+                }
+            }
+        }
+        Fleet { hosts }
     }
 
     /// Whether all requests come from this machine's own processes.
@@ -73,7 +109,7 @@ impl Fleet {
     ///
     /// # Errors
     /// A file cannot be read here or written there.
-    pub async fn place(&mut self, files: &BTreeMap<PathBuf, String>) -> Result<()> {
+    pub async fn place(&self, files: &BTreeMap<PathBuf, String>) -> Result<()> {
         let wanted: Vec<Wanted> = files
             .iter()
             .map(|(path, sha256)| {
@@ -84,10 +120,11 @@ impl Fleet {
         if wanted.is_empty() {
             return Ok(());
         }
-        let placed = self.hosts.iter_mut().map(async |host| {
+        let placed = self.hosts.iter().map(async |host| {
             let places = host.links[0].place(&wanted).await?;
             ensure!(places.len() == files.len(), "host {}: an answer is cut off", host.name);
-            host.files = files.keys().cloned().zip(places.into_iter().map(PathBuf::from)).collect();
+            let places = files.keys().cloned().zip(places.into_iter().map(PathBuf::from)).collect();
+            *host.files.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(places);
             Ok::<_, anyhow::Error>(())
         });
         try_join_all(placed).await.map(drop)

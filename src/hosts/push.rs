@@ -36,18 +36,14 @@ impl Push {
     /// The host cannot be reached, or the program is not there.
     pub async fn open(&self, host: &str, own: &OnceCell<Own>) -> Result<Link> {
         let reached = async {
-            let process = if host == THIS_MACHINE {
-                Process::start(&["worker", "--host"].map(std::ffi::OsStr::new))?
-            } else {
-                let program = match self.ship {
-                    true => quoted(&self.copied(host, own.get_or_try_init(Own::read).await?).await?),
-                    false => quoted(&self.program),
-                };
-                self.run(host, &format!("exec {program} worker --host"))?
+            if host == THIS_MACHINE {
+                return here(Some(host)).await;
+            }
+            let program = match self.ship {
+                true => quoted(&self.copied(host, own.get_or_try_init(Own::read).await?).await?),
+                false => quoted(&self.program),
             };
-            let Process { input, output, ending } = process;
-            let stream = Stream { input: Box::new(output), output: Box::new(input), carrier: Some(ending) };
-            Link::open(host, stream).await
+            Link::open(Some(host), over(self.run(host, &format!("exec {program} worker --host"))?)).await
         };
         let hint = || match self.ship || host == THIS_MACHINE {
             true => format!("host {host} cannot be used"),
@@ -97,6 +93,19 @@ impl Push {
             .with_context(|| format!("--ship: the program cannot be copied to {}", text::name(&path)))?;
         Ok(path)
     }
+}
+
+/// Starts the program on this machine as on any other host. Without a name it is called what it calls itself.
+///
+/// # Errors
+/// It cannot be started.
+pub async fn here(name: Option<&str>) -> Result<Link> {
+    Link::open(name, over(Process::start(&["worker", "--host"].map(std::ffi::OsStr::new))?)).await
+}
+
+fn over(process: Process) -> Stream {
+    let Process { input, output, ending } = process;
+    Stream { input: Box::new(output), output: Box::new(input), carrier: Some(ending) }
 }
 
 /// This program's file.

@@ -1,21 +1,94 @@
 //! The other machines that send requests for a run: reached, compared, and held against what the run asks for. Must not know how
 //! streams to them come about.
 
-use anyhow::{Result, bail, ensure};
-use tokio::sync::watch;
+use std::path::Path;
+use std::sync::Arc;
 
-use super::Options;
+use anyhow::{Context, Result, bail, ensure};
+use tokio::sync::watch;
+use tokio::try_join;
+
 use super::interrupt::stopped;
 use super::targets::Targets;
+use super::{Options, data};
 use crate::hosts::Fleet;
-use crate::hosts::push::Push;
+use crate::hosts::pull::Listener;
+use crate::hosts::push::{self, Push};
+use crate::hosts::rank::Rank;
+use crate::hosts::token::Token;
 use crate::plan::Plan;
+use crate::report::terminal::say;
 use crate::scenario::{Hosts, Scenario};
 
 /// Most client processes of one machine.
 const PROCESSES_MAX: u32 = 256;
 
-/// Reaches the hosts of a scenario; none if it names none. `None` when the user stopped it.
+/// How hosts come to a run that does not name them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Gathering {
+    /// They do not: this machine sends all requests, or those that a scenario names.
+    #[default]
+    None,
+    /// An engine started this program on all of them.
+    Tasks(Rank),
+    /// So many connect to this address.
+    Listen(String, usize),
+}
+
+/// Waits for hosts that connect. `None` if none are to.
+///
+/// # Errors
+/// They do not come, or one of them cannot be used.
+pub async fn gather(how: &Gathering) -> Result<Option<Arc<Fleet>>> {
+    let links = match how {
+        Gathering::None => return Ok(None),
+        Gathering::Listen(address, count) => {
+            let listener = Listener::at(address, token()?).await?;
+            say(&format!("waiting for {count} hosts at {}: runner worker --connect LEADER:PORT", listener.address()?));
+            listener.accept(*count).await?
+        }
+        Gathering::Tasks(rank) => {
+            let listener = match leader() {
+                // its port is the leader's own; the name before it is how others see this machine
+                Some(leader) => {
+                    let port = leader.rsplit(':').next().unwrap_or_default();
+                    Listener::at(&format!("0.0.0.0:{port}"), token()?).await?
+                }
+                None => Listener::for_tasks(rank).await?,
+            };
+            let others = rank.size as usize - 1;
+            let (mut links, here) = try_join!(listener.accept(others), push::here(None)).with_context(|| {
+                format!("this is task 0 of {} ({}), which leads the others", rank.size, rank.engine)
+            })?;
+            links.push(here);
+            links
+        }
+    };
+    Ok(Some(Arc::new(Fleet::of(links))))
+}
+
+/// The leader's address where its tasks share no folder.
+pub fn leader() -> Option<String> {
+    std::env::var("RUNNER_LEADER").ok().filter(|leader| !leader.is_empty())
+}
+
+/// The secret that was given to all hosts of a run.
+///
+/// # Errors
+/// There is none.
+pub fn token() -> Result<Token> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match (variable("RUNNER_TOKEN"), variable("RUNNER_TOKEN_FILE")) {
+        (Some(token), _) => Token::given(&token, "RUNNER_TOKEN"),
+        (None, Some(file)) => Token::of_file(Path::new(&file)),
+        (None, None) => bail!(
+            "leader and hosts need a secret that they share: set RUNNER_TOKEN, or RUNNER_TOKEN_FILE to the path of a file with it, \
+             to what `openssl rand -hex 32` prints"
+        ),
+    }
+}
+
+/// The hosts of a scenario: those that connected, else those that it names. `None` when the user stopped it.
 ///
 /// # Errors
 /// A host cannot be used, or there are fewer than the run asks for, or they cannot reach the server.
@@ -23,16 +96,28 @@ pub async fn reach(
     scenario: &Scenario,
     plan: &Plan,
     targets: &Targets,
+    gathered: Option<&Arc<Fleet>>,
     options: &Options,
     stop: &watch::Receiver<bool>,
-) -> Result<Option<Fleet>> {
+) -> Result<Option<Arc<Fleet>>> {
     let Hosts { names, ssh, program, .. } = &scenario.hosts;
     let push = Push { ssh: ssh.clone(), program: program.clone(), ship: options.ship };
-    let fleet = tokio::select! {
-        fleet = Fleet::push(names, &push) => fleet?,
-        () = stopped(stop) => return Ok(None),
+    let fleet = match gathered {
+        Some(gathered) => {
+            ensure!(
+                names.is_empty(),
+                "the scenario names hosts ({}), and others connected: leave names in [hosts], or --hosts, out",
+                names.join(", ")
+            );
+            gathered.clone()
+        }
+        None => tokio::select! {
+            fleet = Fleet::push(names, &push) => Arc::new(fleet?),
+            () = stopped(stop) => return Ok(None),
+        },
     };
     agree(&fleet, scenario, plan, targets)?;
+    fleet.place(&data::digests(scenario)?).await?;
     Ok(Some(fleet))
 }
 

@@ -59,7 +59,7 @@ pub fn seats(fleet: &Fleet, scenario: &Scenario, case: &Point) -> Vec<Seat> {
         let host = &hosts[place];
         let link = host.links[taken[place] % host.links.len()].clone();
         taken[place] += 1;
-        Seat::On { link, files: host.files.clone() }
+        Seat::On { link, files: host.files() }
     };
     seats.into_iter().map(seat).collect()
 }

@@ -29,12 +29,14 @@ mod targets;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::environment::Environment;
+use crate::hosts::Fleet;
 use crate::matrix::{Point, selects};
 use crate::plan::Plan;
 use crate::record::{Asked, Asserted, Manifest, MetricsRead, Record, State, Status};
@@ -48,6 +50,7 @@ use calibrate::Ceilings;
 use context::Context;
 use cpu_latency::CpuLatencyLimit;
 use embedded_server::EmbeddedServer;
+pub use fleet::Gathering;
 use folder::Folder;
 use interrupt::stop_on_signals;
 use resume::{Going, Measured, Resume};
@@ -76,6 +79,8 @@ pub struct Options {
     pub awake: bool,
     /// Whether this program is copied to the hosts that send requests.
     pub ship: bool,
+    /// How hosts come to the run that its scenarios do not name.
+    pub gathering: Gathering,
     /// Whether a flagged row is a failure.
     pub strict: bool,
     /// How progress is reported.
@@ -119,6 +124,8 @@ pub enum Outcome {
 /// # Errors
 /// A scenario is wrong, the server cannot be reached or does not agree with it, or results cannot be written.
 pub async fn run(options: &Options) -> Result<Outcome> {
+    // first: the others wait, and end with this
+    let gathered = fleet::gather(&options.gathering).await?;
     let mut scenarios = Vec::new();
     for path in &options.scenarios {
         let mut scenario = Scenario::load(path)?.overridden_by(&options.overrides).map_err(anyhow::Error::msg)?;
@@ -157,8 +164,10 @@ pub async fn run(options: &Options) -> Result<Outcome> {
             break;
         }
         let done = match options.mode {
-            Mode::Verify => verify(scenario, plan, options, &stop).await.map(|outcome| (outcome, None)),
-            _ => measure(scenario, plan, options, &stop).await,
+            Mode::Verify => verify(scenario, plan, gathered.as_ref(), options, &stop)
+                .await
+                .map(|outcome| (outcome, None)),
+            _ => measure(scenario, plan, gathered.as_ref(), options, &stop).await,
         };
         match done {
             Ok((outcome, run)) => {
@@ -177,6 +186,9 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     if let Some(server) = server {
         server.stop().await;
     }
+    if let Some(fleet) = gathered {
+        fleet.close().await;
+    }
     let shown = match options.json {
         true if options.mode == Mode::Measure => report::print_runs_json(&runs),
         _ => runs.iter().try_for_each(|run| report::terminal::run(run)),
@@ -188,14 +200,19 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     }
 }
 
-async fn verify(scenario: &Scenario, plan: &Plan, options: &Options, stop: &watch::Receiver<bool>) -> Result<Outcome> {
+async fn verify(
+    scenario: &Scenario,
+    plan: &Plan,
+    gathered: Option<&Arc<Fleet>>,
+    options: &Options,
+    stop: &watch::Receiver<bool>,
+) -> Result<Outcome> {
     let Some(targets) = Targets::reach(scenario, plan, stop).await? else {
         return Ok(Outcome::Interrupted);
     };
-    let Some(mut fleet) = fleet::reach(scenario, plan, &targets, options, stop).await? else {
+    let Some(fleet) = fleet::reach(scenario, plan, &targets, gathered, options, stop).await? else {
         return Ok(Outcome::Interrupted);
     };
-    fleet.place(&data::digests(scenario)?).await?;
     let mut outcome = Outcome::Complete;
     for case in plan.cases() {
         let Target { scenario, reached, .. } = targets.of(case);
@@ -228,6 +245,7 @@ async fn verify(scenario: &Scenario, plan: &Plan, options: &Options, stop: &watc
 async fn measure(
     scenario: &Scenario,
     plan: &Plan,
+    gathered: Option<&Arc<Fleet>>,
     options: &Options,
     stop: &watch::Receiver<bool>,
 ) -> Result<(Outcome, Option<PathBuf>)> {
@@ -239,11 +257,9 @@ async fn measure(
     let Some(targets) = Targets::reach(scenario, plan, stop).await? else {
         return Ok((Outcome::Interrupted, None));
     };
-    let data = data::digests(scenario)?;
-    let Some(mut fleet) = fleet::reach(scenario, plan, &targets, options, stop).await? else {
+    let Some(fleet) = fleet::reach(scenario, plan, &targets, gathered, options, stop).await? else {
         return Ok((Outcome::Interrupted, None));
     };
-    fleet.place(&data).await?;
     let ceilings = match options.calibrate {
         true => calibrate::calibrate(&targets, plan, stop).await?,
         false => Some(Ceilings::default()),
@@ -256,7 +272,7 @@ async fn measure(
     let client = Environment::read(port).await;
     let now = Manifest {
         arguments: options.arguments.clone(),
-        data: data::named(scenario, &data),
+        data: data::named(scenario, &data::digests(scenario)?),
         ..manifest(scenario, plan, &targets, client, started)
     };
     let going = match reopened {
@@ -311,7 +327,9 @@ async fn measure(
         states.extend(records.iter().map(|record: &Record| record.status));
     }
     progress.finish(folder.path());
-    fleet.close().await;
+    if gathered.is_none() {
+        fleet.close().await;
+    }
     manifest.metrics = samplers.finish();
 
     let complete = states.iter().all(|status| *status == Status::Ok);

@@ -3,7 +3,6 @@
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::message::{FromWorker, Job, ToWorker};
+use crate::hosts::Places;
 use crate::hosts::link::{Heard, Link, RemoteWorker};
 use crate::hosts::message::LINE_MAX;
 use crate::process::Process;
@@ -47,7 +47,7 @@ pub enum Seat {
         /// The host.
         link: Arc<Link>,
         /// Data files, where they are here and there.
-        files: Arc<[(PathBuf, PathBuf)]>,
+        files: Arc<Places>,
     },
 }
 

@@ -1,0 +1,289 @@
+//! Hosts that connect to the leader: it listens, they find it, and both prove that they share a secret. The streams are not
+//! encrypted. Must not know what goes over them.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde::{Deserialize, Serialize};
+use tokio::io::{BufReader, BufStream, ReadHalf, WriteHalf, split};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+
+use super::link::{Link, Stream};
+use super::rank::Rank;
+use super::token::{self, Token};
+
+/// How long leader and hosts wait for each other.
+pub const MEETING: Duration = Duration::from_secs(120);
+/// Pause between two attempts to find the leader.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long one attempt to connect may take.
+const CONNECTING: Duration = Duration::from_secs(5);
+/// Connections that have not proved anything yet.
+const STRANGERS: usize = 256;
+
+/// Where a leader is, as its tasks find it in a file that only their user can read.
+#[derive(Debug, Serialize, Deserialize)]
+struct Meeting {
+    addresses: Vec<IpAddr>,
+    port: u16,
+    token: String,
+}
+
+/// A stream that has proved that it knows the token.
+type Proved = BufStream<TcpStream>;
+
+/// Listens for hosts.
+pub struct Listener {
+    listener: TcpListener,
+    token: Token,
+    /// The file by which tasks find the leader; it goes with the listener.
+    meeting: Option<PathBuf>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.meeting {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Listener {
+    /// Listens at an address, such as `0.0.0.0:7700`.
+    ///
+    /// # Errors
+    /// The address cannot be used.
+    pub async fn at(address: &str, token: Token) -> Result<Self> {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener
+            .with_context(|| format!("--listen {address}: cannot be used: give ADDRESS:PORT of this machine"))?;
+        Ok(Listener { listener, token, meeting: None })
+    }
+
+    /// Listens for the other tasks of a job, and tells them where in a file. On the loopback interface alone if all of them are
+    /// on this machine.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub async fn for_tasks(rank: &Rank) -> Result<Self> {
+        let token = Token::new()?;
+        let any = if rank.one_machine { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        let listener = TcpListener::bind((any, 0)).await.context("no port to listen at")?;
+        let port = listener.local_addr()?.port();
+        let addresses = if rank.one_machine { vec![IpAddr::V4(any)] } else { own_addresses() };
+        let path = meeting_file(rank)?;
+        let folder = path.parent().context("no folder")?;
+        let failed = || {
+            format!(
+                "{} cannot be written: name a folder that all tasks share with RUNNER_RENDEZVOUS, or see RUNNER_LEADER",
+                path.display()
+            )
+        };
+        private_folder(folder).with_context(failed)?;
+        // readable for its owner alone from the start, and whole from the start
+        let file = tempfile::Builder::new().prefix(".leader-").tempfile_in(folder).with_context(failed)?;
+        serde_json::to_writer(&file, &Meeting { addresses, port, token: token.text().to_owned() })
+            .with_context(failed)?;
+        file.persist(&path).map_err(|error| error.error).with_context(failed)?;
+        Ok(Listener { listener, token, meeting: Some(path) })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn address(&self) -> Result<SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    /// Waits until so many hosts have connected and greeted.
+    ///
+    /// # Errors
+    /// They have not in time, or one of them is another version of the program.
+    pub async fn accept(&self, count: usize) -> Result<Vec<Link>> {
+        let mut links = Vec::new();
+        let (sender, mut met) = mpsc::channel(1);
+        let strangers = Arc::new(Semaphore::new(STRANGERS));
+        let meeting = async {
+            while links.len() < count {
+                tokio::select! {
+                    accepted = self.listener.accept() => {
+                        // one that is gone already is nobody
+                        let Ok((stream, from)) = accepted else { continue };
+                        let Ok(permit) = strangers.clone().try_acquire_owned() else { continue };
+                        let (token, sender) = (self.token.clone(), sender.clone());
+                        tokio::spawn(async move {
+                            let link = meet(stream, &token).await;
+                            drop(permit);
+                            let _ = sender.send((from, link)).await;
+                        });
+                    }
+                    Some((from, link)) = met.recv() => match link {
+                        Ok(link) => links.push(link),
+                        Err(Stranger::Unknown) => {}
+                        Err(Stranger::Unlike(error)) => return Err(error.context(format!("the host at {from} cannot be used"))),
+                    },
+                }
+            }
+            Ok(())
+        };
+        match timeout(MEETING, meeting).await {
+            Ok(met) => met?,
+            Err(_) => bail!("{} of {count} hosts connected within {} s", links.len(), MEETING.as_secs()),
+        }
+        Ok(links)
+    }
+}
+
+/// Whoever connected and is no host of this run.
+enum Stranger {
+    /// It does not know the token.
+    Unknown,
+    /// It does, and cannot be used.
+    Unlike(anyhow::Error),
+}
+
+async fn meet(stream: TcpStream, token: &Token) -> Result<Link, Stranger> {
+    let _ = stream.set_nodelay(true);
+    let mut stream = BufStream::new(stream);
+    token::lead(&mut stream, token).await.map_err(|_| Stranger::Unknown)?;
+    let (input, output) = split(stream);
+    let stream = Stream { input: Box::new(BufReader::new(input)), output: Box::new(output), carrier: None };
+    Link::open(None, stream).await.map_err(Stranger::Unlike)
+}
+
+/// Connects to a leader that listens at `host:port`, and waits for one that does not listen yet.
+///
+/// # Errors
+/// There is none, or its token is another one.
+pub async fn connect(leader: &str, token: &Token) -> Result<(BufReader<ReadHalf<Proved>>, WriteHalf<Proved>)> {
+    let mut last = anyhow!("it was not tried");
+    let attempts = async {
+        loop {
+            match once(leader, token).await {
+                Ok(stream) => return stream,
+                Err(error) => last = error,
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    let met = timeout(MEETING, attempts).await;
+    met.map_err(|_| last.context(format!("no leader at {leader} within {} s", MEETING.as_secs())))
+}
+
+/// Finds the leader of a job's tasks by its file, and connects to it.
+///
+/// # Errors
+/// There is none.
+pub async fn find(rank: &Rank) -> Result<(BufReader<ReadHalf<Proved>>, WriteHalf<Proved>)> {
+    let path = meeting_file(rank)?;
+    let mut last = anyhow!("{} is not there", path.display());
+    let attempts = async {
+        loop {
+            // read again each time: it may be what a job before left behind
+            match read_meeting(&path) {
+                Ok(Some((addresses, port, token))) => {
+                    for address in addresses {
+                        match once(&SocketAddr::new(address, port).to_string(), &token).await {
+                            Ok(stream) => return stream,
+                            Err(error) => last = error,
+                        }
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => last = error,
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    let met = timeout(MEETING, attempts).await;
+    met.map_err(|_| {
+        last.context(format!(
+            "task {} of {} ({}) found no leader within {} s: the tasks need a folder that they share ({}; RUNNER_RENDEZVOUS \
+             names another), or RUNNER_LEADER=HOST:PORT and RUNNER_TOKEN",
+            rank.rank,
+            rank.size,
+            rank.engine,
+            MEETING.as_secs(),
+            path.parent().unwrap_or(&path).display()
+        ))
+    })
+}
+
+async fn once(address: &str, token: &Token) -> Result<(BufReader<ReadHalf<Proved>>, WriteHalf<Proved>)> {
+    let failed = || format!("{address} cannot be reached");
+    let stream = timeout(CONNECTING, TcpStream::connect(address))
+        .await
+        .with_context(failed)?
+        .with_context(failed)?;
+    stream.set_nodelay(true)?;
+    let mut stream = BufStream::new(stream);
+    token::follow(&mut stream, token)
+        .await
+        .with_context(|| format!("the leader at {address} cannot be used"))?;
+    let (input, output) = split(stream);
+    Ok((BufReader::new(input), output))
+}
+
+fn read_meeting(path: &Path) -> Result<Option<(Vec<IpAddr>, u16, Token)>> {
+    let text = match std::fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.with_context(|| format!("{} cannot be read", path.display()))?,
+    };
+    let told = || path.display().to_string();
+    let Meeting { addresses, port, token } = serde_json::from_slice(&text).with_context(told)?;
+    Ok(Some((addresses, port, Token::given(&token, &told())?)))
+}
+
+/// The file by which the tasks of a job find their leader.
+fn meeting_file(rank: &Rank) -> Result<PathBuf> {
+    ensure!(
+        !rank.job.is_empty(),
+        "{} does not tell its job's name: set RUNNER_LEADER=HOST:PORT, at which task 0 listens, and RUNNER_TOKEN",
+        rank.engine
+    );
+    let path = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let state = || path("XDG_STATE_HOME").or_else(|| Some(path("HOME")?.join(".local/state")));
+    let folder = path("RUNNER_RENDEZVOUS").or_else(|| Some(state()?.join("runner")));
+    let folder = folder.context("there is no home: name a folder that all tasks share with RUNNER_RENDEZVOUS")?;
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
+    let job: String = format!("{}-{}", rank.engine, rank.job).chars().map(plain).collect();
+    Ok(folder.join(format!("leader-{}", job.to_lowercase())))
+}
+
+/// Makes a folder for its owner alone, unless it is there.
+fn private_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// This machine's addresses, by which others may reach it.
+#[cfg(unix)]
+fn own_addresses() -> Vec<IpAddr> {
+    let of = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    };
+    let all = nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(of);
+    // one of a link is of no use without the link's name
+    let is_far = |address: &IpAddr| match address {
+        IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
+        IpAddr::V6(_) => false,
+    };
+    all.filter(is_far).collect()
+}
+
+#[cfg(not(unix))]
+fn own_addresses() -> Vec<IpAddr> {
+    Vec::new()
+}
