@@ -150,7 +150,8 @@ def check_agreement(documents, commands):
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     expect("mounted volumes", set(mounts), set(volumes))
-    expect("where results go", mounts["results"], "/runner/results")
+    writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+    expect("where the program may write", writable, {"/runner/results", "/tmp"})
     scenario = commands.get(("configmap", volumes["scenario"]["configMap"]["name"]))
     expect("the scenario", f"/runner/{container['args'][0]}", f"{mounts['scenario']}/{scenario}")
 
@@ -197,7 +198,7 @@ DAMAGE = [
     (r"name: runner-scenario", "name: scenario", "the scenario: "),
     (r"scenario/hosts.toml", "scenario/other.toml", "the scenario: "),
     (r"- name: results(?=\n +mountPath)", "- name: result", "mounted volumes: "),
-    (r"mountPath: /runner/results", "mountPath: /results", "where results go: "),
+    (r"mountPath: /runner/results", "mountPath: /results", "where the program may write: "),
 ]
 DAMAGE_OF_ONE = {
     "indexed-job.yaml": [
