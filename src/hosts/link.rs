@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -63,8 +63,9 @@ pub struct Link {
 
 /// What tasks and users of a link share.
 struct State {
-    /// The host's name in messages.
-    name: String,
+    /// What it is called, once that is settled, and what it calls itself.
+    name: OnceLock<String>,
+    own_name: String,
     /// Bounded by what its user says: pieces of files are answered one by one.
     say: mpsc::UnboundedSender<Vec<u8>>,
     known: Mutex<Known>,
@@ -123,7 +124,8 @@ impl Link {
         let (say, said) = mpsc::unbounded_channel();
         let (reply, replies) = mpsc::channel(1);
         let state = Arc::new(State {
-            name: name.map_or_else(|| text::name(&hello.name), str::to_owned),
+            name: name.map_or_else(OnceLock::new, |name| OnceLock::from(name.to_owned())),
+            own_name: text::name(&hello.name),
             say,
             known: Mutex::default(),
             answered: watch::Sender::new(0),
@@ -147,9 +149,14 @@ impl Link {
         Ok(link)
     }
 
-    /// The host's name in messages.
+    /// The host's name.
     pub fn name(&self) -> &str {
-        &self.state.name
+        self.state.name()
+    }
+
+    /// Calls it by a name that no other host has, unless it has one already.
+    pub fn call(&self, name: &str) {
+        let _ = self.state.name.set(name.to_owned());
     }
 
     /// Why the host is lost; `None` while it is there.
@@ -254,9 +261,9 @@ impl Link {
             _ = lost.wait_for(Option::is_some) => return Err(self.state.lost_error()),
         };
         match reply {
-            Ok(Some(reply)) => reply.map_err(|words| anyhow!("host {}: {words}", self.state.name)),
+            Ok(Some(reply)) => reply.map_err(|words| anyhow!("host {}: {words}", self.state.name())),
             Ok(None) => Err(self.state.lost_error()),
-            Err(_) => bail!("host {}: no answer within {} s", self.state.name, ANSWER.as_secs()),
+            Err(_) => bail!("host {}: no answer within {} s", self.state.name(), ANSWER.as_secs()),
         }
     }
 
@@ -275,6 +282,10 @@ impl Drop for Link {
 }
 
 impl State {
+    fn name(&self) -> &str {
+        self.name.get().unwrap_or(&self.own_name)
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -299,13 +310,13 @@ impl State {
 
     fn lost_error(&self) -> anyhow::Error {
         let words = self.lost.borrow().clone().unwrap_or_else(|| "it does not answer".to_owned());
-        anyhow!("host {} is lost: {words}", self.name)
+        anyhow!("host {} is lost: {words}", self.name())
     }
 
     /// Notes that the host is lost, and tells everybody who waits for its workers.
     fn lose(&self, words: String) {
         let words = text::message(&words);
-        let lost = format!("host {} is lost: {words}", self.name);
+        let lost = format!("host {} is lost: {words}", self.name());
         self.lost.send_replace(Some(words));
         for (_, worker) in self.known().workers.drain() {
             let _ = worker.try_send(Heard::Ended(lost.clone()));

@@ -41,8 +41,8 @@ pub struct Host {
     pub name: String,
     /// The programs on it that start workers: one, or as many as an engine started there.
     pub links: Vec<Arc<Link>>,
-    /// Where data files are there.
-    pub files: Mutex<Arc<Places>>,
+    /// Where data files are there, for each of these programs.
+    files: Mutex<Vec<Arc<Places>>>,
 }
 
 impl Host {
@@ -51,9 +51,29 @@ impl Host {
         &self.links[0].hello.environment
     }
 
-    /// Where its data files are.
-    pub fn files(&self) -> Arc<Places> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The program that starts worker number `number` of this host, and where its data files are.
+    pub fn seat(&self, number: usize) -> (Arc<Link>, Arc<Places>) {
+        let place = number % self.links.len();
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).get(place).cloned();
+        (self.links[place].clone(), files.unwrap_or_default())
+    }
+
+    /// Makes sure that files are there. Programs that share a disk share them.
+    async fn place(&self, wanted: &[Wanted]) -> Result<()> {
+        let mut files = Vec::new();
+        let mut known = wanted.to_vec();
+        for link in &self.links {
+            let places = link.place(&known).await?;
+            ensure!(places.len() == wanted.len(), "host {}: an answer is cut off", self.name);
+            let of_link = wanted
+                .iter()
+                .zip(&places)
+                .map(|(wanted, place)| (wanted.path.clone().into(), place.into()));
+            files.push(Arc::new(of_link.collect()));
+            known.iter_mut().zip(places).for_each(|(known, place)| known.path = place);
+        }
+        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        Ok(())
     }
 
     /// Whether it shares this machine's loopback interface.
@@ -85,7 +105,10 @@ impl Fleet {
                 (&of.machine, &of.name) == (&link.hello.machine, &link.hello.name)
             };
             match hosts.iter_mut().find(is_same) {
-                Some(host) => host.links.push(Arc::new(link)),
+                Some(host) => {
+                    link.call(&host.name);
+                    host.links.push(Arc::new(link));
+                }
                 None => {
                     let alike = hosts.iter().filter(|host| host.links[0].hello.name == link.hello.name).count();
                     let name = if alike == 0 {
@@ -93,6 +116,7 @@ impl Fleet {
                     } else {
                         format!("{}-{}", link.hello.name, alike + 1)
                     };
+                    link.call(&name);
                     hosts.push(Host { name, links: vec![Arc::new(link)], files: Mutex::default() });
                 }
             }
@@ -120,14 +144,7 @@ impl Fleet {
         if wanted.is_empty() {
             return Ok(());
         }
-        let placed = self.hosts.iter().map(async |host| {
-            let places = host.links[0].place(&wanted).await?;
-            ensure!(places.len() == files.len(), "host {}: an answer is cut off", host.name);
-            let places = files.keys().cloned().zip(places.into_iter().map(PathBuf::from)).collect();
-            *host.files.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(places);
-            Ok::<_, anyhow::Error>(())
-        });
-        try_join_all(placed).await.map(drop)
+        try_join_all(self.hosts.iter().map(|host| host.place(&wanted))).await.map(drop)
     }
 
     /// Lets all hosts end in order.

@@ -21,6 +21,9 @@ spelled! {
         ResponseCache = "response_cache",
         FewRequests = "few_requests",
         Resumed = "resumed",
+        Clock = "clock",
+        StartSkew = "start_skew",
+        HostOutlier = "host_outlier",
     }
 }
 
@@ -50,6 +53,15 @@ impl Flag {
             Flag::OtherTraffic => "the server counted more requests than were sent",
             Flag::ResponseCache => "the response cache answered",
             Flag::FewRequests => "too few independent requests for a percentile of the table",
+            Flag::Clock => {
+                "a host's clock moved against the leader's during a block, or is known too poorly for the throughput: its error is more than 1 % of the time over which answers count"
+            }
+            Flag::StartSkew => {
+                "of several hosts, one began later than the first by more than 1 % of the time over which answers count"
+            }
+            Flag::HostOutlier => {
+                "a host's mean latency differs from that of the others by more than 20 % and beyond chance (`hosts.csv`)"
+            }
             Flag::Resumed => {
                 "measured after the run was taken up again with something that differs (`--resume-anyway`; `resumed` in `run.json`)"
             }
@@ -86,6 +98,17 @@ impl Flag {
             Flag::OtherTraffic => "the server counted more requests than were sent: others asked the model meanwhile",
             Flag::ResponseCache => "the server's response cache answered instead of the model",
             Flag::Resumed => "measured after the run was taken up again, with something that was not as before",
+            Flag::Clock => {
+                "a host's clock moved against the leader's, or is known too poorly (clock_error_ms): the throughput over all hosts \
+                 is uncertain, latencies are not"
+            }
+            Flag::StartSkew => {
+                "a host began later than the others (start_skew_ms): the throughput over all hosts is too low"
+            }
+            Flag::HostOutlier => {
+                "one host's latencies differ from those of the others by more than 20 % and beyond chance (hosts.csv): percentiles \
+                 over all hosts are those of a mixture"
+            }
             Flag::ClientCeiling | Flag::FewRequests => return None,
         })
     }
@@ -111,6 +134,9 @@ impl Flag {
             Flag::OtherTraffic => "keep others from the model while it is measured",
             Flag::ResponseCache => "turn the model's response cache off, unless it is what you measure",
             Flag::Resumed => "measure the whole run again with one setup",
+            Flag::Clock => "measure longer blocks, or from hosts that are nearer and whose clocks are steady",
+            Flag::StartSkew => "see whether that host has cores to spare, and give longer blocks",
+            Flag::HostOutlier => "see what is between that host and the server, and what else it does; or leave it out",
             Flag::FewRequests => "measure for longer: 200 independent requests for a 95th percentile, 1000 for a 99th",
         }
     }

@@ -74,6 +74,9 @@ pub struct Manifest {
     #[serde(default)]
     pub targets: Vec<Asked>,
     pub client: Environment,
+    /// The machines that sent requests, where others than this one did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<Machine>,
     /// The command line without the program's name, and the scenario's file as named there: what `--resume` repeats. Older files
     /// lack them.
     #[serde(default)]
@@ -83,6 +86,19 @@ pub struct Manifest {
     /// When the run was taken up again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<Resumed>,
+}
+
+/// A machine that sent requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Machine {
+    /// Its name.
+    pub name: String,
+    /// The same for hosts that are one machine and share its network.
+    pub machine: String,
+    /// The programs on it that start client processes.
+    pub tasks: usize,
+    /// The machine.
+    pub environment: Environment,
 }
 
 /// That a run was taken up again.

@@ -19,8 +19,8 @@ use crate::file;
 use crate::recorder::{Distribution, Recorder};
 pub use errors::ErrorKinds;
 pub use flag::{Flag, Flags};
-pub use manifest::{Asked, Asserted, CountCheck, Manifest, MetricsOf, MetricsRead, Resumed, State};
-pub use row::{BlockRecord, MetricRow, Record, Status};
+pub use manifest::{Asked, Asserted, CountCheck, Machine, Manifest, MetricsOf, MetricsRead, Resumed, State};
+pub use row::{BlockRecord, HostRecord, MetricRow, Record, Status};
 pub use table::{Rows, append, append_all, lines, parse, read, read_whole_rows};
 pub use utc::Utc;
 
@@ -28,6 +28,8 @@ pub use utc::Utc;
 pub const RECORDS: &str = "records.csv";
 /// `blocks.csv`: one row a case and block.
 pub const BLOCKS: &str = "blocks.csv";
+/// `hosts.csv`: one row a case and host, where other machines sent requests.
+pub const HOSTS: &str = "hosts.csv";
 /// `comparisons.csv`: one row a compared number.
 pub const COMPARISONS: &str = "comparisons.csv";
 /// `histograms.hlog`: the histograms of all blocks, in the standard log format, tagged with their case.

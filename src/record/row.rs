@@ -186,6 +186,11 @@ columns! {
         pub reconnects: Option<u64>,
         /// How late a client process's timer was at worst: so long it did not run, whatever the server did.
         pub client_stall_ms: Option<f64>,
+        /// Longest time between the starts of two client processes in a block; of several hosts uncertain by `clock_error_ms`.
+        pub start_skew_ms: Option<f64>,
+        /// Largest error with which times of two hosts are compared, which bounds what a throughput over both means; empty where this
+        /// machine sent all requests.
+        pub clock_error_ms: Option<f64>,
         /// Blocks measured.
         pub blocks: u32,
         /// Requests of one process before anything was measured, at most: a longest time ends them too.
@@ -200,6 +205,61 @@ columns! {
         pub runner_version: String,
         /// Its commit, with `+changes` if its sources differed from it.
         pub git_revision: String,
+    }
+}
+
+columns! {
+    /// What one machine of several measured in a case.
+    pub struct HostRecord {
+        /// The scenario's name.
+        pub scenario: String,
+        pub case: Point,
+        /// The host's name.
+        pub host: String,
+        /// Its client processes.
+        pub host_processes: u32,
+        /// What makes the host's part doubtful: `clock`, `start_skew`, `host_outlier`, `client_cpu`, `client_stall`, `client_ceiling`.
+        pub flags: Flags,
+        /// Requests answered.
+        pub requests: u64,
+        /// Requests without a good answer.
+        pub errors: u64,
+        /// Mean latency; in an open loop, of response times.
+        pub mean_ms: Option<f64>,
+        /// Median latency.
+        pub p50_ms: Option<f64>,
+        /// 95th percentile of the latency.
+        pub p95_ms: Option<f64>,
+        /// 99th percentile of the latency.
+        pub p99_ms: Option<f64>,
+        /// Largest latency.
+        pub max_ms: Option<f64>,
+        /// Its mean latency over that of the other hosts: geometric mean over the blocks; empty with fewer than two blocks.
+        pub mean_ratio: Option<f64>,
+        /// Lower end of that ratio's 95 % interval.
+        pub mean_ratio_low: Option<f64>,
+        /// Upper end of it.
+        pub mean_ratio_high: Option<f64>,
+        /// Throughput, over the time in which this host's answers count.
+        pub requests_per_s: Option<f64>,
+        /// What this host's processes reach together where a server answers at once (`--calibrate`).
+        pub client_ceiling_per_s: Option<f64>,
+        /// CPU time of its client processes a request.
+        pub client_cpu_ms: Option<f64>,
+        /// Longest time for which one of its client processes did not run.
+        pub client_stall_ms: Option<f64>,
+        /// 99th percentile of how late its requests were sent; empty in a closed loop.
+        pub lateness_p99_ms: Option<f64>,
+        /// Longest time from the first host's start of a block to this one's, by the leader's clock; uncertain by `clock_error_ms`.
+        pub start_late_ms: Option<f64>,
+        /// How far its clock was ahead of the leader's, in the last block; each host's own monotonic clock.
+        pub clock_offset_ms: f64,
+        /// The largest error of that: half of the shortest round trip, and what clocks may drift since.
+        pub clock_error_ms: f64,
+        /// By how much its clock moved against the leader's during a block, beyond all errors.
+        pub clock_moved_ms: f64,
+        /// Shortest round trip to it over the stream that its messages take.
+        pub round_trip_ms: f64,
     }
 }
 

@@ -1,22 +1,25 @@
 //! `--calibrate`: measures the client's own maximum throughput in each case against a no-op server. That server is
-//! the embedded one, on this machine, with a model that takes the same inputs and gives the same outputs.
+//! the embedded one, on the machine that sends the requests, with a model that takes the same inputs and gives the same outputs.
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use futures_util::future::{join_all, try_join_all};
 use tokio::sync::watch;
 
-use super::embedded_server::EmbeddedServer;
+use super::embedded_server::{self, EmbeddedServer};
 use super::job;
 use super::targets::{Target, Targets};
+use crate::hosts::Fleet;
+use crate::hosts::link::Link;
 use crate::matrix::{AxisId, Point};
 use crate::plan::Plan;
 use crate::preflight::Outputs;
 use crate::protocol::verify::Expected;
 use crate::record::rate;
 use crate::report::terminal;
-use crate::scenario::{Scenario, StopRule};
+use crate::scenario::{Scenario, Server, StopRule};
 use crate::tensor::{Datatype, Tensors};
 use crate::worker::message::{Block, Draw};
 use crate::worker::pool::Pool;
@@ -29,13 +32,82 @@ const LENGTH: Duration = Duration::from_secs(1);
 
 /// The client's maximum throughput in each case, in requests a second; empty without `--calibrate`.
 #[derive(Default)]
-pub struct Ceilings(Vec<(Point, f64)>);
+pub struct Ceilings(Vec<(Point, Ceiling)>);
+
+/// The maximum throughput of a case's processes: of each host, or of this machine alone.
+#[derive(Clone, Debug)]
+struct Ceiling(Vec<(String, f64)>);
 
 impl Ceilings {
-    /// The ceiling of a case. An open loop has the ceiling of the closed one with as many requests in flight.
+    /// The ceiling of a case, of all hosts together. An open loop has the ceiling of the closed one with as many requests in
+    /// flight.
     pub fn of(&self, case: &Point) -> Option<f64> {
+        self.found(case)
+            .map(|Ceiling(of_hosts)| of_hosts.iter().map(|(_, ceiling)| ceiling).sum())
+    }
+
+    /// The part of a host.
+    pub fn of_host(&self, case: &Point, host: &str) -> Option<f64> {
+        let Ceiling(of_hosts) = self.found(case)?;
+        of_hosts.iter().find(|(known, _)| known == host).map(|(_, ceiling)| *ceiling)
+    }
+
+    fn found(&self, case: &Point) -> Option<&Ceiling> {
         let closed = closed(case);
-        self.0.iter().find(|(known, _)| *known == closed).map(|(_, ceiling)| *ceiling)
+        self.0.iter().find(|(known, _)| *known == closed).map(|(_, ceiling)| ceiling)
+    }
+}
+
+/// No-op servers: one on each host, or one on this machine.
+enum NullServers {
+    Here(EmbeddedServer),
+    On(Vec<(Arc<Link>, Server)>),
+}
+
+impl NullServers {
+    async fn start(fleet: &Fleet, config: &str) -> Result<Self> {
+        let names = [NULL.to_owned()];
+        if fleet.is_empty() {
+            let repository = tempfile::tempdir().context("cannot make a folder for the null model")?;
+            let folder = repository.path().join(NULL);
+            std::fs::create_dir_all(folder.join("1"))?;
+            std::fs::write(folder.join("config.pbtxt"), config).context("cannot write the null model")?;
+            return Ok(NullServers::Here(EmbeddedServer::start(repository.path(), &names).await?));
+        }
+        let started = fleet.hosts.iter().map(async |host| {
+            let link = &host.links[0];
+            let file = format!("{NULL}/config.pbtxt");
+            let line = link.serve(embedded_server::arguments(&names), file, config.to_owned()).await?;
+            Ok::<_, anyhow::Error>((link.clone(), embedded_server::addresses(line.get())?))
+        });
+        Ok(NullServers::On(try_join_all(started).await?))
+    }
+
+    /// The workers of a case by where they are, each with the server to ask.
+    fn of(&self, seats: Vec<Seat>) -> Vec<(String, Server, Vec<Seat>)> {
+        match self {
+            NullServers::Here(server) => vec![(String::new(), server.addresses().clone(), seats)],
+            NullServers::On(servers) => {
+                let of_host = |(link, server): &(Arc<Link>, Server)| {
+                    let own = seats.iter().filter(|seat| seat.host() == Some(link.name())).cloned().collect();
+                    (link.name().to_owned(), server.clone(), own)
+                };
+                servers
+                    .iter()
+                    .map(of_host)
+                    .filter(|(.., seats): &(_, _, Vec<Seat>)| !seats.is_empty())
+                    .collect()
+            }
+        }
+    }
+
+    async fn stop(self) {
+        match self {
+            NullServers::Here(server) => server.stop().await,
+            NullServers::On(servers) => {
+                join_all(servers.iter().map(|(link, _)| link.end_server())).await;
+            }
+        }
     }
 }
 
@@ -48,22 +120,24 @@ fn closed(case: &Point) -> Point {
 ///
 /// # Errors
 /// The server cannot be started, or a case cannot be measured against it.
-pub async fn calibrate(targets: &Targets, plan: &Plan, stop: &watch::Receiver<bool>) -> Result<Option<Ceilings>> {
+pub async fn calibrate(
+    targets: &Targets,
+    fleet: &Fleet,
+    plan: &Plan,
+    stop: &watch::Receiver<bool>,
+) -> Result<Option<Ceilings>> {
     let mut ceilings = Ceilings::default();
     for target in targets.iter() {
         let Target { scenario, reached, .. } = target;
-        let repository = tempfile::tempdir().context("cannot make a folder for the null model")?;
-        write_null(scenario, &reached.outputs, repository.path())?;
-        let server = EmbeddedServer::start(repository.path(), &[NULL.to_owned()]).await?;
+        let servers = NullServers::start(fleet, &null_config(scenario, &reached.outputs)?).await?;
         let mut null = scenario.clone();
-        server.serves(&mut null);
         NULL.clone_into(&mut null.model.name);
         null.model.version = None;
         // the null model does not answer with the model's shapes
         let any_shape = Outputs { tensors: reached.outputs.tensors.iter().map(any).collect(), batched: false };
         let cases = plan.cases().filter(|case| target.is_of(case)).map(closed);
-        let measured = self::ceilings(&null, cases, &any_shape, &mut ceilings, stop).await;
-        server.stop().await;
+        let measured = self::ceilings(&null, &servers, fleet, cases, &any_shape, &mut ceilings, stop).await;
+        servers.stop().await;
         if measured?.is_none() {
             return Ok(None);
         }
@@ -74,6 +148,8 @@ pub async fn calibrate(targets: &Targets, plan: &Plan, stop: &watch::Receiver<bo
 /// Adds the ceilings of one server and model. `None` when the user stopped it.
 async fn ceilings(
     null: &Scenario,
+    servers: &NullServers,
+    fleet: &Fleet,
     cases: impl Iterator<Item = Point>,
     outputs: &Outputs,
     ceilings: &mut Ceilings,
@@ -83,10 +159,15 @@ async fn ceilings(
         if ceilings.of(&case).is_some() {
             continue;
         }
-        match ceiling(null, outputs, &case, stop).await {
-            Ok(ceiling) => {
-                terminal::ceiling(null, &case, ceiling);
-                ceilings.0.push((case, ceiling));
+        let places = servers.of(job::seats(fleet, null, &case));
+        let measured = places.into_iter().map(async |(host, server, seats)| {
+            let null = Scenario { server, ..null.clone() };
+            Ok((host, ceiling(&null, outputs, &case, &seats, stop).await?))
+        });
+        match try_join_all(measured).await {
+            Ok(of_hosts) => {
+                terminal::ceiling(null, &case, of_hosts.iter().map(|(_, ceiling)| ceiling).sum());
+                ceilings.0.push((case, Ceiling(of_hosts)));
             }
             Err(PoolError::Interrupted) => return Ok(None),
             Err(PoolError::Failed(fault)) => return Err(anyhow!("the client's ceiling cannot be measured: {fault}")),
@@ -99,10 +180,11 @@ async fn ceiling(
     null: &Scenario,
     outputs: &Outputs,
     case: &Point,
+    seats: &[Seat],
     stop: &watch::Receiver<bool>,
 ) -> Result<f64, PoolError> {
     let job = job::job(null, outputs, case, Tensors::Binary);
-    let mut pool = Pool::start(&job, &Seat::here(case.processes), stop).await?;
+    let mut pool = Pool::start(&job, seats, stop).await?;
     let block = Block {
         stop: StopRule { requests: 1, least: Some(LENGTH), most: None },
         arrivals: None,
@@ -118,9 +200,9 @@ async fn ceiling(
     }
 }
 
-/// Writes the model: the scenario's inputs and the real model's outputs. A dimension of any size becomes 1, and one
+/// The model's configuration: the scenario's inputs and the real model's outputs. A dimension of any size becomes 1, and one
 /// in the batch's place becomes the batch.
-fn write_null(scenario: &Scenario, outputs: &Outputs, repository: &Path) -> Result<()> {
+fn null_config(scenario: &Scenario, outputs: &Outputs) -> Result<String> {
     let outputs = outputs.tensors.iter().map(described).collect::<Result<Vec<_>>>()?;
     let batches = outputs.iter().all(|(_, _, shape)| shape.first() == Some(&-1));
     let batched = scenario.model.batching && batches;
@@ -144,9 +226,7 @@ fn write_null(scenario: &Scenario, outputs: &Outputs, repository: &Path) -> Resu
         }
         text.push_str(&tensor("output", name, datatype, &dims)?);
     }
-    let folder = repository.join(NULL);
-    std::fs::create_dir_all(folder.join("1"))?;
-    std::fs::write(folder.join("config.pbtxt"), text).context("cannot write the null model")
+    Ok(text)
 }
 
 /// An output of any shape and content.

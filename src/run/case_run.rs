@@ -17,7 +17,7 @@ use crate::matrix::Point;
 use crate::plan::{Group, Round};
 use crate::protocol::Fault;
 use crate::protocol::control::statistics::Statistics;
-use crate::record::{Record, Status};
+use crate::record::{HostRecord, Record, Status};
 use crate::worker::block_run::{FAILURES_IN_A_ROW, keep_first};
 use crate::worker::outcome::BlockOutcome;
 use crate::worker::pool::Pool;
@@ -269,7 +269,8 @@ impl CaseRun {
         });
     }
 
-    pub fn into_record(mut self, context: &Context<'_>, group: &Group) -> Record {
+    /// Its row, and those of the hosts that measured it.
+    pub fn into_records(mut self, context: &Context<'_>, group: &Group) -> (Record, Vec<HostRecord>) {
         let (status, reason) = match self.ended_early.take() {
             Some(ended) => ended,
             None => (status(&self.totals.recorder), words_of(&self.examples)),
@@ -284,7 +285,9 @@ impl CaseRun {
             ended: self.ended.into(),
             ..empty_record(context, &self.case, status)
         };
-        self.totals.fill(&self.case, context.ceilings.of(&self.case), row)
+        let of_host = |host: &str| context.ceilings.of_host(&self.case, host);
+        let hosts = self.totals.host_rows(&context.manifest.scenario, &self.case, of_host);
+        (self.totals.fill(&self.case, context.ceilings.of(&self.case), row), hosts)
     }
 }
 

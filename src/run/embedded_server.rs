@@ -84,15 +84,9 @@ impl EmbeddedServer {
     /// # Errors
     /// The server cannot load one of them.
     pub async fn start(repository: &Path, names: &[String]) -> Result<EmbeddedServer> {
-        let mut arguments: Vec<&OsStr> =
-            ["serve", "--until-input-ends", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
-                .map(OsStr::new)
-                .to_vec();
-        arguments.extend([OsStr::new("--model-config-name"), OsStr::new(CONFIGURATIONS)]);
+        let given = arguments(names);
+        let mut arguments: Vec<&OsStr> = given.iter().map(OsStr::new).collect();
         arguments.extend([OsStr::new("--model-repository"), repository.as_os_str()]);
-        for name in names {
-            arguments.extend([OsStr::new("--load-model"), OsStr::new(name)]);
-        }
         let mut process = Process::start(&arguments)?;
         let mut line = String::new();
         match timeout(LOADING, process.output.read_line(&mut line)).await {
@@ -100,28 +94,46 @@ impl EmbeddedServer {
             Ok(_) => bail!("the embedded server ended {}", process.ending.description().await),
             Err(_) => bail!("the embedded server was not ready within {} s", LOADING.as_secs()),
         }
-        let address = |text: &str| Address::parse(text).map_err(anyhow::Error::msg);
-        let ready: Ready = serde_json::from_str(&line).context("the embedded server said something unexpected")?;
-        if !ready.unavailable.is_empty() {
-            process.stop().await;
-            let words: Vec<String> = ready.unavailable.iter().map(|words| text::message(words)).collect();
-            bail!("the embedded server: {}", words.join("; "));
+        match addresses(&line) {
+            Ok(addresses) => Ok(EmbeddedServer { process, addresses }),
+            Err(error) => {
+                process.stop().await;
+                Err(error)
+            }
         }
-        Ok(EmbeddedServer {
-            process,
-            addresses: Server { http: address(&ready.http)?, grpc: address(&ready.grpc)?, ..Server::embedded() },
-        })
     }
 
-    /// Points a scenario to this server.
-    pub fn serves(&self, scenario: &mut Scenario) {
-        scenario.server.clone_from(&self.addresses);
+    /// Where it listens.
+    pub fn addresses(&self) -> &Server {
+        &self.addresses
     }
 
     /// Ends the server.
     pub async fn stop(self) {
         self.process.stop().await;
     }
+}
+
+/// The arguments that start the server with some models, but for its repository.
+pub fn arguments(names: &[String]) -> Vec<String> {
+    let fixed = [["--http", "127.0.0.1:0"], ["--grpc", "127.0.0.1:0"], ["--model-config-name", CONFIGURATIONS]];
+    let models = names.iter().flat_map(|name| ["--load-model".to_owned(), name.clone()]);
+    let fixed = ["serve", "--until-input-ends"].into_iter().chain(fixed.into_iter().flatten());
+    fixed.map(str::to_owned).chain(models).collect()
+}
+
+/// The addresses of a server that said it is ready.
+///
+/// # Errors
+/// It could not load a model, or said something else.
+pub fn addresses(line: &str) -> Result<Server> {
+    let address = |text: &str| Address::parse(text).map_err(anyhow::Error::msg);
+    let ready: Ready = serde_json::from_str(line).context("the embedded server said something unexpected")?;
+    if !ready.unavailable.is_empty() {
+        let words: Vec<String> = ready.unavailable.iter().map(|words| text::message(words)).collect();
+        bail!("the embedded server: {}", words.join("; "));
+    }
+    Ok(Server { http: address(&ready.http)?, grpc: address(&ready.grpc)?, ..Server::embedded() })
 }
 
 /// Writes the stand-in of a scenario's model, if the scenario names one and the model is missing.

@@ -14,8 +14,8 @@ use serde::Serialize;
 use super::kept::{self, KeptBlock};
 use crate::file;
 use crate::record::{
-    self, BLOCKS, BlockRecord, HISTOGRAMS, LATENESS, MANIFEST, METRICS, Manifest, RECORDS, RESUME, Record, SCENARIO,
-    SERVICE,
+    self, BLOCKS, BlockRecord, HISTOGRAMS, HOSTS, HostRecord, LATENESS, MANIFEST, METRICS, Manifest, RECORDS, RESUME,
+    Record, SCENARIO, SERVICE,
 };
 use crate::recorder::Recorder;
 
@@ -139,8 +139,11 @@ impl Folder {
         self.path.join(METRICS)
     }
 
-    /// Adds a measured case.
-    pub fn record(&self, record: &Record) -> Result<()> {
+    /// Adds a measured case, after the parts of hosts in it.
+    pub fn record(&self, record: &Record, hosts: &[HostRecord]) -> Result<()> {
+        if !hosts.is_empty() {
+            record::append_all(&self.path.join(HOSTS), hosts)?;
+        }
         record::append(&self.path.join(RECORDS), record)
     }
 

@@ -89,7 +89,7 @@ async fn embedded(asking: &mut Scenario, repository: &Path) -> Result<EmbeddedSe
         repository.join(name).display()
     );
     let server = EmbeddedServer::start(repository, std::slice::from_ref(name)).await?;
-    server.serves(asking);
+    asking.server.clone_from(server.addresses());
     Ok(server)
 }
 

@@ -57,9 +57,9 @@ pub fn seats(fleet: &Fleet, scenario: &Scenario, case: &Point) -> Vec<Seat> {
     let mut taken = vec![0; hosts.len()];
     let seat = |place: usize| {
         let host = &hosts[place];
-        let link = host.links[taken[place] % host.links.len()].clone();
+        let (link, files) = host.seat(taken[place]);
         taken[place] += 1;
-        Seat::On { link, files: host.files() }
+        Seat::On { link, files }
     };
     seats.into_iter().map(seat).collect()
 }

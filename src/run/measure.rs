@@ -15,11 +15,11 @@ use super::rows::BlockMean;
 use super::targets::{Observers, is_counted_with};
 use crate::matrix::Point;
 use crate::plan::Group;
-use crate::record::Record;
+use crate::record::{HostRecord, Record};
 use crate::statistics::{self, Sum};
 use crate::worker::pool::Pool;
 
-/// Measures a group, or what is missing of one of which an earlier part of the run measured `kept`. Its rows are returned, not
+/// Measures a group, or what is missing of one of which an earlier part of the run measured `kept`. Its rows, and those of hosts, are returned, not
 /// yet written; beside them the error that ended the measuring if a block could not be written.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub async fn group(
     kept: Vec<KeptBlock>,
     observers: &mut Observers<'_>,
     listener: &mut dyn Listener,
-) -> Result<(Vec<Record>, Result<()>)> {
+) -> Result<(Vec<(Record, Vec<HostRecord>)>, Result<()>)> {
     let mut running: Vec<CaseRun> = group.cases.iter().map(CaseRun::new).collect();
     let load = &context.scenario.load;
     let mut budget = Budget::begin(load.stop.most, group.cases.len(), group.rounds.len());
@@ -65,7 +65,7 @@ pub async fn group(
         let measured = running.totals.recorder.count() * items - running.before;
         observers.count(&running.case, measured, running.prepared * items);
     }
-    Ok((running.into_iter().map(|running| running.into_record(context, group)).collect(), written))
+    Ok((running.into_iter().map(|running| running.into_records(context, group)).collect(), written))
 }
 
 /// Measures the rounds of a group from number `resumed` on.

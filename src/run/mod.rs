@@ -9,9 +9,11 @@ mod connect;
 mod context;
 mod cpu_latency;
 mod data;
+mod describe;
 mod embedded_server;
 mod fleet;
 mod folder;
+mod host_rows;
 pub mod init;
 pub mod interrupt;
 mod job;
@@ -27,7 +29,6 @@ mod samplers;
 pub mod serve;
 mod targets;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,12 +38,12 @@ use tokio::sync::watch;
 
 use crate::environment::Environment;
 use crate::hosts::Fleet;
-use crate::matrix::{Point, selects};
+use crate::matrix::Point;
 use crate::plan::Plan;
-use crate::record::{Asked, Asserted, Manifest, MetricsRead, Record, State, Status};
+use crate::record::{Manifest, State, Status};
 use crate::report;
 use crate::report::terminal::{Progress, ReaderGone, Show, say};
-use crate::scenario::{Assert, Overrides, Scenario, Server};
+use crate::scenario::{Overrides, Scenario, Server};
 use crate::statistics;
 use crate::worker::pool::Pool;
 use crate::worker::seat::PoolError;
@@ -261,7 +262,7 @@ async fn measure(
         return Ok((Outcome::Interrupted, None));
     };
     let ceilings = match options.calibrate {
-        true => calibrate::calibrate(&targets, plan, stop).await?,
+        true => calibrate::calibrate(&targets, &fleet, plan, stop).await?,
         false => Some(Ceilings::default()),
     };
     let Some(ceilings) = ceilings else { return Ok((Outcome::Interrupted, None)) };
@@ -273,7 +274,8 @@ async fn measure(
     let now = Manifest {
         arguments: options.arguments.clone(),
         data: data::named(scenario, &data::digests(scenario)?),
-        ..manifest(scenario, plan, &targets, client, started)
+        hosts: fleet.hosts.iter().map(describe::machine).collect(),
+        ..describe::manifest(scenario, plan, &targets, client, started)
     };
     let going = match reopened {
         Some((resume, folder)) => resume::take_up(resume, folder, scenario, plan, &targets, &now)?,
@@ -310,21 +312,24 @@ async fn measure(
         };
         let (records, written) = match targets.unreachable(&group.cases, stop).await {
             Some(reason) => {
-                let rows = group.cases.iter().map(|case| case_run::not_run(&context, group, case, &reason));
-                (rows.collect(), Ok(()))
+                let rows = group
+                    .cases
+                    .iter()
+                    .map(|case| (case_run::not_run(&context, group, case, &reason), Vec::new()));
+                (rows.collect::<Vec<_>>(), Ok(()))
             }
             None => measure::group(&context, group, std::mem::take(&mut kept), &mut observers, &mut progress).await?,
         };
         // told first: whatever becomes of the disk, it is on the terminal
-        records.iter().for_each(|record| progress.case_done(record));
-        flagged |= records.iter().any(|record| !record.flags.is_empty());
+        records.iter().for_each(|(record, _)| progress.case_done(record));
+        flagged |= records.iter().any(|(record, _)| !record.flags.is_empty());
         let written = written.and_then(|()| {
-            records.iter().try_for_each(|record| folder.record(record))?;
+            records.iter().try_for_each(|(record, hosts)| folder.record(record, hosts))?;
             if *stop.borrow() { Ok(()) } else { folder.group_done() }
         });
         written.map_err(|error| progress.unwritten(error, folder.path()))?;
         progress.group_done(group);
-        states.extend(records.iter().map(|record: &Record| record.status));
+        states.extend(records.iter().map(|(record, _)| record.status));
     }
     progress.finish(folder.path());
     if gathered.is_none() {
@@ -385,72 +390,6 @@ fn begin(
     }
     folder.manifest(&manifest)?;
     Ok(Going { folder, manifest, measured: Measured::default(), kept: Vec::new() })
-}
-
-/// The manifest of a run. With several servers and models it describes the first, as rows have their own.
-fn manifest(scenario: &Scenario, plan: &Plan, targets: &Targets, client: Environment, started: Timestamp) -> Manifest {
-    let first = asked(targets.first());
-    Manifest {
-        scenario: scenario.name.clone(),
-        title: scenario.title.clone(),
-        state: State::Running,
-        started: started.into(),
-        ended: None,
-        runner_version: env!("CARGO_PKG_VERSION").to_owned(),
-        git_revision: env!("RUNNER_GIT_REVISION").to_owned(),
-        overridden: scenario.overridden.clone(),
-        cap_s: scenario.load.stop.most.map(|most| most.as_secs_f64()),
-        quick: scenario.load.quick,
-        server: first.server,
-        server_version: first.server_version,
-        http: first.http,
-        grpc: first.grpc,
-        model: first.model,
-        weights: first.weights,
-        iterations: scenario.load.stop.requests,
-        duration_s: scenario.load.stop.least.map(|least| least.as_secs_f64()),
-        precision: scenario.load.precision,
-        warmup: scenario.load.warmup,
-        blocks: scenario.load.blocks,
-        timeout_s: scenario.load.timeout.as_secs_f64(),
-        parameters: scenario.parameters.clone(),
-        seed: scenario.load.seed,
-        data: BTreeMap::new(),
-        cases: plan.cases().count(),
-        asserts: scenario.asserts.iter().map(|assert| asserted(assert, plan)).collect(),
-        compare: Some(scenario.matrix.compared().axis().column.to_owned()),
-        counts: None,
-        metrics: MetricsRead::default(),
-        statistics: String::new(),
-        one_machine: first.one_machine,
-        targets: targets.counted().map(asked).collect(),
-        client,
-        arguments: Vec::new(),
-        file: scenario.file.display().to_string(),
-        resumed: Vec::new(),
-    }
-}
-
-/// A threshold and the cases that it is for.
-fn asserted(Assert { that, cases }: &Assert, plan: &Plan) -> Asserted {
-    let chosen = || plan.cases().filter(|case| selects(cases, case)).map(Point::tag).collect();
-    Asserted { that: *that, cases: (!cases.is_empty()).then(chosen) }
-}
-
-/// What is told of a server and a model.
-fn asked(target: &Target) -> Asked {
-    let Target { case, scenario: Scenario { server, model, matrix, .. }, reached } = target;
-    Asked {
-        server_key: case.server.as_deref().map(str::to_owned),
-        model_key: case.model.as_deref().map(str::to_owned),
-        server: reached.server.name.clone(),
-        server_version: reached.server.version.clone(),
-        http: server.http.to_string(),
-        grpc: server.grpc.to_string(),
-        one_machine: server.address(matrix.protocols()[0]).is_loopback(),
-        model: model.name.clone(),
-        weights: reached.weights(),
-    }
 }
 
 impl context::Listener for Progress {

@@ -15,8 +15,8 @@ use crate::matrix::Point;
 use crate::plan::{Group, Plan};
 use crate::record::column::Row;
 use crate::record::{
-    self, Asked, BLOCKS, BlockRecord, HISTOGRAMS, METRICS, MODEL_CONFIG, Manifest, MetricRow, RECORDS, RESUME, Record,
-    Resumed, SCENARIO, State, Status,
+    self, Asked, BLOCKS, BlockRecord, HISTOGRAMS, HOSTS, HostRecord, METRICS, MODEL_CONFIG, Machine, Manifest,
+    MetricRow, RECORDS, RESUME, Record, Resumed, SCENARIO, State, Status,
 };
 use crate::scenario::Scenario;
 
@@ -158,6 +158,9 @@ fn differences(
         note(name, &of(&before.client), &of(&now.client));
     }
     let known: HashMap<String, Asked> = before.asked().into_iter().map(|asked| (asked.tag(), asked)).collect();
+    let machine = |machine: &Machine| format!("{} ({})", machine.name, machine.environment.summary());
+    let machines = |manifest: &Manifest| manifest.hosts.iter().map(machine).collect::<Vec<_>>().join(", ");
+    note("hosts", &machines(before), &machines(now));
     for asked in &now.targets {
         let Some(known) = known.get(&asked.tag()) else { continue };
         let label = |what: &str| format!("{what}{}", asked.tag().replace('-', " "));
@@ -223,6 +226,17 @@ fn prune(run: &Path, plan: &Plan, going: &Going) -> Result<()> {
         })
         .collect();
     rewrite(&run.join(BLOCKS), &record::lines(&blocks, true)?)?;
+
+    let mut seen: HashSet<(String, String)> = HashSet::new();
+    let mut hosts: Vec<HostRecord> = rows_of(&run.join(HOSTS))?;
+    // a case that was begun again has them twice: the last are those of its row
+    hosts.reverse();
+    hosts.retain(|row| {
+        let tag = row.case.tag();
+        going.measured.0.contains_key(&tag) && seen.insert((tag, row.host.clone()))
+    });
+    hosts.reverse();
+    rewrite(&run.join(HOSTS), &record::lines(&hosts, true)?)?;
 
     let histograms = std::fs::read(run.join(HISTOGRAMS)).unwrap_or_default();
     rewrite(

@@ -1,8 +1,11 @@
 //! The rows of a case, from its blocks. Must not know how blocks are measured, or how rows are shown.
 
+use super::host_rows::{HostTotals, Limits};
 use crate::matrix::Point;
 use crate::protocol::control::statistics::{Statistics, Sum};
-use crate::record::{Columns, ErrorKinds, Flag, Flags, Record, Status, cpu_a_request, milliseconds, rate, rounded};
+use crate::record::{
+    Columns, ErrorKinds, Flag, Flags, HostRecord, Record, Status, cpu_a_request, milliseconds, rate, rounded,
+};
 use crate::recorder::Recorder;
 use crate::report::terminal::{SoFar, bars};
 use crate::statistics::{self, Batches, Interval};
@@ -50,6 +53,8 @@ pub struct CaseTotals {
     pub imprecise: bool,
     /// Whether a server that gives statistics gave none over a block.
     pub unserved: bool,
+    /// The parts of hosts.
+    pub hosts: HostTotals,
     /// What the server counted over the blocks; `None` if it gives no counts.
     served: Option<Statistics>,
 }
@@ -82,6 +87,7 @@ impl Default for CaseTotals {
             means: Vec::new(),
             imprecise: false,
             unserved: false,
+            hosts: HostTotals::default(),
             served: Some(Statistics::default()),
         }
     }
@@ -99,6 +105,7 @@ impl CaseTotals {
         self.stall_ns = self.stall_ns.max(outcome.stall_ns);
         self.held_back += outcome.held_back;
         self.rounds.push(round);
+        self.hosts.add(outcome);
         let mean_ms = Columns(&outcome.recorder.latency).mean();
         let requests = outcome.recorder.count();
         self.means.extend(mean_ms.map(|mean_ms| BlockMean { round, mean_ms, requests }));
@@ -198,10 +205,18 @@ impl CaseTotals {
             bytes_received: self.traffic.received,
             reconnects: Some(self.traffic.connections),
             client_stall_ms: Some(milliseconds(self.stall_ns as f64)),
+            start_skew_ms: self.hosts.start_skew_ms(),
+            clock_error_ms: self.hosts.clock_error_ms(),
             blocks: self.rounds.len() as u32,
             ..row
         };
         self.split(row)
+    }
+
+    /// The rows of hosts.
+    pub fn host_rows(&self, scenario: &str, case: &Point, ceiling: impl Fn(&str) -> Option<f64>) -> Vec<HostRecord> {
+        let limits = Limits { ceiling_share: CEILING_SHARE, busy_share: BUSY_SHARE, stall_ns: STALL_NS };
+        self.hosts.rows(scenario, case, &limits, ceiling)
     }
 
     /// Splits the mean time of a request into parts that add up to it.
@@ -261,7 +276,7 @@ impl CaseTotals {
         let busy = self.usage.cpu_ns() as f64 >= BUSY_SHARE * self.window_ns as f64 * processes;
         // the percentiles that tables show
         let shown = if case.rate.is_some() { 0.99 } else { 0.95 };
-        Flags::raised([
+        let raised = [
             (Flag::ClientCeiling, requests_per_s.zip(ceiling).is_some_and(|(rate, most)| rate >= CEILING_SHARE * most)),
             (Flag::ClientCpu, self.window_ns > 0 && busy),
             (Flag::ClientStall, self.stall_ns >= STALL_NS),
@@ -276,7 +291,8 @@ impl CaseTotals {
             (Flag::ResponseCache, served.cache_hit.count > 0),
             (Flag::Resumed, self.resumed),
             (Flag::FewRequests, answered > 0 && !statistics::is_trusted(effective, shown)),
-        ])
+        ];
+        Flags::raised(raised.into_iter().chain(self.hosts.flags()))
     }
 }
 

@@ -57,6 +57,14 @@ impl Seat {
         vec![Seat::Here; processes as usize]
     }
 
+    /// The name of the host, if that is another.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Seat::Here => None,
+            Seat::On { link, .. } => Some(link.name()),
+        }
+    }
+
     /// A job as a worker here does it.
     pub(super) fn job(&self, job: &Job) -> Job {
         match self {
