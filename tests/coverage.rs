@@ -136,6 +136,7 @@ fn empty() -> Run {
         manifest,
         records: Vec::new(),
         blocks: Blocks::default(),
+        hosts: Vec::new(),
         latencies: Vec::new(),
         asked: Vec::new(),
         torn: Vec::new(),

@@ -11,7 +11,7 @@ use super::tables;
 use super::thresholds::{self, Kept};
 use super::words::Markup;
 use crate::record::column::Objects;
-use crate::record::{BlockRecord, Manifest, Record};
+use crate::record::{BlockRecord, HostRecord, Manifest, Record};
 use crate::threshold::Threshold;
 
 /// What `runner report --json` and `runner SCENARIO --json` print.
@@ -44,6 +44,8 @@ pub struct RunReport {
     pub records: Objects<Record>,
     /// One object a case and block, as in `blocks.csv`.
     pub blocks: Objects<BlockRecord>,
+    /// One object a case and host, as in `hosts.csv`; none if one machine sent all requests.
+    pub hosts: Objects<HostRecord>,
 }
 
 /// What one comparison says.
@@ -152,6 +154,7 @@ impl RunReport {
             comparisons: Objects::of(&comparisons::rows(run)),
             records: Objects::of(&run.records),
             blocks: Objects::of(&blocks),
+            hosts: Objects::of(&run.hosts),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::run::Run;
 use super::tables::{self, Style};
 use super::verdicts::Compared;
 use super::words::{Markup, escaped};
-use super::{notes, thresholds};
+use super::{hosts, notes, thresholds};
 
 /// A run's section: heading, answers, tables, how it was measured, and what is wrong with it.
 pub fn section(run: &Run, style: Style) -> String {
@@ -30,6 +30,9 @@ pub fn section(run: &Run, style: Style) -> String {
             let _ =
                 writeln!(out, "<details><summary>Where the time goes</summary>\n\n{}\n</details>\n", parts.markdown());
         }
+    }
+    if let Some(hosts) = hosts::table(run) {
+        let _ = writeln!(out, "<details><summary>The hosts</summary>\n\n{}\n</details>\n", hosts.markdown());
     }
     for note in notes::notes(run, &cells, Markup::Markdown) {
         let _ = writeln!(out, "- {}", note.text);

@@ -9,6 +9,7 @@ pub mod document;
 mod forecast;
 pub mod gate;
 pub mod history;
+mod hosts;
 pub mod html;
 mod json;
 mod layout;

@@ -1,5 +1,6 @@
 //! The notes below the tables of a run: how it was measured, what the marks mean, and what is wrong with it.
 
+use super::hosts;
 use super::metric::Metric;
 use super::run::Run;
 use super::verdicts::{Compared, is_trusted, least_delta};
@@ -173,6 +174,9 @@ fn measured(out: &mut Notes, run: &Run) {
         let quick = if manifest.quick { "Quick run: a" } else { "A" };
         let requests = range_words(run.records.iter().map(|record| record.requests));
         out.add(About::Method, format!("{quick} case ends after about {cap} s; {requests} requests a case."));
+    }
+    if let Some(words) = hosts::words(run) {
+        out.add(About::Method, out.markup.text(&words));
     }
     if !manifest.overridden.is_empty() {
         out.add(

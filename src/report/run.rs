@@ -9,7 +9,9 @@ use serde_json::Value;
 use crate::matrix::AxisId;
 use crate::record::column::Row;
 use crate::record::latencies::{self, Latencies};
-use crate::record::{self, Asked, BLOCKS, BlockRecord, MODEL_CONFIG, Manifest, RECORDS, Record, Rows, State, Status};
+use crate::record::{
+    self, Asked, BLOCKS, BlockRecord, HOSTS, HostRecord, MODEL_CONFIG, Manifest, RECORDS, Record, Rows, State, Status,
+};
 use crate::statistics;
 
 /// A run, as read from its files.
@@ -25,6 +27,8 @@ pub struct Run {
     pub records: Vec<Record>,
     /// One row a case and block.
     pub blocks: Blocks,
+    /// One row a case and host; empty if this machine sent all requests.
+    pub hosts: Vec<HostRecord>,
     /// The latencies of the blocks of each record; `None` if their histograms are missing.
     pub latencies: Vec<Option<Latencies>>,
     /// The servers and models that were asked, each with the model's configuration, if the server gave it.
@@ -85,7 +89,8 @@ impl Run {
         let asked = asked.collect::<Result<_>>()?;
         let records: Rows<Record> = rows(&path.join(RECORDS))?;
         let blocks: Rows<BlockRecord> = rows(&path.join(BLOCKS))?;
-        let torn = [(RECORDS, records.torn), (BLOCKS, blocks.torn)];
+        let hosts: Rows<HostRecord> = rows(&path.join(HOSTS))?;
+        let torn = [(RECORDS, records.torn), (BLOCKS, blocks.torn), (HOSTS, hosts.torn)];
         let (records, blocks) = (records.rows, blocks.rows);
         let blocks: Blocks = blocks.into_iter().collect();
         let latencies =
@@ -97,6 +102,7 @@ impl Run {
             manifest,
             records,
             blocks,
+            hosts: hosts.rows,
             latencies,
             torn: torn.into_iter().filter_map(|(file, torn)| torn.then_some(file)).collect(),
         })

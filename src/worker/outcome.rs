@@ -161,8 +161,11 @@ impl BlockOutcome {
 
     /// Notes a host's clock.
     pub(super) fn clock_of(&mut self, host: &str, clock: HostClock) {
+        // of several programs on one host, the poorest counts
         if let Some(part) = self.hosts.iter_mut().find(|part| part.host == host) {
-            part.clock = clock;
+            let moved_ns = part.clock.moved_ns.max(clock.moved_ns);
+            let poorest = if part.clock.error_ns > clock.error_ns { part.clock } else { clock };
+            part.clock = HostClock { moved_ns, ..poorest };
         }
     }
 

@@ -9,7 +9,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::watch;
 
 use super::message::{Arrivals, Block, Draw, FromWorker, Job, ToWorker};
-use super::outcome::{BlockOutcome, HostClock};
+use super::outcome::{BlockOutcome, HostClock, HostPart};
 use super::seat::{PoolError, Seat, Worker};
 use crate::clock;
 use crate::hosts::link::Link;
@@ -127,12 +127,16 @@ impl Pool {
         for (link, (before, after)) in self.links.iter().zip(before.iter().zip(&after)) {
             let clock = HostClock {
                 offset_ns: before.offset_ns,
-                error_ns: before.error_ns.max(after.error_ns),
+                // the same offset is taken for both ends
+                error_ns: before.error_ns.max(after.error_ns + before.offset_ns.abs_diff(after.offset_ns)),
                 round_trip_ns: link.round_trip_ns(),
                 moved_ns: before.moved_ns(*after, elapsed_ns),
             };
             outcome.clock_of(link.name(), clock);
         }
+        // not in the order in which they happened to end
+        let place = |part: &HostPart| self.links.iter().position(|link| link.name() == part.host);
+        outcome.hosts.sort_by_key(place);
         Ok(outcome)
     }
 

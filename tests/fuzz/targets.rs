@@ -27,7 +27,7 @@ use runner::scenario::{Scenario, built_in};
 use runner::tensor::{Datatype, Item, List, byte_elements, items_of};
 use runner::text::{MESSAGE_MAX, NAME_MAX};
 use runner::worker::message::{BlockDone, FromWorker, ToWorker};
-use runner::worker::pool::BlockOutcome;
+use runner::worker::outcome::BlockOutcome;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, ReadBuf};

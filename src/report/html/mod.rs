@@ -20,7 +20,7 @@ use super::table::{Cell, Table};
 use super::tables::{Rows, Style};
 use super::verdicts::{self, Compared};
 use super::words::{Markup, format_ms, status_words};
-use super::{answers, layout, profile, tables, thresholds};
+use super::{answers, hosts, layout, profile, tables, thresholds};
 use crate::file;
 use crate::matrix::AxisId;
 use crate::record::{Flag, RECORDS, Record, SCENARIO};
@@ -103,6 +103,7 @@ fn section(run: &Run, number: usize) -> Html {
             figures_of(chosen.iter().flat_map(|group| charts::distribution(run, group)).collect()),
         ),
         ("parts", "Where the time goes", page.parts()),
+        ("hosts", "The hosts", page.hosts()),
         ("time", "Over time", figures_of(chosen.iter().filter_map(|group| charts::over_time(run, group)).collect())),
         ("lateness", "Requests sent late", figures_of(charts::lateness(run, &chosen))),
         ("metrics", "The server meanwhile", figures(&metrics::charts(run))),
@@ -207,6 +208,10 @@ impl Page<'_> {
             (figures(&[chart]))
             details { summary { "The same in numbers" } @for table in tables { (drawn(&table)) } }
         }
+    }
+
+    fn hosts(&self) -> Html {
+        html! { @if let Some(table) = hosts::table(self.run) { (drawn(&table)) } }
     }
 
     fn flags(&self) -> Html {

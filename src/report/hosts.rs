@@ -1,0 +1,116 @@
+//! The machines that sent requests, and what each of them measured. Must not know how tables are drawn.
+
+use super::layout::Layout;
+use super::run::Run;
+use super::table::Table;
+use super::words::format_ms;
+use crate::record::{HostRecord, Machine};
+
+/// Shown in cells without a value.
+const NOTHING: &str = "–";
+
+/// A row a case and host; `None` if this machine sent all requests.
+pub fn table(run: &Run) -> Option<Table> {
+    if run.hosts.is_empty() {
+        return None;
+    }
+    let layout = Layout::of(run, true);
+    let mut table = Table::default();
+    layout.columns(&mut table);
+    table.words("Host");
+    let numbers = [
+        "Client Processes",
+        "Requests/s",
+        "Mean (ms)",
+        "P95 (ms)",
+        "Mean over the Others'",
+        "Start after the First (ms)",
+        "Clock Error (ms)",
+    ];
+    numbers.into_iter().for_each(|heading| table.numbers(heading));
+    table.words("Doubts");
+    for record in &run.records {
+        for host in run.hosts.iter().filter(|host| host.case == record.case) {
+            let mut cells = layout.cells(record);
+            let ms = |value: Option<f64>| value.map_or(NOTHING.to_owned(), format_ms);
+            cells.push(host.host.clone().into());
+            cells.push(host.host_processes.to_string().into());
+            cells.push(host.requests_per_s.map_or(NOTHING.to_owned(), |rate| format!("{rate:.1}")).into());
+            cells.push(ms(host.mean_ms).into());
+            cells.push(ms(host.p95_ms).into());
+            cells.push(over_others(host).into());
+            cells.push(ms(host.start_late_ms).into());
+            cells.push(format_ms(host.clock_error_ms).into());
+            cells.push(host.flags.to_string().replace('_', " ").into());
+            table.row(cells);
+        }
+    }
+    Some(table)
+}
+
+fn over_others(host: &HostRecord) -> String {
+    match (host.mean_ratio, host.mean_ratio_low, host.mean_ratio_high) {
+        (Some(ratio), Some(low), Some(high)) => format!("{ratio:.3} ({low:.3} to {high:.3})"),
+        _ => NOTHING.to_owned(),
+    }
+}
+
+/// The hosts in a sentence: `2 hosts: a (4 cores), b (8 cores)`, or how many if they are many.
+pub fn words(run: &Run) -> Option<String> {
+    const NAMED: usize = 8;
+    let hosts = &run.manifest.hosts;
+    let count = match hosts.len() {
+        0 => return None,
+        1 => "one host".to_owned(),
+        several => format!("{several} hosts"),
+    };
+    let named = |(name, cores): (&str, Option<usize>)| {
+        cores.map_or_else(|| name.to_owned(), |cores| format!("{name} ({cores} cores)"))
+    };
+    let names = hosts.iter().take(NAMED).map(|host| named((&host.name, host.environment.cores)));
+    let names = names.collect::<Vec<_>>().join(", ");
+    let more = if hosts.len() > NAMED {
+        format!(" and {} more", hosts.len() - NAMED)
+    } else {
+        String::new()
+    };
+    let same = same_machines(hosts);
+    let same = if same.is_empty() { String::new() } else { format!("; {}", same.join("; ")) };
+    Some(format!("Requests came from {count}: {names}{more}{same}."))
+}
+
+/// Hosts that are one machine, in words: `a and b are one machine`.
+fn same_machines(hosts: &[Machine]) -> Vec<String> {
+    let boot = |host: &Machine| host.machine.split(' ').next().unwrap_or_default().to_owned();
+    let mut told: Vec<String> = Vec::new();
+    let mut words = Vec::new();
+    for host in hosts {
+        let same: Vec<&str> = hosts
+            .iter()
+            .filter(|other| boot(other) == boot(host))
+            .map(|other| other.name.as_str())
+            .collect();
+        if same.len() > 1 && !told.contains(&boot(host)) {
+            told.push(boot(host));
+            words.push(format!("{} are one machine", same.join(" and ")));
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_on_one_machine_are_told() {
+        let host = |name: &str, machine: &str| Machine {
+            name: name.to_owned(),
+            machine: machine.to_owned(),
+            ..Machine::default()
+        };
+        let hosts = [host("a", "1 x"), host("b", "2 x"), host("c", "1 y")];
+        assert_eq!(same_machines(&hosts), ["a and c are one machine"]);
+        assert_eq!(same_machines(&hosts[..2]), [""; 0]);
+    }
+}
