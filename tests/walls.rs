@@ -42,17 +42,10 @@ const PRINTERS: &[&str] = &["report/terminal/mod.rs", "worker/child.rs"];
 const PROCESS_STARTERS: &[&str] = &["process.rs"];
 /// The client's clock is read around requests, and for the time that a case may take; the server's own statistics need one
 /// too.
-const CLOCK_READERS: &[&str] = &[
-    "embedded/",
-    "run/budget.rs",
-    "worker/child.rs",
-    "worker/pace.rs",
-    "worker/deadline.rs",
-    "worker/pool.rs",
-    "worker/timeline.rs",
-];
-/// Processes that begin together share no other clock.
-const WALL_CLOCK_READERS: &[&str] = &["embedded/", "worker/child.rs", "worker/pool.rs"];
+const CLOCK_READERS: &[&str] =
+    &["embedded/", "run/budget.rs", "worker/child.rs", "worker/pace.rs", "worker/deadline.rs", "worker/timeline.rs"];
+/// When something was, for people.
+const WALL_CLOCK_READERS: &[&str] = &["clock.rs", "embedded/"];
 /// When a run, a case, a block or a sample began or ended.
 const TIMESTAMPERS: &[&str] = &["run/block_row.rs", "run/case_run.rs", "run/mod.rs", "run/sampler.rs"];
 /// Lines of a file before it has to be split along the flow.

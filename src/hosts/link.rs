@@ -1,17 +1,15 @@
 //! The leader's side of the stream to a host: its clock, its workers, its answers, and whether it is still there. Must not know
 //! what workers say, or how the stream came about.
 
-use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
@@ -20,8 +18,9 @@ use tokio::time::{sleep, timeout};
 
 use super::files::PIECE;
 use super::lines::{self, Lines};
-use super::message::{AnyHello, FromHost, Hello, Reply, ToHost, Version, Wanted, line};
-use super::offset::{Offset, RoundTrip, RoundTrips};
+use super::message::{AnyHello, FromHost, Hello, Reply, ToHost, Version, Wanted};
+use super::offset::Offset;
+use super::state::{State, UNDER_WAY};
 use crate::clock;
 use crate::process::Ending;
 use crate::text;
@@ -36,10 +35,8 @@ const PULSE: Duration = Duration::from_secs(1);
 const TRIPS: u64 = 5;
 /// How long an answer may take that is not a worker's.
 const ANSWER: Duration = Duration::from_secs(90);
-/// How long a host or a worker may take to end.
+/// How long a host may take to end.
 const ENDING: Duration = Duration::from_secs(10);
-/// Messages of a worker that nobody has read yet, and pings without an answer.
-const UNDER_WAY: usize = 64;
 /// Bytes that a remote shell may print before the greeting.
 const CHATTER_MAX: usize = 64 * 1024;
 
@@ -57,41 +54,8 @@ pub struct Stream {
 pub struct Link {
     /// What it said of itself.
     pub hello: Hello,
-    state: Arc<State>,
+    pub(super) state: Arc<State>,
     tasks: Vec<JoinHandle<()>>,
-}
-
-/// What tasks and users of a link share.
-struct State {
-    /// What it is called, once that is settled, and what it calls itself.
-    name: OnceLock<String>,
-    own_name: String,
-    /// Bounded by what its user says: pieces of files are answered one by one.
-    say: mpsc::UnboundedSender<Vec<u8>>,
-    known: Mutex<Known>,
-    /// The pings that were answered.
-    answered: watch::Sender<u64>,
-    /// Why the host is lost.
-    lost: watch::Sender<Option<String>>,
-    replies: tokio::sync::Mutex<mpsc::Receiver<Result<Reply, String>>>,
-}
-
-#[derive(Default)]
-struct Known {
-    /// Pings without an answer: their numbers, and when they were sent.
-    pinged: VecDeque<(u64, u64)>,
-    pings: u64,
-    trips: RoundTrips,
-    workers: HashMap<u32, mpsc::Sender<Heard>>,
-    next_worker: u32,
-}
-
-/// What is heard of a worker.
-pub enum Heard {
-    /// A message.
-    Said(Box<RawValue>),
-    /// It has ended: how.
-    Ended(String),
 }
 
 impl Link {
@@ -281,84 +245,6 @@ impl Drop for Link {
     }
 }
 
-impl State {
-    fn name(&self) -> &str {
-        self.name.get().unwrap_or(&self.own_name)
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn say(&self, message: &impl Serialize) {
-        if let Ok(line) = line(message) {
-            // nobody who is lost is told
-            let _ = self.say.send(line);
-        }
-    }
-
-    /// Sends a ping, and returns its number.
-    fn ping(&self) -> u64 {
-        // as one, so that pings go out in the order of their numbers
-        let mut known = self.known();
-        known.pings += 1;
-        let number = known.pings;
-        known.pinged.push_back((number, clock::shared_ns()));
-        self.say(&ToHost::Ping(number));
-        number
-    }
-
-    fn lost_error(&self) -> anyhow::Error {
-        let words = self.lost.borrow().clone().unwrap_or_else(|| "it does not answer".to_owned());
-        anyhow!("host {} is lost: {words}", self.name())
-    }
-
-    /// Notes that the host is lost, and tells everybody who waits for its workers.
-    fn lose(&self, words: String) {
-        let words = text::message(&words);
-        let lost = format!("host {} is lost: {words}", self.name());
-        self.lost.send_replace(Some(words));
-        for (_, worker) in self.known().workers.drain() {
-            let _ = worker.try_send(Heard::Ended(lost.clone()));
-        }
-    }
-
-    fn hear(&self, message: FromHost, reply: &mpsc::Sender<Result<Reply, String>>) -> Result<()> {
-        match message {
-            FromHost::Hello(_) => bail!("it greeted again"),
-            FromHost::Pong { number, clock_ns } => {
-                let mut known = self.known();
-                let back_ns = clock::shared_ns();
-                let Some((_, sent_ns)) = known.pinged.pop_front().filter(|(sent, _)| *sent == number) else {
-                    bail!("it answered a ping that was not sent")
-                };
-                known.trips.add(RoundTrip { sent_ns, back_ns, there_ns: clock_ns });
-                drop(known);
-                self.answered.send_replace(number);
-            }
-            FromHost::Said { worker, message } => self.pass(worker, Heard::Said(message)),
-            FromHost::Ended { worker, how } => {
-                self.pass(worker, Heard::Ended(text::message(&how)));
-                self.known().workers.remove(&worker);
-            }
-            FromHost::Reply(words) => {
-                let words = words.map_err(|words| text::message(&words));
-                ensure!(reply.try_send(words).is_ok(), "it answered what was not asked");
-            }
-        }
-        Ok(())
-    }
-
-    /// Passes what a worker says to whoever started it.
-    fn pass(&self, worker: u32, heard: Heard) {
-        let mut known = self.known();
-        // of a worker that nobody waits for, nothing is kept
-        if known.workers.get(&worker).is_some_and(|to| to.try_send(heard).is_err()) {
-            known.workers.remove(&worker);
-        }
-    }
-}
-
 /// The host's greeting; `None` if the stream ends before. A remote shell may print something first.
 async fn greeting(lines: &mut Lines<Box<dyn AsyncBufRead + Send + Unpin>>) -> Option<Vec<u8>> {
     let mut chatter = 0;
@@ -412,63 +298,5 @@ async fn pulse(state: Arc<State>) {
         if state.known().pinged.len() < UNDER_WAY {
             state.ping();
         }
-    }
-}
-
-/// A worker process on a host.
-pub struct RemoteWorker {
-    link: Arc<Link>,
-    number: u32,
-    heard: mpsc::Receiver<Heard>,
-}
-
-impl RemoteWorker {
-    /// Starts one.
-    pub fn start(link: &Arc<Link>) -> Self {
-        let (tell, heard) = mpsc::channel(UNDER_WAY);
-        let number = {
-            let mut known = link.state.known();
-            known.next_worker += 1;
-            let number = known.next_worker;
-            if link.lost().is_none() {
-                known.workers.insert(number, tell);
-            }
-            number
-        };
-        link.state.say(&ToHost::Start(number));
-        RemoteWorker { link: link.clone(), number, heard }
-    }
-
-    /// The host it is on.
-    pub fn link(&self) -> &Arc<Link> {
-        &self.link
-    }
-
-    /// Tells it something.
-    pub fn tell(&self, message: Box<RawValue>) {
-        self.link.state.say(&ToHost::Tell { worker: self.number, message });
-    }
-
-    /// Waits for what it says. What was said stays if this is dropped.
-    pub async fn hear(&mut self) -> Heard {
-        match self.heard.recv().await {
-            Some(heard) => heard,
-            None => Heard::Ended(format!("{:#}", self.link.state.lost_error())),
-        }
-    }
-
-    /// Lets it end in order, and waits for it.
-    pub async fn stop(mut self) {
-        self.link.state.say(&ToHost::End(self.number));
-        let ended = async { while let Some(Heard::Said(_)) = self.heard.recv().await {} };
-        let _ = timeout(ENDING, ended).await;
-    }
-}
-
-impl Drop for RemoteWorker {
-    fn drop(&mut self) {
-        self.link.state.known().workers.remove(&self.number);
-        // once more is no harm
-        self.link.state.say(&ToHost::End(self.number));
     }
 }

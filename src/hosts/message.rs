@@ -173,10 +173,11 @@ impl Hello {
     }
 }
 
-/// The name of this host: what a cluster's engine calls it, or its own.
+/// The name of this host: what it is told to be called, what a cluster's engine calls it, or its own.
 fn name() -> String {
-    let named = std::env::var("SLURMD_NODENAME").ok().filter(|name| !name.is_empty());
-    named
+    let told = |variable: &str| std::env::var(variable).ok().filter(|name| !name.is_empty());
+    told("RUNNER_HOST")
+        .or_else(|| told("SLURMD_NODENAME"))
         .or_else(sysinfo::System::host_name)
         .map_or_else(|| "unnamed".to_owned(), |name| crate::text::name(&name))
 }

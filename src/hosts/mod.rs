@@ -10,6 +10,8 @@ pub mod offset;
 pub mod pull;
 pub mod push;
 pub mod rank;
+pub mod remote;
+mod state;
 pub mod token;
 
 use std::collections::BTreeMap;

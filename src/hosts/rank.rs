@@ -28,7 +28,15 @@ struct Engine {
 }
 
 /// In the order in which they are asked: mpirun and mpiexec may run within what Slurm started.
-const ENGINES: [Engine; 4] = [
+const ENGINES: [Engine; 5] = [
+    Engine {
+        name: "RUNNER_RANK",
+        rank: "RUNNER_RANK",
+        size: SIZE,
+        job: &["RUNNER_JOB"],
+        tasks_here: None,
+        machines: None,
+    },
     Engine {
         name: "Open MPI",
         rank: "OMPI_COMM_WORLD_RANK",

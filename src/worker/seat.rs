@@ -14,8 +14,9 @@ use tokio::time::timeout;
 
 use super::message::{FromWorker, Job, ToWorker};
 use crate::hosts::Places;
-use crate::hosts::link::{Heard, Link, RemoteWorker};
+use crate::hosts::link::Link;
 use crate::hosts::message::LINE_MAX;
+use crate::hosts::remote::{Heard, RemoteWorker};
 use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
 

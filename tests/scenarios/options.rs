@@ -91,7 +91,7 @@ fn wrong_options_name_option_value_and_remedy() {
         (axes(&[axis(AxisId::BatchSize, &["1", "0"])]), ["--batch-sizes 0", "from 1 to 65536"]),
         (axes(&[axis(AxisId::BatchSize, &["1", "4", "1"])]), ["--batch-sizes: 1", "remove the repetition"]),
         (axes(&[axis(AxisId::BatchSize, &["many"])]), ["--batch-sizes many", "an integer from 1"]),
-        (axes(&[axis(AxisId::Processes, &["257"])]), ["--processes 257", "from 1 to 256"]),
+        (axes(&[axis(AxisId::Processes, &["4097"])]), ["--processes 4097", "from 1 to 4096"]),
         (axes(&[axis(AxisId::Protocol, &["http", "http"])]), ["--protocols: http", "remove the repetition"]),
         (axes(&[axis(AxisId::Concurrency, &["1025"])]), ["--concurrency 1025", "from 1 to 1024"]),
         (axes(&[axis(AxisId::Connections, &["2"])]), ["2 connections for 1 requests", "raise concurrency"]),
