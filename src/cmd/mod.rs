@@ -65,8 +65,7 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
     /// Print the manual page: `runner man | man -l -`
     Man,
-    /// A worker process, as a run starts it; or with options a machine that sends requests for a run elsewhere
-    #[command(hide = true)]
+    /// Send requests for a run that another machine leads
     Worker(worker::Arguments),
 }
 
@@ -137,7 +136,7 @@ pub fn mistyped(first: Option<&OsStr>) -> Option<String> {
         .filter(|command| !command.is_hide_set())
         .map(|command| command.get_name())
         .collect();
-    let known = |word| word == "help" || word == "worker" || commands.contains(&word);
+    let known = |word| word == "help" || commands.contains(&word);
     if word.contains(['.', '/', '\\']) || known(word) || Scenario::is_there(Path::new(word)) {
         return None;
     }
@@ -161,7 +160,7 @@ mod tests {
             ("model", "did you mean `runner models`?"),
             (
                 "benchmark",
-                "the commands are report, compare, history, init, models, serve, schema, completions, man; a scenario is named as",
+                "the commands are report, compare, history, init, models, serve, schema, completions, man, worker; a scenario is named as",
             ),
         ] {
             let words = mistyped(Some(OsStr::new(word))).unwrap();

@@ -302,6 +302,10 @@ pub fn status(recorder: &Recorder) -> Status {
 }
 
 #[cfg(test)]
+#[path = "split_tests.rs"]
+mod split;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::recorder::{Phases, RequestTiming};

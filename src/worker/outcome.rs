@@ -138,12 +138,15 @@ impl BlockOutcome {
     }
 
     /// Before any worker's part is added.
-    pub(super) fn of_none() -> Self {
+    pub fn of_none() -> Self {
         BlockOutcome { first_ns: u64::MAX, failed_ns: Some(0), ..BlockOutcome::default() }
     }
 
     /// Adds what a worker measured, to all and to the part of its host.
-    pub(super) fn add_of(&mut self, host: Option<&str>, done: BlockDone) -> Result<()> {
+    ///
+    /// # Errors
+    /// The histograms are not this program's.
+    pub fn add_of(&mut self, host: Option<&str>, done: BlockDone) -> Result<()> {
         let recorder = Recorder::from_snapshot(done.recorder)?;
         let done = BlockDone { recorder: RecorderSnapshot::default(), ..done };
         if let Some(host) = host {

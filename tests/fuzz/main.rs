@@ -92,6 +92,7 @@ tests! {
     damaged_scenarios_are_scenarios_or_errors_with_their_place: "scenario",
     damaged_documents_keep_what_is_outside_their_markers: "splice",
     damaged_messages_of_workers_are_messages_or_errors: "worker_message",
+    damaged_messages_of_hosts_are_messages_or_lose_the_host: "host_message",
     damaged_blocks_of_a_run_that_goes_on_are_blocks_or_the_end: "kept_blocks",
     damaged_facts_of_a_run_are_facts_or_errors: "manifest",
     damaged_answers_over_http_are_the_same_however_they_arrive: "http_answer",

@@ -9,6 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use runner::embedded::Config;
+use runner::environment::Environment;
+use runner::hosts::link::{Link, Stream};
+use runner::hosts::message::{FromHost, Hello, ToHost, Version};
 use runner::matrix::Point;
 use runner::plan::{Group, Plan};
 use runner::proto::{self, ModelConfig};
@@ -36,10 +39,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("csv", csv),
     ("grpc_answer", grpc_answer),
     ("histogram_log", histogram_log),
+    ("host_message", host_message),
     ("http_answer", http_answer),
     ("input_data", input_data),
     ("json_answer", json_answer),
@@ -144,6 +148,38 @@ pub fn worker_message(data: &[u8]) {
             }
         }
     }
+}
+
+/// What hosts and their leader send each other, a message a line. A host that says anything else after its greeting is lost, and
+/// why is told in words that are fit to be shown.
+pub fn host_message(data: &[u8]) {
+    for line in data.split(|byte| *byte == b'\n') {
+        if let Ok(message) = serde_json::from_slice::<ToHost>(line) {
+            written_again::<ToHost>(&message);
+        }
+        if let Ok(message) = serde_json::from_slice::<FromHost>(line) {
+            written_again::<FromHost>(&message);
+        }
+    }
+    let Version { version, revision } = Version::own();
+    let (name, machine) = ("fuzz".to_owned(), "fuzz".to_owned());
+    let hello = Hello { version, revision, rank: 0, name, machine, environment: Environment::default() };
+    let mut said = serde_json::to_vec(&FromHost::Hello(hello)).unwrap();
+    said.push(b'\n');
+    said.extend(data);
+    let stream = Stream {
+        input: Box::new(std::io::Cursor::new(said)),
+        output: Box::new(tokio::io::sink()),
+        carrier: None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let words = match Link::open(None, stream).await {
+            Ok(link) => link.lost().unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        assert!(!words.contains(char::is_control) && words.chars().count() <= MESSAGE_MAX + NAME_MAX, "{words:?}");
+    });
 }
 
 /// Blocks of a run that goes on: one a line, up to the first that is none.
