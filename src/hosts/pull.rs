@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use tokio::io::{BufReader, BufStream, ReadHalf, WriteHalf, split};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::link::{Link, Stream};
 use super::rank::Rank;
 use super::token::{self, Token};
+use crate::process;
 
 /// How long leader and hosts wait for each other.
 pub const MEETING: Duration = Duration::from_secs(120);
@@ -24,6 +25,8 @@ pub const MEETING: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long one attempt to connect may take.
 const CONNECTING: Duration = Duration::from_secs(5);
+/// Longest name of a job in a file's name.
+const NAME_MAX: usize = 150;
 /// Connections that have not proved anything yet.
 const STRANGERS: usize = 256;
 
@@ -77,7 +80,7 @@ impl Listener {
         let listener = TcpListener::bind((any, 0)).await.context("no port to listen at")?;
         let port = listener.local_addr()?.port();
         let addresses = if rank.one_machine { vec![IpAddr::V4(any)] } else { own_addresses() };
-        let path = meeting_file(rank)?;
+        let path = meeting_file(rank).await?;
         let folder = path.parent().context("no folder")?;
         let failed = || {
             format!(
@@ -182,7 +185,7 @@ pub async fn connect(leader: &str, token: &Token) -> Result<(BufReader<ReadHalf<
 /// # Errors
 /// There is none.
 pub async fn find(rank: &Rank) -> Result<(BufReader<ReadHalf<Proved>>, WriteHalf<Proved>)> {
-    let path = meeting_file(rank)?;
+    let path = meeting_file(rank).await?;
     let mut last = anyhow!("{} is not there", path.display());
     let attempts = async {
         loop {
@@ -242,19 +245,36 @@ fn read_meeting(path: &Path) -> Result<Option<(Vec<IpAddr>, u16, Token)>> {
 }
 
 /// The file by which the tasks of a job find their leader.
-fn meeting_file(rank: &Rank) -> Result<PathBuf> {
-    ensure!(
-        !rank.job.is_empty(),
-        "{} does not tell its job's name: set RUNNER_LEADER=HOST:PORT, at which task 0 listens, and RUNNER_TOKEN",
-        rank.engine
-    );
+async fn meeting_file(rank: &Rank) -> Result<PathBuf> {
+    let job = match rank.job.is_empty() {
+        false => Some(rank.job.clone()),
+        true => job_of_pmi().await,
+    };
+    let job = job.with_context(|| {
+        format!(
+            "{} does not tell its job's name: set RUNNER_JOB to one that no other job of yours has, or RUNNER_LEADER=HOST:PORT, at \
+             which task 0 listens, and RUNNER_TOKEN",
+            rank.engine
+        )
+    })?;
     let path = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
     let state = || path("XDG_STATE_HOME").or_else(|| Some(path("HOME")?.join(".local/state")));
     let folder = path("RUNNER_RENDEZVOUS").or_else(|| Some(state()?.join("runner")));
     let folder = folder.context("there is no home: name a folder that all tasks share with RUNNER_RENDEZVOUS")?;
     let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
-    let job: String = format!("{}-{}", rank.engine, rank.job).chars().map(plain).collect();
+    let job: String = format!("{}-{job}", rank.engine).chars().map(plain).take(NAME_MAX).collect();
     Ok(folder.join(format!("leader-{}", job.to_lowercase())))
+}
+
+/// The name of a job by PMI, version 1: MPICH's mpiexec has it behind a descriptor that it leaves open. A shell asks: what a number
+/// names is nothing that safe code can open. Only bash takes numbers of two digits.
+async fn job_of_pmi() -> Option<String> {
+    const ASK: &str = "ask() { printf '%s\\n' \"$1\" >&\"$PMI_FD\" && IFS= read -r -t 2 line <&\"$PMI_FD\"; }\n\
+        [ -n \"$PMI_FD\" ] && ask 'cmd=init pmi_version=1 pmi_subversion=1' && ask cmd=get_my_kvsname && name=$line && \
+        ask cmd=finalize && printf '%s\\n' \"$name\"";
+    let told = process::output(&["bash", "-c", ASK]).await?;
+    let name = told.trim().split("kvsname=").nth(1)?.split(' ').next()?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 /// Makes a folder for its owner alone, unless it is there.

@@ -49,7 +49,8 @@ const ENGINES: [Engine; 5] = [
         name: "PMI",
         rank: "PMI_RANK",
         size: "PMI_SIZE",
-        job: &["PMI_JOBID", "PMI_ID", "HYDRA_JOBID"],
+        // MPICH has it behind PMI_FD alone
+        job: &["PMI_JOBID", "RUNNER_JOB"],
         tasks_here: Some("MPI_LOCALNRANKS"),
         machines: None,
     },
