@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import leftovers
 from mpi import PMI_BEGIN, PMI_JOB, Mpi
@@ -22,7 +22,7 @@ from processes import stop, wait_until
 from slurm import Slurm
 
 PYTHON = [sys.executable, "-I", "-B"]
-PROBE = [sys.executable, "-B", HERE / "probe.py"]
+PROBE = [sys.executable, "-B", str(HERE / "probe.py")]
 MOVABLE = "host3"
 SILENCE_S = 0.6  # of a link that is cut
 
@@ -56,8 +56,9 @@ class Session:
     """An open ssh session, to which lines are said and which answers each with one."""
 
     def __init__(self, hosts: Namespaces, host: str, command: str | Sequence[object]) -> None:
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "bufsize": 0}
-        self.process = subprocess.Popen(hosts.ssh_command(host, command), **pipes)
+        self.process = subprocess.Popen(
+            hosts.ssh_command(host, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+        )
 
     def __enter__(self) -> "Session":
         return self
@@ -66,11 +67,9 @@ class Session:
         stop(self.process)
 
     def ask(self, line: bytes = b"") -> bytes:
-        self.say(line)
-        return self.process.stdout.readline()
-
-    def say(self, line: bytes = b"") -> None:
+        assert self.process.stdin and self.process.stdout
         self.process.stdin.write(line + b"\n")
+        return self.process.stdout.readline()
 
     def round_trip_ms(self) -> float:
         begin = time.perf_counter()
@@ -92,6 +91,7 @@ class Session:
 def echo_server(address: str) -> Iterator[int]:
     """The port of a server that sends back what it gets."""
     with subprocess.Popen([*PROBE, "echo", address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin and server.stdout
         yield int(server.stdout.readline())
         server.stdin.close()
 
@@ -171,7 +171,9 @@ def check_cut(checks: Checks, hosts: Namespaces, name: str) -> None:
         checks.check(refused.returncode == 255, f"{name}: cut off, a new session fails: {refused.stderr.splitlines()[:1]}", refused)
         hosts.restore(name)
         waiting.join(30)
-        checks.check(answers == [b"after all\n"], f"{name}: restored, the answer came {time.monotonic() - begin:.1f} s after the cut", answers)
+        checks.check(
+            answers == [b"after all\n"], f"{name}: restored, the answer came {time.monotonic() - begin:.1f} s after the cut", answers
+        )
 
 
 def check_fill(checks: Checks, hosts: Namespaces, name: str) -> None:
@@ -181,7 +183,9 @@ def check_fill(checks: Checks, hosts: Namespaces, name: str) -> None:
     hosts.empty(name)
     empty = hosts.ssh(name, write)
     good = full.returncode != 0 and "No space left on device" in full.stderr and empty.returncode == 0
-    checks.check(good and hosts.home(name).joinpath("file").read_text() == "written\n", f"{name}: full with {filled} bytes, then not", (full, empty))
+    checks.check(
+        good and hosts.home(name).joinpath("file").read_text() == "written\n", f"{name}: full with {filled} bytes, then not", (full, empty)
+    )
 
 
 def check_processes(checks: Checks, hosts: Namespaces, name: str) -> None:
@@ -193,7 +197,9 @@ def check_processes(checks: Checks, hosts: Namespaces, name: str) -> None:
     with Session(hosts, name, "cat") as session:
         session.ask()
         hosts.crash(name)
-        checks.check(not hosts.processes(name) and session.process.wait(10) == 255, f"{name}: crashed, its processes are gone and ssh tells")
+        checks.check(
+            not hosts.processes(name) and session.process.wait(10) == 255, f"{name}: crashed, its processes are gone and ssh tells"
+        )
 
 
 def check_slurm(checks: Checks) -> None:
@@ -233,14 +239,15 @@ def check_mpi(checks: Checks) -> None:
 
 def check_killed(checks: Checks, mpi: Mpi) -> None:
     """Leaves tasks behind, and one that is its own session, which are to be gone with the lab."""
-    for start in (mpi.mpirun, mpi.mpiexec_mpich):
+    for name, start in (("mpirun of Open MPI", mpi.mpirun), ("mpiexec of MPICH", mpi.mpiexec_mpich)):
         already = set(mpi.processes())
         with start(["-n", "2"], ["sh", "-c", "setsid sleep 1000 & exec sleep 1000"], stdin=subprocess.DEVNULL) as launcher:
             wait_until("four processes run", lambda: len(set(mpi.processes()) - already) == 4)
             launcher.kill()
         wait_until("some are left", lambda: len(set(mpi.processes()) - already) in (2, 4))
         time.sleep(0.5)
-        checks.check(True, f"{launcher.args[0]} killed: of its 4 processes {len(set(mpi.processes()) - already)} are left, for the lab")
+        left = set(mpi.processes()) - already
+        checks.check(left, f"{name} killed: of its 4 processes {len(left)} are left, for the lab")
 
 
 def bare(**more: str) -> dict[str, str]:
@@ -248,7 +255,7 @@ def bare(**more: str) -> dict[str, str]:
     return {"PATH": os.defpath, "HOME": "/root", **more}
 
 
-def run_tasks(folder: pathlib.Path, launch) -> list[dict]:
+def run_tasks(folder: pathlib.Path, launch: Callable[[Sequence[object]], subprocess.Popen]) -> list[dict]:
     """What the tasks of a launcher wrote of themselves."""
     tasks = folder / "tasks"
     tasks.mkdir()
@@ -284,8 +291,9 @@ def check_interrupted(checks: Checks, parts: Sequence[str]) -> None:
         return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         with subprocess.Popen([*PYTHON[:1], "-B", HERE / "lab.py", "--hold", *parts], stdout=subprocess.PIPE, text=True) as held:
+            assert held.stdout
             while "Ctrl-C" not in (held.stdout.readline() or "Ctrl-C"):
-                pass
+                pass  # it is still starting
             there = bool(leftovers.found(held.pid))
             held.send_signal(number)
         if number == signal.SIGKILL:

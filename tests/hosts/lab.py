@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import signal
 import sys
+from typing import NoReturn
 
 from check import check
 from mpi import Mpi, mpiexec_mpich, mpirun
@@ -22,7 +23,7 @@ from slurm import Slurm
 __all__ = ["Addresses", "LabError", "Mpi", "Namespaces", "Slurm", "mpiexec_mpich", "mpirun", "require", "signals_unwind"]
 
 
-def hold(parts: list[str]) -> None:
+def hold(parts: list[str]) -> NoReturn:
     """Starts hosts and Slurm for a person, until Ctrl-C."""
     with contextlib.ExitStack() as stack:
         if "hosts" in parts:
@@ -47,7 +48,9 @@ def main() -> int:
     require(parts, options.install)
     try:
         with signals_unwind():
-            return hold(parts) if options.hold else check(parts)
+            if options.hold:
+                hold(parts)
+            return check(parts)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except LabError as error:

@@ -11,7 +11,7 @@ import pathlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import processes
 
@@ -40,7 +40,13 @@ class Leftovers:
 
     def __str__(self) -> str:
         running = [f"{pid} ({processes.command_line(pid)})" for pid in self.processes]
-        kinds = {"folders": self.folders, "namespaces": self.namespaces, "links": self.links, "processes": running, "mounts": self.mounts}
+        kinds: dict[str, Sequence[object]] = {
+            "folders": self.folders,
+            "namespaces": self.namespaces,
+            "links": self.links,
+            "processes": running,
+            "mounts": self.mounts,
+        }
         return "; ".join(f"{kind}: {', '.join(map(str, each))}" for kind, each in kinds.items() if each) or "nothing"
 
     def remove(self) -> None:

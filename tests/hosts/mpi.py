@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Sequence
+from typing import Any
 
 import leftovers
 from processes import clean_environment, snapshot
@@ -41,7 +42,7 @@ class Mpi(leftovers.Part):
     def build(self) -> None:
         """There is nothing to make but the folder."""
 
-    def _marked(self, popen: dict) -> dict:
+    def _marked(self, popen: dict[str, Any]) -> dict[str, Any]:
         environment = popen.get("env") or clean_environment()
         return {**popen, "env": {**environment, "LAB_FOLDER": os.fspath(self.folder)}}
 
@@ -56,6 +57,7 @@ def mpiexec_mpich(arguments: Sequence[object], command: Sequence[object], **pope
     return launch(["mpiexec.hydra", "-launcher", "fork"], arguments, command, popen)
 
 
-def launch(launcher: list[str], arguments: Sequence[object], command: Sequence[object], popen: dict) -> subprocess.Popen:
-    options = {"env": clean_environment(), "text": True} | popen
-    return subprocess.Popen([*launcher, *map(str, arguments), *map(str, command)], **options)
+def launch(launcher: list[str], arguments: Sequence[object], command: Sequence[object], popen: dict[str, Any]) -> subprocess.Popen:
+    popen.setdefault("env", clean_environment())
+    popen.setdefault("text", True)
+    return subprocess.Popen([*launcher, *map(str, arguments), *map(str, command)], **popen)

@@ -8,29 +8,28 @@ program here measures of their processes it measures of its own machine.
 """
 
 import contextlib
-import ctypes
 import dataclasses
 import ipaddress
 import json
-import mmap
 import os
 import pathlib
-import random
 import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
+import clocks
 import leftovers
+import network
 from processes import PATH, LabError, call, clean_environment, descendants, kill_all, snapshot, start, stop, wait_until
 
 HERE = pathlib.Path(__file__).resolve().parent
 SSH_PORT = 22
 FIRST_HOST = 10  # the last byte of an address, before the number of the host
-NANOSECONDS = 1_000_000_000
 
 SSHD = """Port {port}
 ListenAddress {address}
@@ -79,34 +78,6 @@ class Addresses:
     delayed: str
 
 
-class Clock:
-    """The file by which the monotonic clock of a host stops and jumps: see clock.c."""
-
-    def __init__(self, path: pathlib.Path, kernel_ns: Callable[[], int]) -> None:
-        self.kernel_ns = kernel_ns  # the host's clock as the kernel has it
-        path.write_bytes(bytes(mmap.PAGESIZE))
-        with path.open("r+b") as file:
-            mapped = mmap.mmap(file.fileno(), mmap.PAGESIZE)
-        # three aligned words, so that none is ever read half-written
-        self.mode, self.offset_ns, self.stopped_ns = (ctypes.c_int64.from_buffer(mapped, 8 * number) for number in range(3))
-
-    def now_ns(self) -> int:
-        return self.stopped_ns.value if self.mode.value else self.kernel_ns() + self.offset_ns.value
-
-    def stop(self) -> None:
-        self.stopped_ns.value = self.now_ns()
-        self.mode.value = 1
-
-    def start(self) -> None:
-        """Goes on from where it stands."""
-        self.offset_ns.value = self.now_ns() - self.kernel_ns()
-        self.mode.value = 0
-
-    def jump(self, seconds: float) -> None:
-        word = self.stopped_ns if self.mode.value else self.offset_ns
-        word.value += round(seconds * NANOSECONDS)
-
-
 class Host:
     """One of them; nothing in it is for users of the lab."""
 
@@ -118,8 +89,8 @@ class Host:
         self.folder = shared / self.name
         self.home = self.folder / "home"
         self.delay_ms = delay_ms
-        self.clock_ns = round(clock_s * NANOSECONDS)
-        self.clock: Clock | None = None  # where it can be moved
+        self.clock_ns = round(clock_s * clocks.NANOSECONDS)
+        self.clock: clocks.Clock | None = None  # where it can be moved
         self.init = 0  # its process 1, which is sshd, as the machine numbers it
         self.delays: subprocess.Popen | None = None
         self.forwarded: dict[tuple[str, str, int], int] = {}  # address listened at and target, to the port of delay.py
@@ -171,8 +142,11 @@ class Namespaces(leftovers.Part):
 
     def ssh(self, host: str, command: str | Sequence[object], *options: object, **run) -> subprocess.CompletedProcess:
         """Runs a command on a host to its end; its output and its code, which is 255 where ssh itself failed."""
-        run = {"stdin": subprocess.DEVNULL} | ({} if "input" not in run else {"stdin": None}) | run
-        return subprocess.run(self.ssh_command(host, command, *options), **({"capture_output": True, "text": True} | run))
+        if "input" not in run:
+            run.setdefault("stdin", subprocess.DEVNULL)
+        run.setdefault("capture_output", "stdout" not in run and "stderr" not in run)
+        run.setdefault("text", True)
+        return subprocess.run(self.ssh_command(host, command, *options), **run)
 
     def server(self, host: str, port: int, listens_at: str | None = None) -> Addresses:
         """The addresses by which a host reaches a server of the machine.
@@ -184,11 +158,11 @@ class Namespaces(leftovers.Part):
 
     def cut(self, host: str) -> None:
         """Pulls the cable: nothing passes, nobody is told. Connections live until someone loses patience."""
-        call("ip", "link", "set", self._host(host).link, "down")
+        network.switch(self._host(host).link, "down")
 
     def restore(self, host: str) -> None:
         """Puts the cable back. Connections go on when TCP tries again, which takes the longer the longer it was out."""
-        call("ip", "link", "set", self._host(host).link, "up")
+        network.switch(self._host(host).link, "up")
 
     def crash(self, host: str) -> None:
         """The power fails: all processes end at once, and unlike with `cut` the address answers with resets."""
@@ -231,7 +205,7 @@ class Namespaces(leftovers.Part):
     def true_clock_offset_s(self, host: str) -> float:
         """By how much the monotonic clock of a host is ahead of the machine's, now."""
         chosen = self._host(host)
-        return ((chosen.clock.now_ns() if chosen.clock else chosen.kernel_ns()) - time.monotonic_ns()) / NANOSECONDS
+        return ((chosen.clock.now_ns() if chosen.clock else chosen.kernel_ns()) - time.monotonic_ns()) / clocks.NANOSECONDS
 
     def stop_clock(self, host: str) -> None:
         """The monotonic clock of a host stands still."""
@@ -248,10 +222,12 @@ class Namespaces(leftovers.Part):
     # how it is built
 
     def build(self) -> None:
-        self.subnet = unused_network()
+        self.subnet = network.unused()
         self.address = str(self.subnet[1])
         self.ssh_config = self.folder / "ssh_config"
-        self._bridge()
+        self.bridge = leftovers.name("br")
+        self.stack.callback(network.remove_link, self.bridge)
+        network.add_bridge(self.bridge, f"{self.address}/{self.subnet.prefixlen}")
         call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "key")
         for number, (delay_ms, clock_s) in enumerate(self.settings, 1):
             host = Host(number, self.folder, self.subnet, delay_ms, clock_s)
@@ -271,39 +247,27 @@ class Namespaces(leftovers.Part):
             raise LabError(f"there is no {name}, only {', '.join(self.hosts)}")
         return self.hosts[name]
 
-    def _clock(self, name: str) -> Clock:
+    def _clock(self, name: str) -> clocks.Clock:
         clock = self._host(name).clock
         if not clock:
             raise LabError(f"the clock of {name} cannot be moved; remedy: Namespaces(movable_clocks=[{name!r}])")
         return clock
 
-    def _bridge(self) -> None:
-        self.bridge = leftovers.name("br")
-        self.stack.callback(remove_link, self.bridge)
-        call("ip", "link", "add", self.bridge, "type", "bridge")
-        call("ip", "address", "add", f"{self.address}/{self.subnet.prefixlen}", "dev", self.bridge)
-        call("ip", "link", "set", self.bridge, "up")
-
     def _network(self, host: Host) -> None:
-        inside = ("ip", "-n", host.namespace)
-        self.stack.callback(remove_namespace, host.namespace)
+        self.stack.callback(network.remove_namespace, host.namespace)
         self.stack.callback(kill_all, lambda: leftovers.inside([host.namespace]))
-        call("ip", "netns", "add", host.namespace)
-        self.stack.callback(remove_link, host.link)
-        call("ip", "link", "add", host.link, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
-        call("ip", "link", "set", host.link, "master", self.bridge, "up")
-        call(*inside, "address", "add", f"{host.address}/{self.subnet.prefixlen}", "dev", "eth0")
-        call(*inside, "link", "set", "lo", "up")
-        call(*inside, "link", "set", "eth0", "up")
+        network.add_namespace(host.namespace)
+        self.stack.callback(network.remove_link, host.link)
+        network.plug(host.link, self.bridge, host.namespace, f"{host.address}/{self.subnet.prefixlen}")
 
     def _furnish(self, host: Host) -> None:
         """The files of a host: sshd's, those that are to stand in its /etc, and its clock's."""
         host.home.mkdir(parents=True)
         call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", host.folder / "host_key")
-        variables = {"TMPDIR": host.home / "tmp"}
+        variables: dict[str, pathlib.Path] = {"TMPDIR": host.home / "tmp"}
         if host.name in self.movable_clocks:
-            host.clock = Clock(host.folder / "clock", host.kernel_ns)
-            variables |= {"LAB_CLOCK": host.folder / "clock", "LD_PRELOAD": self._shim()}
+            host.clock = clocks.Clock(host.folder / "clock", host.kernel_ns)
+            variables |= {"LAB_CLOCK": host.folder / "clock", "LD_PRELOAD": clocks.built(self.folder)}
         settings = " ".join(f"{name}={value}" for name, value in variables.items())
         (host.folder / "sshd_config").write_text(
             SSHD.format(port=SSH_PORT, address=host.address, folder=host.folder, shared=self.folder, variables=settings)
@@ -317,16 +281,9 @@ class Namespaces(leftovers.Part):
         (etc / "shadow").write_text(with_root(pathlib.Path("/etc/shadow").read_text(), {1: "*"}))
         (etc / "shadow").chmod(0o600)
 
-    def _shim(self) -> pathlib.Path:
-        """The library of clock.c."""
-        library = self.folder / "clock.so"
-        if not library.exists():
-            call("cc", "-std=c11", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, HERE / "clock.c", "-ldl")
-        return library
-
     def _start(self, host: Host) -> None:
-        settings = {"name": host.name, "clock_ns": host.clock_ns, "folder": str(host.folder), "home_mib": self.home_mib}
-        settings["sshd"] = shutil.which("sshd", path=PATH)  # it wants its whole path
+        settings: dict[str, object] = {"name": host.name, "clock_ns": host.clock_ns, "folder": str(host.folder)}
+        settings |= {"home_mib": self.home_mib, "sshd": shutil.which("sshd", path=PATH)}  # which wants its whole path
         program = [sys.executable, "-I", HERE / "host.py", json.dumps(settings)]
         command = ["ip", "netns", "exec", host.namespace, *program]
         launcher = start(command, host.folder / "log", stdin=subprocess.PIPE, env=clean_environment())
@@ -402,21 +359,9 @@ def namespace_ids(pid: int) -> list[int]:
 def start_delays(folder: pathlib.Path) -> subprocess.Popen:
     """A process that delays connections: delay.py, which is asked by its input and has `folder` for a mark."""
     program = [sys.executable, "-I", str(HERE / "delay.py")]
-    pipes = {"bufsize": 0, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
+    pipes: dict[str, Any] = {"bufsize": 0, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
     with (folder / "delay.log").open("ab") as words:
         return subprocess.Popen(program, stderr=words, env=clean_environment(LAB_FOLDER=str(folder)), **pipes)
-
-
-def unused_network() -> ipaddress.IPv4Network:
-    """A private network that no interface and no route of this machine has to do with."""
-    taken = [f"{each['local']}/{each['prefixlen']}" for link in json.loads(call("ip", "-json", "-4", "address")) for each in link["addr_info"]]
-    taken += [route["dst"] for route in json.loads(call("ip", "-json", "-4", "route")) if route["dst"] != "default"]
-    used = [ipaddress.IPv4Network(each, strict=False) for each in taken]
-    for number in random.sample(range(2**16), 1000):
-        network = ipaddress.IPv4Network((f"10.{number // 256}.{number % 256}.0", 24))
-        if not any(network.overlaps(each) for each in used):
-            return network
-    raise LabError("10.0.0.0/8 is in use altogether, by `ip address` and `ip route`")
 
 
 def with_root(text: str, fields: dict[int, str]) -> str:
@@ -427,15 +372,3 @@ def with_root(text: str, fields: dict[int, str]) -> str:
             for number, value in fields.items():
                 line[number] = value
     return "".join(":".join(line) + "\n" for line in lines)
-
-
-def remove_link(name: str) -> None:
-    """Deletes an interface, if it is there."""
-    if name in leftovers.names_of("link"):
-        call("ip", "link", "delete", name)
-
-
-def remove_namespace(name: str) -> None:
-    """Deletes a network namespace, if it is there."""
-    if name in leftovers.names_of("netns", "list"):
-        call("ip", "netns", "delete", name)

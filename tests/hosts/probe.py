@@ -10,6 +10,7 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from delay import punctual
 from mpi import PMI_BEGIN, PMI_END, PMI_JOB
@@ -73,10 +74,8 @@ def exchange(connection: socket.socket, size: int) -> None:
     chunk = bytes(256 * 1024)
     sent = received = 0
     while received < size:
-        try:
+        with contextlib.suppress(BlockingIOError):
             sent += connection.send(chunk[: size - sent]) if sent < size else 0
-        except BlockingIOError:
-            pass
         try:
             received += len(connection.recv(1024 * 1024))
         except BlockingIOError:
@@ -101,4 +100,5 @@ def pmi_answers(number: int) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    {"clock": clock, "echo": echo, "link": link, "task": task}[sys.argv[1]](*sys.argv[2:])
+    commands: dict[str, Callable[..., None]] = {"clock": clock, "echo": echo, "link": link, "task": task}
+    commands[sys.argv[1]](*sys.argv[2:])

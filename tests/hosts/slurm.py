@@ -8,7 +8,6 @@ can tell it by is SLURMD_NODENAME; `hostname` is the machine's.
 """
 
 import os
-import pathlib
 import secrets
 import shutil
 import subprocess
@@ -73,7 +72,9 @@ class Slurm(leftovers.Part):
 
     def popen(self, program: str, *arguments: object, **popen) -> subprocess.Popen:
         """Starts any program of Slurm's, or one that asks it."""
-        return subprocess.Popen([program, *map(str, arguments)], **({"env": self.env(), "text": True} | popen))
+        popen.setdefault("env", self.env())
+        popen.setdefault("text", True)
+        return subprocess.Popen([program, *map(str, arguments)], **popen)
 
     def ask(self, program: str, *arguments: object) -> str:
         """What a program of Slurm's says that has to end well."""
@@ -111,9 +112,7 @@ class Slurm(leftovers.Part):
         (self.folder / "state").mkdir()
         control, *ports = free_ports(1 + len(self.nodes))
         nodes = "".join(NODE.format(name=name, port=port, cpus=self.cpus) for name, port in zip(self.nodes, ports))
-        self.configuration.write_text(
-            CONFIGURATION.format(port=control, folder=self.folder, nodes=nodes, kill_wait_s=self.kill_wait_s)
-        )
+        self.configuration.write_text(CONFIGURATION.format(port=control, folder=self.folder, nodes=nodes, kill_wait_s=self.kill_wait_s))
         self._daemon("slurmctld", "-D")
         for node in self.nodes:
             (self.folder / f"spool-{node}").mkdir()
@@ -125,8 +124,8 @@ class Slurm(leftovers.Part):
         key = self.folder / "munge.key"
         key.touch(0o600)
         key.write_bytes(secrets.token_bytes(128))
-        files = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munge.pid", "log-file": "munge.log", "seed-file": "munge.seed"}
-        self._daemon("munged", "--foreground", *(f"--{option}={self.folder / file}" for option, file in files.items()))
+        files = [f"--{kind}-file={self.folder}/munge.{kind}" for kind in ("key", "pid", "log", "seed")]
+        self._daemon("munged", "--foreground", f"--socket={self.folder}/munge.socket", *files)
         wait_until(lambda: f"munged listens, which said: {self._log('munged')}", (self.folder / "munge.socket").exists)
 
     def _daemon(self, program: str, *arguments: object) -> None:
