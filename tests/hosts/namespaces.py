@@ -195,7 +195,8 @@ class Namespaces(leftovers.Part):
         state = os.statvfs(home)
         with (home / "filler").open("ab") as filler:
             size = max(0, state.f_bavail * state.f_frsize - leave_bytes)
-            os.posix_fallocate(filler.fileno(), filler.tell(), size) if size else None
+            if size:
+                os.posix_fallocate(filler.fileno(), filler.tell(), size)
         return size
 
     def empty(self, host: str) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Collection
 
 from processes import PATH
 
-# the packages by the part that needs them, with a program of each that shows that it is there
+# the packages by the part that needs them, with a program or a file of each that shows that it is there
 NEEDED = {
-    "hosts": {"iproute2": "ip", "openssh-server": "sshd", "openssh-client": "ssh", "gcc": "cc"},
+    "hosts": {"iproute2": "ip", "openssh-server": "sshd", "openssh-client": "ssh", "gcc": "cc", "libc6-dev": "/usr/include/stdlib.h"},
     "slurm": {"slurm-wlm": "slurmctld", "munge": "munged"},
     "mpi": {"openmpi-bin": "mpirun.openmpi", "mpich": "mpiexec.hydra"},
 }
@@ -18,7 +18,12 @@ NEEDED = {
 
 def missing(parts: Collection[str]) -> list[str]:
     """The packages of these parts that are not there."""
-    return [package for part in parts for package, program in NEEDED[part].items() if not shutil.which(program, path=PATH)]
+    return [package for part in parts for package, sign in NEEDED[part].items() if not is_there(sign)]
+
+
+def is_there(sign: str) -> bool:
+    """Whether a file is there, or a program, which has no slash."""
+    return os.path.exists(sign) if "/" in sign else shutil.which(sign, path=PATH) is not None
 
 
 def install(packages: Collection[str]) -> None:
