@@ -162,6 +162,26 @@ fn reason(stderr: &str) -> String {
     text::message(&lines.filter(|line| !line.starts_with("note:")).collect::<Vec<_>>().join(" "))
 }
 
+/// Signals that end a program, kept from ending this one.
+pub struct Outlived {
+    #[cfg(unix)]
+    _signals: Vec<tokio::signal::unix::Signal>,
+}
+
+/// Keeps signals that end a program from ending this one, whose life is that of its input: an engine that stops a job tells every
+/// process of it, and a worker must not end before its parent has heard of it. Needs a runtime.
+pub fn outlive_signals() -> Outlived {
+    Outlived {
+        #[cfg(unix)]
+        _signals: {
+            use tokio::signal::unix::{SignalKind, signal};
+            let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+            // whoever listens is not ended
+            kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect()
+        },
+    }
+}
+
 /// This program's file.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
 use crate::embedded::{Options, Server};
+use crate::process;
 use crate::report::terminal::{print, say};
 
 /// The line of JSON on standard output with which a server that serves a program, not a person, reports ready.
@@ -43,6 +44,8 @@ pub async fn serve(options: Options, until_input_ends: bool) -> Result<()> {
     } else {
         say(&format!("HTTP on {}, gRPC on {}; Ctrl-C ends the server", ready.http, ready.grpc));
     }
+    // the server of a run ends when the run does, whatever its engine tells all processes
+    let _outlived = until_input_ends.then(process::outlive_signals);
     let stop = async {
         let input = async {
             // standard input ends with the process at its other end, however that ended
@@ -51,7 +54,7 @@ pub async fn serve(options: Options, until_input_ends: bool) -> Result<()> {
         };
         tokio::select! {
             () = input, if until_input_ends => {}
-            _ = tokio::signal::ctrl_c() => {}
+            _ = tokio::signal::ctrl_c(), if !until_input_ends => {}
         }
     };
     server.run(stop).await;

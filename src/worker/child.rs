@@ -21,6 +21,7 @@ use super::spec::{Prepared as PreparedRequest, RequestSpec, id_agrees};
 use super::timeline::{self, Timeline};
 use crate::clock;
 use crate::matrix::{Encode, Protocol};
+use crate::process::outlive_signals;
 use crate::protocol::headers::Destination;
 use crate::protocol::infer::grpc::Grpc;
 use crate::protocol::infer::http::Http;
@@ -57,6 +58,7 @@ pub fn run() -> Result<()> {
         std::process::exit(0);
     });
     runtime.block_on(async {
+        let _outlived = outlive_signals();
         let first = messages.recv().await.context("the parent said nothing")?;
         let ToWorker::Job(job) = serde_json::from_str(&first)? else {
             bail!("expected a job first")
