@@ -92,7 +92,8 @@ fn same_machines(hosts: &[Machine]) -> Vec<String> {
             .collect();
         if same.len() > 1 && !told.contains(&boot(host)) {
             told.push(boot(host));
-            words.push(format!("{} are one machine", same.join(" and ")));
+            let (last, others) = same.split_last().unwrap_or((&"", &[]));
+            words.push(format!("{} and {last} are one machine", others.join(", ")));
         }
     }
     words
@@ -112,5 +113,7 @@ mod tests {
         let hosts = [host("a", "1 x"), host("b", "2 x"), host("c", "1 y")];
         assert_eq!(same_machines(&hosts), ["a and c are one machine"]);
         assert_eq!(same_machines(&hosts[..2]), [""; 0]);
+        let all = ["a", "b", "c"].map(|name| host(name, "1 x"));
+        assert_eq!(same_machines(&all), ["a, b and c are one machine"]);
     }
 }
