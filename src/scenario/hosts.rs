@@ -41,10 +41,12 @@ spelled! {
 pub(super) fn refused(name: &str) -> Option<&'static str> {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-' | '@' | ':');
     match name {
-        "" => Some("write the host as ssh takes it, such as \"gpu-client-1\" or \"me@10.0.0.7\""),
+        "" => Some("write the host as ssh takes it, such as \"gpu-client-1\" or \"10.0.0.7\""),
         option if option.starts_with('-') => Some("a name that begins with - would be an option of ssh"),
         name if name.len() > NAME_MAX || !name.chars().all(is_plain) => Some(
-            "use ASCII letters, digits, _, ., -, @ and : alone; what else ssh needs belongs in its own configuration",
+            // without the sign itself: errors hide what stands before it, as a password might
+            "use ASCII letters, digits, dots, hyphens, underscores, colons and an at sign alone; what else ssh needs belongs in its \
+             own configuration",
         ),
         _ => None,
     }

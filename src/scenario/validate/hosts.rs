@@ -13,15 +13,15 @@ use super::{Checked, name};
 pub(super) fn hosts(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Option<Hosts> {
     let usual = Hosts::default();
     let mut names: Vec<String> = Vec::new();
-    for value in table.items("names") {
-        let read = errors.keep(host(document, value, &names));
-        names.push(read?);
+    let items = table.items("names");
+    for value in items {
+        names.extend(errors.keep(host(document, value, &names)));
     }
     let ssh = table.value("ssh").map(|place| errors.keep(command(document, table, place)));
     let program = table.value("program").map(|_| errors.keep(name(document, table, "program")));
     let spread = table.text("spread").map(|word| errors.keep(known::<Spread>(document, &word)));
     Some(Hosts {
-        names,
+        names: Some(names).filter(|names| names.len() == items.len())?,
         ssh: ssh.unwrap_or(Some(usual.ssh))?,
         program: program.unwrap_or(Some(usual.program))?,
         spread: spread.unwrap_or(Some(usual.spread))?,
