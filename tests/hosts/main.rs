@@ -1,0 +1,14 @@
+//! Runs whose requests come from several hosts. All of them are this machine: what would be ssh is a script that runs its line
+//! here, hosts that connect do so over the loopback interface, and tasks get their variables from the test.
+#![cfg(target_os = "linux")]
+
+#[path = "../runs/case.rs"]
+mod case;
+mod connect;
+mod data;
+mod endings;
+mod machines;
+mod refused;
+mod ship;
+mod spread;
+mod tasks;
