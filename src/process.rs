@@ -2,11 +2,12 @@
 //! the user's ssh. Only this module starts processes. Must not know the messages to them.
 
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -15,7 +16,10 @@ use crate::text;
 /// How long a process may take to end.
 const ENDING: Duration = Duration::from_secs(5);
 /// Longest part of a process's standard error that is kept.
-const STDERR_MAX: u64 = 16 * 1024;
+const STDERR_MAX: usize = 16 * 1024;
+/// How long the end of its standard error is waited for once it has ended: what it started may go on and keep it open, as ssh
+/// does that shares its connection.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A child that ends when its input does, whatever becomes of its parent.
 pub struct Process {
@@ -30,7 +34,35 @@ pub struct Process {
 /// How a child ends. Dropped, it is killed.
 pub struct Ending {
     child: Child,
-    stderr: Option<JoinHandle<String>>,
+    stderr: Option<Words>,
+}
+
+/// What a process says on its standard error, and the task that reads it.
+struct Words {
+    so_far: Arc<Mutex<Vec<u8>>>,
+    reading: JoinHandle<()>,
+}
+
+impl Words {
+    fn read(mut stderr: ChildStderr) -> Self {
+        let so_far = Arc::<Mutex<Vec<u8>>>::default();
+        let words = so_far.clone();
+        let reading = tokio::spawn(async move {
+            let mut piece = [0; 1024];
+            // to its end: a process would block if nobody read its output
+            while let Ok(length @ 1..) = stderr.read(&mut piece).await {
+                let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = STDERR_MAX - words.len();
+                words.extend_from_slice(&piece[..length.min(room)]);
+            }
+        });
+        Words { so_far, reading }
+    }
+
+    async fn text(mut self) -> String {
+        let _ = timeout(LAST_WORDS, &mut self.reading).await;
+        String::from_utf8_lossy(&self.so_far.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
 }
 
 impl Process {
@@ -70,15 +102,7 @@ impl Process {
         command.process_group(0);
         let mut child = command.spawn().context("the system starts no process")?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
-        let stderr = child.stderr.take().map(|mut stderr| {
-            tokio::spawn(async move {
-                let mut words = Vec::new();
-                let _ = (&mut stderr).take(STDERR_MAX).read_to_end(&mut words).await;
-                // a process would block if nobody read its output
-                let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
-                String::from_utf8_lossy(&words).into_owned()
-            })
-        });
+        let stderr = child.stderr.take().map(Words::read);
         Ok(Process {
             input: input.context("the process has no input")?,
             output: BufReader::new(output.context("the process has no output")?),
@@ -148,7 +172,7 @@ impl Ending {
             }
         };
         let words = match self.stderr.take() {
-            Some(task) => task.await.unwrap_or_default(),
+            Some(words) => words.text().await,
             None => String::new(),
         };
         let words = reason(&words);
@@ -272,6 +296,17 @@ mod tests {
         assert_eq!(output("echo a; exit 3").await, None);
         assert_eq!(output("head -c 1000000 /dev/zero").await, None);
         assert_eq!(super::output(&["no-such-program"]).await, None);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn the_last_words_are_told_though_another_process_keeps_them_open() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "cat <&0 >/dev/null & echo no route >&2; exit 255"]);
+        let Process { input, mut ending, .. } = Process::spawn(command).unwrap();
+        assert_eq!(ending.description().await, "(exit status: 255): no route");
+        // that process ends with this
+        drop(input);
     }
 
     #[test]
