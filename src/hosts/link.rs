@@ -67,11 +67,17 @@ impl Link {
         let Stream { input, output, mut carrier } = stream;
         let mut lines = Lines::new(input);
         let greeting = match timeout(GREETING, greeting(&mut lines)).await {
-            Ok(Some(line)) => line,
-            Ok(None) => match &mut carrier {
+            Ok(Greeting::Of(line)) => line,
+            Ok(Greeting::None) => match &mut carrier {
                 Some(carrier) => bail!("the connection ended {}", carrier.description().await),
                 None => bail!("the connection ended before a greeting"),
             },
+            Ok(Greeting::Chatter) => {
+                bail!(
+                    "it said more than {} KiB, and no greeting of the program: is its shell quiet?",
+                    CHATTER_MAX / 1024
+                )
+            }
             Err(_) => bail!("no greeting within {} s", GREETING.as_secs()),
         };
         let AnyHello { hello: version } = serde_json::from_slice(&greeting).context("the greeting cannot be read")?;
@@ -245,19 +251,29 @@ impl Drop for Link {
     }
 }
 
-/// The host's greeting; `None` if the stream ends before. A remote shell may print something first.
-async fn greeting(lines: &mut Lines<Box<dyn AsyncBufRead + Send + Unpin>>) -> Option<Vec<u8>> {
+/// What a host said first.
+enum Greeting {
+    /// The line with which the program greets.
+    Of(Vec<u8>),
+    /// The stream ended before.
+    None,
+    /// Too much else.
+    Chatter,
+}
+
+/// The host's greeting. A remote shell may print something first.
+async fn greeting(lines: &mut Lines<Box<dyn AsyncBufRead + Send + Unpin>>) -> Greeting {
     let mut chatter = 0;
     while let Ok(Some(line)) = lines.next().await {
         if line.starts_with(b"{\"hello\":") {
-            return Some(line);
+            return Greeting::Of(line);
         }
         chatter += line.len();
         if chatter > CHATTER_MAX {
-            break;
+            return Greeting::Chatter;
         }
     }
-    None
+    Greeting::None
 }
 
 /// Reads until the host is lost.
