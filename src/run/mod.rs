@@ -125,8 +125,11 @@ pub enum Outcome {
 /// # Errors
 /// A scenario is wrong, the server cannot be reached or does not agree with it, or results cannot be written.
 pub async fn run(options: &Options) -> Result<Outcome> {
-    // first: the others wait, and end with this
-    let gathered = fleet::gather(&options.gathering).await?;
+    // first: the others wait, and end with this; a plan needs none of them
+    let gathered = match options.mode {
+        Mode::List => None,
+        Mode::Verify | Mode::Measure => fleet::gather(&options.gathering).await?,
+    };
     let mut scenarios = Vec::new();
     for path in &options.scenarios {
         let mut scenario = Scenario::load(path)?.overridden_by(&options.overrides).map_err(anyhow::Error::msg)?;
@@ -214,12 +217,27 @@ async fn verify(
     let Some(fleet) = fleet::reach(scenario, plan, &targets, gathered, options, stop).await? else {
         return Ok(Outcome::Interrupted);
     };
+    let verified = verify_over(&fleet, &targets, plan, options, stop).await;
+    // however it went: they leave nothing behind
+    if gathered.is_none() {
+        fleet.close().await;
+    }
+    verified
+}
+
+async fn verify_over(
+    fleet: &Fleet,
+    targets: &Targets,
+    plan: &Plan,
+    options: &Options,
+    stop: &watch::Receiver<bool>,
+) -> Result<Outcome> {
     let mut outcome = Outcome::Complete;
     for case in plan.cases() {
         let Target { scenario, reached, .. } = targets.of(case);
         let mut job = job::job(scenario, &reached.outputs, case, reached.http.of(case));
         (job.warmup, job.verify_all) = (0, true);
-        let words = match Pool::start(&job, &job::seats(&fleet, scenario, case), stop).await {
+        let words = match Pool::start(&job, &job::seats(fleet, scenario, case), stop).await {
             Ok(pool) => {
                 let distinct = pool.distinct;
                 pool.stop().await;
@@ -261,8 +279,24 @@ async fn measure(
     let Some(fleet) = fleet::reach(scenario, plan, &targets, gathered, options, stop).await? else {
         return Ok((Outcome::Interrupted, None));
     };
+    let measured = measure_over(&fleet, &targets, scenario, plan, reopened, options, stop).await;
+    if gathered.is_none() {
+        fleet.close().await;
+    }
+    measured
+}
+
+async fn measure_over(
+    fleet: &Fleet,
+    targets: &Targets,
+    scenario: &Scenario,
+    plan: &Plan,
+    reopened: Option<(&Resume, Folder)>,
+    options: &Options,
+    stop: &watch::Receiver<bool>,
+) -> Result<(Outcome, Option<PathBuf>)> {
     let ceilings = match options.calibrate {
-        true => calibrate::calibrate(&targets, &fleet, plan, stop).await?,
+        true => calibrate::calibrate(targets, fleet, plan, stop).await?,
         false => Some(Ceilings::default()),
     };
     let Some(ceilings) = ceilings else { return Ok((Outcome::Interrupted, None)) };
@@ -275,20 +309,20 @@ async fn measure(
         arguments: options.arguments.clone(),
         data: data::named(scenario, &data::digests(scenario)?),
         hosts: fleet.hosts.iter().map(describe::machine).collect(),
-        ..describe::manifest(scenario, plan, &targets, client, started)
+        ..describe::manifest(scenario, plan, targets, client, started)
     };
     let going = match reopened {
-        Some((resume, folder)) => resume::take_up(resume, folder, scenario, plan, &targets, &now)?,
-        None => begin(scenario, &targets, &options.results, now, started)?,
+        Some((resume, folder)) => resume::take_up(resume, folder, scenario, plan, targets, &now)?,
+        None => begin(scenario, targets, &options.results, now, started)?,
     };
     let differs = going.differs();
     let Going { folder, mut manifest, measured, mut kept } = going;
 
-    let mut observers = Observers::begin(&targets, stop).await;
+    let mut observers = Observers::begin(targets, stop).await;
     if let Some(silence) = observers.silence() {
         say(&format!("{}: no statistics of the server's own ({silence})", scenario.name));
     }
-    let samplers = Samplers::start(&targets, &folder, stop).await;
+    let samplers = Samplers::start(targets, &folder, stop).await;
     let mut progress = Progress::new(options.show, scenario, plan, &manifest);
     let (mut states, mut flagged) = (Vec::new(), false);
     for group in &plan.groups {
@@ -300,8 +334,8 @@ async fn measure(
         }
         let context = Context {
             scenario,
-            targets: &targets,
-            fleet: &fleet,
+            targets,
+            fleet,
             manifest: &manifest,
             ceilings: &ceilings,
             samplers: &samplers,
@@ -332,9 +366,6 @@ async fn measure(
         states.extend(records.iter().map(|(record, _)| record.status));
     }
     progress.finish(folder.path());
-    if gathered.is_none() {
-        fleet.close().await;
-    }
     manifest.metrics = samplers.finish();
 
     let complete = states.iter().all(|status| *status == Status::Ok);
