@@ -24,7 +24,11 @@ impl Lab {
     /// With these hosts, and with `lines` in their table, which may name another program.
     pub fn new(parameters: &str, scenario: &str, names: &[&str], lines: &str) -> Self {
         let lab = Lab { case: Case::new(parameters, scenario) };
-        let program = if lines.contains("program = ") { String::new() } else { format!("program = {PROGRAM:?}\n") };
+        let program = if lines.contains("program = ") {
+            String::new()
+        } else {
+            format!("program = {PROGRAM:?}\n")
+        };
         let ssh = lab.case.path("ssh");
         let table = format!("[hosts]\nnames = {names:?}\nssh = [{ssh:?}]\n{program}{lines}\n");
         fs::write(lab.case.path("echo.toml"), format!("{scenario}{table}")).unwrap();
@@ -35,10 +39,8 @@ impl Lab {
     /// Has the stand-in do this first; `$host` is the host's name. It notes its process, which becomes that of the line.
     pub fn ssh(&self, first: &str) {
         let notes = self.case.path("pid");
-        let script = format!(
-            "#!/bin/sh\nhost=$1\necho $$ >> '{}'-\"$host\"\n{first}\nexec sh -c \"$2\"\n",
-            notes.display()
-        );
+        let script =
+            format!("#!/bin/sh\nhost=$1\necho $$ >> '{}'-\"$host\"\n{first}\nexec sh -c \"$2\"\n", notes.display());
         write_program(&self.case.path("ssh"), &script);
     }
 
@@ -55,6 +57,11 @@ impl Lab {
 
     pub fn run(&self, options: &[&str]) -> Output {
         self.case.command(options).output().unwrap()
+    }
+
+    /// The same by another file of the program.
+    pub fn run_as(&self, program: &Path, options: &[&str]) -> Output {
+        Command::new(program).args(self.case.command(options).get_args()).output().unwrap()
     }
 
     pub fn host_rows(&self) -> Vec<HostRecord> {

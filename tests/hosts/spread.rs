@@ -48,7 +48,12 @@ fn processes_are_spread_over_hosts_and_their_parts_make_up_the_whole() {
         let manifest = read_manifest(&lab.case.newest().unwrap()).unwrap();
         let told: Vec<&str> = manifest.hosts.iter().map(|host| host.name.as_str()).collect();
         assert_eq!(told, names, "{spread}");
-        assert!(manifest.hosts.iter().all(|host| host.tasks == 1 && host.machine == manifest.hosts[0].machine));
+        assert!(
+            manifest
+                .hosts
+                .iter()
+                .all(|host| host.tasks == 1 && host.machine == manifest.hosts[0].machine)
+        );
         let (records, hosts) = (lab.case.records(), lab.host_rows());
         assert_eq!(records.len(), 10, "{spread}: {records:?}");
         for record in &records {
