@@ -51,6 +51,7 @@ const ORDER: &[(&str, &[&str])] = &[
     ("reaching", &["nobody listens", "no such name", "other port", "TLS to a plain port", "plain to a TLS port"]),
     ("limits", &["on_error", "max_error_share", "several kinds"]),
     ("workers", &["killed", "out of memory", "hung", "stopped", "silent", "garbage", "parent killed"]),
+    ("hosts", &["lost", "mute", "unreachable", "not there", "another version", "another token"]),
     ("disk", &["full", "too large", "read-only", "vanished", "name taken"]),
 ];
 

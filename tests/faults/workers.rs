@@ -8,6 +8,7 @@ use std::time::Duration;
 use runner::record::{State, Status, read_manifest};
 
 use crate::case::{Case, SCENARIO, signal, text};
+use crate::machines::{children_of, is_there, words_of};
 use crate::table::{Line, quoted, tell, words};
 
 /// Two cases of one process each, which several blocks share: a process that was looked up stays.
@@ -18,26 +19,10 @@ fn two_cases() -> Case {
     Case::new(slow, &scenario.replace("iterations = 50\n    warmup = 3", "iterations = 200\nwarmup = 20"))
 }
 
-/// The process identifiers of a run's children: workers and the embedded server.
-fn children_of(run: &Child) -> Vec<u32> {
-    let pid = run.id();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
-}
-
-/// Those of its workers.
+/// The process identifiers of a run's workers.
 fn workers_of(run: &Child) -> Vec<u32> {
-    let is_worker = |pid: &u32| {
-        let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        arguments.split(|byte| *byte == 0).any(|argument| argument == b"worker")
-    };
-    children_of(run).into_iter().filter(is_worker).collect()
-}
-
-/// Whether a process is there; one that ended and that its parent has not asked for is not.
-fn is_there(pid: u32) -> bool {
-    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    !state.is_empty() && !state.contains(") Z ")
+    let is_worker = |pid: &u32| words_of(*pid).split(' ').any(|word| word == "worker");
+    children_of(run.id()).into_iter().filter(is_worker).collect()
 }
 
 /// What the tests have left in the folder of memory files, by its names.
@@ -73,7 +58,7 @@ fn a_worker_that_ends_or_hangs_makes_its_case_a_row_and_the_others_go_on() {
         let case = two_cases();
         let run = case.command(&[]).spawn().unwrap();
         let worker = worker_under_way(&case, &run);
-        let children = children_of(&run);
+        let children = children_of(run.id());
         signal(&format!("-{name}"), worker);
         let output = run.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{name}: {}", text(&output));
@@ -117,7 +102,7 @@ fn the_children_of_a_killed_run_end_by_themselves() {
     let case = two_cases();
     let mut run = case.command(&[]).spawn().unwrap();
     worker_under_way(&case, &run);
-    let children = children_of(&run);
+    let children = children_of(run.id());
     assert!(children.len() >= 2, "a worker and the server: {children:?}");
     signal("-KILL", run.id());
     run.wait().unwrap();
@@ -178,7 +163,7 @@ fn a_worker_without_memory_makes_its_case_a_row() {
 
 #[test]
 fn what_workers_say_wrongly_is_in_the_page() {
-    let of_pool = "src/worker/pool.rs";
+    let of_parent = "src/worker/seat.rs";
     for (key, fault, by, words, test) in [
         (
             "garbage",
@@ -195,9 +180,9 @@ fn what_workers_say_wrongly_is_in_the_page() {
             "a_worker_that_says_nothing_is_killed",
         ),
     ] {
-        let source = fs::read_to_string(of_pool).unwrap();
+        let source = fs::read_to_string(of_parent).unwrap();
         for words in [test, words.split(" 20 s").next().unwrap().split(':').next().unwrap()] {
-            assert!(source.contains(words), "{of_pool}: {words}");
+            assert!(source.contains(words), "{of_parent}: {words}");
         }
         told(key, fault, by, test, quoted(words));
     }

@@ -1,11 +1,12 @@
 //! Hosts that are all this machine, and what tests see of their processes.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
-use std::thread::{self, sleep};
+use std::thread::{self, JoinHandle, sleep};
 use std::time::Duration;
 
 use runner::record::{BLOCKS, HOSTS, HostRecord, read};
@@ -67,6 +68,54 @@ impl Lab {
     pub fn host_rows(&self) -> Vec<HostRecord> {
         read(&self.case.newest().expect("no run").join(HOSTS)).unwrap()
     }
+}
+
+/// A leader that waits for hosts which connect.
+pub struct Leader {
+    pub run: Child,
+    /// Where it listens.
+    pub address: String,
+    errors: JoinHandle<Vec<u8>>,
+}
+
+impl Leader {
+    /// Of so many hosts, once it listens.
+    pub fn start(case: &Case, hosts: usize, token: &str, options: &[&str]) -> Self {
+        let mut command = case.command(options);
+        command.args(["--listen", "127.0.0.1:0", "--wait-for", &hosts.to_string()]);
+        let mut run = command.env("RUNNER_TOKEN", token).spawn().unwrap();
+        let mut errors = BufReader::new(run.stderr.take().unwrap());
+        let mut line = String::new();
+        errors.read_line(&mut line).unwrap();
+        let address = line
+            .strip_prefix(&format!("waiting for {hosts} hosts at "))
+            .and_then(|rest| rest.split_once(": "));
+        let address = address.unwrap_or_else(|| panic!("{line}")).0.to_owned();
+        let errors = thread::spawn(move || {
+            let mut all = line.into_bytes();
+            errors.read_to_end(&mut all).unwrap();
+            all
+        });
+        Leader { run, address, errors }
+    }
+
+    /// What it printed, once it has ended.
+    pub fn output(self) -> Output {
+        let Leader { run, errors, .. } = self;
+        let output = output_of(run);
+        Output { stderr: errors.join().unwrap(), ..output }
+    }
+}
+
+/// A machine of this name that connects to a leader.
+pub fn host(name: &str, leader: &str, token: &str) -> Child {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["worker", "--connect", leader])
+        .env("RUNNER_TOKEN", token)
+        .env("SLURMD_NODENAME", name);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
 }
 
 /// Writes a script that can be started. Another thread may start a process meanwhile, which has the file open for writing until it
