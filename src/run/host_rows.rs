@@ -128,6 +128,8 @@ impl HostSum {
         let late = outcome
             .begun_ns
             .zip(block.begun_ns)
+            // the only one is late for nobody
+            .filter(|_| block.hosts.len() > 1)
             .map(|((_, mine), (first, _))| mine.saturating_sub(first));
         self.start_late_ns = self.start_late_ns.max(late.unwrap_or(0));
         self.clock = HostClock {
@@ -257,7 +259,9 @@ mod tests {
         assert_eq!(of(6 * MS, 0).to_string(), "clock");
         assert_eq!(of(0, 11 * MS).to_string(), "start_skew");
         // of one host, neither matters
-        assert!(flags(&[block(&[("a", 10)], 50 * MS, 50 * MS)]).1.is_empty());
+        let (alone, flags_of) = flags(&[block(&[("a", 10)], 50 * MS, 50 * MS)]);
+        assert!(flags_of.is_empty());
+        assert!(alone.rows("x", &Point::default(), &LIMITS, |_| None)[0].flags.is_empty());
         let mut moved = block(&[("a", 10), ("b", 10)], 0, 0);
         moved.hosts[1].clock.moved_ns = 1;
         let (totals, flags) = flags(&[moved]);

@@ -53,7 +53,7 @@ use cpu_latency::CpuLatencyLimit;
 use embedded_server::EmbeddedServer;
 pub use fleet::Gathering;
 use folder::Folder;
-use interrupt::stop_on_signals;
+use interrupt::{stop_on_signals, stopped};
 use resume::{Going, Measured, Resume};
 use rows::CaseTotals;
 use samplers::Samplers;
@@ -125,10 +125,14 @@ pub enum Outcome {
 /// # Errors
 /// A scenario is wrong, the server cannot be reached or does not agree with it, or results cannot be written.
 pub async fn run(options: &Options) -> Result<Outcome> {
+    let stop = stop_on_signals();
     // first: the others wait, and end with this; a plan needs none of them
     let gathered = match options.mode {
         Mode::List => None,
-        Mode::Verify | Mode::Measure => fleet::gather(&options.gathering).await?,
+        Mode::Verify | Mode::Measure => tokio::select! {
+            gathered = fleet::gather(&options.gathering) => gathered?,
+            () = stopped(&stop) => return Ok(Outcome::Interrupted),
+        },
     };
     let mut scenarios = Vec::new();
     for path in &options.scenarios {
@@ -157,7 +161,6 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         return Ok(Outcome::Complete);
     }
     let _limit = options.awake.then(CpuLatencyLimit::hold).transpose()?;
-    let stop = stop_on_signals();
     let asking = scenarios.iter_mut().map(|(_, scenario)| scenario);
     let server = EmbeddedServer::for_scenarios(asking, &options.model_repository).await?;
     let mut worst = Outcome::Complete;
