@@ -99,7 +99,8 @@ impl Fleet {
 
     /// The hosts of programs that connected: those that share a machine and its name are one host.
     pub fn of(mut links: Vec<Link>) -> Fleet {
-        links.sort_by_key(|link| link.hello.rank);
+        // the same hosts are in the same order, whoever connects first
+        links.sort_by(|one, other| (one.hello.rank, &one.hello.name).cmp(&(other.hello.rank, &other.hello.name)));
         let mut hosts: Vec<Host> = Vec::new();
         for link in links {
             let is_same = |host: &&mut Host| {
@@ -112,12 +113,13 @@ impl Fleet {
                     host.links.push(Arc::new(link));
                 }
                 None => {
-                    let alike = hosts.iter().filter(|host| host.links[0].hello.name == link.hello.name).count();
-                    let name = if alike == 0 {
-                        link.hello.name.clone()
-                    } else {
-                        format!("{}-{}", link.hello.name, alike + 1)
-                    };
+                    let own = &link.hello.name;
+                    let is_taken = |name: &String| hosts.iter().any(|host| host.name == *name);
+                    let others = (2..).map(|number| format!("{own}-{number}"));
+                    let name = std::iter::once(own.clone())
+                        .chain(others)
+                        .find(|name| !is_taken(name))
+                        .unwrap_or_default();
                     link.call(&name);
                     hosts.push(Host { name, links: vec![Arc::new(link)], files: Mutex::default() });
                 }
