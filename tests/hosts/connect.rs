@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::Receiver;
 
 use runner::record::{HOSTS, HostRecord, State, Status, read, read_manifest};
 
@@ -67,9 +68,8 @@ fn hosts_that_connect_measure_and_the_token_is_nowhere() {
     let run = case.newest().unwrap();
     let manifest = read_manifest(&run).unwrap();
     assert!(manifest.state == State::Complete && manifest.counts.unwrap().agrees(), "{:?}", manifest.counts);
-    let mut names: Vec<&str> = manifest.hosts.iter().map(|host| host.name.as_str()).collect();
-    names.sort_unstable();
-    assert_eq!(names, ["one", "two"]);
+    // whoever was the first
+    assert_eq!(manifest.hosts.iter().map(|host| host.name.as_str()).collect::<Vec<_>>(), ["one", "two"]);
     let parts: Vec<HostRecord> = read(&run.join(HOSTS)).unwrap();
     for row in case.records() {
         assert_eq!((row.status, row.requests), (Status::Ok, 200), "{row:?}");
@@ -80,6 +80,43 @@ fn hosts_that_connect_measure_and_the_token_is_nowhere() {
     for file in files(&case.path("results")) {
         assert!(!has_token(&fs::read(&file).unwrap()), "{}", file.display());
     }
+}
+
+/// Waits until a host is let in: then it has nothing to do but to tell the time.
+fn is_let_in(passed: &Receiver<Passed>) {
+    let mut said = Vec::new();
+    next_of(passed, |passed| {
+        let Passed::OfHost(more) = passed else { panic!("it was shown the door") };
+        said.extend(more);
+        String::from_utf8_lossy(&said).contains("{\"pong\":").then_some(())
+    });
+}
+
+/// Whoever connects first: the hosts are the same.
+#[test]
+fn a_run_goes_on_once_its_hosts_have_connected_again() {
+    let case = case(100);
+    let leader = Leader::start(&case, 2, TOKEN, &["--quiet"]);
+    let hosts = two(&leader);
+    let run = under_way(&case, 2);
+    signal("-KILL", leader.run.id());
+    leader.output();
+    ended_well(hosts);
+    let mut command = Command::new(PROGRAM);
+    command.arg("--resume").arg(&run).arg("--quiet");
+    let leader = Leader::of(command, 2, TOKEN);
+    let (between, passed) = passed_on(&leader.address);
+    let second = host("two", &between, TOKEN);
+    is_let_in(&passed);
+    let hosts = [host("one", &leader.address, TOKEN), second];
+    let output = leader.output();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    ended_well(hosts);
+    let manifest = read_manifest(&run).unwrap();
+    assert!(manifest.state == State::Complete && manifest.counts.unwrap().agrees(), "{:?}", manifest.counts);
+    assert!(manifest.resumed.len() == 1 && manifest.resumed[0].differs.is_empty(), "{:?}", manifest.resumed);
+    let rows = case.records();
+    assert!(rows.len() == 4 && rows.iter().all(|row| (row.status, row.requests) == (Status::Ok, 200)), "{rows:?}");
 }
 
 #[test]
@@ -128,16 +165,11 @@ fn a_leader_that_is_stopped_while_it_waits_lets_its_hosts_end() {
     let leader = Leader::start(&case, 2, TOKEN, &[]);
     let (between, passed) = passed_on(&leader.address);
     let one = host("one", &between, TOKEN);
-    // it is let in, and has nothing to do but to tell the time
-    let mut said = Vec::new();
-    next_of(&passed, |passed| {
-        let Passed::OfHost(more) = passed else { panic!("it was shown the door") };
-        said.extend(more);
-        String::from_utf8_lossy(&said).contains("{\"pong\":").then_some(())
-    });
+    is_let_in(&passed);
     signal("-INT", leader.run.id());
     let output = leader.output();
-    assert!(!output.status.success() && output.stdout.is_empty(), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    assert!(case.newest().is_none());
     let output = output_of(one);
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
 }

@@ -83,6 +83,12 @@ impl Leader {
     pub fn start(case: &Case, hosts: usize, token: &str, options: &[&str]) -> Self {
         let mut command = case.command(options);
         command.args(["--listen", "127.0.0.1:0", "--wait-for", &hosts.to_string()]);
+        Leader::of(command, hosts, token)
+    }
+
+    /// By a command that has it listen.
+    pub fn of(mut command: Command, hosts: usize, token: &str) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut run = command.env("RUNNER_TOKEN", token).spawn().unwrap();
         let mut errors = BufReader::new(run.stderr.take().unwrap());
         let mut line = String::new();

@@ -2,11 +2,14 @@
 //! here, hosts that connect do so over the loopback interface, and tasks get their variables from the test.
 #![cfg(target_os = "linux")]
 
+// a part of it is enough here
+#[allow(dead_code)]
 mod between;
 // a part of it is enough here
 #[allow(dead_code)]
 #[path = "../runs/case.rs"]
 mod case;
+mod clocks;
 mod connect;
 mod data;
 mod endings;

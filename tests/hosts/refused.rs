@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::case::{Case, SCENARIO, signal, text};
-use crate::machines::{Lab, all_end, output_of, wait_for};
+use crate::machines::{Lab, PROGRAM, all_end, output_of, wait_for};
 
 /// Checks that a run was refused with this line, and that nothing stays of it.
 fn refused(lab: &Lab, options: &[&str], code: i32, words: &str) {
@@ -113,4 +113,22 @@ fn hosts_that_connect_and_hosts_that_are_named_do_not_mix() {
         let output = case.command(&options).output().unwrap();
         assert!(output.status.code() == Some(2) && text(&output).contains(words), "{words}: {}", text(&output));
     }
+}
+
+/// Another machine does not reach what listens on this one's loopback interface.
+#[test]
+fn a_server_that_is_the_leader_s_alone_is_not_asked_from_elsewhere() {
+    let lab = Lab::new("", SCENARIO, &["one", "two"], "");
+    let machine = "s/\"machine\":\"[^\"]*\"/\"machine\":\"another\"/";
+    lab.ssh(&format!("[ $host = one ] || exec sh -c '{PROGRAM} worker --host | sed -u '\\''{machine}'\\'"));
+    let output = lab.run(&["--protocols", "grpc"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (before, after) = errors.split_once("127.0.0.1:").unwrap_or_else(|| panic!("{errors}"));
+    assert!(before.ends_with("host two would ask itself: "), "{errors}");
+    let after = after.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    let words = " (grpc) is an address of this machine alone: name the server by one that all hosts reach (--server, --http, --grpc)\n";
+    assert_eq!(after, words, "{errors}");
+    assert!(lab.case.newest().is_none());
+    all_end(&[lab.started("one"), lab.started("two")].concat());
 }

@@ -179,8 +179,8 @@ fn a_job_that_tells_too_little_is_told_what_to_add() {
         assert_eq!(output.status.code(), Some(2), "{}", text(&output));
         String::from_utf8(output.stderr).unwrap()
     };
-    let words =
-        "does not tell its job's name: set RUNNER_LEADER=HOST:PORT, at which task 0 listens, and RUNNER_TOKEN\n";
+    let words = "does not tell its job's name: set RUNNER_JOB to one that no other job of yours has, or RUNNER_LEADER=HOST:PORT, \
+                 at which task 0 listens, and RUNNER_TOKEN\n";
     let kubernetes = [("RUNNER_SIZE", "2"), ("JOB_COMPLETION_INDEX", "1")];
     assert_eq!(told(&kubernetes), format!("error: Kubernetes {words}"));
     assert_eq!(
@@ -259,6 +259,9 @@ fn a_job_s_name_is_no_path() {
     let first = task(&case, &variables);
     let file = wait_for("the leader's file", || meeting(&case));
     assert_eq!(file, Path::new(&case.path("meet/leader-open-mpi-..-..-x-y")));
+    // and nothing of it stays when the job is stopped before all are there
     signal_all("-INT", &[first.id()]);
-    output_of(first);
+    let output = output_of(first);
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    assert!(meeting(&case).is_none());
 }
