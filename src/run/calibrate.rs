@@ -60,7 +60,7 @@ impl Ceilings {
 
 /// No-op servers: one on each host, or one on this machine.
 enum NullServers {
-    Here(EmbeddedServer),
+    Here(Box<EmbeddedServer>),
     On(Vec<(Arc<Link>, Server)>),
 }
 
@@ -72,7 +72,8 @@ impl NullServers {
             let folder = repository.path().join(NULL);
             std::fs::create_dir_all(folder.join("1"))?;
             std::fs::write(folder.join("config.pbtxt"), config).context("cannot write the null model")?;
-            return Ok(NullServers::Here(EmbeddedServer::start(repository.path(), &names).await?));
+            let server = EmbeddedServer::start(repository.path(), &names).await?;
+            return Ok(NullServers::Here(Box::new(server)));
         }
         let started = fleet.hosts.iter().map(async |host| {
             let link = &host.links[0];

@@ -77,14 +77,14 @@ impl Seat {
 
 /// A worker.
 pub(super) enum Worker {
-    Here(Process),
+    Here(Box<Process>),
     There(RemoteWorker),
 }
 
 impl Worker {
     pub fn start(seat: &Seat) -> Result<Self> {
         match seat {
-            Seat::Here => Ok(Worker::Here(Process::start(&[OsStr::new("worker")])?)),
+            Seat::Here => Ok(Worker::Here(Box::new(Process::start(&[OsStr::new("worker")])?))),
             Seat::On { link, .. } => Ok(Worker::There(RemoteWorker::start(link))),
         }
     }
@@ -220,7 +220,7 @@ mod tests {
         command.args(["-c", script]);
         let process = Process::spawn(command).unwrap();
         let id = process.ending.id().unwrap();
-        let mut worker = Worker::Here(process);
+        let mut worker = Worker::Here(Box::new(process));
         let (_keep, stop) = watch::channel(false);
         match worker.receive(silence, &stop).await {
             Err(PoolError::Failed(fault)) => (fault.message, id),
