@@ -225,10 +225,8 @@ fn tasks_that_an_engine_stops_end_in_order() {
         assert!(rows[0].requests > 0, "{rows:?}");
         let manifest = read_manifest(&case.newest().unwrap()).unwrap();
         assert_eq!(manifest.state, State::Interrupted);
-        if !with_their_children {
-            let statuses: Vec<Status> = rows.iter().map(|row| row.status).collect();
-            assert!(statuses.iter().all(|status| *status != Status::Failed), "{rows:?}");
-        }
+        // a worker does not end before the leader has heard of it
+        assert!(rows.iter().all(|row| row.status != Status::Failed), "{rows:?}");
     }
 }
 
