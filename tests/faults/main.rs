@@ -1,8 +1,8 @@
 //! What fails while a run is measured, and what its rows then say. docs/FAULTS.md has what happened here, and is held equal to it.
 
 mod answers;
-#[cfg(target_os = "linux")]
 // a part of it is enough here
+#[cfg(target_os = "linux")]
 #[allow(dead_code)]
 #[path = "../hosts/between.rs"]
 mod between;
