@@ -149,7 +149,8 @@ impl Link {
         tokio::select! {
             _ = answered.wait_for(|answered| *answered >= last) => {}
             _ = lost.wait_for(Option::is_some) => {}
-            () = sleep(SILENCE) => {}
+            // that it is lost is noticed first
+            () = sleep(SILENCE + PULSE) => {}
         }
         let offset = self.state.known().trips.offset(since, clock::shared_ns());
         offset.ok_or_else(|| self.state.lost_error())

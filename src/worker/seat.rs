@@ -38,6 +38,9 @@ impl From<anyhow::Error> for PoolError {
 /// The longest message of a worker, in bytes: many times what its histograms take.
 const MESSAGE_MAX: u64 = LINE_MAX;
 
+/// A worker on another host may be silent for so much longer: if its host is, that is noticed first, and says more.
+const FIRST: Duration = Duration::from_secs(5);
+
 /// Where a worker is to be.
 #[derive(Clone)]
 pub enum Seat {
@@ -127,13 +130,16 @@ impl Worker {
     async fn next(&mut self, silence: Duration) -> Result<FromWorker, Fault> {
         match self {
             Worker::Here(process) => next_of(process, silence).await,
-            Worker::There(worker) => match timeout(silence, worker.hear()).await {
-                Ok(Heard::Said(message)) => {
-                    serde_json::from_str(message.get()).map_err(|error| unreadable(&error.to_string()))
+            Worker::There(worker) => {
+                let silence = silence + FIRST;
+                match timeout(silence, worker.hear()).await {
+                    Ok(Heard::Said(message)) => {
+                        serde_json::from_str(message.get()).map_err(|error| unreadable(&error.to_string()))
+                    }
+                    Ok(Heard::Ended(how)) => Err(Fault::new(FaultKind::Transport, told_of(&how))),
+                    Err(_) => Err(silent(silence)),
                 }
-                Ok(Heard::Ended(how)) => Err(Fault::new(FaultKind::Transport, told_of(&how))),
-                Err(_) => Err(silent(silence)),
-            },
+            }
         }
     }
 
