@@ -4,6 +4,7 @@
 mod axes;
 mod phrases;
 mod point;
+pub mod range;
 mod shapes;
 mod value;
 mod variants;

@@ -48,6 +48,7 @@ fn property(key: &Key) -> Value {
 
 fn of_kind(kind: Kind, limit: Option<Limit>) -> Value {
     let list = |item: Value| json!({"type": "array", "items": item});
+    let range = || json!({"type": "string", "pattern": "\\.\\."});
     let sizes = || list(json!({"type": "integer", "minimum": 1}));
     match kind {
         Kind::Text => json!({"type": "string"}),
@@ -67,14 +68,18 @@ fn of_kind(kind: Kind, limit: Option<Limit>) -> Value {
             Some(Limit::Whole(least, most)) => list(json!({"type": "integer", "minimum": least, "maximum": most})),
             _ => sizes(),
         },
+        Kind::WholesOrRange => json!({"anyOf": [of_kind(Kind::Wholes, limit), range()]}),
         Kind::WholeOrWholes => {
             let list = of_kind(Kind::Wholes, limit);
-            json!({"anyOf": [list["items"], list]})
+            json!({"anyOf": [list["items"], list, range()]})
         }
-        Kind::Numbers => match limit {
-            Some(Limit::Number(least, most)) => list(json!({"type": "number", "minimum": least, "maximum": most})),
-            _ => list(json!({"type": "number"})),
-        },
+        Kind::NumbersOrRange => {
+            let numbers = match limit {
+                Some(Limit::Number(least, most)) => list(json!({"type": "number", "minimum": least, "maximum": most})),
+                _ => list(json!({"type": "number"})),
+            };
+            json!({"anyOf": [numbers, range()]})
+        }
         Kind::Data => {
             let one_of_its_keys = DATA.iter().map(|key| object(&[Key { required: true, ..*key }], None));
             let all: Vec<Value> = std::iter::once(json!({"const": "zeros"})).chain(one_of_its_keys).collect();

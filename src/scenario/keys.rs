@@ -25,8 +25,11 @@ pub enum Kind {
     Words(&'static Words),
     WordOrWords(&'static Words),
     Wholes,
+    /// Wholes, or a range of them.
+    WholesOrRange,
     WholeOrWholes,
-    Numbers,
+    /// Numbers, or a range of them.
+    NumbersOrRange,
     /// `"zeros"`, `{random = {seed = 7}}` or `{file = "face.npy"}`.
     Data,
     /// A `[table]`.
@@ -194,8 +197,8 @@ fn axis(id: AxisId) -> Key {
         Limit::Names => Kind::Texts,
         Limit::Shapes => Kind::Shapes,
         Limit::Whole(..) if axis.takes_one => Kind::WholeOrWholes,
-        Limit::Whole(..) => Kind::Wholes,
-        Limit::Number(..) => Kind::Numbers,
+        Limit::Whole(..) => Kind::WholesOrRange,
+        Limit::Number(..) => Kind::NumbersOrRange,
     };
     optional(axis.key, kind, axis.example)
 }

@@ -9,7 +9,7 @@ use super::hosts::refused;
 use super::validate::{DURATION_S, ITERATIONS, WARMUP, precision};
 use super::{Assert, EMBEDDED, GRPC_PORT, HTTP_PORT, METRICS_PORT, Model, ModelTarget, Scenario, Server};
 use crate::address::{Address, Tls, unsupported};
-use crate::matrix::{Arm, AxisId, CASES_MAX, Selection, Value};
+use crate::matrix::{Arm, AxisId, CASES_MAX, Limit, Selection, Value, range};
 use crate::threshold::Threshold;
 
 /// `--quick`: the longest time of a case, its preparation included.
@@ -109,18 +109,22 @@ impl Scenario {
             );
         }
         for (id, texts) in &overrides.axes {
-            let mut values = Vec::new();
+            let mut values: Vec<Value> = Vec::new();
             for text in texts {
-                let read = id.axis().limit.read(text, id.axis().remedy);
-                let value =
+                let (limit, remedy) = (id.axis().limit, id.axis().remedy);
+                let read = match limit {
+                    Limit::Whole(..) | Limit::Number(..) if range::is_range(text) => range::read(text, limit, remedy),
+                    _ => limit.read(text, remedy).map(|value| vec![value]),
+                };
+                let read =
                     read.map_err(|(expected, help)| format!("{}: expected {expected}: {help}", id.setting(text)))?;
-                if values.contains(&value) {
+                if let Some(value) = read.iter().find(|value| values.contains(value)) {
                     return Err(format!(
                         "{}: {value} is listed twice: remove the repetition",
                         id.setting("").trim_end()
                     ));
                 }
-                values.push(value);
+                values.extend(read);
             }
             let setting = id.setting(&texts.join(","));
             let unbatched = self

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Document, Errors, ScenarioError, dotted};
 use super::keys::{DATA, FORMAT, HEADER, Key, Kind, optional};
 use crate::matrix::AxisId;
+use crate::matrix::range::is_range;
 use crate::spelling::nearest;
 
 /// Keys of other formats, and their names here.
@@ -113,6 +114,9 @@ impl Walk<'_> {
             (Kind::Words(words) | Kind::WordOrWords(words), DeValue::Array(items)) => {
                 self.items(items.iter(), Kind::Word(words), key, path);
             }
+            // what it says is read with the axis's limits
+            (Kind::WholesOrRange | Kind::WholeOrWholes | Kind::NumbersOrRange, DeValue::String(text))
+                if is_range(text) => {}
             (Kind::WholeOrWholes, DeValue::Integer(_)) => self.value(value, &Key { kind: Kind::Whole, ..*key }, path),
             (Kind::Shapes, DeValue::Array(items)) => self.items(items.iter(), Kind::Shape, key, path),
             (Kind::Shape, DeValue::Array(items)) => self.items(items.iter(), Kind::Whole, key, path),
@@ -123,10 +127,10 @@ impl Walk<'_> {
                     .for_each(|(name, value)| self.value(value, &sizes, &dotted(path, name.get_ref())));
             }
             (Kind::Texts, DeValue::Array(items)) => self.items(items.iter(), Kind::Text, key, path),
-            (Kind::Wholes | Kind::WholeOrWholes, DeValue::Array(items)) => {
+            (Kind::Wholes | Kind::WholesOrRange | Kind::WholeOrWholes, DeValue::Array(items)) => {
                 self.items(items.iter(), Kind::Whole, key, path)
             }
-            (Kind::Numbers, DeValue::Array(items)) => self.items(items.iter(), Kind::Number, key, path),
+            (Kind::NumbersOrRange, DeValue::Array(items)) => self.items(items.iter(), Kind::Number, key, path),
             (Kind::Tables(_), DeValue::Array(items)) => self.items(items.iter(), key.kind, key, path),
             (Kind::Table(keys), DeValue::Table(table)) => self.table(table, keys(), None, path, value.span()),
             (Kind::Named(keys, named), DeValue::Table(table)) => {
@@ -282,8 +286,9 @@ fn expected(kind: Kind, name: &str) -> String {
         Kind::Texts | Kind::Words(_) => "an array of strings in brackets".to_owned(),
         Kind::WordOrWords(_) => "a string in quotes, or an array of them in brackets".to_owned(),
         Kind::Wholes => "an array of integers in brackets".to_owned(),
-        Kind::WholeOrWholes => "an integer, or an array of them in brackets".to_owned(),
-        Kind::Numbers => "an array of numbers in brackets".to_owned(),
+        Kind::WholesOrRange => "an array of integers in brackets, or a range in quotes".to_owned(),
+        Kind::WholeOrWholes => "an integer, or an array of them in brackets, or a range in quotes".to_owned(),
+        Kind::NumbersOrRange => "an array of numbers in brackets, or a range in quotes".to_owned(),
         Kind::Data => "\"zeros\", a random seed or a file".to_owned(),
         Kind::Table(_) | Kind::Named(..) => format!("a table [{name}]"),
         Kind::Tables(_) if name == "exclude" => "an array of tables".to_owned(),

@@ -6,7 +6,7 @@ use toml::de::{DeString, DeValue};
 use super::super::error::{Document, Errors};
 use super::super::tree::{self, Table};
 use super::Checked;
-use crate::matrix::{AxisId, CASES_MAX, Home, Limit, Matrix, Selection, Shapes, Value};
+use crate::matrix::{AxisId, CASES_MAX, Home, Limit, Matrix, Selection, Shapes, Value, range};
 
 /// `load` has the rates, which are an axis too. `None` once there is an error; the errors of all axes are kept.
 pub(super) fn matrix(
@@ -116,7 +116,13 @@ fn on_the_axis(
         list => format!("a value of the matrix: {}", list.join(", ")),
     };
     let help = "name values that the [matrix] has on that axis, or remove this one";
-    Err(document.unexpected(&table.items(id.axis().key)[stray], &expected, help))
+    // a range has no place of its own for each of its values
+    let items = table.items(id.axis().key);
+    let place = items.get(stray).or(items.first());
+    Err(place.map_or_else(
+        || document.error(table.span(), format!("expected {expected}"), help),
+        |place| document.unexpected(place, &expected, help),
+    ))
 }
 
 /// The values that a table gives on an axis; empty without the key.
@@ -131,6 +137,11 @@ fn values(document: &Document<'_>, table: &Table<'_>, id: AxisId) -> Checked<Vec
     if items.len() > CASES_MAX {
         let problem = format!("the list has {} values, expected at most {CASES_MAX}", items.len());
         return Err(document.error(list.span(), problem, "shorten it, or make several scenarios of it"));
+    }
+
+    if let (DeValue::String(text), Limit::Whole(..) | Limit::Number(..)) = (list.get_ref(), axis.limit) {
+        let read = range::read(text, axis.limit, axis.remedy);
+        return read.map_err(|(expected, help)| document.unexpected(list, &expected, help));
     }
 
     let mut values = Vec::new();
