@@ -28,7 +28,7 @@ const SERVER_START: Duration = Duration::from_secs(60);
 /// Works for the leader at the other end of a stream until it is gone.
 ///
 /// # Errors
-/// The leader says what is no message.
+/// The leader is gone without a goodbye, or says what is no message.
 pub async fn work(
     input: impl AsyncBufRead + Unpin,
     output: impl AsyncWrite + Unpin + Send + 'static,
@@ -47,7 +47,7 @@ pub async fn work(
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
             },
-            Ok(Ok(None)) => break Ok(()),
+            Ok(Ok(None)) => break Err(anyhow::anyhow!("the connection to the leader ended")),
             Ok(Err(error)) => break Err(error).context("the leader cannot be heard"),
             Err(_) => break Err(anyhow::anyhow!("the leader said nothing for {} s", LEADER_SILENCE.as_secs())),
         }

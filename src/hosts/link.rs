@@ -1,6 +1,7 @@
 //! The leader's side of the stream to a host: its clock, its workers, its answers, and whether it is still there. Must not know
 //! what workers say, or how the stream came about.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -175,10 +176,16 @@ impl Link {
             bail!("an answer out of turn")
         };
         let mut places = Vec::new();
+        let mut sent: HashMap<&str, String> = HashMap::new();
         for (wanted, found) in wanted.iter().zip(found) {
-            places.push(match found {
-                Some(place) => place,
-                None => self.send(wanted).await?,
+            places.push(match (found, sent.get(wanted.sha256.as_str())) {
+                (Some(place), _) => place,
+                (None, Some(place)) => place.clone(),
+                (None, None) => {
+                    let place = self.send(wanted).await?;
+                    sent.insert(&wanted.sha256, place.clone());
+                    place
+                }
             });
         }
         Ok(places)

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::io::{BufReader, BufStream, ReadHalf, WriteHalf, split};
 use tokio::net::{TcpListener, TcpStream};
@@ -105,17 +106,19 @@ impl Listener {
         Ok(self.listener.local_addr()?)
     }
 
-    /// Waits until so many hosts have connected and greeted.
+    /// Waits until so many hosts have connected and greeted. `None` when `stop` came first; those that were there have ended.
     ///
     /// # Errors
     /// They have not in time, or one of them is another version of the program.
-    pub async fn accept(&self, count: usize) -> Result<Vec<Link>> {
+    pub async fn accept(&self, count: usize, stop: impl Future<Output = ()>) -> Result<Option<Vec<Link>>> {
         let mut links = Vec::new();
         let (sender, mut met) = mpsc::channel(1);
         let strangers = Arc::new(Semaphore::new(STRANGERS));
         let meeting = async {
+            tokio::pin!(stop);
             while links.len() < count {
                 tokio::select! {
+                    () = &mut stop => return Ok(false),
                     accepted = self.listener.accept() => {
                         // one that is gone already is nobody
                         let Ok((stream, from)) = accepted else { continue };
@@ -134,13 +137,19 @@ impl Listener {
                     },
                 }
             }
-            Ok(())
+            Ok(true)
         };
-        match timeout(MEETING, meeting).await {
-            Ok(met) => met?,
-            Err(_) => bail!("{} of {count} hosts connected within {} s", links.len(), MEETING.as_secs()),
+        let met = match timeout(MEETING, meeting).await {
+            Ok(met) => met,
+            Err(_) => Err(anyhow!("{} of {count} hosts connected within {} s", links.len(), MEETING.as_secs())),
+        };
+        match met {
+            Ok(true) => Ok(Some(links)),
+            unmet => {
+                join_all(links.iter().map(Link::close)).await;
+                unmet.map(|_| None)
+            }
         }
-        Ok(links)
     }
 }
 

@@ -35,17 +35,20 @@ pub enum Gathering {
     Listen(String, usize),
 }
 
-/// Waits for hosts that connect. `None` if none are to.
+/// Waits for hosts that connect. The inner `None` if none are to, the outer when the user stopped it.
 ///
 /// # Errors
 /// They do not come, or one of them cannot be used.
-pub async fn gather(how: &Gathering) -> Result<Option<Arc<Fleet>>> {
+pub async fn gather(how: &Gathering, stop: &watch::Receiver<bool>) -> Result<Option<Option<Arc<Fleet>>>> {
     let links = match how {
-        Gathering::None => return Ok(None),
+        Gathering::None => return Ok(Some(None)),
         Gathering::Listen(address, count) => {
             let listener = Listener::at(address, token()?).await?;
             say(&format!("waiting for {count} hosts at {}: runner worker --connect LEADER:PORT", listener.address()?));
-            listener.accept(*count).await?
+            let Some(links) = listener.accept(*count, stopped(stop)).await? else {
+                return Ok(None);
+            };
+            links
         }
         Gathering::Tasks(rank) => {
             let listener = match leader() {
@@ -57,14 +60,16 @@ pub async fn gather(how: &Gathering) -> Result<Option<Arc<Fleet>>> {
                 None => Listener::for_tasks(rank).await?,
             };
             let others = rank.size as usize - 1;
-            let (mut links, here) = try_join!(listener.accept(others), push::here(None)).with_context(|| {
-                format!("this is task 0 of {} ({}), which leads the others", rank.size, rank.engine)
-            })?;
+            let (links, here) =
+                try_join!(listener.accept(others, stopped(stop)), push::here(None)).with_context(|| {
+                    format!("this is task 0 of {} ({}), which leads the others", rank.size, rank.engine)
+                })?;
+            let Some(mut links) = links else { return Ok(None) };
             links.push(here);
             links
         }
     };
-    Ok(Some(Arc::new(Fleet::of(links))))
+    Ok(Some(Some(Arc::new(Fleet::of(links)))))
 }
 
 /// The leader's address where its tasks share no folder.
@@ -116,9 +121,19 @@ pub async fn reach(
             () = stopped(stop) => return Ok(None),
         },
     };
-    agree(&fleet, scenario, plan, targets)?;
-    fleet.place(&data::digests(scenario)?).await?;
-    Ok(Some(fleet))
+    let fit = async {
+        agree(&fleet, scenario, plan, targets)?;
+        fleet.place(&data::digests(scenario)?).await
+    };
+    match fit.await {
+        Ok(()) => Ok(Some(fleet)),
+        Err(error) => {
+            if gathered.is_none() {
+                fleet.close().await;
+            }
+            Err(error)
+        }
+    }
 }
 
 /// Checks that hosts can do what a run asks of them.

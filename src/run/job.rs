@@ -44,24 +44,33 @@ pub fn seats(fleet: &Fleet, scenario: &Scenario, case: &Point) -> Vec<Seat> {
     if hosts.is_empty() {
         return Seat::here(case.processes);
     }
-    let mut seats: Vec<usize> = match scenario.hosts.spread {
-        Spread::Even => Vec::new(),
-        Spread::Fill => {
-            let cores = |host: &Host| host.environment().cores.unwrap_or(1);
-            hosts.iter().enumerate().flat_map(|(place, host)| vec![place; cores(host)]).collect()
-        }
+    let cores: Vec<u32> = hosts.iter().map(|host| host.environment().cores.unwrap_or(1) as u32).collect();
+    // where hosts are an axis, none of them is idle
+    let least = u32::from(case.hosts.is_some());
+    let shares = shares(&cores, case.processes, least, scenario.hosts.spread);
+    let seat = |(host, share): (&Host, u32)| -> Vec<Seat> {
+        let of = |number| host.seat(number as usize);
+        (0..share).map(of).map(|(link, files)| Seat::On { link, files }).collect()
     };
-    // more than that are spread evenly
-    seats.extend((0..hosts.len()).cycle().take((case.processes as usize).saturating_sub(seats.len())));
-    seats.truncate(case.processes as usize);
-    let mut taken = vec![0; hosts.len()];
-    let seat = |place: usize| {
-        let host = &hosts[place];
-        let (link, files) = host.seat(taken[place]);
-        taken[place] += 1;
-        Seat::On { link, files }
+    hosts.iter().zip(shares).flat_map(seat).collect()
+}
+
+/// How many of so many processes each host gets, of which its cores are given; at least `least` if there are enough.
+fn shares(cores: &[u32], processes: u32, least: u32, spread: Spread) -> Vec<u32> {
+    let mut shares = vec![0; cores.len()];
+    let mut left = processes;
+    let mut fill_up = |share: &mut u32, to: u32| {
+        let more = to.saturating_sub(*share).min(left);
+        *share += more;
+        left -= more;
     };
-    seats.into_iter().map(seat).collect()
+    shares.iter_mut().for_each(|share| fill_up(share, least));
+    if spread == Spread::Fill {
+        shares.iter_mut().zip(cores).for_each(|(share, cores)| fill_up(share, *cores));
+    }
+    // what is left, one after the other
+    (0..cores.len()).cycle().take(left as usize).for_each(|place| shares[place] += 1);
+    shares
 }
 
 /// A round whose blocks may take at most `limit`. If time alone ends a case, its blocks take all of it.
@@ -94,4 +103,25 @@ pub fn asked_for(scenario: &Scenario, case: &Point, round: &Round) -> u64 {
     let block = block(scenario, case, round, 0);
     let requests = block.arrivals.map_or(block.stop.requests, |arrivals| block.arrivals_count(&arrivals));
     requests * u64::from(case.processes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_spread_evenly_or_fill_the_cores_of_hosts() {
+        let cores = [4, 2, 8];
+        let even = |processes| shares(&cores, processes, 0, Spread::Even);
+        assert_eq!((even(1), even(3), even(8)), (vec![1, 0, 0], vec![1, 1, 1], vec![3, 3, 2]));
+        let fill = |processes| shares(&cores, processes, 0, Spread::Fill);
+        assert_eq!((fill(3), fill(5), fill(14)), (vec![3, 0, 0], vec![4, 1, 0], vec![4, 2, 8]));
+        // beyond all cores
+        assert_eq!(fill(16), [5, 3, 8]);
+        // where the number of hosts is asked for, each has one
+        assert_eq!(shares(&cores, 4, 1, Spread::Fill), [2, 1, 1]);
+        assert_eq!(shares(&cores, 7, 1, Spread::Fill), [4, 2, 1]);
+        assert_eq!(shares(&cores, 7, 1, Spread::Even), [3, 2, 2]);
+        assert_eq!(shares(&[2], 5, 1, Spread::Even), [5]);
+    }
 }

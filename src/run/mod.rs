@@ -28,6 +28,7 @@ mod sampler;
 mod samplers;
 pub mod serve;
 mod targets;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,15 +46,13 @@ use crate::report;
 use crate::report::terminal::{Progress, ReaderGone, Show, say};
 use crate::scenario::{Overrides, Scenario, Server};
 use crate::statistics;
-use crate::worker::pool::Pool;
-use crate::worker::seat::PoolError;
 use calibrate::Ceilings;
 use context::Context;
 use cpu_latency::CpuLatencyLimit;
 use embedded_server::EmbeddedServer;
 pub use fleet::Gathering;
 use folder::Folder;
-use interrupt::{stop_on_signals, stopped};
+use interrupt::stop_on_signals;
 use resume::{Going, Measured, Resume};
 use rows::CaseTotals;
 use samplers::Samplers;
@@ -127,13 +126,19 @@ pub enum Outcome {
 pub async fn run(options: &Options) -> Result<Outcome> {
     let stop = stop_on_signals();
     // first: the others wait, and end with this; a plan needs none of them
-    let gathered = match options.mode {
-        Mode::List => None,
-        Mode::Verify | Mode::Measure => tokio::select! {
-            gathered = fleet::gather(&options.gathering) => gathered?,
-            () = stopped(&stop) => return Ok(Outcome::Interrupted),
-        },
+    let gathering = if options.mode == Mode::List { &Gathering::None } else { &options.gathering };
+    let Some(gathered) = fleet::gather(gathering, &stop).await? else {
+        return Ok(Outcome::Interrupted);
     };
+    let outcome = run_over(gathered.as_ref(), options, &stop).await;
+    // however it went: they are told, and end in order
+    if let Some(fleet) = gathered {
+        fleet.close().await;
+    }
+    outcome
+}
+
+async fn run_over(gathered: Option<&Arc<Fleet>>, options: &Options, stop: &watch::Receiver<bool>) -> Result<Outcome> {
     let mut scenarios = Vec::new();
     for path in &options.scenarios {
         let mut scenario = Scenario::load(path)?.overridden_by(&options.overrides).map_err(anyhow::Error::msg)?;
@@ -171,10 +176,10 @@ pub async fn run(options: &Options) -> Result<Outcome> {
             break;
         }
         let done = match options.mode {
-            Mode::Verify => verify(scenario, plan, gathered.as_ref(), options, &stop)
+            Mode::Verify => verify::verify(scenario, plan, gathered, options, stop)
                 .await
                 .map(|outcome| (outcome, None)),
-            _ => measure(scenario, plan, gathered.as_ref(), options, &stop).await,
+            _ => measure(scenario, plan, gathered, options, stop).await,
         };
         match done {
             Ok((outcome, run)) => {
@@ -193,9 +198,6 @@ pub async fn run(options: &Options) -> Result<Outcome> {
     if let Some(server) = server {
         server.stop().await;
     }
-    if let Some(fleet) = gathered {
-        fleet.close().await;
-    }
     let shown = match options.json {
         true if options.mode == Mode::Measure => report::print_runs_json(&runs),
         _ => runs.iter().try_for_each(|run| report::terminal::run(run)),
@@ -205,63 +207,6 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         Err(error) if !error.is::<ReaderGone>() => Err(error),
         _ => Ok(worst),
     }
-}
-
-async fn verify(
-    scenario: &Scenario,
-    plan: &Plan,
-    gathered: Option<&Arc<Fleet>>,
-    options: &Options,
-    stop: &watch::Receiver<bool>,
-) -> Result<Outcome> {
-    let Some(targets) = Targets::reach(scenario, plan, stop).await? else {
-        return Ok(Outcome::Interrupted);
-    };
-    let Some(fleet) = fleet::reach(scenario, plan, &targets, gathered, options, stop).await? else {
-        return Ok(Outcome::Interrupted);
-    };
-    let verified = verify_over(&fleet, &targets, plan, options, stop).await;
-    // however it went: they leave nothing behind
-    if gathered.is_none() {
-        fleet.close().await;
-    }
-    verified
-}
-
-async fn verify_over(
-    fleet: &Fleet,
-    targets: &Targets,
-    plan: &Plan,
-    options: &Options,
-    stop: &watch::Receiver<bool>,
-) -> Result<Outcome> {
-    let mut outcome = Outcome::Complete;
-    for case in plan.cases() {
-        let Target { scenario, reached, .. } = targets.of(case);
-        let mut job = job::job(scenario, &reached.outputs, case, reached.http.of(case));
-        (job.warmup, job.verify_all) = (0, true);
-        let words = match Pool::start(&job, &job::seats(fleet, scenario, case), stop).await {
-            Ok(pool) => {
-                let distinct = pool.distinct;
-                pool.stop().await;
-                if distinct > 1 {
-                    format!("ok, all {distinct} distinct requests")
-                } else {
-                    "ok".to_owned()
-                }
-            }
-            Err(PoolError::Interrupted) => return Ok(Outcome::Interrupted),
-            Err(PoolError::Failed(fault)) => {
-                outcome = Outcome::Incomplete;
-                format!("failed: {}", reached.http.explained(case, fault).message)
-            }
-        };
-        match options.json {
-            true => report::terminal::verified_json(scenario, case, &words)?,
-            false => report::terminal::verified(scenario, case, &words)?,
-        }
-    }
-    Ok(outcome)
 }
 
 async fn measure(

@@ -22,12 +22,15 @@ fn scenario(matrix: &str) -> String {
 fn processes_on(manifest: &Manifest, case: &Point, spread: &str) -> Vec<u32> {
     let hosts = case.hosts.map_or(manifest.hosts.len(), |hosts| hosts as usize);
     let cores = |place: usize| manifest.hosts[place].environment.cores.unwrap() as u32;
-    let mut processes = vec![0; hosts];
-    let mut left = case.processes;
+    // hosts that are asked for are not idle
+    let least = u32::from(case.hosts.is_some());
+    let mut processes = vec![least; hosts];
+    let mut left = case.processes - least * hosts as u32;
     if spread == "fill" {
         for (place, processes) in processes.iter_mut().enumerate() {
-            *processes = left.min(cores(place));
-            left -= *processes;
+            let more = left.min(cores(place) - least);
+            *processes += more;
+            left -= more;
         }
     }
     (0..left as usize).for_each(|turn| processes[turn % hosts] += 1);
