@@ -1,11 +1,14 @@
 //! Processes of this same program (workers, the embedded server), and other programs: those that describe the machine, and
 //! the user's ssh. Only this module starts processes. Must not know the messages to them.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
@@ -13,6 +16,8 @@ use tokio::time::timeout;
 
 use crate::text;
 
+/// Configurations with the label of the weights, which `models` writes.
+const CONFIGURATIONS: &str = "labelled";
 /// How long a process may take to end.
 const ENDING: Duration = Duration::from_secs(5);
 /// Longest part of a process's standard error that is kept.
@@ -70,10 +75,26 @@ impl Process {
     ///
     /// # Errors
     /// The system starts no process.
-    pub fn start(arguments: &[&std::ffi::OsStr]) -> Result<Self> {
+    pub fn start(arguments: &[&OsStr]) -> Result<Self> {
         let mut command = Command::new(own_file()?);
         command.args(arguments);
         Process::spawn(command)
+    }
+
+    /// Starts this program's own server, which serves some models of a repository at free ports of the loopback interface until its
+    /// input ends, and prints where as a line of JSON.
+    ///
+    /// # Errors
+    /// The system starts no process.
+    pub fn serve(repository: &Path, models: &[impl AsRef<OsStr>]) -> Result<Self> {
+        let fixed =
+            ["serve", "--until-input-ends", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--model-config-name"];
+        let mut arguments: Vec<&OsStr> = fixed.into_iter().chain([CONFIGURATIONS]).map(OsStr::new).collect();
+        arguments.extend([OsStr::new("--model-repository"), repository.as_os_str()]);
+        for model in models {
+            arguments.extend([OsStr::new("--load-model"), model.as_ref()]);
+        }
+        Process::start(&arguments)
     }
 
     /// Starts another program that ends when its input does.
@@ -186,13 +207,26 @@ fn reason(stderr: &str) -> String {
     text::message(&lines.filter(|line| !line.starts_with("note:")).collect::<Vec<_>>().join(" "))
 }
 
+/// A repository of one model with this configuration, for [`Process::serve`].
+///
+/// # Errors
+/// It cannot be written.
+pub fn repository_of(model: &str, config: &str) -> Result<TempDir> {
+    let failed = "cannot make a folder for a model: is the disk full?";
+    let repository = tempfile::tempdir().context(failed)?;
+    let folder = repository.path().join(model);
+    std::fs::create_dir_all(folder.join("1")).context(failed)?;
+    std::fs::write(folder.join("config.pbtxt"), config).context(failed)?;
+    Ok(repository)
+}
+
 /// Signals that end a program, kept from ending this one.
 pub struct Outlived {
     #[cfg(unix)]
     _signals: Vec<tokio::signal::unix::Signal>,
 }
 
-/// Keeps signals that end a program from ending this one, whose life is that of its input: an engine that stops a job tells every
+/// Keeps signals that end a program from ending this one, whose life is that of its input: a launcher that stops a job tells every
 /// process of it, and a worker must not end before its parent has heard of it. Needs a runtime.
 pub fn outlive_signals() -> Outlived {
     Outlived {

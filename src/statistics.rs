@@ -154,6 +154,13 @@ fn moments(values: &[f64]) -> Option<(f64, f64)> {
     Some((mean, variance))
 }
 
+/// The median; `None` of no values.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
+    Some((low + high) / 2.0)
+}
+
 /// The 97.5th percentile of Student's t.
 fn student_975(freedom: f64) -> Option<f64> {
     let t = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(0.975);

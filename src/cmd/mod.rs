@@ -19,7 +19,7 @@ use anyhow::{Result, ensure};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::hosts::rank::Rank;
-use crate::run::{Gathering, Mode, Options, Outcome, agent};
+use crate::run::{Gathering, Options, Outcome, agent};
 use crate::scenario::Scenario;
 use crate::spelling::Spelled;
 use crate::threshold::Threshold;
@@ -80,16 +80,16 @@ impl Cli {
     pub fn execute(self) -> Result<Outcome> {
         match self.command {
             None => {
+                let task = task(&self.run)?;
+                // which needs no file of the run, wherever those are
+                if let Some(rank) = task.as_ref().filter(|task| task.rank > 0) {
+                    return agent::of_task(rank);
+                }
                 let options = self.run.options()?;
                 ensure!(!options.scenarios.is_empty(), "name a scenario, such as scenarios/scrfd.toml");
-                match task(&options)? {
-                    Some(rank) if rank.rank > 0 => agent::of_task(&rank),
-                    Some(rank) => {
-                        let options = Options { gathering: Gathering::Tasks(rank), ..options };
-                        runtime()?.block_on(crate::run::run(&options))
-                    }
-                    None => runtime()?.block_on(crate::run::run(&options)),
-                }
+                let gathering = task.map_or(options.gathering, Gathering::Tasks);
+                let options = Options { gathering, ..options };
+                runtime()?.block_on(crate::run::run(&options))
             }
             Some(Command::Worker(arguments)) => worker::work(&arguments),
             Some(Command::Schema { of }) => machine::schema(of),
@@ -105,10 +105,10 @@ impl Cli {
     }
 }
 
-/// Which task of a job measures, if an engine started several of this program to measure together.
-fn task(options: &Options) -> Result<Option<Rank>> {
-    let is_alone = options.mode == Mode::List || options.gathering != Gathering::None;
-    Ok(Rank::own().map_err(anyhow::Error::msg)?.filter(|_| !is_alone))
+/// Which task of a job this is, if a launcher started several of this program to measure together.
+fn task(asked: &run::Arguments) -> Result<Option<Rank>> {
+    let is_alone = asked.list || asked.listen.is_some();
+    if is_alone { Ok(None) } else { Rank::own().map_err(anyhow::Error::msg) }
 }
 
 /// The value of an option that is one of a few words.

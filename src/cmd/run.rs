@@ -141,6 +141,9 @@ impl Arguments {
             tui: self.tui,
             quiet: self.quiet,
             json: self.json,
+            // other hosts may connect, or elsewhere
+            listen: self.listen.or(of_run.listen),
+            wait_for: self.wait_for.or(of_run.wait_for),
             ..of_run
         };
         let resume = Some(Resume { run, anyway: self.resume_anyway });

@@ -3,10 +3,9 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -15,13 +14,15 @@ use tokio::time::timeout;
 
 use super::files::Files;
 use super::lines::{self, Lines};
-use super::message::{FromHost, Hello, Reply, ToHost, line};
+use super::message::{FromHost, Hello, Question, Reply, ToHost, line};
 use crate::clock;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::text;
 
 /// A leader that says nothing for this long is gone: it sends a sign of life every second.
 const LEADER_SILENCE: Duration = Duration::from_secs(30);
+/// The only model of the embedded server here.
+pub const MODEL: &str = "null";
 /// How long the embedded server may take.
 const SERVER_START: Duration = Duration::from_secs(60);
 
@@ -85,7 +86,7 @@ impl Agent {
     /// Does what the leader says; false once it said goodbye.
     async fn hear(&mut self, line: &[u8]) -> Result<bool> {
         let message: ToHost = serde_json::from_slice(line).context("the leader said what is no message")?;
-        let reply = match message {
+        let (number, answer) = match message {
             ToHost::Ping(number) => {
                 let clock_ns = clock::shared_ns();
                 self.tell(&FromHost::Pong { number, clock_ns })?;
@@ -108,35 +109,31 @@ impl Agent {
                 self.workers.remove(&worker);
                 return Ok(true);
             }
-            ToHost::Look(wanted) => self.files.look(&wanted).map(Reply::Found),
-            ToHost::Piece { sha256, bytes, is_last } => self.files.add(&sha256, &bytes, is_last).map(Reply::Kept),
-            ToHost::Serve { arguments, file, text } => self.serve(arguments, &file, &text).await.map(Reply::Serving),
-            ToHost::EndServer => {
+            ToHost::Bye => return Ok(false),
+            ToHost::Ask { number, question } => (number, self.answer(question).await),
+        };
+        let answer = answer.map_err(|error| text::message(&format!("{error:#}")));
+        self.tell(&FromHost::Reply { number, answer })?;
+        Ok(true)
+    }
+
+    async fn answer(&mut self, question: Question) -> Result<Reply> {
+        match question {
+            Question::Look(wanted) => Ok(Reply::Found(self.files.look(&wanted))),
+            Question::Keep { sha256, bytes, is_last } => self.files.add(&sha256, &bytes, is_last).map(Reply::Kept),
+            Question::Serve(config) => self.serve(&config).await.map(Reply::Serving),
+            Question::EndServer => {
                 if let Some(server) = self.server.take() {
                     server.process.stop().await;
                 }
                 Ok(Reply::ServerEnded)
             }
-            ToHost::Bye => return Ok(false),
-        };
-        self.tell(&FromHost::Reply(reply.map_err(|error| text::message(&format!("{error:#}")))))?;
-        Ok(true)
+        }
     }
 
-    async fn serve(&mut self, arguments: Vec<String>, file: &str, text: &str) -> Result<Box<RawValue>> {
-        let repository = tempfile::tempdir().context("cannot make a folder for a model")?;
-        let file = PathBuf::from(file);
-        ensure!(
-            file.components().all(|part| matches!(part, std::path::Component::Normal(_))),
-            "no file of a repository"
-        );
-        let path = repository.path().join(file);
-        let folder = path.parent().context("no file of a repository")?;
-        std::fs::create_dir_all(folder.join("1")).with_context(|| format!("cannot make {}", folder.display()))?;
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        let mut all: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        all.extend([OsStr::new("--model-repository"), repository.path().as_os_str()]);
-        let mut process = Process::start(&all)?;
+    async fn serve(&mut self, config: &str) -> Result<Box<RawValue>> {
+        let repository = process::repository_of(MODEL, config)?;
+        let mut process = Process::serve(repository.path(), &[MODEL])?;
         let mut line = String::new();
         match timeout(SERVER_START, process.output.read_line(&mut line)).await {
             Ok(Ok(length)) if length > 0 => {}

@@ -27,15 +27,14 @@ pub struct Files {
 }
 
 impl Files {
-    /// Where files of this content are: where the leader has them, or among those that were sent before.
-    ///
-    /// # Errors
-    /// A file that is there cannot be read.
-    pub fn look(&self, wanted: &[Wanted]) -> Result<Vec<Option<String>>> {
-        let place = |wanted: &Wanted| -> Result<Option<String>> {
+    /// Where files of this content are: where the leader has them, or among those that were sent before. What was sent of a file
+    /// that is not whole is forgotten.
+    pub fn look(&mut self, wanted: &[Wanted]) -> Vec<Option<String>> {
+        self.parts.clear();
+        let place = |wanted: &Wanted| {
             let is_same = || digest(Path::new(&wanted.path)).is_ok_and(|digest| digest == wanted.sha256);
             let sent = self.whole.get(&wanted.sha256).map(|path| path.display().to_string());
-            Ok(sent.or_else(|| is_same().then(|| wanted.path.clone())))
+            sent.or_else(|| is_same().then(|| wanted.path.clone()))
         };
         wanted.iter().map(place).collect()
     }
@@ -104,7 +103,8 @@ fn pieces(path: &Path, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> 
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -120,12 +120,15 @@ mod tests {
         let wanted = |path: &str| Wanted { path: path.to_owned(), sha256: sha256.clone() };
         let mut files = Files::default();
         let there = here.path().display().to_string();
-        assert_eq!(files.look(&[wanted(&there), wanted("no/such")]).unwrap(), [Some(there), None]);
+        assert_eq!(files.look(&[wanted(&there), wanted("no/such")]), [Some(there), None]);
 
+        // a leader that gave up, and begins again
+        assert_eq!(files.add(&sha256, &STANDARD.encode("f"), false).unwrap(), None);
+        assert_eq!(files.look(&[wanted("no/such")]), [None]);
         assert_eq!(files.add(&sha256, &STANDARD.encode("fa"), false).unwrap(), None);
         let path = files.add(&sha256, &STANDARD.encode("ce"), true).unwrap().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"face");
-        assert_eq!(files.look(&[wanted("no/such")]).unwrap(), [Some(path.clone())]);
+        assert_eq!(files.look(&[wanted("no/such")]), [Some(path.clone())]);
 
         assert!(
             files

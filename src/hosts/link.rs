@@ -19,9 +19,9 @@ use tokio::time::{sleep, timeout};
 
 use super::files::PIECE;
 use super::lines::{self, Lines};
-use super::message::{AnyHello, FromHost, Hello, Reply, ToHost, Version, Wanted};
+use super::message::{AnyHello, FromHost, Hello, Question, Reply, ToHost, Version, Wanted};
 use super::offset::Offset;
-use super::state::{State, UNDER_WAY};
+use super::state::{Numbered, State, UNDER_WAY};
 use crate::clock;
 use crate::process::Ending;
 use crate::text;
@@ -93,7 +93,7 @@ impl Link {
         };
 
         let (say, said) = mpsc::unbounded_channel();
-        let (reply, replies) = mpsc::channel(1);
+        let (reply, replies) = mpsc::channel(UNDER_WAY);
         let state = Arc::new(State {
             name: name.map_or_else(OnceLock::new, |name| OnceLock::from(name.to_owned())),
             own_name: text::name(&hello.name),
@@ -157,11 +157,6 @@ impl Link {
         offset.ok_or_else(|| self.state.lost_error())
     }
 
-    /// The offset of its clock by all round trips that are known.
-    pub fn offset(&self) -> Offset {
-        self.state.known().trips.offset(0, clock::shared_ns()).unwrap_or_default()
-    }
-
     /// Its shortest round trip, in nanoseconds.
     pub fn round_trip_ns(&self) -> u64 {
         self.state.known().trips.shortest_ns().unwrap_or(0)
@@ -172,7 +167,7 @@ impl Link {
     /// # Errors
     /// A file cannot be read here or written there, or the host is lost.
     pub async fn place(&self, wanted: &[Wanted]) -> Result<Vec<String>> {
-        let Reply::Found(found) = self.ask(&ToHost::Look(wanted.to_vec())).await? else {
+        let Reply::Found(found) = self.ask(Question::Look(wanted.to_vec())).await? else {
             bail!("an answer out of turn")
         };
         let mut places = Vec::new();
@@ -201,8 +196,8 @@ impl Link {
             file.read_exact(&mut piece[..length]).with_context(failed)?;
             left -= length as u64;
             let bytes = STANDARD.encode(&piece[..length]);
-            let message = ToHost::Piece { sha256: wanted.sha256.clone(), bytes, is_last: left == 0 };
-            match self.ask(&message).await? {
+            let piece = Question::Keep { sha256: wanted.sha256.clone(), bytes, is_last: left == 0 };
+            match self.ask(piece).await? {
                 Reply::Kept(Some(place)) if left == 0 => return Ok(place),
                 Reply::Kept(None) if left > 0 => {}
                 _ => bail!("an answer out of turn"),
@@ -210,12 +205,12 @@ impl Link {
         }
     }
 
-    /// Starts the embedded server there. Returns its own line.
+    /// Starts the embedded server there, with one model of this configuration. Returns its own line.
     ///
     /// # Errors
     /// It cannot be started, or the host is lost.
-    pub async fn serve(&self, arguments: Vec<String>, file: String, text: String) -> Result<Box<RawValue>> {
-        match self.ask(&ToHost::Serve { arguments, file, text }).await? {
+    pub async fn serve(&self, config: &str) -> Result<Box<RawValue>> {
+        match self.ask(Question::Serve(config.to_owned())).await? {
             Reply::Serving(line) => Ok(line),
             _ => bail!("an answer out of turn"),
         }
@@ -226,20 +221,30 @@ impl Link {
     /// # Errors
     /// The host is lost.
     pub async fn end_server(&self) -> Result<()> {
-        self.ask(&ToHost::EndServer).await.map(drop)
+        self.ask(Question::EndServer).await.map(drop)
     }
 
-    async fn ask(&self, message: &ToHost) -> Result<Reply> {
+    async fn ask(&self, question: Question) -> Result<Reply> {
         // one question at a time
         let mut replies = self.state.replies.lock().await;
-        self.state.say(message);
+        let number = self.state.next_question();
+        self.state.say(&ToHost::Ask { number, question });
         let mut lost = self.state.lost.subscribe();
+        let of_this = async {
+            loop {
+                match replies.recv().await {
+                    // the answer to one that was given up
+                    Some((other, _)) if other != number => {}
+                    reply => return reply,
+                }
+            }
+        };
         let reply = tokio::select! {
-            reply = timeout(ANSWER, replies.recv()) => reply,
+            reply = timeout(ANSWER, of_this) => reply,
             _ = lost.wait_for(Option::is_some) => return Err(self.state.lost_error()),
         };
         match reply {
-            Ok(Some(reply)) => reply.map_err(|words| anyhow!("host {}: {words}", self.state.name())),
+            Ok(Some((_, answer))) => answer.map_err(|words| anyhow!("host {}: {words}", self.state.name())),
             Ok(None) => Err(self.state.lost_error()),
             Err(_) => bail!("host {}: no answer within {} s", self.state.name(), ANSWER.as_secs()),
         }
@@ -288,7 +293,7 @@ async fn greeting(lines: &mut Lines<Box<dyn AsyncBufRead + Send + Unpin>>) -> Gr
 async fn read(
     state: Arc<State>,
     mut lines: Lines<Box<dyn AsyncBufRead + Send + Unpin>>,
-    reply: mpsc::Sender<Result<Reply, String>>,
+    reply: mpsc::Sender<Numbered>,
     mut carrier: Option<Ending>,
 ) {
     let words = loop {

@@ -27,10 +27,25 @@ pub enum ToHost {
     },
     /// Let a worker end, and say when it has.
     End(u32),
+    /// Answer a question.
+    Ask {
+        /// Its number, which the answer has too: of a question that was given up nobody waits for the answer.
+        number: u64,
+        /// The question.
+        question: Question,
+    },
+    /// End, and all workers with you.
+    Bye,
+}
+
+/// What the leader asks of a host.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
     /// Look for files of this content.
     Look(Vec<Wanted>),
-    /// The next piece of a file that was not there.
-    Piece {
+    /// Keep the next piece of a file that was not there.
+    Keep {
         /// Its SHA-256, in hexadecimal.
         sha256: String,
         /// Bytes, in base64.
@@ -38,19 +53,10 @@ pub enum ToHost {
         /// Whether the file ends here.
         is_last: bool,
     },
-    /// Run the embedded server with these arguments, and with a folder of this one file as its repository.
-    Serve {
-        /// Its arguments.
-        arguments: Vec<String>,
-        /// The file's path in the repository.
-        file: String,
-        /// The file's text.
-        text: String,
-    },
+    /// Run the embedded server with one model of this configuration, in the text format of protocol buffers.
+    Serve(String),
     /// End that server.
     EndServer,
-    /// End, and all workers with you.
-    Bye,
 }
 
 /// A file that workers will read.
@@ -90,8 +96,13 @@ pub enum FromHost {
         /// How, in words.
         how: String,
     },
-    /// The answer to what is neither of workers nor a ping: each gets one, in order.
-    Reply(Result<Reply, String>),
+    /// The answer to a question.
+    Reply {
+        /// The question's number.
+        number: u64,
+        /// The answer, or why there is none.
+        answer: Result<Reply, String>,
+    },
 }
 
 /// An answer to the leader.
@@ -115,7 +126,7 @@ pub struct Hello {
     pub version: String,
     /// Its commit.
     pub revision: String,
-    /// The number of the task that it is, where an engine started it.
+    /// The number of the task that it is, where a launcher started it.
     pub rank: u32,
     /// What the host calls itself.
     pub name: String,
@@ -173,7 +184,7 @@ impl Hello {
     }
 }
 
-/// The name of this host: what it is told to be called, what a cluster's engine calls it, or its own.
+/// The name of this host: what it is told to be called, what a cluster's launcher calls it, or its own.
 fn name() -> String {
     let told = |variable: &str| std::env::var(variable).ok().filter(|name| !name.is_empty());
     told("RUNNER_HOST")

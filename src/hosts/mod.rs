@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::OnceCell;
 
@@ -41,7 +41,7 @@ pub struct Fleet {
 pub struct Host {
     /// Its name in results.
     pub name: String,
-    /// The programs on it that start workers: one, or as many as an engine started there.
+    /// The programs on it that start workers: one, or as many as a launcher started there.
     pub links: Vec<Arc<Link>>,
     /// Where data files are there, for each of these programs.
     files: Mutex<Vec<Arc<Places>>>,
@@ -128,6 +128,11 @@ impl Fleet {
         Fleet { hosts }
     }
 
+    /// The host of a name.
+    pub fn named(&self, name: &str) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.name == name)
+    }
+
     /// Whether all requests come from this machine's own processes.
     pub fn is_empty(&self) -> bool {
         self.hosts.is_empty()
@@ -154,13 +159,5 @@ impl Fleet {
     /// Lets all hosts end in order.
     pub async fn close(&self) {
         join_all(self.hosts.iter().flat_map(|host| &host.links).map(|link| link.close())).await;
-    }
-
-    /// The first host that is lost, and why.
-    pub fn lost(&self) -> Option<anyhow::Error> {
-        let lost = |host: &Host| host.links.iter().find_map(|link| link.lost());
-        self.hosts
-            .iter()
-            .find_map(|host| Some(anyhow!("host {} is lost: {}", host.name, lost(host)?)))
     }
 }

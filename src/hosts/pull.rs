@@ -1,13 +1,14 @@
 //! Hosts that connect to the leader: it listens, they find it, and both prove that they share a secret. The streams are not
 //! encrypted. Must not know what goes over them.
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::io::{BufReader, BufStream, ReadHalf, WriteHalf, split};
@@ -20,12 +21,14 @@ use super::rank::Rank;
 use super::token::{self, Token};
 use crate::process;
 
-/// How long leader and hosts wait for each other.
-pub const MEETING: Duration = Duration::from_secs(120);
+/// How long the tasks of a job wait for each other: some may still fetch their image, or wait for their machine.
+const MEETING: Duration = Duration::from_secs(600);
 /// Pause between two attempts to find the leader.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long one attempt to connect may take.
 const CONNECTING: Duration = Duration::from_secs(5);
+/// Longest file by which tasks find their leader.
+const MEETING_MAX: u64 = 64 * 1024;
 /// Longest name of a job in a file's name.
 const NAME_MAX: usize = 150;
 /// Connections that have not proved anything yet.
@@ -48,6 +51,8 @@ pub struct Listener {
     token: Token,
     /// The file by which tasks find the leader; it goes with the listener.
     meeting: Option<PathBuf>,
+    /// How long hosts are waited for; without, until somebody ends it.
+    patience: Option<Duration>,
 }
 
 impl Drop for Listener {
@@ -67,7 +72,18 @@ impl Listener {
         let listener = TcpListener::bind(address).await;
         let listener = listener
             .with_context(|| format!("--listen {address}: cannot be used: give ADDRESS:PORT of this machine"))?;
-        Ok(Listener { listener, token, meeting: None })
+        Ok(Listener { listener, token, meeting: None, patience: None })
+    }
+
+    /// Listens at a port of all of this machine's addresses for the other tasks of a job, which know it.
+    ///
+    /// # Errors
+    /// The port cannot be used.
+    pub async fn at_port(port: u16, token: Token) -> Result<Self> {
+        let listener = everywhere(port)
+            .await
+            .with_context(|| format!("RUNNER_LEADER: port {port} cannot be used here"))?;
+        Ok(Listener { listener, token, meeting: None, patience: Some(MEETING) })
     }
 
     /// Listens for the other tasks of a job, and tells them where in a file. On the loopback interface alone if all of them are
@@ -77,10 +93,18 @@ impl Listener {
     /// The file cannot be written.
     pub async fn for_tasks(rank: &Rank) -> Result<Self> {
         let token = Token::new()?;
-        let any = if rank.one_machine { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
-        let listener = TcpListener::bind((any, 0)).await.context("no port to listen at")?;
+        let (listener, addresses) = match rank.one_machine {
+            true => {
+                let here = Ipv4Addr::LOCALHOST;
+                (TcpListener::bind((here, 0)).await.context("no port to listen at")?, vec![IpAddr::V4(here)])
+            }
+            false => (everywhere(0).await.context("no port to listen at")?, own_addresses()),
+        };
+        ensure!(
+            !addresses.is_empty(),
+            "this machine has no address that other machines reach: set RUNNER_LEADER=HOST:PORT and RUNNER_TOKEN for all tasks"
+        );
         let port = listener.local_addr()?.port();
-        let addresses = if rank.one_machine { vec![IpAddr::V4(any)] } else { own_addresses() };
         let path = meeting_file(rank).await?;
         let folder = path.parent().context("no folder")?;
         let failed = || {
@@ -95,7 +119,7 @@ impl Listener {
         serde_json::to_writer(&file, &Meeting { addresses, port, token: token.text().to_owned() })
             .with_context(failed)?;
         file.persist(&path).map_err(|error| error.error).with_context(failed)?;
-        Ok(Listener { listener, token, meeting: Some(path) })
+        Ok(Listener { listener, token, meeting: Some(path), patience: Some(MEETING) })
     }
 
     /// Where it listens.
@@ -116,7 +140,12 @@ impl Listener {
         let strangers = Arc::new(Semaphore::new(STRANGERS));
         let meeting = async {
             tokio::pin!(stop);
-            while links.len() < count {
+            loop {
+                // one that is gone again does not count
+                links.retain(|link: &Link| link.lost().is_none());
+                if links.len() >= count {
+                    return Ok(true);
+                }
                 tokio::select! {
                     () = &mut stop => return Ok(false),
                     accepted = self.listener.accept() => {
@@ -137,12 +166,19 @@ impl Listener {
                     },
                 }
             }
-            Ok(true)
         };
-        let met = match timeout(MEETING, meeting).await {
-            Ok(met) => met,
-            Err(_) => Err(anyhow!("{} of {count} hosts connected within {} s", links.len(), MEETING.as_secs())),
+        let met = match self.patience {
+            Some(patience) => timeout(patience, meeting).await,
+            None => Ok(meeting.await),
         };
+        let met = met.unwrap_or_else(|_| {
+            let seconds = self.patience.unwrap_or_default().as_secs();
+            Err(anyhow!(
+                "{} of {count} others connected within {seconds} s. Is this task meant to measure alone? RUNNER_RANK=0 RUNNER_SIZE=1 \
+                 says so",
+                links.len()
+            ))
+        });
         match met {
             Ok(true) => Ok(Some(links)),
             unmet => {
@@ -150,6 +186,14 @@ impl Listener {
                 unmet.map(|_| None)
             }
         }
+    }
+}
+
+/// Listens at all addresses, of both kinds where the machine has both.
+async fn everywhere(port: u16) -> std::io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
     }
 }
 
@@ -170,11 +214,16 @@ async fn meet(stream: TcpStream, token: &Token) -> Result<Link, Stranger> {
     Link::open(None, stream).await.map_err(Stranger::Unlike)
 }
 
-/// Connects to a leader that listens at `host:port`, and waits for one that does not listen yet.
+/// Connects to a leader that listens at `host:port`, and waits for one that does not listen yet, or has no name yet: as long as the
+/// tasks of a job wait for each other, or without end.
 ///
 /// # Errors
-/// There is none, or its token is another one.
-pub async fn connect(leader: &str, token: &Token) -> Result<(BufReader<ReadHalf<Proved>>, WriteHalf<Proved>)> {
+/// There is none in that time.
+pub async fn connect(
+    leader: &str,
+    token: &Token,
+    is_task: bool,
+) -> Result<(BufReader<ReadHalf<Proved>>, WriteHalf<Proved>)> {
     let mut last = anyhow!("it was not tried");
     let attempts = async {
         loop {
@@ -185,6 +234,9 @@ pub async fn connect(leader: &str, token: &Token) -> Result<(BufReader<ReadHalf<
             sleep(PAUSE).await;
         }
     };
+    if !is_task {
+        return Ok(attempts.await);
+    }
     let met = timeout(MEETING, attempts).await;
     met.map_err(|_| last.context(format!("no leader at {leader} within {} s", MEETING.as_secs())))
 }
@@ -221,7 +273,7 @@ pub async fn find(rank: &Rank) -> Result<(BufReader<ReadHalf<Proved>>, WriteHalf
              names another), or RUNNER_LEADER=HOST:PORT and RUNNER_TOKEN",
             rank.rank,
             rank.size,
-            rank.engine,
+            rank.launcher,
             MEETING.as_secs(),
             path.parent().unwrap_or(&path).display()
         ))
@@ -244,13 +296,35 @@ async fn once(address: &str, token: &Token) -> Result<(BufReader<ReadHalf<Proved
 }
 
 fn read_meeting(path: &Path) -> Result<Option<(Vec<IpAddr>, u16, Token)>> {
-    let text = match std::fs::read(path) {
+    let failed = || format!("{} cannot be read", path.display());
+    let mut file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        text => text.with_context(|| format!("{} cannot be read", path.display()))?,
+        file => file.with_context(failed)?,
     };
+    let mut text = Vec::new();
+    private(&file, path)?;
+    (&mut file).take(MEETING_MAX).read_to_end(&mut text).with_context(failed)?;
     let told = || path.display().to_string();
     let Meeting { addresses, port, token } = serde_json::from_slice(&text).with_context(told)?;
     Ok(Some((addresses, port, Token::given(&token, &told())?)))
+}
+
+/// Checks that a file is this user's alone: in a folder that many share, somebody else could lead our tasks.
+#[cfg(unix)]
+fn private(file: &File, path: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let known = file.metadata().with_context(|| format!("{} cannot be read", path.display()))?;
+    ensure!(
+        known.uid() == nix::unistd::geteuid().as_raw() && known.mode() & 0o077 == 0,
+        "{} is not this user's alone: it is not trusted. Remove it, or name another folder with RUNNER_RENDEZVOUS",
+        path.display()
+    );
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn private(_: &File, _: &Path) -> Result<()> {
+    Ok(())
 }
 
 /// The file by which the tasks of a job find their leader.
@@ -263,7 +337,7 @@ async fn meeting_file(rank: &Rank) -> Result<PathBuf> {
         format!(
             "{} does not tell its job's name: set RUNNER_JOB to one that no other job of yours has, or RUNNER_LEADER=HOST:PORT, at \
              which task 0 listens, and RUNNER_TOKEN",
-            rank.engine
+            rank.launcher
         )
     })?;
     let path = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -271,7 +345,7 @@ async fn meeting_file(rank: &Rank) -> Result<PathBuf> {
     let folder = path("RUNNER_RENDEZVOUS").or_else(|| Some(state()?.join("runner")));
     let folder = folder.context("there is no home: name a folder that all tasks share with RUNNER_RENDEZVOUS")?;
     let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
-    let job: String = format!("{}-{job}", rank.engine).chars().map(plain).take(NAME_MAX).collect();
+    let job: String = format!("{}-{job}", rank.launcher).chars().map(plain).take(NAME_MAX).collect();
     Ok(folder.join(format!("leader-{}", job.to_lowercase())))
 }
 
@@ -307,7 +381,7 @@ fn own_addresses() -> Vec<IpAddr> {
     // one of a link is of no use without the link's name
     let is_far = |address: &IpAddr| match address {
         IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
-        IpAddr::V6(_) => false,
+        IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
     };
     all.filter(is_far).collect()
 }

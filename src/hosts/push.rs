@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
+use super::files::hex;
 use super::link::{Link, Stream};
 use crate::process::{self, Process};
 use crate::text;
@@ -56,9 +57,10 @@ impl Push {
         reached.await.with_context(hint)
     }
 
+    /// Runs a line on a host by a POSIX shell, whatever the user's own is there.
     fn run(&self, host: &str, line: &str) -> Result<Process> {
         let mut command = self.ssh.clone();
-        command.extend([host.to_owned(), line.to_owned()]);
+        command.extend([host.to_owned(), format!("exec sh -c {}", quoted(line))]);
         Process::of(&command)
     }
 
@@ -83,9 +85,11 @@ impl Push {
         }
         let program = std::fs::read(&own.path).context("the program's own file cannot be read")?;
         let place = quoted(&path);
-        // whole or not at all, whoever copies at the same time
+        // whole or not at all, whoever copies at the same time, and however the connection ends
         let copy = format!(
-            "umask 077; p={place}; mkdir -p \"${{p%/*}}\" && cat > \"$p.$$\" && chmod 700 \"$p.$$\" && mv \"$p.$$\" \"$p\""
+            "umask 077; p={place}; t=\"$p.$$\"; mkdir -p \"${{p%/*}}\" && cat > \"$t\" && [ \"$(wc -c < \"$t\")\" -eq {} ] \
+             && chmod 700 \"$t\" && mv \"$t\" \"$p\" || {{ rm -f \"$t\"; exit 1; }}",
+            program.len()
         );
         self.run(host, &copy)?
             .exchange(&program, COPYING)
@@ -120,7 +124,7 @@ impl Own {
     async fn read() -> Result<Own> {
         let path = process::own_file()?;
         let bytes = std::fs::read(&path).context("the program's own file cannot be read")?;
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(&Sha256::digest(&bytes));
         let kind = process::output(&["uname", "-sm"]).await.context("this machine has no `uname`")?;
         Ok(Own { path, sha256, kind: kind.trim().to_owned() })
     }

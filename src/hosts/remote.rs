@@ -54,7 +54,7 @@ impl RemoteWorker {
     pub async fn hear(&mut self) -> Heard {
         match self.heard.recv().await {
             Some(heard) => heard,
-            None => Heard::Ended(format!("{:#}", self.link.state.lost_error())),
+            None => Heard::Lost(format!("{:#}", self.link.state.lost_error())),
         }
     }
 

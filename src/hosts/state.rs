@@ -17,6 +17,9 @@ use crate::text;
 /// Messages of a worker that nobody has read yet, and pings without an answer.
 pub(super) const UNDER_WAY: usize = 64;
 
+/// The answer to a question, with its number.
+pub(super) type Numbered = (u64, Result<Reply, String>);
+
 /// What tasks and users of a link share.
 pub(super) struct State {
     /// What it is called, once that is settled, and what it calls itself.
@@ -29,7 +32,7 @@ pub(super) struct State {
     pub answered: watch::Sender<u64>,
     /// Why the host is lost.
     pub lost: watch::Sender<Option<String>>,
-    pub replies: tokio::sync::Mutex<mpsc::Receiver<Result<Reply, String>>>,
+    pub replies: tokio::sync::Mutex<mpsc::Receiver<Numbered>>,
 }
 
 #[derive(Default)]
@@ -37,6 +40,7 @@ pub(super) struct Known {
     /// Pings without an answer: their numbers, and when they were sent.
     pub pinged: VecDeque<(u64, u64)>,
     pub pings: u64,
+    pub questions: u64,
     pub trips: RoundTrips,
     pub workers: HashMap<u32, mpsc::Sender<Heard>>,
     pub next_worker: u32,
@@ -48,6 +52,8 @@ pub enum Heard {
     Said(Box<RawValue>),
     /// It has ended: how.
     Ended(String),
+    /// Its host is lost: why.
+    Lost(String),
 }
 
 impl State {
@@ -64,6 +70,13 @@ impl State {
             // nobody who is lost is told
             let _ = self.say.send(line);
         }
+    }
+
+    /// The number of the next question.
+    pub fn next_question(&self) -> u64 {
+        let mut known = self.known();
+        known.questions += 1;
+        known.questions
     }
 
     /// Sends a ping, and returns its number.
@@ -88,12 +101,12 @@ impl State {
         let lost = format!("host {} is lost: {words}", self.name());
         self.lost.send_replace(Some(words));
         for (_, worker) in self.known().workers.drain() {
-            let _ = worker.try_send(Heard::Ended(lost.clone()));
+            let _ = worker.try_send(Heard::Lost(lost.clone()));
         }
     }
 
     /// Takes in a message.
-    pub fn hear(&self, message: FromHost, reply: &mpsc::Sender<Result<Reply, String>>) -> Result<()> {
+    pub fn hear(&self, message: FromHost, reply: &mpsc::Sender<Numbered>) -> Result<()> {
         match message {
             FromHost::Hello(_) => bail!("it greeted again"),
             FromHost::Pong { number, clock_ns } => {
@@ -111,9 +124,9 @@ impl State {
                 self.pass(worker, Heard::Ended(text::message(&how)));
                 self.known().workers.remove(&worker);
             }
-            FromHost::Reply(words) => {
-                let words = words.map_err(|words| text::message(&words));
-                ensure!(reply.try_send(words).is_ok(), "it answered what was not asked");
+            FromHost::Reply { number, answer } => {
+                let answer = answer.map_err(|words| text::message(&words));
+                ensure!(reply.try_send((number, answer)).is_ok(), "it answered what was not asked");
             }
         }
         Ok(())

@@ -11,6 +11,8 @@ use sha2::Sha256;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::files::hex;
+
 /// A token that is given has at least so many characters.
 const LEAST: usize = 16;
 /// Longest file of one.
@@ -87,10 +89,6 @@ fn random() -> Result<String> {
     let provider = rustls::crypto::ring::default_provider();
     provider.secure_random.fill(&mut bytes).ok().context("the system has no randomness")?;
     Ok(hex(&bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -60,7 +60,7 @@ impl Flag {
                 "of several hosts, one began later than the first by more than 1 % of the time over which answers count"
             }
             Flag::HostOutlier => {
-                "a host's mean latency differs from that of the others by more than 20 % and beyond chance (`hosts.csv`)"
+                "a host's mean latency differs from the median of all hosts' by more than 20 % and beyond chance (`hosts.csv`)"
             }
             Flag::Resumed => {
                 "measured after the run was taken up again with something that differs (`--resume-anyway`; `resumed` in `run.json`)"
@@ -150,6 +150,16 @@ impl Flags {
     /// The flags that are raised.
     pub fn raised(doubts: impl IntoIterator<Item = (Flag, bool)>) -> Self {
         Flags(doubts.into_iter().filter_map(|(flag, raised)| raised.then_some(flag)).collect())
+    }
+
+    /// The same, and those of `doubts` that are raised.
+    pub fn with(mut self, doubts: impl IntoIterator<Item = (Flag, bool)>) -> Self {
+        for (flag, _) in doubts.into_iter().filter(|(_, raised)| *raised) {
+            if !self.has(flag) {
+                self.0.push(flag);
+            }
+        }
+        self
     }
 
     /// Whether `flag` is raised.

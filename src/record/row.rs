@@ -234,7 +234,7 @@ columns! {
         pub p99_ms: Option<f64>,
         /// Largest latency.
         pub max_ms: Option<f64>,
-        /// Its mean latency over that of the other hosts: geometric mean over the blocks; empty with fewer than two blocks.
+        /// Its mean latency over the median of all hosts' means: geometric mean over the blocks; empty with fewer than two blocks.
         pub mean_ratio: Option<f64>,
         /// Lower end of that ratio's 95 % interval.
         pub mean_ratio_low: Option<f64>,

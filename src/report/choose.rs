@@ -279,5 +279,13 @@ fn server(manifest: &Manifest) -> String {
 fn machine(manifest: &Manifest) -> String {
     let client = &manifest.client;
     let cores = client.cores.map_or_else(String::new, |cores| format!(", {cores} cores"));
-    format!("{}{cores}", client.cpu.as_deref().unwrap_or("an unknown processor"))
+    let hosts = match manifest.hosts.len() {
+        0 => String::new(),
+        // their names may change from job to job
+        hosts => {
+            let cores = manifest.hosts.iter().filter_map(|host| host.environment.cores).sum::<usize>();
+            format!(", and {hosts} hosts with {cores} cores")
+        }
+    };
+    format!("{}{cores}{hosts}", client.cpu.as_deref().unwrap_or("an unknown processor"))
 }

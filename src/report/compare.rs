@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::answers;
 use super::gate::{Gate, Metric};
+use super::hosts;
 use super::json::pretty;
 use super::layout;
 use super::run::Run;
@@ -231,6 +232,7 @@ fn differences(base: &Run, new: &Run) -> Vec<(String, String, String)> {
             ("model", manifest.model.clone()),
             ("weights", manifest.weights.clone()),
             ("machine", manifest.client.summary()),
+            ("hosts", hosts::summary(manifest)),
             ("program", format!("{} ({})", manifest.runner_version, manifest.git_revision)),
             ("iterations", manifest.iterations.to_string()),
             ("seconds a case", seconds(manifest.duration_s)),

@@ -4,7 +4,7 @@ use super::layout::Layout;
 use super::run::Run;
 use super::table::Table;
 use super::words::format_ms;
-use crate::record::{HostRecord, Machine};
+use crate::record::{HostRecord, Machine, Manifest};
 
 /// Shown in cells without a value.
 const NOTHING: &str = "–";
@@ -23,7 +23,7 @@ pub fn table(run: &Run) -> Option<Table> {
         "Requests/s",
         "Mean (ms)",
         "P95 (ms)",
-        "Mean over the Others'",
+        "Mean over the Hosts' Median",
         "Start after the First (ms)",
         "Clock Error (ms)",
     ];
@@ -38,7 +38,7 @@ pub fn table(run: &Run) -> Option<Table> {
             cells.push(host.requests_per_s.map_or(NOTHING.to_owned(), |rate| format!("{rate:.1}")).into());
             cells.push(ms(host.mean_ms).into());
             cells.push(ms(host.p95_ms).into());
-            cells.push(over_others(host).into());
+            cells.push(over_median(host).into());
             cells.push(ms(host.start_late_ms).into());
             cells.push(format_ms(host.clock_error_ms).into());
             cells.push(host.flags.to_string().replace('_', " ").into());
@@ -48,35 +48,54 @@ pub fn table(run: &Run) -> Option<Table> {
     Some(table)
 }
 
-fn over_others(host: &HostRecord) -> String {
+fn over_median(host: &HostRecord) -> String {
     match (host.mean_ratio, host.mean_ratio_low, host.mean_ratio_high) {
         (Some(ratio), Some(low), Some(high)) => format!("{ratio:.3} ({low:.3} to {high:.3})"),
         _ => NOTHING.to_owned(),
     }
 }
 
-/// The hosts in a sentence: `2 hosts: a (4 cores), b (8 cores)`, or how many if they are many.
+/// The hosts in a sentence: `2 hosts: a (4 cores), b (8 cores)`, or how many if they are many; and those that sent nothing.
 pub fn words(run: &Run) -> Option<String> {
     const NAMED: usize = 8;
-    let hosts = &run.manifest.hosts;
-    let count = match hosts.len() {
+    let has_sent = |host: &&Machine| run.hosts.iter().any(|row| row.host == host.name);
+    let (sent, idle): (Vec<&Machine>, Vec<&Machine>) = run.manifest.hosts.iter().partition(has_sent);
+    let count = match sent.len() {
         0 => return None,
         1 => "one host".to_owned(),
         several => format!("{several} hosts"),
     };
-    let named = |(name, cores): (&str, Option<usize>)| {
-        cores.map_or_else(|| name.to_owned(), |cores| format!("{name} ({cores} cores)"))
+    let names = |hosts: &[&Machine], with_cores: bool| {
+        let named = hosts
+            .iter()
+            .take(NAMED)
+            .map(|host| match host.environment.cores.filter(|_| with_cores) {
+                Some(1) => format!("{} (1 core)", host.name),
+                Some(cores) => format!("{} ({cores} cores)", host.name),
+                None => host.name.clone(),
+            });
+        let more = hosts.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}", named.collect::<Vec<_>>().join(", "))
     };
-    let names = hosts.iter().take(NAMED).map(|host| named((&host.name, host.environment.cores)));
-    let names = names.collect::<Vec<_>>().join(", ");
-    let more = if hosts.len() > NAMED {
-        format!(" and {} more", hosts.len() - NAMED)
-    } else {
-        String::new()
-    };
-    let same = same_machines(hosts);
-    let same = if same.is_empty() { String::new() } else { format!("; {}", same.join("; ")) };
-    Some(format!("Requests came from {count}: {names}{more}{same}."))
+    let mut words = vec![format!("Requests came from {count}: {}", names(&sent, true))];
+    if !idle.is_empty() {
+        words.push(format!("none from {}: no case has a process for it", names(&idle, false)));
+    }
+    words.extend(same_machines(&run.manifest.hosts));
+    Some(format!("{}.", words.join("; ")))
+}
+
+/// The machines that sent requests, for comparing runs: `none but the client's` or their names and cores.
+pub fn summary(manifest: &Manifest) -> String {
+    if manifest.hosts.is_empty() {
+        return "the client's machine alone".to_owned();
+    }
+    let named = manifest
+        .hosts
+        .iter()
+        .map(|host| format!("{} ({})", host.name, host.environment.summary()));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// Hosts that are one machine, in words: `a and b are one machine`.

@@ -100,7 +100,9 @@ pub fn notes(run: &Run, cells: &[Compared<'_>], markup: Markup) -> Vec<Note> {
             format!("The last line of {} is torn (a crash, a full disk) and left out.", out.markup.code(file)),
         );
     }
-    out.add(About::Source, format!("Client: {}.", out.markup.text(&manifest.client.summary())));
+    // with other hosts it may have sent nothing itself
+    let role = if manifest.hosts.is_empty() { "Client" } else { "Leader" };
+    out.add(About::Source, format!("{role}: {}.", out.markup.text(&manifest.client.summary())));
     out.add(About::Source, rows_words(run, markup));
     out.all
 }

@@ -11,11 +11,12 @@ use tokio::sync::watch;
 use super::embedded_server::{self, EmbeddedServer};
 use super::job;
 use super::targets::{Target, Targets};
-use crate::hosts::Fleet;
 use crate::hosts::link::Link;
+use crate::hosts::{Fleet, agent};
 use crate::matrix::{AxisId, Point};
 use crate::plan::Plan;
 use crate::preflight::Outputs;
+use crate::process;
 use crate::protocol::verify::Expected;
 use crate::record::rate;
 use crate::report::terminal;
@@ -26,7 +27,7 @@ use crate::worker::pool::Pool;
 use crate::worker::seat::{PoolError, Seat};
 
 /// Name of the model that answers at once.
-const NULL: &str = "null";
+const NULL: &str = agent::MODEL;
 /// How long each case is measured.
 const LENGTH: Duration = Duration::from_secs(1);
 
@@ -66,19 +67,14 @@ enum NullServers {
 
 impl NullServers {
     async fn start(fleet: &Fleet, config: &str) -> Result<Self> {
-        let names = [NULL.to_owned()];
         if fleet.is_empty() {
-            let repository = tempfile::tempdir().context("cannot make a folder for the null model")?;
-            let folder = repository.path().join(NULL);
-            std::fs::create_dir_all(folder.join("1"))?;
-            std::fs::write(folder.join("config.pbtxt"), config).context("cannot write the null model")?;
-            let server = EmbeddedServer::start(repository.path(), &names).await?;
+            let repository = process::repository_of(NULL, config)?;
+            let server = EmbeddedServer::start(repository.path(), &[NULL.to_owned()]).await?;
             return Ok(NullServers::Here(Box::new(server)));
         }
         let started = fleet.hosts.iter().map(async |host| {
             let link = &host.links[0];
-            let file = format!("{NULL}/config.pbtxt");
-            let line = link.serve(embedded_server::arguments(&names), file, config.to_owned()).await?;
+            let line = link.serve(config).await?;
             Ok::<_, anyhow::Error>((link.clone(), embedded_server::addresses(line.get())?))
         });
         Ok(NullServers::On(try_join_all(started).await?))

@@ -17,7 +17,7 @@ use crate::matrix::Point;
 use crate::plan::{Group, Round};
 use crate::protocol::Fault;
 use crate::protocol::control::statistics::Statistics;
-use crate::record::{HostRecord, Record, Status};
+use crate::record::{Flag, HostRecord, Record, Status};
 use crate::worker::block_run::{FAILURES_IN_A_ROW, keep_first};
 use crate::worker::outcome::BlockOutcome;
 use crate::worker::pool::Pool;
@@ -286,8 +286,14 @@ impl CaseRun {
             ..empty_record(context, &self.case, status)
         };
         let of_host = |host: &str| context.ceilings.of_host(&self.case, host);
-        let hosts = self.totals.host_rows(&context.manifest.scenario, &self.case, of_host);
-        (self.totals.fill(&self.case, context.ceilings.of(&self.case), row), hosts)
+        let cores = |host: &str| context.fleet.named(host).and_then(|host| host.environment().cores);
+        let hosts = self.totals.host_rows(&context.manifest.scenario, &self.case, &cores, of_host);
+        let row = self.totals.fill(&self.case, context.ceilings.of(&self.case), row);
+        // a single host at its limit is lost in the sums over all
+        let of_hosts =
+            [Flag::ClientCeiling, Flag::ClientCpu].map(|flag| (flag, hosts.iter().any(|host| host.flags.has(flag))));
+        let flags = row.flags.with(of_hosts);
+        (Record { flags, ..row }, hosts)
     }
 }
 

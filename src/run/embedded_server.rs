@@ -1,7 +1,6 @@
 //! `--server embedded`: the embedded server of a run, a separate process from before the first scenario to after the
 //! last. Missing models are synthesised first.
 
-use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,8 +18,6 @@ use crate::text;
 
 /// How long the server may take to load all models.
 const LOADING: Duration = Duration::from_secs(300);
-/// Configurations with the label of the weights, which `models` writes.
-const CONFIGURATIONS: &str = "labelled";
 /// Seed of a stand-in's weights.
 const SEED: u64 = 1;
 
@@ -84,10 +81,7 @@ impl EmbeddedServer {
     /// # Errors
     /// The server cannot load one of them.
     pub async fn start(repository: &Path, names: &[String]) -> Result<EmbeddedServer> {
-        let given = arguments(names);
-        let mut arguments: Vec<&OsStr> = given.iter().map(OsStr::new).collect();
-        arguments.extend([OsStr::new("--model-repository"), repository.as_os_str()]);
-        let mut process = Process::start(&arguments)?;
+        let mut process = Process::serve(repository, names)?;
         let mut line = String::new();
         match timeout(LOADING, process.output.read_line(&mut line)).await {
             Ok(Ok(length)) if length > 0 => {}
@@ -112,14 +106,6 @@ impl EmbeddedServer {
     pub async fn stop(self) {
         self.process.stop().await;
     }
-}
-
-/// The arguments that start the server with some models, but for its repository.
-pub fn arguments(names: &[String]) -> Vec<String> {
-    let fixed = [["--http", "127.0.0.1:0"], ["--grpc", "127.0.0.1:0"], ["--model-config-name", CONFIGURATIONS]];
-    let models = names.iter().flat_map(|name| ["--load-model".to_owned(), name.clone()]);
-    let fixed = ["serve", "--until-input-ends"].into_iter().chain(fixed.into_iter().flatten());
-    fixed.map(str::to_owned).chain(models).collect()
 }
 
 /// The addresses of a server that said it is ready.

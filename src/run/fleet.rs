@@ -1,24 +1,30 @@
 //! The other machines that send requests for a run: reached, compared, and held against what the run asks for. Must not know how
 //! streams to them come about.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use tokio::net::lookup_host;
 use tokio::sync::watch;
 use tokio::try_join;
 
 use super::interrupt::stopped;
 use super::targets::Targets;
-use super::{Options, data};
-use crate::hosts::Fleet;
+use super::{Options, job};
+use crate::address::Address;
 use crate::hosts::pull::Listener;
 use crate::hosts::push::{self, Push};
-use crate::hosts::rank::Rank;
+use crate::hosts::rank::{LEADER, Rank};
 use crate::hosts::token::Token;
+use crate::hosts::{Fleet, Host};
+use crate::matrix::Point;
 use crate::plan::Plan;
 use crate::report::terminal::say;
 use crate::scenario::{Hosts, Scenario};
+use crate::text;
 
 /// Most client processes of one machine.
 const PROCESSES_MAX: u32 = 256;
@@ -29,7 +35,7 @@ pub enum Gathering {
     /// They do not: this machine sends all requests, or those that a scenario names.
     #[default]
     None,
-    /// An engine started this program on all of them.
+    /// A launcher started this program on all of them.
     Tasks(Rank),
     /// So many connect to this address.
     Listen(String, usize),
@@ -44,25 +50,22 @@ pub async fn gather(how: &Gathering, stop: &watch::Receiver<bool>) -> Result<Opt
         Gathering::None => return Ok(Some(None)),
         Gathering::Listen(address, count) => {
             let listener = Listener::at(address, token()?).await?;
-            say(&format!("waiting for {count} hosts at {}: runner worker --connect LEADER:PORT", listener.address()?));
+            let hosts = if *count == 1 { "a host" } else { &format!("{count} hosts") };
+            say(&format!("waiting for {hosts} at {}: runner worker --connect LEADER:PORT", listener.address()?));
             let Some(links) = listener.accept(*count, stopped(stop)).await? else {
                 return Ok(None);
             };
             links
         }
         Gathering::Tasks(rank) => {
-            let listener = match leader() {
-                // its port is the leader's own; the name before it is how others see this machine
-                Some(leader) => {
-                    let port = leader.rsplit(':').next().unwrap_or_default();
-                    Listener::at(&format!("0.0.0.0:{port}"), token()?).await?
-                }
+            let listener = match leader()? {
+                Some((_, port)) => Listener::at_port(port, token()?).await?,
                 None => Listener::for_tasks(rank).await?,
             };
             let others = rank.size as usize - 1;
             let (links, here) =
                 try_join!(listener.accept(others, stopped(stop)), push::here(None)).with_context(|| {
-                    format!("this is task 0 of {} ({}), which leads the others", rank.size, rank.engine)
+                    format!("this is task 0 of {} ({}), which leads the others", rank.size, rank.launcher)
                 })?;
             let Some(mut links) = links else { return Ok(None) };
             links.push(here);
@@ -72,9 +75,18 @@ pub async fn gather(how: &Gathering, stop: &watch::Receiver<bool>) -> Result<Opt
     Ok(Some(Some(Arc::new(Fleet::of(links)))))
 }
 
-/// The leader's address where its tasks share no folder.
-pub fn leader() -> Option<String> {
-    std::env::var("RUNNER_LEADER").ok().filter(|leader| !leader.is_empty())
+/// The leader's address where its tasks share no folder, and its port.
+///
+/// # Errors
+/// It has no port.
+pub fn leader() -> Result<Option<(String, u16)>> {
+    let Some(leader) = std::env::var(LEADER).ok().filter(|leader| !leader.is_empty()) else {
+        return Ok(None);
+    };
+    let port = leader.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let port =
+        port.with_context(|| format!("{LEADER}={}: expected HOST:PORT, such as client-0:7700", text::name(&leader)))?;
+    Ok(Some((leader, port)))
 }
 
 /// The secret that was given to all hosts of a run.
@@ -93,7 +105,7 @@ pub fn token() -> Result<Token> {
     }
 }
 
-/// The hosts of a scenario: those that connected, else those that it names. `None` when the user stopped it.
+/// The hosts of a scenario: those that connected, else those that it names; all with its data files, given with their hashes. `None` when the user stopped it.
 ///
 /// # Errors
 /// A host cannot be used, or there are fewer than the run asks for, or they cannot reach the server.
@@ -102,10 +114,15 @@ pub async fn reach(
     plan: &Plan,
     targets: &Targets,
     gathered: Option<&Arc<Fleet>>,
+    data: &BTreeMap<PathBuf, String>,
     options: &Options,
     stop: &watch::Receiver<bool>,
 ) -> Result<Option<Arc<Fleet>>> {
     let Hosts { names, ssh, program, .. } = &scenario.hosts;
+    ensure!(
+        !options.ship || !names.is_empty(),
+        "--ship copies the program to hosts that are reached by ssh, and none is named: add --hosts, or leave it out"
+    );
     let push = Push { ssh: ssh.clone(), program: program.clone(), ship: options.ship };
     let fleet = match gathered {
         Some(gathered) => {
@@ -122,22 +139,26 @@ pub async fn reach(
         },
     };
     let fit = async {
-        agree(&fleet, scenario, plan, targets)?;
-        fleet.place(&data::digests(scenario)?).await
+        agree(&fleet, scenario, plan, targets).await?;
+        ensure!(
+            !options.awake || fleet.hosts.iter().all(Host::is_here),
+            "--awake keeps this machine's processors from sleeping, and other machines send requests: leave it out, and set theirs up \
+             by their own means"
+        );
+        fleet.place(data).await
     };
-    match fit.await {
-        Ok(()) => Ok(Some(fleet)),
-        Err(error) => {
-            if gathered.is_none() {
-                fleet.close().await;
-            }
-            Err(error)
-        }
+    let fit = tokio::select! {
+        fit = fit => fit.map(Some),
+        () = stopped(stop) => Ok(None),
+    };
+    if let (Ok(None) | Err(_), None) = (&fit, gathered) {
+        fleet.close().await;
     }
+    Ok(fit?.map(|()| fleet))
 }
 
 /// Checks that hosts can do what a run asks of them.
-fn agree(fleet: &Fleet, scenario: &Scenario, plan: &Plan, targets: &Targets) -> Result<()> {
+async fn agree(fleet: &Fleet, scenario: &Scenario, plan: &Plan, targets: &Targets) -> Result<()> {
     let asked = plan.cases().filter_map(|case| case.hosts).max().unwrap_or(0) as usize;
     if asked > fleet.hosts.len() {
         let there = fleet.hosts.iter().map(|host| host.name.as_str()).collect::<Vec<_>>();
@@ -148,13 +169,15 @@ fn agree(fleet: &Fleet, scenario: &Scenario, plan: &Plan, targets: &Targets) -> 
         };
         bail!("hosts = {asked} in [matrix], but {there}: name as many with names in [hosts] or --hosts, or lower it");
     }
-    let most = fleet.hosts.len().max(1) as u32 * PROCESSES_MAX;
-    let processes = plan.cases().map(|case| case.processes).max().unwrap_or(1);
-    ensure!(
-        processes <= most,
-        "processes = {processes}, but one machine runs at most {PROCESSES_MAX}: lower it, or spread it over more machines \
-         ([hosts])"
-    );
+    for case in plan.cases() {
+        let most = job::shares_of(fleet, scenario, case).into_iter().max().unwrap_or(case.processes);
+        ensure!(
+            most <= PROCESSES_MAX,
+            "processes = {}, but one machine runs at most {PROCESSES_MAX}: lower it, or spread it over more machines ([hosts])",
+            case.processes
+        );
+    }
+    tell_of_idle_hosts(fleet, scenario, plan);
     let Some(elsewhere) = fleet.hosts.iter().find(|host| !host.is_here()) else {
         return Ok(());
     };
@@ -162,7 +185,7 @@ fn agree(fleet: &Fleet, scenario: &Scenario, plan: &Plan, targets: &Targets) -> 
         for protocol in scenario.matrix.protocols() {
             let address = target.scenario.server.address(protocol);
             ensure!(
-                !address.is_loopback(),
+                !is_this_machine(address).await,
                 "host {} would ask itself: {address} ({protocol}) is an address of this machine alone: name the server by one \
                  that all hosts reach (--server, --http, --grpc)",
                 elsewhere.name
@@ -170,4 +193,31 @@ fn agree(fleet: &Fleet, scenario: &Scenario, plan: &Plan, targets: &Targets) -> 
         }
     }
     Ok(())
+}
+
+/// Whether an address leads every machine to itself.
+async fn is_this_machine(address: &Address) -> bool {
+    let is_own = |found: SocketAddr| found.ip().is_loopback() || found.ip().is_unspecified();
+    address.is_loopback() || lookup_host(&address.authority).await.is_ok_and(|mut found| found.any(is_own))
+}
+
+/// Says so if some cases have too few processes for all hosts.
+fn tell_of_idle_hosts(fleet: &Fleet, scenario: &Scenario, plan: &Plan) {
+    let all = fleet.hosts.len();
+    let used = |case: &Point| job::shares_of(fleet, scenario, case).iter().filter(|share| **share > 0).count();
+    let few: Vec<(u32, usize)> = plan
+        .cases()
+        .filter(|case| case.hosts.is_none())
+        .map(|case| (case.processes, used(case)))
+        .filter(|(_, used)| *used < all)
+        .collect();
+    if let Some((processes, used)) = few.first() {
+        say(&format!(
+            "{}: {} of {} cases do not use all {all} hosts, such as processes = {processes}, which uses {used}: processes is the number \
+             of all client processes together (--processes {all})",
+            scenario.name,
+            few.len(),
+            plan.cases().count()
+        ));
+    }
 }

@@ -35,8 +35,11 @@ struct HostSum {
     usage: Usage,
     stall_ns: u64,
     start_late_ns: u64,
+    /// Whether it began a block too late for the block's throughput.
+    is_late: bool,
     clock: HostClock,
-    /// The mean latency of its requests and of all others', block by block.
+    /// The mean latency of its requests and the median of all hosts' means, block by block: one that is unlike the others makes none
+    /// of them so.
     means: Vec<(f64, f64)>,
 }
 
@@ -85,7 +88,7 @@ impl HostTotals {
         &self,
         scenario: &str,
         case: &Point,
-        limits: &Limits,
+        limits: &Limits<'_>,
         ceiling: impl Fn(&str) -> Option<f64>,
     ) -> Vec<HostRecord> {
         let row = |host: &HostSum| host.row(scenario, case, limits, ceiling(&host.host));
@@ -94,7 +97,9 @@ impl HostTotals {
 }
 
 /// From which values on a client may be the limit, as in the case's own row.
-pub struct Limits {
+pub struct Limits<'a> {
+    /// The cores that the program may use on a host.
+    pub cores: &'a dyn Fn(&str) -> Option<usize>,
     /// The fraction of the ceiling.
     pub ceiling_share: f64,
     /// The fraction of a core.
@@ -113,6 +118,7 @@ impl HostSum {
             usage: Usage::default(),
             stall_ns: 0,
             start_late_ns: 0,
+            is_late: false,
             clock: HostClock::default(),
             means: Vec::new(),
         }
@@ -132,24 +138,19 @@ impl HostSum {
             .filter(|_| block.hosts.len() > 1)
             .map(|((_, mine), (first, _))| mine.saturating_sub(first));
         self.start_late_ns = self.start_late_ns.max(late.unwrap_or(0));
+        self.is_late |= late > Some((block.window_ns() as f64 * UNCERTAIN_SHARE) as u64);
         self.clock = HostClock {
             error_ns: self.clock.error_ns.max(clock.error_ns),
             moved_ns: self.clock.moved_ns.max(clock.moved_ns),
             ..*clock
         };
-        let of_others = || {
-            let (mut sum, mut count) = (0.0, 0);
-            for other in block.hosts.iter().filter(|other| other.host != self.host) {
-                let latency = &other.outcome.recorder.latency;
-                sum += latency.mean_ns()? * latency.count() as f64;
-                count += latency.count();
-            }
-            (count > 0).then(|| sum / count as f64)
-        };
-        self.means.extend(outcome.recorder.latency.mean_ns().zip(of_others()));
+        if block.hosts.len() > 1 {
+            let means = block.hosts.iter().filter_map(|host| host.outcome.recorder.latency.mean_ns()).collect();
+            self.means.extend(outcome.recorder.latency.mean_ns().zip(statistics::median(means)));
+        }
     }
 
-    /// Its mean latency over that of the others.
+    /// Its mean latency over the median of all hosts'.
     fn ratio(&self) -> Option<Interval> {
         statistics::ratio(&self.means).map(|ratio| ratio.interval)
     }
@@ -158,15 +159,15 @@ impl HostSum {
         self.ratio().is_some_and(|ratio| ratio.low > OUTLIER || ratio.high < 1.0 / OUTLIER)
     }
 
-    fn row(&self, scenario: &str, case: &Point, limits: &Limits, ceiling: Option<f64>) -> HostRecord {
+    fn row(&self, scenario: &str, case: &Point, limits: &Limits<'_>, ceiling: Option<f64>) -> HostRecord {
         let latency = Columns(&self.recorder.latency);
         let requests_per_s = rate(&self.recorder, self.window_ns);
-        let busy = limits.busy_share * self.window_ns as f64 * f64::from(self.processes);
+        // processes that share fewer cores are busy sooner
+        let cores = (limits.cores)(&self.host).map_or(self.processes, |cores| self.processes.min(cores as u32));
+        let busy = limits.busy_share * self.window_ns as f64 * f64::from(cores);
         let at_ceiling = requests_per_s
             .zip(ceiling)
             .is_some_and(|(rate, most)| rate >= limits.ceiling_share * most);
-        let start_late =
-            self.start_late_ns as f64 > UNCERTAIN_SHARE * self.window_ns as f64 / self.means.len().max(1) as f64;
         let ratio = self.ratio();
         HostRecord {
             scenario: scenario.to_owned(),
@@ -178,7 +179,7 @@ impl HostSum {
                 (Flag::ClientCpu, self.window_ns > 0 && self.usage.cpu_ns() as f64 >= busy),
                 (Flag::ClientStall, self.stall_ns >= limits.stall_ns),
                 (Flag::Clock, self.clock.moved_ns > 0),
-                (Flag::StartSkew, start_late),
+                (Flag::StartSkew, self.is_late),
                 (Flag::HostOutlier, self.is_outlier()),
             ]),
             requests: self.recorder.count(),
@@ -211,7 +212,8 @@ mod tests {
     use crate::recorder::RequestTiming;
 
     const MS: u64 = 1_000_000;
-    const LIMITS: Limits = Limits { ceiling_share: 0.8, busy_share: 0.9, stall_ns: 100 * MS };
+    const LIMITS: Limits<'static> =
+        Limits { cores: &|_| None, ceiling_share: 0.8, busy_share: 0.9, stall_ns: 100 * MS };
 
     /// A block in which each host answers a hundred requests of so many milliseconds.
     fn block(hosts: &[(&str, u64)], error_ns: u64, late_ns: u64) -> BlockOutcome {
@@ -244,11 +246,28 @@ mod tests {
         assert!(flags_of.has(Flag::HostOutlier), "{flags_of}");
         let rows = totals.rows("x", &Point::default(), &LIMITS, |_| None);
         let outliers: Vec<bool> = rows.iter().map(|row| row.flags.has(Flag::HostOutlier)).collect();
-        assert!(outliers[2], "{outliers:?}");
+        assert_eq!(outliers, [false, false, true]);
         assert!(rows[2].mean_ratio > Some(2.5) && rows[0].requests == 200, "{:?}", rows[2]);
         assert!(flags(&unlike(11)).1.is_empty());
         // one block proves nothing
         assert!(!flags(&unlike(30)[..1]).1.has(Flag::HostOutlier));
+    }
+
+    #[test]
+    fn processes_that_share_few_cores_are_busy_sooner() {
+        let mut shared = block(&[("a", 10)], 0, 0);
+        // one second, two processes that each had half of a core
+        shared.hosts[0].processes = 2;
+        shared.hosts[0].outcome.usage.user_ns = 1000 * MS;
+        let (totals, _) = flags(&[shared]);
+        let flagged = |cores| {
+            let limits = Limits { cores: &move |_| cores, ..LIMITS };
+            totals.rows("x", &Point::default(), &limits, |_| None)[0].flags.to_string()
+        };
+        assert_eq!(
+            (flagged(Some(1)), flagged(Some(2)), flagged(None)),
+            ("client_cpu".to_owned(), String::new(), String::new())
+        );
     }
 
     #[test]

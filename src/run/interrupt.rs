@@ -32,23 +32,14 @@ pub fn stop_on_signals() -> watch::Receiver<bool> {
     receiver
 }
 
-/// Returns some time after a signal that would end the program: an engine that stops a job tells every process of it, and the
-/// leader is to have the time to end in order, and its hosts with it.
-pub async fn stop_quietly() {
-    Signals::new().next().await;
-    tokio::time::sleep(QUIET).await;
-}
-
-/// How long a host waits for its leader to end.
-const QUIET: std::time::Duration = std::time::Duration::from_secs(15);
-
 /// The signals that stop a run.
 #[cfg(unix)]
-struct Signals(Vec<(u8, tokio::signal::unix::Signal)>);
+pub struct Signals(Vec<(u8, tokio::signal::unix::Signal)>);
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> Self {
+    /// Listens from now on.
+    pub fn new() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
 
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
@@ -60,7 +51,7 @@ impl Signals {
     }
 
     /// The shell's exit code for the next one.
-    async fn next(&mut self) -> u8 {
+    pub async fn next(&mut self) -> u8 {
         std::future::poll_fn(|context| {
             let came = self.0.iter_mut().find_map(|(code, signal)| match signal.poll_recv(context) {
                 std::task::Poll::Ready(Some(())) => Some(*code),
@@ -81,15 +72,16 @@ fn ignored() -> u64 {
 }
 
 #[cfg(not(unix))]
-struct Signals;
+pub struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new() -> Self {
+    /// Listens from now on.
+    pub fn new() -> Self {
         Signals
     }
 
-    async fn next(&mut self) -> u8 {
+    pub async fn next(&mut self) -> u8 {
         match tokio::signal::ctrl_c().await {
             Ok(()) => 130,
             Err(_) => std::future::pending().await,

@@ -39,20 +39,23 @@ pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensor
 
 /// Where each worker of a case is: on so many hosts as the case asks for, else on all, and without hosts on this machine.
 pub fn seats(fleet: &Fleet, scenario: &Scenario, case: &Point) -> Vec<Seat> {
-    let hosts = case.hosts.map_or(fleet.hosts.len(), |hosts| hosts as usize);
-    let hosts = &fleet.hosts[..hosts.min(fleet.hosts.len())];
-    if hosts.is_empty() {
+    if fleet.is_empty() {
         return Seat::here(case.processes);
     }
-    let cores: Vec<u32> = hosts.iter().map(|host| host.environment().cores.unwrap_or(1) as u32).collect();
-    // where hosts are an axis, none of them is idle
-    let least = u32::from(case.hosts.is_some());
-    let shares = shares(&cores, case.processes, least, scenario.hosts.spread);
     let seat = |(host, share): (&Host, u32)| -> Vec<Seat> {
         let of = |number| host.seat(number as usize);
         (0..share).map(of).map(|(link, files)| Seat::On { link, files }).collect()
     };
-    hosts.iter().zip(shares).flat_map(seat).collect()
+    fleet.hosts.iter().zip(shares_of(fleet, scenario, case)).flat_map(seat).collect()
+}
+
+/// How many processes of a case each host has; none has any beyond those that the case asks for.
+pub fn shares_of(fleet: &Fleet, scenario: &Scenario, case: &Point) -> Vec<u32> {
+    let hosts = case.hosts.map_or(fleet.hosts.len(), |hosts| hosts as usize).min(fleet.hosts.len());
+    let cores = |host: &Host| host.environment().cores.unwrap_or(1) as u32;
+    let cores: Vec<u32> = fleet.hosts[..hosts].iter().map(cores).collect();
+    // where hosts are an axis, none of them is idle
+    shares(&cores, case.processes, u32::from(case.hosts.is_some()), scenario.hosts.spread)
 }
 
 /// How many of so many processes each host gets, of which its cores are given; at least `least` if there are enough.

@@ -30,6 +30,7 @@ pub mod serve;
 mod targets;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -125,20 +126,37 @@ pub enum Outcome {
 /// A scenario is wrong, the server cannot be reached or does not agree with it, or results cannot be written.
 pub async fn run(options: &Options) -> Result<Outcome> {
     let stop = stop_on_signals();
-    // first: the others wait, and end with this; a plan needs none of them
-    let gathering = if options.mode == Mode::List { &Gathering::None } else { &options.gathering };
-    let Some(gathered) = fleet::gather(gathering, &stop).await? else {
+    let scenarios = load(options);
+    if options.mode == Mode::List {
+        return list(&scenarios?, options.json);
+    }
+    // tasks wait for this one, and end with it, whatever is wrong; others are not made to wait for what is wrong
+    let scenarios = match options.gathering {
+        Gathering::Tasks(_) => scenarios,
+        Gathering::None | Gathering::Listen(..) => Ok(scenarios?),
+    };
+    let Some(gathered) = fleet::gather(&options.gathering, &stop).await? else {
         return Ok(Outcome::Interrupted);
     };
-    let outcome = run_over(gathered.as_ref(), options, &stop).await;
-    // however it went: they are told, and end in order
+    let ran = async { run_all(scenarios?, gathered.as_ref(), options, &stop).await }.await;
+    // however it went: they are told, and end in order; whoever reads the output may take their time
     if let Some(fleet) = gathered {
         fleet.close().await;
     }
-    outcome
+    let (worst, runs) = ran?;
+    let shown = match options.json {
+        true if options.mode == Mode::Measure => report::print_runs_json(&runs),
+        _ => runs.iter().try_for_each(|run| report::terminal::run(run)),
+    };
+    match shown {
+        // the outcome counts, whether or not somebody reads the output to its end
+        Err(error) if !error.is::<ReaderGone>() => Err(error),
+        _ => Ok(worst),
+    }
 }
 
-async fn run_over(gathered: Option<&Arc<Fleet>>, options: &Options, stop: &watch::Receiver<bool>) -> Result<Outcome> {
+/// The scenarios as the options change them, and their plans.
+fn load(options: &Options) -> Result<Vec<(Plan, Scenario)>> {
     let mut scenarios = Vec::new();
     for path in &options.scenarios {
         let mut scenario = Scenario::load(path)?.overridden_by(&options.overrides).map_err(anyhow::Error::msg)?;
@@ -156,15 +174,27 @@ async fn run_over(gathered: Option<&Arc<Fleet>>, options: &Options, stop: &watch
         }
         scenarios.push((Plan::expand(&scenario), scenario));
     }
-    if options.mode == Mode::List {
-        match options.json {
-            true => report::terminal::plans_json(&scenarios)?,
-            false => scenarios
-                .iter()
-                .try_for_each(|(plan, scenario)| report::terminal::plan(scenario, plan))?,
-        }
-        return Ok(Outcome::Complete);
+    Ok(scenarios)
+}
+
+/// `--list`: prints the plans.
+fn list(scenarios: &[(Plan, Scenario)], json: bool) -> Result<Outcome> {
+    match json {
+        true => report::terminal::plans_json(scenarios)?,
+        false => scenarios
+            .iter()
+            .try_for_each(|(plan, scenario)| report::terminal::plan(scenario, plan))?,
     }
+    Ok(Outcome::Complete)
+}
+
+/// Verifies or measures all scenarios. Returns the worst outcome, and the folders of the runs.
+async fn run_all(
+    mut scenarios: Vec<(Plan, Scenario)>,
+    gathered: Option<&Arc<Fleet>>,
+    options: &Options,
+    stop: &watch::Receiver<bool>,
+) -> Result<(Outcome, Vec<PathBuf>)> {
     let _limit = options.awake.then(CpuLatencyLimit::hold).transpose()?;
     let asking = scenarios.iter_mut().map(|(_, scenario)| scenario);
     let server = EmbeddedServer::for_scenarios(asking, &options.model_repository).await?;
@@ -198,15 +228,7 @@ async fn run_over(gathered: Option<&Arc<Fleet>>, options: &Options, stop: &watch
     if let Some(server) = server {
         server.stop().await;
     }
-    let shown = match options.json {
-        true if options.mode == Mode::Measure => report::print_runs_json(&runs),
-        _ => runs.iter().try_for_each(|run| report::terminal::run(run)),
-    };
-    match shown {
-        // the outcome counts, whether or not somebody reads the output to its end
-        Err(error) if !error.is::<ReaderGone>() => Err(error),
-        _ => Ok(worst),
-    }
+    Ok((worst, runs))
 }
 
 async fn measure(
@@ -224,10 +246,11 @@ async fn measure(
     let Some(targets) = Targets::reach(scenario, plan, stop).await? else {
         return Ok((Outcome::Interrupted, None));
     };
-    let Some(fleet) = fleet::reach(scenario, plan, &targets, gathered, options, stop).await? else {
+    let data = data::digests(scenario)?;
+    let Some(fleet) = fleet::reach(scenario, plan, &targets, gathered, &data, options, stop).await? else {
         return Ok((Outcome::Interrupted, None));
     };
-    let measured = measure_over(&fleet, &targets, scenario, plan, reopened, options, stop).await;
+    let measured = measure_over(&fleet, &targets, scenario, plan, (reopened, &data), options, stop).await;
     if gathered.is_none() {
         fleet.close().await;
     }
@@ -239,7 +262,7 @@ async fn measure_over(
     targets: &Targets,
     scenario: &Scenario,
     plan: &Plan,
-    reopened: Option<(&Resume, Folder)>,
+    (reopened, data): (Option<(&Resume, Folder)>, &BTreeMap<PathBuf, String>),
     options: &Options,
     stop: &watch::Receiver<bool>,
 ) -> Result<(Outcome, Option<PathBuf>)> {
@@ -255,7 +278,7 @@ async fn measure_over(
     let client = Environment::read(port).await;
     let now = Manifest {
         arguments: options.arguments.clone(),
-        data: data::named(scenario, &data::digests(scenario)?),
+        data: data::named(scenario, data),
         hosts: fleet.hosts.iter().map(describe::machine).collect(),
         ..describe::manifest(scenario, plan, targets, client, started)
     };

@@ -132,6 +132,10 @@ pub fn take_up(
     prune(run, plan, &going)?;
     going.folder.keep_only(&going.kept)?;
     going.manifest.resumed.push(Resumed { time: now.started, differs });
+    // rows of this part may be of others
+    let known: HashSet<String> = going.manifest.hosts.iter().map(|host| host.name.clone()).collect();
+    let new = now.hosts.iter().filter(|host| !known.contains(&host.name));
+    going.manifest.hosts.extend(new.cloned());
     going.manifest.state = State::Running;
     going.manifest.ended = None;
     going.folder.manifest(&going.manifest)?;

@@ -213,9 +213,15 @@ impl CaseTotals {
         self.split(row)
     }
 
-    /// The rows of hosts.
-    pub fn host_rows(&self, scenario: &str, case: &Point, ceiling: impl Fn(&str) -> Option<f64>) -> Vec<HostRecord> {
-        let limits = Limits { ceiling_share: CEILING_SHARE, busy_share: BUSY_SHARE, stall_ns: STALL_NS };
+    /// The rows of hosts, of which the cores and the ceilings are known.
+    pub fn host_rows(
+        &self,
+        scenario: &str,
+        case: &Point,
+        cores: &dyn Fn(&str) -> Option<usize>,
+        ceiling: impl Fn(&str) -> Option<f64>,
+    ) -> Vec<HostRecord> {
+        let limits = Limits { cores, ceiling_share: CEILING_SHARE, busy_share: BUSY_SHARE, stall_ns: STALL_NS };
         self.hosts.rows(scenario, case, &limits, ceiling)
     }
 

@@ -44,7 +44,7 @@ pub async fn serve(options: Options, until_input_ends: bool) -> Result<()> {
     } else {
         say(&format!("HTTP on {}, gRPC on {}; Ctrl-C ends the server", ready.http, ready.grpc));
     }
-    // the server of a run ends when the run does, whatever its engine tells all processes
+    // the server of a run ends when the run does, whatever its launcher tells all processes
     let _outlived = until_input_ends.then(process::outlive_signals);
     let stop = async {
         let input = async {

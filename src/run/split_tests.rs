@@ -64,7 +64,7 @@ fn row(samples: &[Sample], place: impl Fn(&Sample) -> (usize, usize, usize)) -> 
         }
     }
     let case = Point { rate: Some(5.0), ..Point::default() };
-    (totals.fill(&case, None, Record::default()), totals.host_rows("split", &case, |_| None))
+    (totals.fill(&case, None, Record::default()), totals.host_rows("split", &case, &|_| None, |_| None))
 }
 
 /// The row without what is about blocks and clocks: how many there were, how their means differ, over which time they were spread.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::sync::watch;
 
 use super::targets::{Target, Targets};
-use super::{Options, Outcome, fleet, job};
+use super::{Options, Outcome, data, fleet, job};
 use crate::hosts::Fleet;
 use crate::plan::Plan;
 use crate::report;
@@ -28,7 +28,9 @@ pub async fn verify(
     let Some(targets) = Targets::reach(scenario, plan, stop).await? else {
         return Ok(Outcome::Interrupted);
     };
-    let Some(fleet) = fleet::reach(scenario, plan, &targets, gathered, options, stop).await? else {
+    let Some(fleet) =
+        fleet::reach(scenario, plan, &targets, gathered, &data::digests(scenario)?, options, stop).await?
+    else {
         return Ok(Outcome::Interrupted);
     };
     let verified = verify_over(&fleet, &targets, plan, options, stop).await;

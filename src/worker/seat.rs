@@ -73,7 +73,12 @@ impl Seat {
     pub(super) fn job(&self, job: &Job) -> Job {
         match self {
             Seat::Here => job.clone(),
-            Seat::On { files, .. } => job.clone().with_files(files),
+            Seat::On { files, .. } => {
+                let mut job = job.clone().with_files(files);
+                // which of a name's addresses answers is each host's own to find out
+                job.address.peer = None;
+                job
+            }
         }
     }
 }
@@ -136,7 +141,11 @@ impl Worker {
                     Ok(Heard::Said(message)) => {
                         serde_json::from_str(message.get()).map_err(|error| unreadable(&error.to_string()))
                     }
-                    Ok(Heard::Ended(how)) => Err(Fault::new(FaultKind::Transport, told_of(&how))),
+                    Ok(Heard::Ended(how)) => {
+                        let how = if how.is_empty() { "ended" } else { &how };
+                        Err(Fault::new(FaultKind::Transport, format!("a worker process {how}")))
+                    }
+                    Ok(Heard::Lost(words)) => Err(Fault::new(FaultKind::Transport, words)),
                     Err(_) => Err(silent(silence)),
                 }
             }
@@ -154,27 +163,16 @@ impl Worker {
     /// An error with the name of the worker, if there are several.
     pub fn named(&self, error: PoolError, index: usize, processes: u32) -> PoolError {
         let host = self.host().map_or(String::new(), |host| format!(" on host {host}"));
+        // a host that is lost has lost them all, and the words have its name
+        let is_lost = self.link().is_some_and(|link| link.lost().is_some());
         match error {
-            // a host that is lost has lost them all
-            PoolError::Failed(fault) if fault.message.starts_with(LOST) => PoolError::Failed(fault),
+            PoolError::Failed(fault) if is_lost => PoolError::Failed(fault),
             PoolError::Failed(fault) if processes > 1 || !host.is_empty() => {
                 let message = format!("process {} of {processes}{host}: {}", index + 1, fault.message);
                 PoolError::Failed(Fault { message, ..fault })
             }
             other => other,
         }
-    }
-}
-
-/// How the words about a host that is lost begin.
-const LOST: &str = "host ";
-
-/// How a worker on another host ended, in words.
-fn told_of(how: &str) -> String {
-    match how {
-        "" => "a worker process ended".to_owned(),
-        lost if lost.starts_with(LOST) => lost.to_owned(),
-        how => format!("a worker process {how}"),
     }
 }
 

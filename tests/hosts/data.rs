@@ -75,7 +75,7 @@ fn files_that_a_host_lacks_are_sent_and_gone_afterwards() {
     all_are_verified(&lab);
     for host in ["one", "two"] {
         let heard = fs::read_to_string(lab.case.path(&format!("heard-{host}"))).unwrap();
-        assert!(heard.matches("{\"piece\":").count() >= 3, "{host}: nothing was sent");
+        assert!(heard.matches("{\"keep\":").count() >= 3, "{host}: nothing was sent");
     }
     all_end(&[lab.started("one"), lab.started("two")].concat());
     let is_empty = || fs::read_dir(&kept).unwrap().next().is_none();

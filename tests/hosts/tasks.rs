@@ -1,4 +1,4 @@
-//! Tasks of a job: what an engine starts several times is one run, led by the first.
+//! Tasks of a job: what a launcher starts several times is one run, led by the first.
 
 use std::fs;
 use std::net::TcpListener;
@@ -101,6 +101,27 @@ fn tasks_of_one_machine_are_one_host_and_find_each_other_by_a_private_file() {
     assert!(hosts.iter().all(|part| (part.host_processes, part.requests) == (3, 60)), "{hosts:?}");
     let manifest = fs::read_to_string(case.newest().unwrap().join("run.json")).unwrap();
     assert!(!manifest.contains(&token));
+}
+
+/// In a folder that many share, somebody else may write the file first.
+#[test]
+fn a_file_of_somebody_else_leads_nobody() {
+    let case = case(20);
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    let port = stranger.local_addr().unwrap().port();
+    fs::create_dir(case.path("meet")).unwrap();
+    let file = case.path("meet/leader-open-mpi-prterun-host-77-1");
+    fs::write(&file, format!(r#"{{"addresses":["127.0.0.1"],"port":{port},"token":"the token of a stranger"}}"#))
+        .unwrap();
+    // whom others can write to may be anybody's
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let others = [1, 2].map(|rank| task(&case, &of_mpi(rank)));
+    let first = task(&case, &of_mpi(0));
+    let output = led([first].into_iter().chain(others).collect());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    whole(&case);
+    assert!(stranger.accept().is_err(), "a task followed the stranger");
 }
 
 #[test]
@@ -211,7 +232,7 @@ fn tasks_that_an_engine_stops_end_in_order() {
         under_way(&case, 2);
         let own: Vec<u32> = tasks.iter().map(Child::id).collect();
         let children: Vec<u32> = own.iter().flat_map(|pid| descendants_of(*pid)).collect();
-        // engines tell those that they started, or all of them
+        // launchers tell those that they started, or all of them
         signal_all("-TERM", &if with_their_children { [own, children.clone()].concat() } else { own });
         let mut outputs = tasks.into_iter().map(output_of);
         let first = outputs.next().unwrap();
