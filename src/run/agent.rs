@@ -69,7 +69,7 @@ async fn until_stopped(work: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::select! {
         worked = work => worked,
         () = async {
-            let mut signals = Signals::new();
+            let mut signals = Signals::listen();
             signals.next().await;
             let _ = timeout(QUIET, signals.next()).await;
         } => Ok(()),
@@ -78,7 +78,7 @@ async fn until_stopped(work: impl Future<Output = Result<()>>) -> Result<()> {
 
 /// Returns at a signal that would end the program.
 async fn ending() {
-    Signals::new().next().await;
+    Signals::listen().next().await;
 }
 
 /// How long a host waits for its leader to end.

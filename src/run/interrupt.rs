@@ -20,7 +20,7 @@ pub fn exit_code() -> u8 {
 /// Becomes true at the first signal; the second ends the program at once.
 pub fn stop_on_signals() -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
-    let mut signals = Signals::new();
+    let mut signals = Signals::listen();
     tokio::spawn(async move {
         CODE.store(signals.next().await, Ordering::Relaxed);
         say("stopping: what is measured is kept; press Ctrl-C again to end at once");
@@ -39,15 +39,15 @@ pub struct Signals(Vec<(u8, tokio::signal::unix::Signal)>);
 #[cfg(unix)]
 impl Signals {
     /// Listens from now on.
-    pub fn new() -> Self {
+    pub fn listen() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
 
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let ignored = ignored();
         // what nohup ignores stays ignored
         let kinds = kinds.into_iter().filter(|kind| ignored >> (kind.as_raw_value() - 1) & 1 == 0);
-        let listen = |kind: SignalKind| Some((128 + kind.as_raw_value() as u8, signal(kind).ok()?));
-        Signals(kinds.filter_map(listen).collect())
+        let stream = |kind: SignalKind| Some((128 + kind.as_raw_value() as u8, signal(kind).ok()?));
+        Signals(kinds.filter_map(stream).collect())
     }
 
     /// The shell's exit code for the next one.
@@ -77,7 +77,7 @@ pub struct Signals;
 #[cfg(not(unix))]
 impl Signals {
     /// Listens from now on.
-    pub fn new() -> Self {
+    pub fn listen() -> Self {
         Signals
     }
 
