@@ -17,6 +17,7 @@
 //! | [`process`] | processes: of this same program, and others | text |
 //! | [`embedded`] | the embedded server: the protocol, ONNX models, models of known behaviour | proto, tensor |
 //! | [`statistics`] | effective sample sizes, intervals, ratios, verdicts; pure | nothing |
+//! | [`capacity`] | the highest rate within a bound, with an interval; pure | statistics |
 //! | [`recorder`] | histogram, exact sums, error counts | nothing |
 //! | [`record`] | the files of a run | environment, file, matrix, recorder, spelling, tensor, threshold |
 //! | [`report`] | verdicts, tables, README splice, terminal | file, matrix, record, spelling, statistics, text, threshold; `notes.rs` also tensor; `terminal/plan.rs` also plan, scenario; `terminal/progress.rs` also plan, scenario; `terminal/screen.rs` also plan, scenario |
@@ -35,6 +36,7 @@
 //! `tests/walls.rs` reads this table and enforces these walls.
 
 pub mod address;
+pub mod capacity;
 pub mod clock;
 pub mod cmd;
 pub mod embedded;

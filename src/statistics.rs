@@ -138,7 +138,7 @@ pub fn quantile_bounds(effective: f64, q: f64) -> Option<(f64, f64)> {
 pub fn mean(values: &[f64]) -> Option<Interval> {
     let count = values.len() as f64;
     let (value, variance) = moments(values)?;
-    let reach = student_975(count - 1.0)? * (variance / count).sqrt();
+    let reach = student(count - 1.0)? * (variance / count).sqrt();
     let interval = Interval { value, low: value - reach, high: value + reach };
     (value.is_finite() && reach.is_finite()).then_some(interval)
 }
@@ -162,7 +162,7 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 /// The 97.5th percentile of Student's t.
-fn student_975(freedom: f64) -> Option<f64> {
+pub fn student(freedom: f64) -> Option<f64> {
     let t = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(0.975);
     t.is_finite().then_some(t)
 }
@@ -193,7 +193,7 @@ pub fn ratio_of_independent(base: &[f64], other: &[f64]) -> Option<Ratio> {
     // Satterthwaite's degrees of freedom; equal values are known exactly
     let parts = part.powi(2) / (count - 1.0) + base_part.powi(2) / (base_count - 1.0);
     let freedom = if parts > 0.0 { variance.powi(2) / parts } else { count + base_count - 2.0 };
-    let reach = student_975(freedom)? * deviation;
+    let reach = student(freedom)? * deviation;
     let p = match (difference == 0.0, deviation > 0.0) {
         (true, _) => 1.0,
         (false, false) => 0.0,
@@ -238,7 +238,7 @@ pub fn jackknife(ratio: f64, groups: usize, mut of_half: impl FnMut(&[bool]) -> 
         }
     }
     let part = (groups - left_out) as f64 / left_out as f64;
-    let reach = student_975((groups - 1) as f64)? * (part * squares / halves).sqrt();
+    let reach = student((groups - 1) as f64)? * (part * squares / halves).sqrt();
     let interval = Interval { value: ratio, low: (whole - reach).exp(), high: (whole + reach).exp() };
     (interval.low > 0.0 && interval.high.is_finite()).then_some(interval)
 }
@@ -296,7 +296,7 @@ pub fn reach(blocks: &[[Sum; 2]]) -> Option<f64> {
     let part = |side: Sum, total: Sum| side.sum / total.sum - side.over / total.over;
     let parts = blocks.iter().map(|[base, other]| part(*other, all[1]) - part(*base, all[0]));
     let variance = parts.map(|part| part.powi(2)).sum::<f64>() * count / (count - 1.0);
-    let reach = student_975(count - 1.0)? * variance.sqrt();
+    let reach = student(count - 1.0)? * variance.sqrt();
     reach.is_finite().then(|| reach.exp() - 1.0)
 }
 
