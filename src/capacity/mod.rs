@@ -329,5 +329,5 @@ fn contradiction(line: &Line, level: f64, place: f64) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "capacity_tests.rs"]
+#[path = "queue_tests.rs"]
 mod tests;
