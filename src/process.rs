@@ -7,9 +7,9 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -82,11 +82,11 @@ impl Process {
     }
 
     /// Starts this program's own server, which serves some models of a repository at free ports of the loopback interface until its
-    /// input ends, and prints where as a line of JSON.
+    /// input ends. Returns it with the line of JSON that it prints once it is ready.
     ///
     /// # Errors
-    /// The system starts no process.
-    pub fn serve(repository: &Path, models: &[impl AsRef<OsStr>]) -> Result<Self> {
+    /// It does not start, or is not ready within `limit`.
+    pub async fn serve(repository: &Path, models: &[impl AsRef<OsStr>], limit: Duration) -> Result<(Self, String)> {
         let fixed =
             ["serve", "--until-input-ends", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--model-config-name"];
         let mut arguments: Vec<&OsStr> = fixed.into_iter().chain([CONFIGURATIONS]).map(OsStr::new).collect();
@@ -94,7 +94,13 @@ impl Process {
         for model in models {
             arguments.extend([OsStr::new("--load-model"), model.as_ref()]);
         }
-        Process::start(&arguments)
+        let mut process = Process::start(&arguments)?;
+        let mut line = String::new();
+        match timeout(limit, process.output.read_line(&mut line)).await {
+            Ok(Ok(length)) if length > 0 => Ok((process, line)),
+            Ok(_) => bail!("the embedded server ended {}", process.ending.description().await),
+            Err(_) => bail!("the embedded server was not ready within {} s", limit.as_secs()),
+        }
     }
 
     /// Starts another program that ends when its input does.

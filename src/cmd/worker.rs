@@ -20,7 +20,7 @@ pub struct Arguments {
 /// Works until the other end is gone.
 ///
 /// # Errors
-/// It says what cannot be understood.
+/// The other end sends a message that cannot be read.
 pub fn work(arguments: &Arguments) -> Result<Outcome> {
     match &arguments.connect {
         Some(leader) => agent::connect(leader),

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::value::RawValue;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -133,12 +133,7 @@ impl Agent {
 
     async fn serve(&mut self, config: &str) -> Result<Box<RawValue>> {
         let repository = process::repository_of(MODEL, config)?;
-        let mut process = Process::serve(repository.path(), &[MODEL])?;
-        let mut line = String::new();
-        match timeout(SERVER_START, process.output.read_line(&mut line)).await {
-            Ok(Ok(length)) if length > 0 => {}
-            _ => bail!("the embedded server ended {}", process.ending.description().await),
-        }
+        let (process, line) = Process::serve(repository.path(), &[MODEL], SERVER_START).await?;
         self.server = Some(Server { process, _repository: repository });
         Ok(RawValue::from_string(line.trim().to_owned())?)
     }

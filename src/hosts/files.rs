@@ -82,23 +82,14 @@ impl Files {
 /// # Errors
 /// It cannot be read.
 pub fn digest(path: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    pieces(path, |piece| {
-        hash.update(piece);
-        Ok(())
-    })?;
-    Ok(hex(&hash.finalize()))
-}
-
-/// A file, piece by piece.
-fn pieces(path: &Path, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let failed = || format!("{} cannot be read", path.display());
     let mut file = File::open(path).with_context(failed)?;
+    let mut hash = Sha256::new();
     let mut piece = vec![0; PIECE];
     loop {
         match file.read(&mut piece).with_context(failed)? {
-            0 => return Ok(()),
-            length => each(&piece[..length])?,
+            0 => return Ok(hex(&hash.finalize())),
+            length => hash.update(&piece[..length]),
         }
     }
 }

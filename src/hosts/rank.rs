@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn engines_tell_rank_size_and_job() {
+    fn launchers_tell_rank_size_and_job() {
         let slurm = [
             ("SLURM_PROCID", "2"),
             ("SLURM_STEP_NUM_TASKS", "8"),

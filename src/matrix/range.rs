@@ -112,7 +112,7 @@ mod tests {
         for text in ["8..1", "1..8 step 0", "1..8 step -1", "1..8 times 1", "0..8", "-4..8"] {
             assert_eq!(shown(text, WHOLE).unwrap_err().0, "a range that rises to its second end", "{text}");
         }
-        // its values have the axis's limits, and their number one of its own
+        // each value is within the axis's limits, and there are not too many of them
         assert_eq!(shown("1..4096", WHOLE).unwrap_err().0, "an integer from 1 to 1024");
         assert_eq!(shown("1..100000 step 1", NUMBER).unwrap_err().0, "a range of at most 10000 values");
     }

@@ -17,7 +17,7 @@ use crate::report::terminal::say;
 /// Works for the leader at the other end of standard input and output.
 ///
 /// # Errors
-/// It says what cannot be understood, or nothing any more.
+/// The leader sends a message that cannot be read, or is gone.
 pub fn over_pipes() -> Result<Outcome> {
     in_runtime(until_stopped(async { work(BufReader::new(stdin()), stdout()).await }))
 }

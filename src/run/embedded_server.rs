@@ -5,8 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::io::AsyncBufReadExt;
-use tokio::time::timeout;
 
 use super::serve::Ready;
 use crate::address::Address;
@@ -81,13 +79,7 @@ impl EmbeddedServer {
     /// # Errors
     /// The server cannot load one of them.
     pub async fn start(repository: &Path, names: &[String]) -> Result<EmbeddedServer> {
-        let mut process = Process::serve(repository, names)?;
-        let mut line = String::new();
-        match timeout(LOADING, process.output.read_line(&mut line)).await {
-            Ok(Ok(length)) if length > 0 => {}
-            Ok(_) => bail!("the embedded server ended {}", process.ending.description().await),
-            Err(_) => bail!("the embedded server was not ready within {} s", LOADING.as_secs()),
-        }
+        let (process, line) = Process::serve(repository, names, LOADING).await?;
         match addresses(&line) {
             Ok(addresses) => Ok(EmbeddedServer { process, addresses }),
             Err(error) => {

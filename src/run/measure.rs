@@ -19,8 +19,8 @@ use crate::record::{HostRecord, Record};
 use crate::statistics::{self, Sum};
 use crate::worker::pool::Pool;
 
-/// Measures a group, or what is missing of one of which an earlier part of the run measured `kept`. Its rows, and those of hosts, are returned, not
-/// yet written; beside them the error that ended the measuring if a block could not be written.
+/// Measures a group, or what is missing of one of which an earlier part of the run measured `kept`. Its rows, and those of hosts,
+/// are returned, not yet written; beside them the error that ended the measuring if a block could not be written.
 ///
 /// # Errors
 /// What is kept is not this program's. A fault of the server or a worker is not an error but a row.

@@ -44,7 +44,7 @@ pub(super) fn refused(name: &str) -> Option<&'static str> {
         "" => Some("write the host as ssh takes it, such as \"gpu-client-1\" or \"10.0.0.7\""),
         option if option.starts_with('-') => Some("a name that begins with - would be an option of ssh"),
         name if name.len() > NAME_MAX || !name.chars().all(is_plain) => Some(
-            // without the sign itself: errors hide what stands before it, as a password might
+            // no literal @: errors redact whatever precedes one, as it could be a password
             "use ASCII letters, digits, dots, hyphens, underscores, colons and an at sign alone; what else ssh needs belongs in its \
              own configuration",
         ),

@@ -116,7 +116,7 @@ fn on_the_axis(
         list => format!("a value of the matrix: {}", list.join(", ")),
     };
     let help = "name values that the [matrix] has on that axis, or remove this one";
-    // a range has no place of its own for each of its values
+    // all values of a range share one place in the file
     let items = table.items(id.axis().key);
     let place = items.get(stray).or(items.first());
     Err(place.map_or_else(
