@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -21,6 +22,8 @@ use crate::text;
 
 /// A leader that says nothing for this long is gone: it sends a sign of life every second.
 const LEADER_SILENCE: Duration = Duration::from_secs(30);
+/// What a host says when its leader ended without a goodbye, however the system tells it.
+const GONE: &str = "the connection to the leader ended";
 /// The only model of the embedded server here.
 pub const MODEL: &str = "null";
 /// How long the embedded server may take.
@@ -48,9 +51,13 @@ pub async fn work(
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
             },
-            Ok(Ok(None)) => break Err(anyhow::anyhow!("the connection to the leader ended")),
+            Ok(Ok(None)) => break Err(anyhow!(GONE)),
+            // one that was killed resets what it had not read
+            Ok(Err(error)) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                break Err(anyhow!(GONE));
+            }
             Ok(Err(error)) => break Err(error).context("the leader cannot be heard"),
-            Err(_) => break Err(anyhow::anyhow!("the leader said nothing for {} s", LEADER_SILENCE.as_secs())),
+            Err(_) => break Err(anyhow!("the leader said nothing for {} s", LEADER_SILENCE.as_secs())),
         }
     };
     // nobody listens any more
@@ -80,7 +87,7 @@ struct Server {
 
 impl Agent {
     fn tell(&self, message: &FromHost) -> Result<()> {
-        self.say.send(line(message)?).ok().context("the leader is gone")
+        self.say.send(line(message)?).ok().context(GONE)
     }
 
     /// Does what the leader says; false once it said goodbye.

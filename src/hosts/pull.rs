@@ -27,6 +27,8 @@ const MEETING: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long one attempt to connect may take.
 const CONNECTING: Duration = Duration::from_secs(5);
+/// How long hosts that are just being let in are waited for when the meeting is given up.
+const LATE: Duration = Duration::from_secs(1);
 /// Longest file by which tasks find their leader.
 const MEETING_MAX: u64 = 64 * 1024;
 /// Longest name of a job in a file's name.
@@ -136,7 +138,7 @@ impl Listener {
     /// They have not in time, or one of them is another version of the program.
     pub async fn accept(&self, count: usize, stop: impl Future<Output = ()>) -> Result<Option<Vec<Link>>> {
         let mut links = Vec::new();
-        let (sender, mut met) = mpsc::channel(1);
+        let (sender, mut arrivals) = mpsc::channel(1);
         let strangers = Arc::new(Semaphore::new(STRANGERS));
         let meeting = async {
             tokio::pin!(stop);
@@ -159,7 +161,7 @@ impl Listener {
                             let _ = sender.send((from, link)).await;
                         });
                     }
-                    Some((from, link)) = met.recv() => match link {
+                    Some((from, link)) = arrivals.recv() => match link {
                         Ok(link) => links.push(link),
                         Err(Stranger::Unknown) => {}
                         Err(Stranger::Unlike(error)) => return Err(error.context(format!("the host at {from} cannot be used"))),
@@ -182,6 +184,11 @@ impl Listener {
         match met {
             Ok(true) => Ok(Some(links)),
             unmet => {
+                // those that are just being let in are told goodbye too
+                drop(sender);
+                while let Ok(Some((_, link))) = timeout(LATE, arrivals.recv()).await {
+                    links.extend(link.ok());
+                }
                 join_all(links.iter().map(Link::close)).await;
                 unmet.map(|_| None)
             }
