@@ -22,12 +22,12 @@ fn exponential(drawn: &mut ChaCha8Rng) -> f64 {
 }
 
 /// A block of Poisson arrivals at a queue with one server, empty at first; of its first part nothing is counted.
-fn block(rate: f64, seconds: f64, bound: f64, service: Service, drawn: &mut ChaCha8Rng) -> Try {
+fn block(rate: f64, seconds: f64, bound: f64, service: Service, drawn: &mut ChaCha8Rng) -> (u64, u64) {
     let (mut at, mut free, mut requests, mut bad) = (0.0, 0.0_f64, 0, 0);
     loop {
         at += exponential(drawn) / rate;
         if at > seconds {
-            return Try { rate, requests, bad };
+            return (requests, bad);
         }
         free = free.max(at)
             + match service {
@@ -74,13 +74,22 @@ fn truth(service: Service, bound: f64, level: f64) -> f64 {
     }
 }
 
+/// A search within a range, for a bound in seconds that a share of requests may break.
+fn search(from: f64, to: f64, bound: f64, level: f64) -> Search {
+    let name = if level == 0.05 { "p95" } else { "p99" };
+    let bounds = bounds(&format!("{name}<{bound}s")).unwrap();
+    assert_eq!(bounds[0].level(), level);
+    Search::new((from, to), &bounds, false, (None, Duration::from_secs(60)))
+}
+
 /// A search with so many blocks of some seconds.
 fn searched(service: Service, bound: f64, level: f64, blocks: usize, seconds: f64, seed: u64) -> Search {
     let mut drawn = ChaCha8Rng::seed_from_u64(seed);
-    let mut search = Search::new(20.0, 2000.0, level);
+    let mut search = search(20.0, 2000.0, bound, level);
     for _ in 0..blocks {
         let Some(rate) = search.next() else { break };
-        search.add(block(rate, seconds, bound, service, &mut drawn));
+        let (requests, bad) = block(rate, seconds, bound, service, &mut drawn);
+        search.add(rate, requests, &[bad]);
     }
     search
 }
@@ -91,7 +100,7 @@ fn the_formula_is_that_of_the_queue() {
     for (service, bound) in [(Service::Constant, 0.012), (Service::Exponential, 0.03)] {
         let rate = truth(service, bound, 0.05);
         let found = block(rate, 20_000.0, bound, service, &mut drawn);
-        let share = found.bad as f64 / found.requests as f64;
+        let share = found.1 as f64 / found.0 as f64;
         assert!((share / 0.05 - 1.0).abs() < 0.03, "{share}");
     }
 }
@@ -127,29 +136,88 @@ fn the_interval_covers_the_capacity_of_known_queues() {
 fn a_range_that_does_not_have_the_capacity_is_told() {
     let mut drawn = ChaCha8Rng::seed_from_u64(5);
     let mut tried = |from: f64, to: f64| {
-        let mut search = Search::new(from, to, 0.05);
-        while let Some(rate) = search.next().filter(|_| search.tries().len() < 50) {
-            search.add(block(rate, 4.0, 0.012, Service::Constant, &mut drawn));
+        let mut search = search(from, to, 0.012, 0.05);
+        while let Some(rate) = search.next().filter(|_| search.tries() < 50) {
+            let (requests, bad) = block(rate, 4.0, 0.012, Service::Constant, &mut drawn);
+            search.add(rate, requests, &[bad]);
         }
         search
     };
     assert_eq!(tried(20.0, 100.0).capacity(), Capacity::Above(100.0));
-    let search = tried(700.0, 2000.0);
-    assert_eq!((search.capacity(), search.tries().len()), (Capacity::Below(700.0), 8));
-    assert_eq!(Search::new(1.0, 2.0, 0.01).capacity(), Capacity::Unknown);
-    assert!(tried(20.0, 2000.0).precision().unwrap() < 0.06);
+    let below = tried(700.0, 2000.0);
+    assert_eq!((below.capacity(), below.tries()), (Capacity::Below(700.0), 8));
+    assert_eq!(search(1.0, 2.0, 0.05, 0.01).capacity(), Capacity::Unknown);
+    assert!(tried(20.0, 2000.0).capacity().precision().unwrap() < 0.06);
 }
 
 #[test]
 fn a_server_without_late_requests_until_it_breaks_down_has_a_bracket_and_no_false_interval() {
     // all or nothing: no line says where between two rates it breaks
-    let mut search = Search::new(10.0, 1000.0, 0.01);
+    let mut search = search(10.0, 1000.0, 0.05, 0.01);
     for _ in 0..30 {
         let Some(rate) = search.next() else { break };
-        search.add(Try { rate, requests: 1000, bad: if rate > 300.0 { 1000 } else { 0 } });
+        search.add(rate, 1000, &[if rate > 300.0 { 1000 } else { 0 }]);
     }
     match search.capacity() {
         Capacity::Between { low, high, .. } => assert!(low <= 301.0 && high >= 299.0, "{low} {high}"),
         capacity => assert_eq!(capacity, Capacity::Unknown),
     }
+}
+
+#[test]
+fn of_several_bounds_the_one_that_breaks_first_is_the_capacity() {
+    let bounds = bounds("p95<12ms,p99<20ms,errors<1%").unwrap();
+    let mut search = Search::new((20.0, 2000.0), &bounds, false, (None, Duration::from_secs(60)));
+    let mut drawn = ChaCha8Rng::seed_from_u64(11);
+    for _ in 0..60 {
+        let Some(rate) = search.next() else { break };
+        let seed = drawn.random();
+        // the same arrivals, held against both
+        let of = |bound| block(rate, 4.0, bound, Service::Constant, &mut ChaCha8Rng::seed_from_u64(seed));
+        let ((requests, late), (_, later)) = (of(0.012), of(0.02));
+        search.add(rate, requests, &[late, later, 0]);
+    }
+    let [of_p95, of_p99] = [(0.012, 0.05), (0.02, 0.01)].map(|(bound, level)| truth(Service::Constant, bound, level));
+    let Capacity::Between { low, high, .. } = search.capacity() else {
+        panic!("{:?}", search.capacity())
+    };
+    let least = of_p95.min(of_p99);
+    assert!((0.99 * low..=1.01 * high).contains(&least), "{low} {high} {of_p95} {of_p99}");
+}
+
+#[test]
+fn requests_in_flight_are_whole_numbers() {
+    let bounds = bounds("p99<50ms").unwrap();
+    for kept in [1.0, 2.0, 3.0, 5.0, 40.0] {
+        let mut search = Search::new((1.0, 64.0), &bounds, true, (None, Duration::from_secs(60)));
+        for _ in 0..40 {
+            let Some(rate) = search.next() else { break };
+            assert_eq!(rate.fract(), 0.0);
+            search.add(rate, 10_000, &[if rate <= kept { 20 } else { 400 }]);
+        }
+        let Capacity::Between { value, low, high } = search.capacity() else {
+            panic!("{kept}: {:?}", search.capacity())
+        };
+        assert!(low <= kept + 1.0 && kept <= high, "{kept}: {value} {low} {high}");
+        assert!((value - kept).abs() <= 1.0, "{kept}: {value}");
+    }
+}
+
+#[test]
+fn blocks_are_as_long_as_bounds_need_and_the_budget_allows() {
+    let search = |text: &str, budget| {
+        Search::new((1.0, 1e6), &bounds(text).unwrap(), false, (None, Duration::from_secs(budget)))
+    };
+    // far from the edge
+    assert_eq!(search("p99<50ms", 600).length(Some(1.0)), Duration::from_secs(1));
+    assert_eq!(search("p99<1s", 600).length(Some(1.0)), Duration::from_secs(10));
+    assert_eq!(search("p99<1s", 30).length(Some(1.0)), Duration::from_secs(2));
+    let mut near = search("p99<50ms", 600);
+    near.add(100.0, 1000, &[0]);
+    near.add(110.0, 1000, &[100]);
+    assert_eq!(near.length(Some(100.0)), Duration::from_secs(25));
+    assert_eq!(near.length(Some(1000.0)), Duration::from_secs(4));
+    assert_eq!(near.length(Some(10.0)), Duration::from_secs(40));
+    assert_eq!(near.hopeless(1000.0), [200]);
+    assert_eq!(near.hopeless(10.0), [20]);
 }
