@@ -6,8 +6,8 @@
 //! | module | owns | may use |
 //! |---|---|---|
 //! | [`cmd`] | commands and their help, a file each; only `main` uses it | embedded, hosts, matrix, models, process, report, run, scenario, spelling, threshold, worker |
-//! | [`run`] | the composition root: load, plan, check, measure, write, report | address, embedded, environment, file, hosts, matrix, models, plan, preflight, process, protocol, record, recorder, report, scenario, statistics, tensor, text, worker |
-//! | [`scenario`] | the TOML format, its limits and its errors | address, lookalike, matrix, spelling, tensor, threshold |
+//! | [`run`] | the composition root: load, plan, check, measure, write, report | address, capacity, embedded, environment, file, hosts, matrix, models, plan, preflight, process, protocol, record, recorder, report, scenario, statistics, tensor, text, worker |
+//! | [`scenario`] | the TOML format, its limits and its errors | address, capacity, lookalike, matrix, spelling, tensor, threshold |
 //! | [`matrix`] | the axes, the points that they make, and how those are said; pure | spelling |
 //! | [`plan`] | which cases, in which order; pure | matrix, scenario |
 //! | [`preflight`] | whether a scenario fits a model, and the scenario that a model makes; pure | matrix, protocol, scenario, tensor, text |

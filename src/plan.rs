@@ -7,7 +7,10 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::matrix::Point;
-use crate::scenario::{Load, Scenario, StopRule};
+use crate::scenario::{Capacity, Load, Scenario, StopRule};
+
+/// Most blocks of a search for the capacity, far more than any takes.
+const TRIES_MAX: u32 = 500;
 
 /// Cases that differ only in the compared axis: a reader compares them, so they are measured interleaved.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +50,9 @@ impl Plan {
         let mut generator = ChaCha8Rng::seed_from_u64(scenario.load.seed);
         let group = |cases: Vec<Point>| {
             // all cases of a group have the same number of blocks
+            if let Some(capacity) = &scenario.capacity {
+                return Group { rounds: tries(capacity, cases.len(), &mut generator), cases };
+            }
             let blocks = cases
                 .iter()
                 .map(|case| blocks(&scenario.load, case.rate, case.processes))
@@ -82,6 +88,13 @@ fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
         }
     };
     u64::from(load.blocks).min(requests).max(1)
+}
+
+/// The rounds of a search, which ends by itself; of each only the order is fixed.
+fn tries(capacity: &Capacity, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
+    let mut orders = Orders::new(cases);
+    let stop = StopRule { requests: 0, least: Some(capacity.budget / TRIES_MAX), most: None };
+    (0..TRIES_MAX).map(|_| Round { stop, order: orders.next(generator) }).collect()
 }
 
 /// Spreads iterations and time over the blocks as evenly as integers allow; no block is empty. Where rounds go on until

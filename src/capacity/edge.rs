@@ -150,7 +150,7 @@ impl Edge {
 
     /// The nearest rate that can be tried.
     fn possible(&self, rate: f64) -> f64 {
-        let rate = if self.is_whole { rate.round() } else { rate };
+        let rate = if self.is_whole { rate.round() } else { four_digits(rate) };
         rate.clamp(self.from, self.to)
     }
 
@@ -257,6 +257,14 @@ impl Edge {
         let (least, most) = (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max));
         Some(line).filter(|line| (least..=most).contains(&line.place.exp()))
     }
+}
+
+/// A number that is easily read.
+fn four_digits(value: f64) -> f64 {
+    let unit = 10_f64.powi(value.log10().floor() as i32 - 3);
+    let digits = (value / unit).round();
+    // whole units are exact, and parts of one are not
+    if unit >= 1.0 { digits * unit } else { digits / (1.0 / unit).round() }
 }
 
 /// Fits the line by quasi-likelihood: bad requests of a block are as many as the line says, with a scatter in proportion. Its

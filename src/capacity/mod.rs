@@ -21,6 +21,8 @@ const HOPELESS: f64 = 20.0;
 const SHORTEST: [Duration; 2] = [Duration::from_secs(4), Duration::from_secs(1)];
 /// A block is so many times as long as the longest bound, so that a backlog has the time to break it.
 const TIMES_BOUND: u32 = 20;
+/// A block has so many requests at least.
+const REQUESTS_LEAST: f64 = 5.0;
 /// A block at the capacity has so many bad requests, if the budget allows.
 const BAD_EXPECTED: f64 = 25.0;
 /// A block takes at most this part of the budget.
@@ -109,12 +111,14 @@ impl Search {
         }
         let is_far = self.lowest().is_none_or(Edge::is_far);
         let level = self.levels.iter().copied().fold(1.0, f64::min);
-        let telling = rate.map_or(0.0, |rate| BAD_EXPECTED / level / rate);
-        let telling = Duration::try_from_secs_f64(telling).unwrap_or(self.budget);
+        let of_requests = |count: f64| {
+            let seconds = rate.map_or(0.0, |rate| count / rate);
+            Duration::try_from_secs_f64(seconds).unwrap_or(self.budget)
+        };
         let longest = self.longest * TIMES_BOUND;
         match is_far {
-            true => SHORTEST[1].max(longest / 2),
-            false => SHORTEST[0].max(longest).max(telling),
+            true => SHORTEST[1].max(longest / 2).max(of_requests(REQUESTS_LEAST)),
+            false => SHORTEST[0].max(longest).max(of_requests(BAD_EXPECTED / level)),
         }
         .min(self.budget / PART)
     }

@@ -84,6 +84,10 @@ pub struct Arguments {
     /// chance; may be given several times
     #[arg(long, value_name = "THRESHOLD", value_parser = super::threshold)]
     pub assert: Vec<Threshold>,
+    /// Search for the highest rate at which bounds are kept, such as "p99<50ms" or "p95<0.2s,errors<0.1%", of every case; how long
+    /// that may take is --max-seconds
+    #[arg(long, value_name = "BOUNDS", conflicts_with_all = ["iterations", "duration", "verify"])]
+    pub capacity: Option<String>,
     /// Requests of one process before anything is measured
     #[arg(long, value_name = "N")]
     pub warmup: Option<u64>,
@@ -110,7 +114,7 @@ pub struct Arguments {
     /// Go on with a run that was stopped, killed or lost its server: measures the blocks that are missing, as its own command line
     /// asked for, if everything is as it was
     #[arg(long, value_name = "RUN", conflicts_with_all = ["scenarios", "list", "verify", "quick", "aa", "calibrate", "awake", "strict",
-        "hosts", "ship", "server", "model_repository", "http", "grpc", "metrics", "iterations", "duration", "max_seconds", "precision", "assert",
+        "hosts", "ship", "server", "model_repository", "http", "grpc", "metrics", "iterations", "duration", "max_seconds", "precision", "assert", "capacity",
         "warmup", "compare", "results"])]
     pub resume: Option<PathBuf>,
     /// Go on even if the program, the server, the model, the scenario or the machine is not as it was; the rows are marked
@@ -178,6 +182,7 @@ impl TryFrom<Arguments> for Options {
                 metrics: arguments.metrics,
                 max_seconds: arguments.max_seconds,
                 precision: arguments.precision,
+                capacity: arguments.capacity,
                 asserts: arguments.assert,
                 quick: arguments.quick,
                 aa: arguments.aa,

@@ -283,7 +283,7 @@ axes! {
         key: "concurrency",
         limit: Limit::Whole(1, IN_FLIGHT_MAX),
         // as a limit, 64 survive a short stall of the server without flooding it
-        default: |matrix| vec![Value::Whole(if matrix.given(AxisId::Rate).is_empty() { 1 } else { 64 })],
+        default: |matrix| vec![Value::Whole(if matrix.has(AxisId::Rate) { 64 } else { 1 })],
         example: "concurrency = [1, 8]",
         exclude_example: "concurrency = [8]",
         help: "Requests in flight in one process, such as 1,8; with a rate, at most this many",

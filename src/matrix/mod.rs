@@ -28,6 +28,8 @@ pub struct Matrix {
     exclude: Vec<Selection>,
     /// The axis that the scenario wants to compare.
     compare: Option<AxisId>,
+    /// The axis whose value is searched for every case.
+    searched: Option<AxisId>,
 }
 
 /// Some points: those with one of the values on every listed axis; all of them if none is listed.
@@ -82,6 +84,16 @@ impl Matrix {
             of(&point)
         };
         self.values(axis).iter().map(with).collect()
+    }
+
+    /// Sets the axis whose value is searched for every case.
+    pub fn search(&mut self, axis: Option<AxisId>) {
+        self.searched = axis;
+    }
+
+    /// Whether the scenario gives values of an axis, or has them searched.
+    pub fn has(&self, axis: AxisId) -> bool {
+        self.searched == Some(axis) || !self.given(axis).is_empty()
     }
 
     /// Sets the axis to compare; `None` chooses one that varies.

@@ -39,6 +39,36 @@ impl Point {
         AxisId::ALL.iter().filter(|id| **id != axis).map(|id| (id.axis().tag)(self)).collect()
     }
 
+    /// The same at a load: a rate in requests a second, or a number of requests in flight.
+    pub fn at_load(&self, axis: AxisId, load: f64) -> Point {
+        let mut point = self.clone();
+        let follows = point.connections == point.concurrency;
+        match axis {
+            AxisId::Concurrency => point.concurrency = load as u32,
+            _ => point.set(axis, &Value::Number(load)),
+        }
+        if follows {
+            point.connections = point.concurrency;
+        }
+        point
+    }
+
+    /// The same where the load on an axis is not chosen yet.
+    pub fn without(&self, axis: AxisId) -> Point {
+        match axis {
+            AxisId::Rate => Point { rate: None, ..self.clone() },
+            _ => self.at_load(axis, 1.0),
+        }
+    }
+
+    /// The load on an axis.
+    pub fn load_on(&self, axis: AxisId) -> f64 {
+        match axis {
+            AxisId::Rate => self.rate.unwrap_or(0.0),
+            _ => f64::from(self.concurrency),
+        }
+    }
+
     /// The variant to compare: `gRPC`, or `gRPC B` for one of two equal variants.
     pub fn variant(&self) -> String {
         self.said(|id| id.axis().is_variant).join(" ")

@@ -43,6 +43,9 @@ pub struct Manifest {
     /// How precise each compared ratio of means was to be, as a part of it.
     #[serde(default)]
     pub precision: Option<f64>,
+    /// The search for the capacity of every case, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Searched>,
     pub warmup: u64,
     pub blocks: u32,
     pub timeout_s: f64,
@@ -86,6 +89,21 @@ pub struct Manifest {
     /// When the run was taken up again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<Resumed>,
+}
+
+/// A search for the highest load within bounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Searched {
+    /// The load that was searched: `rate`, requests a second, or `concurrency`, requests in flight in one process.
+    pub over: String,
+    /// The bounds, such as `p99_ms <= 50`.
+    pub bounds: Vec<String>,
+    /// The smallest load that may be tried.
+    pub from: f64,
+    /// The largest.
+    pub to: f64,
+    /// The longest time of a case's search, in seconds.
+    pub budget_s: f64,
 }
 
 /// A machine that sent requests.

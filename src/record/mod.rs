@@ -19,7 +19,7 @@ use crate::file;
 use crate::recorder::{Distribution, Recorder};
 pub use errors::ErrorKinds;
 pub use flag::{Flag, Flags};
-pub use manifest::{Asked, Asserted, CountCheck, Machine, Manifest, MetricsOf, MetricsRead, Resumed, State};
+pub use manifest::{Asked, Asserted, CountCheck, Machine, Manifest, MetricsOf, MetricsRead, Resumed, Searched, State};
 pub use row::{BlockRecord, HostRecord, MetricRow, Record, Status};
 pub use table::{Rows, append, append_all, lines, parse, read, read_whole_rows};
 pub use utc::Utc;
@@ -152,7 +152,10 @@ mod tests {
             min_ms: None,
             p50_ms: Some(1.25),
             p95_ms: Some(0.000_001),
+            p99_ms: None,
             max_ms: Some(1e9),
+            bound_requests: Some(9),
+            bound_broken: ErrorKinds::new(&[("p99_ms".to_owned(), 2)].into()),
             duration_s: 0.5,
             requests_per_s: None,
             client_cpu_ms: None,

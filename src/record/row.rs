@@ -191,6 +191,17 @@ columns! {
         /// Largest error with which times of two hosts are compared, which bounds what a throughput over both means; empty where this
         /// machine sent all requests.
         pub clock_error_ms: Option<f64>,
+        /// The bounds of the capacity, such as `p99_ms <= 50`; empty where no capacity was searched. Where it was, requests and
+        /// errors are those of all loads that were tried (`blocks.csv`), and latencies are empty.
+        pub capacity_bound: String = String::new(),
+        /// Highest rate at which the bounds are kept, in requests a second; over `concurrency` the throughput there.
+        pub capacity_per_s: Option<f64>,
+        /// Lower end of its 95 % interval; alone if even the highest load that may be tried keeps the bounds.
+        pub capacity_low_per_s: Option<f64>,
+        /// Upper end of it; alone if even the lowest load breaks a bound.
+        pub capacity_high_per_s: Option<f64>,
+        /// Most requests in flight in one process at which the bounds are kept, if those were searched.
+        pub capacity_concurrency: Option<u32>,
         /// Blocks measured.
         pub blocks: u32,
         /// Requests of one process before anything was measured, at most: a longest time ends them too.
@@ -287,8 +298,14 @@ columns! {
         pub p50_ms: Option<f64>,
         /// 95th percentile of the latency.
         pub p95_ms: Option<f64>,
+        /// 99th percentile of the latency.
+        pub p99_ms: Option<f64>,
         /// Largest latency.
         pub max_ms: Option<f64>,
+        /// Requests that were held against the bounds of a capacity: those of the block's last three quarters.
+        pub bound_requests: Option<u64>,
+        /// Those of them that broke each bound, such as `p99_ms=12`.
+        pub bound_broken: ErrorKinds = ErrorKinds::default(),
         /// From the first send to the last answer of any process; in an open loop, of the schedule.
         pub duration_s: f64,
         /// Throughput over that time.

@@ -1,12 +1,12 @@
 //! The answers to a run's question: what each comparison says, in words, and the sum of many. From verdicts alone; must
 //! not know how they are laid out.
 
-use super::forecast;
 use super::layout::{sized_place, varying};
 use super::metric::Metric;
 use super::run::Run;
 use super::verdicts::{self, Compared};
 use super::words::{format_ms, status_words};
+use super::{capacity, forecast};
 use crate::record::{Record, Status};
 use crate::statistics::{ALPHA, Interval, Verdict};
 
@@ -62,6 +62,9 @@ pub struct Said {
 
 /// What a run's comparisons say, from the cells of all of its tables.
 pub fn said(run: &Run, cells: &[Compared<'_>]) -> Said {
+    if capacity::is_searched(run) {
+        return capacity::said(run);
+    }
     let varying = varying(run);
     let mut answers: Vec<Answers> = Vec::new();
     for (mean, p95) in of_baseline(cells) {
@@ -85,11 +88,15 @@ pub fn said(run: &Run, cells: &[Compared<'_>]) -> Said {
 }
 
 /// What is compared: the mean of latencies, or in an open loop of response times.
-pub fn measure(run: &Run) -> &'static str {
+pub fn measure(run: &Run) -> String {
+    if capacity::is_searched(run) {
+        return capacity::measure(run);
+    }
     match run.records.iter().any(|record| record.case.rate.is_some()) {
         true => "mean response time",
         false => "mean latency",
     }
+    .to_owned()
 }
 
 /// The comparisons with the baseline: of the mean and of the 95th percentile.
@@ -148,6 +155,21 @@ fn ended(status: Status) -> String {
 
 /// What a ratio of latencies says, with its verdict and its corrected p-value.
 pub fn of_interval(interval: Interval, verdict: Option<Verdict>, corrected: Option<f64>) -> String {
+    in_words(interval, verdict, corrected, difference)
+}
+
+/// What a ratio of two capacities says, from what a request takes at the most.
+pub fn of_rates(time: Interval, verdict: Option<Verdict>, corrected: Option<f64>) -> String {
+    in_words(time, verdict, corrected, |time| difference_of_rates(time))
+}
+
+/// What a ratio of times says; `difference` puts one into words.
+fn in_words(
+    interval: Interval,
+    verdict: Option<Verdict>,
+    corrected: Option<f64>,
+    difference: fn(Interval) -> String,
+) -> String {
     let is_beyond_chance = corrected.is_some_and(|p| p <= ALPHA);
     let is_one_sided = interval.low > 1.0 || interval.high < 1.0;
     match verdict {
@@ -176,6 +198,21 @@ pub fn bound(Interval { low, high, .. }: Interval) -> String {
     match high.max(1.0 / low) {
         most if most >= MULTIPLE => format!("a factor of {}", multiple(most)),
         _ => percent((high - 1.0).max(1.0 - low)),
+    }
+}
+
+/// `8.2 % more requests a second (4.0 to 12 %)`, `2.1 times as many requests a second (1.9 to 2.3)`.
+fn difference_of_rates(time: Interval) -> String {
+    let Interval { value, low, high } =
+        Interval { value: 1.0 / time.value, low: 1.0 / time.high, high: 1.0 / time.low };
+    match value {
+        _ if value >= MULTIPLE => {
+            format!("{} times as many requests a second ({} to {})", multiple(value), multiple(low), multiple(high))
+        }
+        _ if value > 1.0 => {
+            format!("{} more requests a second ({})", percent(value - 1.0), percents(low - 1.0, high - 1.0))
+        }
+        _ => format!("{} fewer requests a second ({})", percent(1.0 - value), percents(1.0 - high, 1.0 - low)),
     }
 }
 

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::run::Run;
-use super::tables;
 use super::verdicts::Compared;
+use super::{capacity, tables};
 use crate::record::column::columns;
 use crate::record::{lines, rounded};
 
@@ -15,7 +15,7 @@ columns! {
         pub baseline: String,
         /// The tag of the other case.
         pub other: String,
-        /// The column of `records.csv` that is compared: `mean_ms`, `p95_ms` or `inferences_per_s`.
+        /// The column of `records.csv` that is compared: `mean_ms`, `p95_ms`, `inferences_per_s` or `capacity_per_s`.
         pub metric: String,
         /// The baseline's number, in the metric's unit.
         pub baseline_value: Option<f64>,
@@ -31,20 +31,23 @@ columns! {
         pub p: Option<f64>,
         /// The same after Holm's correction over the table.
         pub p_holm: Option<f64>,
-        /// Of the other's number: `faster` (lower), `slower`, `equal`, `unclear`; empty where none is given, as for throughput,
+        /// Of the other's number: `faster` (lower; of a capacity: higher), `slower`, `equal`, `unclear`; empty where none is given, as for throughput,
         /// which in a closed loop says what the mean says.
         pub verdict: String,
         /// Pairs of blocks.
         pub blocks: Option<usize>,
         /// `pooled`: of the ratio of the two numbers, by the paired jackknife; `blocks`: of the mean of the blocks' ratios, as the
-        /// files lack their histograms.
+        /// files lack their histograms. `searches`: of the ratio of two capacities, by the intervals of both.
         pub interval: String,
     }
 }
 
 /// All rows of a run, table by table.
 pub fn rows(run: &Run) -> Vec<Comparison> {
-    tables::cells(&tables::of(run)).iter().map(row).collect()
+    match capacity::is_searched(run) {
+        true => capacity::comparisons(run),
+        false => tables::cells(&tables::of(run)).iter().map(row).collect(),
+    }
 }
 
 fn row(cell: &Compared<'_>) -> Comparison {

@@ -30,7 +30,7 @@ pub struct RunReport {
     pub run: Manifest,
     /// How much of it exists, if it is not all.
     pub part: Option<String>,
-    /// What was compared: `mean latency` or `mean response time`.
+    /// What was compared: `mean latency`, `mean response time`, or the load that was searched within which bounds.
     pub measure: String,
     /// The answer to each comparison.
     pub answers: Vec<Answer>,
@@ -147,7 +147,7 @@ impl RunReport {
             path: run.path.display().to_string(),
             run: run.manifest.clone(),
             part: run.part(),
-            measure: answers::measure(run).to_owned(),
+            measure: answers::measure(run),
             answers: answers.collect(),
             thresholds: thresholds.collect(),
             notes: notes.collect(),

@@ -2,6 +2,7 @@
 
 mod answers;
 mod blocks;
+mod capacity;
 mod choose;
 pub mod compare;
 pub mod comparisons;

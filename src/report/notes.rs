@@ -1,12 +1,12 @@
 //! The notes below the tables of a run: how it was measured, what the marks mean, and what is wrong with it.
 
-use super::hosts;
 use super::metric::Metric;
 use super::run::Run;
 use super::verdicts::{Compared, is_trusted, least_delta};
 use super::words::{
     Markup, blocks_words, distinct, length_words, loop_words, range_words, status_words, weights_words,
 };
+use super::{capacity, hosts};
 use crate::matrix::{self, AxisId, Describer, Encode};
 use crate::record::{Flag, Record, Status};
 use crate::spelling::spelled;
@@ -148,7 +148,11 @@ fn measured(out: &mut Notes, run: &Run) {
         About::Method,
         format!(
             "{}, {} before them to warm up; {interleaved} in {} blocks; {}.",
-            length_words(manifest.iterations, manifest.duration_s, manifest.precision),
+            capacity::length_words(run).unwrap_or_else(|| length_words(
+                manifest.iterations,
+                manifest.duration_s,
+                manifest.precision
+            )),
             manifest.warmup,
             blocks_words(run),
             arrivals.iter().map(|arrival| loop_words(*arrival)).collect::<Vec<_>>().join(" and ")
@@ -192,6 +196,13 @@ fn measured(out: &mut Notes, run: &Run) {
 fn marks(out: &mut Notes, run: &Run, cells: &[Compared<'_>]) {
     rough(out, run, 0.95, |record| record.p95_ms);
     rough(out, run, 0.99, |record| record.p99_ms.filter(|_| record.case.rate.is_some()));
+    if capacity::is_searched(run) {
+        out.add(
+            About::Reading,
+            "Intervals are of 95 %: a line of the share of requests that break the bound over the rate, fitted to whole blocks around \
+             the edge.",
+        );
+    }
     if cells.is_empty() {
         return;
     }

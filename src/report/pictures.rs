@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::html::charts::along_axis;
+use super::html::charts::{along_axis, titled};
 use super::picture::{Theme, attribute, png, svg};
 use super::run::Run;
 use super::words::{Markup, escaped};
+use super::{capacity, verdicts};
 use crate::file;
+use crate::record::Record;
 use crate::report::notes::rows_words;
 use crate::text;
 
@@ -23,10 +25,13 @@ const SIZE: (u32, u32) = (760, 400);
 /// Nothing varies that could be drawn, or a file cannot be written.
 pub fn section(run: &Run, beside: &Path) -> Result<String> {
     let title = text::name(&run.manifest.title);
-    let mut chart = along_axis(run, &title)
-        .into_iter()
-        .next()
-        .with_context(|| format!("{}: no amount of load varies, so there is nothing to draw", run.path.display()))?;
+    let rows: Vec<&Record> = run.records.iter().collect();
+    let groups = verdicts::groups(run.compared, &rows);
+    let searched = groups.first().and_then(|group| capacity::chart(run, group, titled(run, &title, group)));
+    let mut chart =
+        searched.into_iter().chain(along_axis(run, &title)).next().with_context(|| {
+            format!("{}: no amount of load varies, so there is nothing to draw", run.path.display())
+        })?;
     chart.size = SIZE;
     let drawn = [
         ("latency.svg", svg(&chart, Theme::Light).into_bytes()),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::matrix::AxisId;
+use crate::matrix::{AxisId, Point};
 use crate::record::column::Row;
 use crate::record::latencies::{self, Latencies};
 use crate::record::{
@@ -41,14 +41,28 @@ pub struct Run {
 #[derive(Clone, Debug, Default)]
 pub struct Blocks {
     rows: Vec<BlockRecord>,
+    /// The axis that was searched: blocks of one case differ on it.
+    searched: Option<AxisId>,
     /// The places of each case's rows, by the case's tag.
     places: HashMap<String, Vec<usize>>,
 }
 
 impl Blocks {
+    /// The blocks of a search over an axis.
+    fn of_search(searched: Option<AxisId>, rows: Vec<BlockRecord>) -> Self {
+        let mut blocks = Blocks { searched, ..Blocks::default() };
+        rows.into_iter().for_each(|row| blocks.push(row));
+        blocks
+    }
+
+    /// The case of a block.
+    fn case_of(&self, block: &BlockRecord) -> Point {
+        self.searched.map_or_else(|| block.case.clone(), |axis| block.case.without(axis))
+    }
+
     /// Adds a row.
     pub fn push(&mut self, row: BlockRecord) {
-        self.places.entry(row.case.tag()).or_default().push(self.rows.len());
+        self.places.entry(self.case_of(&row).tag()).or_default().push(self.rows.len());
         self.rows.push(row);
     }
 
@@ -58,16 +72,14 @@ impl Blocks {
         places
             .iter()
             .map(|place| &self.rows[*place])
-            .filter(|block| block.is_of(record))
+            .filter(|block| self.case_of(block) == record.case)
             .collect()
     }
 }
 
 impl FromIterator<BlockRecord> for Blocks {
     fn from_iter<T: IntoIterator<Item = BlockRecord>>(rows: T) -> Self {
-        let mut blocks = Blocks::default();
-        rows.into_iter().for_each(|row| blocks.push(row));
-        blocks
+        Blocks::of_search(None, rows.into_iter().collect())
     }
 }
 
@@ -92,7 +104,8 @@ impl Run {
         let hosts: Rows<HostRecord> = rows(&path.join(HOSTS))?;
         let torn = [(RECORDS, records.torn), (BLOCKS, blocks.torn), (HOSTS, hosts.torn)];
         let (records, blocks) = (records.rows, blocks.rows);
-        let blocks: Blocks = blocks.into_iter().collect();
+        let searched = manifest.capacity.as_ref().and_then(|searched| AxisId::named(&searched.over));
+        let blocks = Blocks::of_search(searched, blocks);
         let latencies =
             latencies::read(path, &records, &|record| blocks.of(record), statistics::groups, statistics::group_of);
         Ok(Run {

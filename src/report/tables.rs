@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::capacity;
 use super::layout::{self, Layout};
 use super::metric::Metric;
 use super::run::Run;
@@ -31,6 +32,10 @@ pub struct Rows<'a> {
 
 /// The rows of each table of a run, compared.
 pub fn of(run: &Run) -> Vec<Rows<'_>> {
+    // a search has a table of its own
+    if capacity::is_searched(run) {
+        return Vec::new();
+    }
     let compared = |records: Vec<_>| Rows { cells: verdicts::cells(run, &records), records, run };
     layout::tables(run).into_iter().map(compared).collect()
 }

@@ -1,20 +1,25 @@
 //! The row of one block. Must not know how blocks are measured, or how rows are shown.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::capacity::Bound;
 use crate::matrix::Point;
-use crate::record::{BlockRecord, Columns, cpu_a_request, rate};
+use crate::record::{BlockRecord, Columns, ErrorKinds, cpu_a_request, rate};
 use crate::worker::outcome::BlockOutcome;
 
-/// The row of one block.
+/// The row of one block; `bounds` are what its requests were held against.
 pub fn block_row(
     scenario: &str,
     case: &Point,
     outcome: &BlockOutcome,
     (index, position): (usize, usize),
+    bounds: &[Bound],
 ) -> (BlockRecord, Duration) {
+    let judged = outcome.judged.clone().unwrap_or_default();
+    let broken: BTreeMap<String, u64> = bounds.iter().map(Bound::key).zip(judged.bad).collect();
     let window_ns = outcome.window_ns();
     let latency = Columns(&outcome.recorder.latency);
     let start = Duration::from_nanos(outcome.first_ns);
@@ -30,7 +35,10 @@ pub fn block_row(
         min_ms: latency.min(),
         p50_ms: latency.quantile(0.50),
         p95_ms: latency.quantile(0.95),
+        p99_ms: latency.quantile(0.99),
         max_ms: latency.max(),
+        bound_requests: outcome.judged.as_ref().map(|judged| judged.requests),
+        bound_broken: ErrorKinds::new(&broken),
         duration_s: window_ns as f64 / 1e9,
         requests_per_s: rate(&outcome.recorder, window_ns),
         client_cpu_ms: cpu_a_request(&outcome.recorder, outcome.usage.cpu_ns()),

@@ -187,6 +187,7 @@ async fn ceiling(
         arrivals: None,
         order: Draw::default(),
         think_time: Duration::ZERO,
+        judge: None,
         start_ns: 0,
     };
     let outcome = pool.block(block, stop, &mut |_| {}).await?;

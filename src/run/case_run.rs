@@ -7,6 +7,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use super::block_row::block_row;
+use super::case_search::CaseSearch;
 use super::context::{Context, Listener};
 use super::interrupt::STOPPED;
 use super::job::{self, asked_for, block, planned};
@@ -18,7 +19,9 @@ use crate::plan::{Group, Round};
 use crate::protocol::Fault;
 use crate::protocol::control::statistics::Statistics;
 use crate::record::{Flag, HostRecord, Record, Status};
+use crate::scenario::{Capacity, Over};
 use crate::worker::block_run::{FAILURES_IN_A_ROW, keep_first};
+use crate::worker::message::Block;
 use crate::worker::outcome::BlockOutcome;
 use crate::worker::pool::Pool;
 use crate::worker::seat::PoolError;
@@ -29,6 +32,10 @@ const RENEWAL_COST: f64 = 0.2;
 /// A case under measurement.
 pub struct CaseRun {
     pub case: Point,
+    /// The case at the load of the block under way: the case itself unless its load is searched.
+    at: Point,
+    /// The search for its capacity.
+    pub search: Option<CaseSearch>,
     pub pool: Option<Pool>,
     pub totals: CaseTotals,
     pub prepared: u64,
@@ -55,9 +62,12 @@ pub struct CaseRun {
 }
 
 impl CaseRun {
-    pub fn new(case: &Point) -> Self {
+    pub fn new(case: &Point, capacity: Option<&Capacity>) -> Self {
         let now = Timestamp::now();
+        let search = capacity.map(CaseSearch::new);
         CaseRun {
+            at: search.as_ref().map_or(case.clone(), |search| search.first(case)),
+            search,
             case: case.clone(),
             pool: None,
             totals: CaseTotals::default(),
@@ -98,6 +108,10 @@ impl CaseRun {
         self.totals.capped |= block.capped;
         self.totals.unserved |= block.unserved;
         self.totals.add(block.round, &outcome, block.served);
+        if let (Some(search), Some(load)) = (&mut self.search, block.load) {
+            search.add(load, &outcome);
+            search.spent = Duration::from_nanos(block.spent_ns);
+        }
         // an earlier version kept one alone
         outcome
             .examples
@@ -118,7 +132,7 @@ impl CaseRun {
 
     /// Requests that one client context sent one after the other while preparing.
     pub fn in_a_row(&self) -> u64 {
-        let places = if self.case.rate.is_some() { 1 } else { self.case.concurrency };
+        let places = if self.at.rate.is_some() { 1 } else { self.at.concurrency };
         let processes = u64::from(self.case.processes);
         1 + self.prepared.saturating_sub(processes) / (processes * u64::from(places))
     }
@@ -126,8 +140,8 @@ impl CaseRun {
     pub async fn prepare(&mut self, context: &Context<'_>) {
         let target = context.targets.of(&self.case);
         let http = &target.reached.http;
-        let job = job::job(&target.scenario, &target.reached.outputs, &self.case, http.of(&self.case));
-        let seats = job::seats(context.fleet, &target.scenario, &self.case);
+        let job = job::job(&target.scenario, &target.reached.outputs, &self.at, http.of(&self.at));
+        let seats = job::seats(context.fleet, &target.scenario, &self.at);
         match Pool::start(&job, &seats, context.stop).await {
             Ok(pool) => {
                 self.prepared += pool.prepared_requests;
@@ -143,7 +157,7 @@ impl CaseRun {
     /// Starts new processes for the next block, if their warmup costs little against it. A process keeps its memory
     /// layout and its server thread for life; reusing it would confound both with the compared axis.
     async fn renew(&mut self, context: &Context<'_>, observer: &mut Observer<'_>) {
-        let slots = u64::from(self.case.processes) * u64::from(self.case.concurrency);
+        let slots = u64::from(self.at.processes) * u64::from(self.at.concurrency);
         let preparing = (context.scenario.load.warmup + 1) * slots;
         let cheap = preparing as f64 <= RENEWAL_COST * self.last_block as f64;
         // after a block without an answer there are no processes, and the server may be back
@@ -168,6 +182,21 @@ impl CaseRun {
         }
     }
 
+    /// Takes the load that its search tries next. The clients of another number of requests in flight are others.
+    pub async fn try_at(&mut self, at: Point) {
+        if at.concurrency != self.at.concurrency
+            && let Some(pool) = self.pool.take()
+        {
+            pool.stop().await;
+        }
+        self.at = at;
+    }
+
+    /// The case at the load of the block under way.
+    pub fn at(&self) -> &Point {
+        &self.at
+    }
+
     pub async fn block(
         &mut self,
         context: &Context<'_>,
@@ -183,7 +212,9 @@ impl CaseRun {
         }
         let before = observer.read(self.case.protocol).await;
         let mut progress = |done| listener.progress(done);
-        let block = block(context.scenario, &self.case, round, place.0 as u32);
+        let block = block(context.scenario, &self.at, round, place.0 as u32);
+        let judge = self.search.as_ref().map(|search| search.judge(&self.at, round.stop.least));
+        let block = Block { judge, ..block };
         context.samplers.during(&self.case, true);
         let outcome = pool.block(block, context.stop, &mut progress).await;
         context.samplers.during(&self.case, false);
@@ -211,17 +242,20 @@ impl CaseRun {
         (served, unserved): (Option<Statistics>, bool),
         place: (usize, usize),
     ) -> Result<()> {
-        let (row, start) = block_row(&context.scenario.name, &self.case, &outcome, place);
+        let bounds = context.scenario.capacity.as_ref().map_or(&[][..], |capacity| &capacity.bounds);
+        let (row, start) = block_row(&context.scenario.name, &self.at, &outcome, place, bounds);
         let length = Duration::from_nanos(outcome.window_ns());
         // first, as what cannot be written is told all the same
         self.totals.add(place.0, &outcome, served);
         self.totals.unserved |= unserved;
-        context.folder.block(&row, &self.case.tag(), &outcome.recorder, start, length)?;
+        context.folder.block(&row, &self.at.tag(), &outcome.recorder, start, length)?;
+        let load = self.search.as_mut().map(|search| search.add_at(&self.at, &outcome));
         // what nobody waited for may be counted when the run goes on, and the block is measured again
         let is_whole = !(unserved && *context.stop.borrow());
         self.last = is_whole.then_some(KeptBlock {
             case: self.case.tag(),
             round: place.0,
+            load,
             hosts: outcome.hosts_done()?,
             done: outcome.to_done()?,
             served,
@@ -236,13 +270,16 @@ impl CaseRun {
             // new processes begin the next block, which waits for the server
             self.pool = None;
         }
-        if outcome.aborted && (self.aborted || self.totals.recorder.count() == 0) {
+        // beyond its capacity a server may well answer nothing
+        let is_given_up = self.search.is_none() || outcome.recorder.count() == 0;
+        if outcome.aborted && is_given_up && (self.aborted || self.totals.recorder.count() == 0) {
             let last = words.clone().unwrap_or_default();
             let reason = format!("given up after at least {FAILURES_IN_A_ROW} failures in a row: {last}");
             self.ended_early = Some((Status::Failed, reason));
         }
         let (failed, all) = (self.totals.recorder.error_count(), self.totals.recorder.settled());
-        if let Some(most) = context.scenario.load.max_error_share.filter(|most| failed as f64 > most * all as f64) {
+        let most = context.scenario.load.max_error_share.filter(|_| self.search.is_none());
+        if let Some(most) = most.filter(|most| failed as f64 > most * all as f64) {
             let last = words.clone().unwrap_or_default();
             let reason =
                 format!("{failed} of {all} requests failed, more than the {most} that may (max_error_share): {last}");
@@ -271,8 +308,12 @@ impl CaseRun {
 
     /// Its row, and those of the hosts that measured it.
     pub fn into_records(mut self, context: &Context<'_>, group: &Group) -> (Record, Vec<HostRecord>) {
+        let unknown = || self.search.as_ref().and_then(CaseSearch::unknown);
         let (status, reason) = match self.ended_early.take() {
             Some(ended) => ended,
+            None if self.search.is_some() => {
+                unknown().map_or((Status::Ok, String::new()), |reason| (Status::Failed, reason))
+            }
             None => (status(&self.totals.recorder), words_of(&self.examples)),
         };
         self.totals.resumed = context.differs;
@@ -288,7 +329,11 @@ impl CaseRun {
         let of_host = |host: &str| context.ceilings.of_host(&self.case, host);
         let cores = |host: &str| context.fleet.named(host).and_then(|host| host.environment().cores);
         let hosts = self.totals.host_rows(&context.manifest.scenario, &self.case, &cores, of_host);
-        let row = self.totals.fill(&self.case, context.ceilings.of(&self.case), row);
+        let all = self.totals.fill(&self.case, context.ceilings.of(&self.case), row.clone());
+        let row = match &self.search {
+            Some(search) => search.row(&self.case, all, row),
+            None => all,
+        };
         // a single host at its limit is lost in the sums over all
         let of_hosts =
             [Flag::ClientCeiling, Flag::ClientCpu].map(|flag| (flag, hosts.iter().any(|host| host.flags.has(flag))));
@@ -320,6 +365,8 @@ pub fn not_run(context: &Context<'_>, group: &Group, case: &Point, reason: &str)
 fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {
     let (manifest, target) = (context.manifest, context.targets.of(case));
     let now = Timestamp::now().into();
+    let capacity = context.scenario.capacity.as_ref();
+    let is_open = case.rate.is_some() || capacity.is_some_and(|capacity| capacity.over == Over::Rate);
     Record {
         scenario: manifest.scenario.clone(),
         model: target.scenario.model.name.clone(),
@@ -327,7 +374,7 @@ fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {
         server_version: target.reached.server.version.clone(),
         weights: target.reached.weights(),
         case: case.clone(),
-        arrival: case.rate.map(|_| context.scenario.load.arrival),
+        arrival: is_open.then_some(context.scenario.load.arrival),
         described_by: target.reached.described_by,
         tensors: Some(target.reached.http.of(case)),
         status,

@@ -18,8 +18,8 @@ use crate::scenario::Scenario;
 pub struct Place<'a> {
     /// Its number, from 0.
     pub index: usize,
-    /// Expected number of rounds.
-    pub rounds: usize,
+    /// Expected number of rounds, where that is known.
+    pub rounds: Option<usize>,
     /// Its plan.
     pub round: &'a Round,
 }

@@ -9,8 +9,8 @@ use crate::environment::Environment;
 use crate::hosts::Host;
 use crate::matrix::{Point, selects};
 use crate::plan::Plan;
-use crate::record::{Asked, Asserted, Machine, Manifest, MetricsRead, State};
-use crate::scenario::{Assert, Scenario};
+use crate::record::{Asked, Asserted, Machine, Manifest, MetricsRead, Searched, State};
+use crate::scenario::{Assert, Capacity, Scenario};
 
 /// The manifest of a run. With several servers and models it describes the first, as rows have their own.
 pub fn manifest(
@@ -41,6 +41,7 @@ pub fn manifest(
         iterations: scenario.load.stop.requests,
         duration_s: scenario.load.stop.least.map(|least| least.as_secs_f64()),
         precision: scenario.load.precision,
+        capacity: scenario.capacity.as_ref().map(searched),
         warmup: scenario.load.warmup,
         blocks: scenario.load.blocks,
         timeout_s: scenario.load.timeout.as_secs_f64(),
@@ -60,6 +61,17 @@ pub fn manifest(
         arguments: Vec::new(),
         file: scenario.file.display().to_string(),
         resumed: Vec::new(),
+    }
+}
+
+/// What a search for the capacity was asked.
+fn searched(capacity: &Capacity) -> Searched {
+    Searched {
+        over: capacity.over.name().to_owned(),
+        bounds: capacity.bounds.iter().map(ToString::to_string).collect(),
+        from: capacity.range.0,
+        to: capacity.range.1,
+        budget_s: capacity.budget.as_secs_f64(),
     }
 }
 

@@ -92,7 +92,14 @@ pub fn block(scenario: &Scenario, case: &Point, round: &Round, number: u32) -> B
     let arrivals = |rate| Arrivals { rate, arrival, seed, block: number, process: 0, processes: case.processes };
     let think_time = Duration::from_secs_f64(case.think_time_ms.unwrap_or_default() / 1e3);
     let order = Draw { seed, block: number, process: 0 };
-    Block { stop: round.stop, arrivals: case.rate.map(arrivals), order, think_time, start_ns: 0 }
+    Block {
+        stop: round.stop,
+        arrivals: case.rate.map(arrivals),
+        order,
+        think_time,
+        judge: None,
+        start_ns: 0,
+    }
 }
 
 /// Requests planned for all processes; `None` if time alone ends the case.

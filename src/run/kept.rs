@@ -16,6 +16,9 @@ pub struct KeptBlock {
     pub case: String,
     /// Number of the round, from 0.
     pub round: usize,
+    /// The load that a search tried with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<f64>,
     /// What the case's workers measured, merged.
     pub done: BlockDone,
     /// The parts of other hosts.
@@ -40,6 +43,11 @@ pub struct KeptBlock {
 /// would not be interleaved with what is measured from now on.
 pub fn of_group(group: &Group, kept: Vec<KeptBlock>) -> (usize, Vec<KeptBlock>) {
     let tags: Vec<String> = group.cases.iter().map(Point::tag).collect();
+    // tries of a search need no partners
+    if kept.iter().any(|block| block.load.is_some()) {
+        let kept: Vec<KeptBlock> = kept.into_iter().filter(|block| tags.contains(&block.case)).collect();
+        return (kept.iter().map(|block| block.round + 1).max().unwrap_or(0), kept);
+    }
     let has = |round: usize, tag: &String| kept.iter().any(|block| block.round == round && block.case == *tag);
     let open = (0..=kept.len()).find(|round| !tags.iter().all(|tag| has(*round, tag))).unwrap_or(0);
     let of_group = |block: &KeptBlock| block.round <= open && tags.contains(&block.case);
@@ -82,6 +90,7 @@ mod tests {
         let kept = |round| KeptBlock {
             case: "http-b1-p1-c1".to_owned(),
             round,
+            load: None,
             done: outcome.to_done().unwrap(),
             hosts: Vec::new(),
             served: None,

@@ -12,6 +12,7 @@ use super::context::{Context, Listener, Place};
 use super::job::within;
 use super::kept::{self, KeptBlock};
 use super::rows::BlockMean;
+use super::search;
 use super::targets::{Observers, is_counted_with};
 use crate::matrix::Point;
 use crate::plan::Group;
@@ -31,7 +32,8 @@ pub async fn group(
     observers: &mut Observers<'_>,
     listener: &mut dyn Listener,
 ) -> Result<(Vec<(Record, Vec<HostRecord>)>, Result<()>)> {
-    let mut running: Vec<CaseRun> = group.cases.iter().map(CaseRun::new).collect();
+    let capacity = context.scenario.capacity.as_ref();
+    let mut running: Vec<CaseRun> = group.cases.iter().map(|case| CaseRun::new(case, capacity)).collect();
     let load = &context.scenario.load;
     let mut budget = Budget::begin(load.stop.most, group.cases.len(), group.rounds.len());
     let resumed = restore(&mut running, group, kept, &mut budget)?;
@@ -51,11 +53,14 @@ pub async fn group(
         observers.of(first).gained(first.protocol, before.as_ref(), prepared).await;
     }
 
-    let written = rounds(context, group, resumed, &mut running, &mut budget, observers, listener).await;
+    let written = match capacity {
+        Some(capacity) => search::rounds(context, capacity, group, resumed, &mut running, observers, listener).await,
+        None => rounds(context, group, resumed, &mut running, &mut budget, observers, listener).await,
+    };
     if let Err(error) = &written {
         running.iter_mut().for_each(|running| running.unwritten(error));
     }
-    if let (Some(precision), false) = (load.precision, load.quick) {
+    if let (Some(precision), false, None) = (load.precision, load.quick, capacity) {
         let imprecise = !are_precise(&running, precision, context.rounds_least);
         running.iter_mut().for_each(|running| running.totals.imprecise = imprecise);
     }
@@ -91,7 +96,7 @@ async fn rounds(
         let within = within(round, share.block, load);
         for (position, case) in round.order.iter().enumerate() {
             let running = &mut running[*case];
-            listener.begins(&running.case, Some(Place { index, rounds: share.rounds, round }));
+            listener.begins(&running.case, Some(Place { index, rounds: Some(share.rounds), round }));
             if running.ended_early.is_none() && !running.has(index) {
                 let observer = observers.of(&running.case);
                 running.block(context, &within, (index, position), observer, listener).await?;

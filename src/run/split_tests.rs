@@ -40,6 +40,7 @@ fn done(samples: &[&Sample]) -> BlockDone {
         held_back: count,
         aborted: false,
         checks: Checks { compared: count, read: 2 * count, verified: 3 * count },
+        judged: None,
         stall_ns: 7,
     }
 }

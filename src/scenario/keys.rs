@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use super::words;
+use crate::capacity::Bound;
 use crate::matrix::{AxisId, Home, Limit};
 use crate::spelling::Words;
 
@@ -79,6 +80,7 @@ pub const FORMAT: &[Key] = &[
     required("matrix", Kind::Table(|| &MATRIX), "[matrix]"),
     optional("parameters", Kind::Parameters, "[parameters]"),
     optional("load", Kind::Table(|| &LOAD), "[load]"),
+    optional("capacity", Kind::Table(|| CAPACITY), "[capacity]"),
     optional("hosts", Kind::Table(|| HOSTS), "[hosts]"),
     optional("assert", Kind::Tables(|| &ASSERT), "[[assert]]"),
     optional("artifact", Kind::Table(|| ARTIFACT), "[artifact]"),
@@ -202,6 +204,20 @@ fn axis(id: AxisId) -> Key {
     };
     optional(axis.key, kind, axis.example)
 }
+
+const CAPACITY: &[Key] = &[
+    required("bound", Kind::Table(|| &BOUND), "bound = {p99_ms = 50, errors = 0.001}"),
+    optional("over", Kind::Word(&words::OVER), "over = \"rate\""),
+    optional("from", Kind::Number, "from = 10"),
+    optional("to", Kind::Number, "to = 5000"),
+    optional("budget_s", Kind::Number, "budget_s = 180"),
+    optional("block_s", Kind::Number, "block_s = 5"),
+];
+
+static BOUND: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let bound = |key| optional(key, Kind::Number, if key == "errors" { "errors = 0.001" } else { "p99_ms = 50" });
+    Bound::KEYS.into_iter().map(bound).collect()
+});
 
 const HOSTS: &[Key] = &[
     optional("names", Kind::Texts, "names = [\"client-1\", \"client-2\"]"),

@@ -1,6 +1,7 @@
 //! A scenario: validated and complete, with every default filled in. Read from TOML with spans, so that every error
 //! names file, line, key, value and remedy. Of the program, it knows only the matrix, tensors and spellings.
 
+mod capacity;
 mod distinct;
 mod error;
 mod hosts;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use capacity::{Capacity, Over};
 pub use error::ScenarioError;
 pub use hosts::{Hosts, Spread};
 pub use json_schema::json_schema;
@@ -66,6 +68,8 @@ pub struct Scenario {
     pub matrix: Matrix,
     /// The load of a case.
     pub load: Load,
+    /// The search for the capacity of every case, if that is asked.
+    pub capacity: Option<Capacity>,
     /// The machines that send requests.
     pub hosts: Hosts,
     /// What the cases have to keep.
@@ -166,6 +170,8 @@ pub struct Load {
     pub seed: u64,
     /// How requests arrive, if there is a rate.
     pub arrival: Arrival,
+    /// Whether the scenario says so.
+    pub is_arrival_given: bool,
     /// Whether every request has an id.
     pub request_ids: bool,
     /// Of so many answers the content of one is checked, where an output has an expected one.

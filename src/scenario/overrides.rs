@@ -4,11 +4,13 @@ use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::capacity::{Capacity, Over};
 use super::error::without_secrets;
 use super::hosts::refused;
 use super::validate::{DURATION_S, ITERATIONS, WARMUP, precision};
 use super::{Assert, EMBEDDED, GRPC_PORT, HTTP_PORT, METRICS_PORT, Model, ModelTarget, Scenario, Server};
 use crate::address::{Address, Tls, unsupported};
+use crate::capacity::bounds;
 use crate::matrix::{Arm, AxisId, CASES_MAX, Limit, Selection, Value, range};
 use crate::threshold::Threshold;
 
@@ -39,6 +41,8 @@ pub struct Overrides {
     pub asserts: Vec<Threshold>,
     /// The axis to compare, by its key.
     pub compare: Option<String>,
+    /// The bounds within which the capacity is searched, such as `p99<50ms`.
+    pub capacity: Option<String>,
     pub quick: bool,
     pub aa: bool,
     /// The machines that send requests.
@@ -57,6 +61,7 @@ impl Scenario {
         if let Some(warmup) = overrides.warmup {
             self.load.warmup = self.checked("--warmup", warmup, WARMUP)?;
         }
+        self.override_capacity(overrides)?;
         self.override_axes(overrides)?;
         self.override_load(overrides)?;
         self.override_addresses(overrides)?;
@@ -77,6 +82,7 @@ impl Scenario {
             self.load.blocks = self.load.blocks.min(QUICK_BLOCKS);
             self.overridden.push("--quick".to_owned());
         }
+        self.limit_search();
         if overrides.aa {
             self.matrix.set(AxisId::Arm, Arm::WORDS.iter().map(|word| Value::Word(word)).collect());
             self.overridden.push("--aa".to_owned());
@@ -96,6 +102,33 @@ impl Scenario {
         self.check_requests()
             .map_err(|words| format!("with the options of the command line {words}"))?;
         Ok(self)
+    }
+
+    /// Has the capacity searched, or within other bounds.
+    fn override_capacity(&mut self, overrides: &Overrides) -> Result<(), String> {
+        if let Some(text) = &overrides.capacity {
+            let wrong = |(expected, help)| format!("--capacity {}: expected {expected}: {help}", text.escape_debug());
+            let bounds = bounds(text).map_err(wrong)?;
+            let capacity = match self.capacity.take() {
+                Some(known) => Capacity { bounds, ..known },
+                None => Capacity::within(bounds, Over::Rate),
+            };
+            self.search(capacity);
+            self.overridden.push(format!("--capacity \"{text}\""));
+        }
+        let Some(capacity) = &self.capacity else { return Ok(()) };
+        let searched = capacity.over.axis();
+        if overrides.axes.iter().any(|(id, _)| *id == searched) {
+            let help = "leave the option out, or measure at given loads without a search";
+            return Err(format!("{}: it is what the search for the capacity finds: {help}", searched.setting("")));
+        }
+        let ends = [("--iterations", overrides.iterations.is_some()), ("--duration", overrides.duration_s.is_some())];
+        match ends.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(format!(
+                "{option}: a search for the capacity ends by itself, at the latest after --max-seconds: leave it out"
+            )),
+            None => Ok(()),
+        }
     }
 
     fn override_axes(&mut self, overrides: &Overrides) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use toml::Spanned;
 
 use super::error::{Document, ScenarioError};
-use super::{OnError, Spread, Structure};
+use super::{OnError, Over, Spread, Structure};
 use crate::matrix::Arrival;
 use crate::spelling::{Spelled, Words};
 use crate::tensor::Datatype;
@@ -19,6 +19,9 @@ pub static DATATYPES: Words = Words {
 /// How requests arrive.
 pub static ARRIVALS: Words =
     Words::new(Arrival::WORDS, "\"constant\" or \"poisson\"", "requests arrive in one of these ways:");
+
+/// What a search for the capacity is over.
+pub static OVER: Words = Words::new(Over::WORDS, "\"rate\" or \"concurrency\"", "a search is over one of these:");
 
 /// What a case does once a request fails.
 pub static ON_ERROR: Words = Words::new(OnError::WORDS, "\"continue\" or \"stop\"", "a case does one of these:");

@@ -4,7 +4,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::message::Checks;
+use super::message::{Checks, Judge, Judged};
 use crate::protocol::Fault;
 use crate::recorder::{Recorder, RequestTiming};
 use crate::scenario::StopRule;
@@ -52,6 +52,11 @@ pub struct BlockRun {
     pub failed_ns: Cell<u64>,
     /// How good answers were checked.
     pub checks: Cell<Checks>,
+    /// The block's start, and what requests are held against.
+    judge: Option<(Instant, Judge)>,
+    judged: RefCell<Judged>,
+    /// Whether so many requests broke a limit that more would not tell more.
+    hopeless: Cell<bool>,
 }
 
 impl BlockRun {
@@ -59,6 +64,18 @@ impl BlockRun {
     pub fn new(stop: StopRule, recorder: Rc<RefCell<Recorder>>) -> Self {
         recorder.borrow_mut().clear();
         BlockRun { stop, recorder, ..BlockRun::default() }
+    }
+
+    /// The same block, whose requests are held against limits; it begins at `begin`.
+    pub fn judged_by(self, begin: Instant, judge: Option<Judge>) -> Self {
+        let bad = vec![0; judge.as_ref().map_or(0, |judge| judge.limits.len())];
+        let judged = RefCell::new(Judged { requests: 0, bad });
+        BlockRun { judge: judge.map(|judge| (begin, judge)), judged, ..self }
+    }
+
+    /// How its requests were held against limits.
+    pub fn judged(&self) -> Option<Judged> {
+        self.judge.as_ref().map(|_| self.judged.borrow().clone())
     }
 
     /// Whether a request is left to send; if so, counts it as started. `elapsed` is the time since the block's start.
@@ -72,7 +89,7 @@ impl BlockRun {
     pub fn is_over(&self, elapsed: impl Fn() -> Duration) -> bool {
         let is_enough = || self.taken.get() >= self.stop.requests;
         let is_time = || self.stop.least.is_none_or(|least| elapsed() >= least);
-        self.aborted.get() || self.over_at(&elapsed) || is_enough() && is_time()
+        self.aborted.get() || self.hopeless.get() || self.over_at(&elapsed) || is_enough() && is_time()
     }
 
     /// Whether the longest time is over, `elapsed` after the block's start.
@@ -109,16 +126,40 @@ impl BlockRun {
         }
     }
 
-    /// Records the end of a request.
-    pub fn complete(&self, started: Instant, done: Instant, outcome: Result<RequestTiming, Fault>) {
+    /// Holds a request that was due at an instant against the limits; `took` is `None` if it failed.
+    fn judge(&self, due: Instant, took: Option<Duration>) {
+        let Some((begin, judge)) = &self.judge else { return };
+        if due.saturating_duration_since(*begin) < judge.after {
+            return;
+        }
+        let mut judged = self.judged.borrow_mut();
+        judged.requests += 1;
+        for ((limit, bad), most) in judge.limits.iter().zip(&mut judged.bad).zip(&judge.hopeless) {
+            let is_good = took.is_some_and(|took| limit.is_none_or(|limit| took <= limit));
+            *bad += u64::from(!is_good);
+            if *bad >= *most {
+                self.hopeless.set(true);
+            }
+        }
+    }
+
+    /// Records the end of a request that began at `started`, and was `due` at an instant in an open loop.
+    pub fn complete(
+        &self,
+        due: Option<Instant>,
+        started: Instant,
+        done: Instant,
+        outcome: Result<RequestTiming, Fault>,
+    ) {
+        let due = due.unwrap_or(started);
+        self.judge(due, outcome.as_ref().ok().map(|_| done.saturating_duration_since(due)));
         let (first, last) = self.window.get().unwrap_or((started, done));
         self.window.set(Some((first.min(started), last.max(done))));
         self.finished.set(self.finished.get() + 1);
         match outcome {
             Ok(parts) => {
                 self.failures_in_a_row.set(0);
-                let due = done.checked_sub(Duration::from_nanos(parts.latency));
-                if self.early_until.get().is_some_and(|until| due.is_some_and(|due| due < until)) {
+                if self.early_until.get().is_some_and(|until| due < until) {
                     self.slowest_early_ns.set(self.slowest_early_ns.get().max(parts.latency));
                 }
                 self.answered.borrow_mut().push(parts);
@@ -196,7 +237,7 @@ mod tests {
         let block_run =
             BlockRun::new(StopRule { requests: 4, least: Some(10 * SECOND), most: Some(20 * SECOND) }, Rc::default());
         let now = Instant::now();
-        block_run.complete(now, now, Ok(RequestTiming::default()));
+        block_run.complete(None, now, now, Ok(RequestTiming::default()));
         assert_eq!(block_run.done(SECOND), 0.1);
         assert_eq!(block_run.done(4 * SECOND), 0.25);
         assert_eq!(block_run.done(15 * SECOND), 0.75);
@@ -205,7 +246,7 @@ mod tests {
 
     fn failed(block_run: &BlockRun, kind: FaultKind, at: Duration) {
         let began = block_run.failing_since.get().unwrap_or_else(Instant::now);
-        block_run.complete(began, began + at, Err(Fault::new(kind, "scripted")));
+        block_run.complete(None, began, began + at, Err(Fault::new(kind, "scripted")));
     }
 
     #[test]
@@ -221,7 +262,7 @@ mod tests {
         let block_run = BlockRun::default();
         failed(&block_run, FaultKind::Connect, SERVER_WAIT);
         let now = Instant::now();
-        block_run.complete(now, now, Ok(RequestTiming::default()));
+        block_run.complete(None, now, now, Ok(RequestTiming::default()));
         (0..FAILURES_IN_A_ROW).for_each(|_| failed(&block_run, FaultKind::Server, SECOND));
         assert!(!block_run.aborted.get());
         let block_run = BlockRun::default();
@@ -239,13 +280,37 @@ mod tests {
             (FaultKind::Timeout, "again"),
             (FaultKind::Server, "last"),
         ] {
-            block_run.complete(now, now + SECOND, Err(Fault::new(kind, words)));
+            block_run.complete(None, now, now + SECOND, Err(Fault::new(kind, words)));
         }
         let words: Vec<String> = block_run.examples.borrow().iter().map(|fault| fault.message.clone()).collect();
         assert_eq!(words, ["first", "other"]);
         assert_eq!(block_run.example.take().unwrap().message, "last");
         assert_eq!(block_run.failed_ns.get(), 4_000_000_000);
         assert_eq!(block_run.recorder().count(), 0);
+    }
+
+    #[test]
+    fn requests_are_held_against_limits_once_a_block_has_settled_until_it_is_hopeless() {
+        let begin = Instant::now();
+        let stop = StopRule { requests: 1000, ..StopRule::default() };
+        let ms = Duration::from_millis;
+        let limits = vec![Some(ms(10)), Some(ms(20)), None];
+        let judge = Judge { after: SECOND, limits, hopeless: vec![4, 100, 100] };
+        let block_run = BlockRun::new(stop, Rc::default()).judged_by(begin, Some(judge));
+        let answer = |due: Duration, took: Duration| {
+            let (due, timing) = (begin + due, RequestTiming::default());
+            block_run.complete(Some(due), due + ms(1), due + took, Ok(timing));
+        };
+        // from the instant it was due, not from its start
+        answer(ms(999), ms(500));
+        [ms(5), ms(10), ms(11), ms(20), ms(21)].iter().for_each(|took| answer(SECOND, *took));
+        assert_eq!(block_run.judged(), Some(Judged { requests: 5, bad: vec![3, 1, 0] }));
+        assert!(!block_run.is_over(|| SECOND));
+        let due = begin + SECOND;
+        block_run.complete(Some(due), due, due, Err(Fault::new(FaultKind::Server, "scripted")));
+        assert_eq!(block_run.judged(), Some(Judged { requests: 6, bad: vec![4, 2, 1] }));
+        assert!(block_run.is_over(|| SECOND));
+        assert_eq!(BlockRun::default().judged(), None);
     }
 
     #[test]

@@ -315,7 +315,7 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
         Some(requests) => StopRule { requests, least: None, ..block.stop },
         None => block.stop,
     };
-    let block_run = Rc::new(BlockRun::new(stop, generator.recorder.clone()));
+    let block_run = BlockRun::new(stop, generator.recorder.clone());
     generator.spec.begin(block.order);
     let schedule = block.arrivals.zip(scheduled).map(|(arrivals, count)| Schedule::new(arrivals, count));
     let length = block.arrivals.zip(scheduled).map(|(arrivals, count)| arrivals.length_ns(count) as u64);
@@ -328,6 +328,7 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
     let before = usage();
     // read once, so that processes share a time line
     let (begun_ns, begin) = (clock::shared_ns(), Instant::now());
+    let block_run = Rc::new(block_run.judged_by(begin, block.judge));
     block_run.early_until.set(length.map(|length| begin + Duration::from_nanos(length / 2)));
     let progress = block_run.clone();
     let stall = Rc::new(Cell::new(Duration::ZERO));
@@ -361,6 +362,7 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
         held_back: block_run.held_back.get(),
         aborted: block_run.aborted.get(),
         checks: block_run.checks.get(),
+        judged: block_run.judged(),
         stall_ns: stall.get().as_nanos() as u64,
     })
 }

@@ -122,7 +122,7 @@ impl<D: InferClient> ClientContext<D> {
         if self.is_lost {
             let trying = self.timeline.start();
             if let Err(fault) = self.reconnect().await {
-                return block_run.complete(trying, self.timeline.end().0, Err(fault));
+                return block_run.complete(due, trying, self.timeline.end().0, Err(fault));
             }
         }
         let sent = self.spec.next();
@@ -154,7 +154,7 @@ impl<D: InferClient> ClientContext<D> {
             split,
         });
         self.is_lost = parts.is_err();
-        block_run.complete(started, done, parts);
+        block_run.complete(due, started, done, parts);
     }
 
     /// Makes the connection of a request that failed again, if it broke: what that takes is in no request's latency.

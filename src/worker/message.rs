@@ -95,8 +95,41 @@ pub struct Draw {
     pub process: u32,
 }
 
+/// What the requests of a block are held against.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Judge {
+    /// Requests that are due earlier than this after the block's start are not.
+    pub after: Duration,
+    /// The longest times that are good; `None` where only failures are bad.
+    pub limits: Vec<Option<Duration>>,
+    /// Once so many requests of this process are bad, for each limit, the block ends.
+    pub hopeless: Vec<u64>,
+}
+
+/// How requests of a block were held against limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// Requests, answered or not.
+    pub requests: u64,
+    /// Those that failed or took longer, for each limit.
+    pub bad: Vec<u64>,
+}
+
+impl Judged {
+    /// Both added up.
+    pub fn with(mut self, other: &Judged) -> Judged {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.bad.resize(self.bad.len().max(other.bad.len()), 0);
+        self.bad
+            .iter_mut()
+            .zip(&other.bad)
+            .for_each(|(all, one)| *all = all.saturating_add(*one));
+        self
+    }
+}
+
 /// One block of a case.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Block {
     /// When the block ends; times count from its start.
     pub stop: StopRule,
@@ -106,6 +139,8 @@ pub struct Block {
     pub order: Draw,
     /// From an answer to the next request, in a closed loop.
     pub think_time: Duration,
+    /// What its requests are held against, if anything.
+    pub judge: Option<Judge>,
     /// The instant at which all workers start, by the shared clock of the worker's machine, in nanoseconds.
     pub start_ns: u64,
 }
@@ -326,6 +361,9 @@ pub struct BlockDone {
     pub aborted: bool,
     /// How good answers were checked.
     pub checks: Checks,
+    /// How requests were held against limits; `None` if they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judged>,
     /// The worst lateness of the worker's timer, in nanoseconds: a pause of the worker, not of the server.
     pub stall_ns: u64,
 }
@@ -357,7 +395,8 @@ mod tests {
 
     fn block(iterations: u64, cap_ms: Option<u64>) -> Block {
         let stop = StopRule { requests: iterations, least: None, most: cap_ms.map(Duration::from_millis) };
-        Block { stop, arrivals: None, order: Draw::default(), think_time: Duration::ZERO, start_ns: 0 }
+        let (order, think_time) = (Draw::default(), Duration::ZERO);
+        Block { stop, arrivals: None, order, think_time, judge: None, start_ns: 0 }
     }
 
     #[test]
@@ -431,6 +470,13 @@ mod tests {
         // possibly none is due in the first half, and the last is due just before the end
         let late = Offered { requests: 3, length_ns: 60 * MS, slowest_early_ns: 0, ..offered };
         assert_eq!(late.window_ns(69 * MS, 3, 10 * MS), 60 * MS);
+    }
+
+    #[test]
+    fn what_several_processes_held_against_limits_adds_up() {
+        let [one, other] = [[3, 1], [4, 0]].map(|bad| Judged { requests: 10, bad: bad.to_vec() });
+        assert_eq!(one.clone().with(&other), Judged { requests: 20, bad: vec![7, 1] });
+        assert_eq!(Judged::default().with(&one), one);
     }
 
     #[test]

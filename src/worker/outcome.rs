@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::block_run::keep_first;
-use super::message::{BlockDone, Checks, Offered, Traffic, Usage};
+use super::message::{BlockDone, Checks, Judged, Offered, Traffic, Usage};
 use crate::protocol::Fault;
 use crate::recorder::{Recorder, RecorderSnapshot};
 
@@ -37,6 +37,8 @@ pub struct BlockOutcome {
     pub aborted: bool,
     /// How good answers were checked.
     pub checks: Checks,
+    /// How requests were held against limits; `None` if they were not.
+    pub judged: Option<Judged>,
     /// The longest pause of a worker, in nanoseconds.
     pub stall_ns: u64,
     /// The parts of other hosts; empty if all workers are processes of this machine.
@@ -99,6 +101,7 @@ impl BlockOutcome {
             held_back: self.held_back,
             aborted: self.aborted,
             checks: self.checks,
+            judged: self.judged.clone(),
             stall_ns: self.stall_ns,
         })
     }
@@ -202,6 +205,9 @@ impl BlockOutcome {
         self.held_back = self.held_back.saturating_add(done.held_back);
         self.aborted |= done.aborted;
         self.checks += done.checks;
+        if let Some(judged) = &done.judged {
+            self.judged = Some(self.judged.take().unwrap_or_default().with(judged));
+        }
         self.stall_ns = self.stall_ns.max(done.stall_ns);
         done.examples.iter().for_each(|fault| keep_first(&mut self.examples, fault));
         self.failed_ns = self.failed_ns.zip(done.failed_ns).map(|(all, one)| all.saturating_add(one));

@@ -96,7 +96,8 @@ impl Pool {
             let arrivals = block.arrivals.map(|arrivals| Arrivals { process, processes, ..arrivals });
             let order = Draw { process, ..block.order };
             let start_ns = clock_of(&self.links, &before, worker).there(first_ns);
-            worker.send(&ToWorker::Block(Block { start_ns, arrivals, order, ..block })).await?;
+            let block = Block { start_ns, arrivals, order, ..block.clone() };
+            worker.send(&ToWorker::Block(block)).await?;
         }
         let parts = RefCell::new((vec![0.0; self.workers.len()], progress));
         let outcome = RefCell::new(BlockOutcome::of_none());

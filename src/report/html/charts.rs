@@ -50,7 +50,7 @@ pub fn chosen<'g, 'a>(groups: &'g [Group<'a>], cells: &[Compared<'a>]) -> Vec<&'
 }
 
 /// A title about a group, with the values on the axes that vary: `Blocks: batch 8, 3 processes`.
-fn titled(run: &Run, what: &str, group: &Group<'_>) -> String {
+pub fn titled(run: &Run, what: &str, group: &Group<'_>) -> String {
     match place(&varying(run), group[0]) {
         place if place.is_empty() => what.to_owned(),
         place => format!("{what}: {place}"),

@@ -20,7 +20,7 @@ use super::table::{Cell, Table};
 use super::tables::{Rows, Style};
 use super::verdicts::{self, Compared};
 use super::words::{Markup, format_ms, status_words};
-use super::{answers, hosts, layout, profile, tables, thresholds};
+use super::{answers, capacity, hosts, layout, profile, tables, thresholds};
 use crate::file;
 use crate::matrix::AxisId;
 use crate::record::{Flag, RECORDS, Record, SCENARIO};
@@ -95,6 +95,7 @@ fn section(run: &Run, number: usize) -> Html {
     let chosen = charts::chosen(&groups, &page.cells);
     let figures_of = |charts: Vec<Chart>| some(&charts, chosen.len(), groups.len());
     let parts: Vec<(&str, &str, Html)> = [
+        ("capacity", "Capacity", page.capacity(&groups)),
         ("by", "Latency and throughput", page.along()),
         ("numbers", "The numbers", page.numbers()),
         (
@@ -104,7 +105,15 @@ fn section(run: &Run, number: usize) -> Html {
         ),
         ("parts", "Where the time goes", page.parts()),
         ("hosts", "The hosts", page.hosts()),
-        ("time", "Over time", figures_of(chosen.iter().filter_map(|group| charts::over_time(run, group)).collect())),
+        (
+            "time",
+            "Over time",
+            figures_of(if capacity::is_searched(run) {
+                Vec::new()
+            } else {
+                chosen.iter().filter_map(|group| charts::over_time(run, group)).collect()
+            }),
+        ),
         ("lateness", "Requests sent late", figures_of(charts::lateness(run, &chosen))),
         ("metrics", "The server meanwhile", figures(&metrics::charts(run))),
         ("flags", "Doubts, and what to do about them", page.flags()),
@@ -188,7 +197,29 @@ impl Page<'_> {
         figures(&charts::along_axis(self.run, &text::name(&self.run.manifest.title)))
     }
 
+    /// The capacities, and every load that was tried.
+    fn capacity(&self, groups: &[Vec<&Record>]) -> Html {
+        let run = self.run;
+        if !capacity::is_searched(run) {
+            return html! {};
+        }
+        let title = |group: &Vec<&Record>| charts::titled(run, "Capacity", group);
+        let charts: Vec<Chart> = groups.iter().filter_map(|group| capacity::chart(run, group, title(group))).collect();
+        html! {
+            (drawn(&capacity::table(run)))
+            (figures(&charts))
+            @for record in &run.records {
+                @if let Some(table) = capacity::tries(run, record) {
+                    details { summary { "Every load that was tried: " (record.case.phrase()) } (drawn(&table)) }
+                }
+            }
+        }
+    }
+
     fn numbers(&self) -> Html {
+        if self.tables.is_empty() {
+            return html! {};
+        }
         html! {
             @for rows in &self.tables {
                 @if self.tables.len() > 1 { h3 { (rows.heading()) } }
@@ -247,7 +278,10 @@ impl Page<'_> {
             axes.sort_unstable();
             axes
         };
-        let numbers: [(&str, Number); 13] = [
+        let numbers: [(&str, Number); 16] = [
+            ("Capacity (requests/s)", |row| row.capacity_per_s),
+            ("Capacity, low", |row| row.capacity_low_per_s),
+            ("Capacity, high", |row| row.capacity_high_per_s),
             ("Mean (ms)", |row| row.mean_ms),
             ("P50 (ms)", |row| row.p50_ms),
             ("P95 (ms)", |row| row.p95_ms),

@@ -56,6 +56,8 @@ pub enum Mark {
     Line,
     /// A line with a dot at each value.
     Dots,
+    /// A dot at each value.
+    Scatter,
     /// Horizontal bars from `low` to `x`, at the category `y`.
     Bars,
 }
@@ -263,11 +265,11 @@ where
             continue;
         }
         let points: Vec<&Point> = series.points.iter().filter(|point| can_place(point)).collect();
-        built.draw_series(LineSeries::new(
-            points.iter().map(|point| place(point.x, point.y)),
-            colour.stroke_width(stroke(2)),
-        ))?;
-        if series.mark == Mark::Dots {
+        if series.mark != Mark::Scatter {
+            let line = points.iter().map(|point| place(point.x, point.y));
+            built.draw_series(LineSeries::new(line, colour.stroke_width(stroke(2))))?;
+        }
+        if series.mark != Mark::Line {
             built.draw_series(
                 series
                     .points

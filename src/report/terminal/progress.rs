@@ -14,7 +14,7 @@ use super::{begin_screen, draw_target, end_screen, fitted, is_watched, said, say
 use crate::matrix::Point;
 use crate::plan::{Group, Plan, Round};
 use crate::record::{Manifest, Record, Status};
-use crate::report::words;
+use crate::report::{capacity, words};
 use crate::scenario::Scenario;
 use crate::spelling::spelled;
 
@@ -130,14 +130,15 @@ impl Progress {
         }
     }
 
-    /// Shows the current case and its round: the round's number, the expected number of rounds, and the plan.
-    pub fn show(&mut self, case: &Point, round: Option<(usize, usize, &Round)>) {
+    /// Shows the current case and its round: the round's number, the expected number of rounds, if that is known, and the plan.
+    pub fn show(&mut self, case: &Point, round: Option<(usize, Option<usize>, &Round)>) {
         let case_words = format!("{}  {}", self.scenario, case.phrase());
         let doing = match round {
             None => "connecting and warming up".to_owned(),
             Some((index, rounds, round)) => {
                 self.current = work(case, round, self.capped);
-                format!("block {} of {rounds}", index + 1)
+                let of = rounds.map_or(String::new(), |rounds| format!(" of {rounds}"));
+                format!("block {}{of}", index + 1)
             }
         };
         let message = format!("{case_words}  {doing}");
@@ -195,6 +196,9 @@ impl Progress {
         let line = || {
             let place = record.case.phrase();
             let numbers = match (record.mean_ms, record.p95_ms, record.inferences_per_s) {
+                _ if !record.capacity_bound.is_empty() => {
+                    format!("capacity {}, {} requests", capacity::words(record), record.requests)
+                }
                 (Some(mean), Some(p95), Some(rate)) => format!(
                     "mean {} ms, p95 {} ms, {rate:.1} inferences/s, {} requests",
                     words::format_ms(mean),
@@ -214,7 +218,8 @@ impl Progress {
         self.tell(line, || {
             json!({"event": "case", "case": record.case.tag(), "status": record.status.name(), "reason": record.reason,
                 "requests": record.requests, "errors": record.errors, "mean_ms": record.mean_ms, "p95_ms": record.p95_ms,
-                "inferences_per_s": record.inferences_per_s})
+                "inferences_per_s": record.inferences_per_s, "capacity_per_s": record.capacity_per_s,
+                "capacity_low_per_s": record.capacity_low_per_s, "capacity_high_per_s": record.capacity_high_per_s})
         });
     }
 

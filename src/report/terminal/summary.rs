@@ -16,7 +16,7 @@ use crate::report::tables::{self, Style};
 use crate::report::thresholds;
 use crate::report::verdicts::Compared;
 use crate::report::words::Markup;
-use crate::report::{forecast, markdown};
+use crate::report::{capacity, forecast, markdown};
 use crate::text;
 
 /// Where the rest of a table is.
@@ -77,6 +77,10 @@ fn section(run: &Run, style: Style, page: Page) -> String {
     lines.push(String::new());
     lines.extend(answered(run, &cells, page));
     lines.extend(kept(run, page));
+    if capacity::is_searched(run) {
+        lines.extend(drawn(&capacity::table(run), page, IN_FILES));
+        lines.push(String::new());
+    }
     for rows in &tables {
         if tables.len() > 1 || rows.is_open() {
             lines.push(rows.heading());

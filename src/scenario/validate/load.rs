@@ -33,7 +33,7 @@ const ITERATIONS_DEFAULT: u64 = 1000;
 const VERIFY_EVERY_DEFAULT: u64 = 100;
 
 /// `None` once there is an error; the errors of all keys are kept.
-pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Option<Load> {
+pub(super) fn load(document: &Document<'_>, table: &Table<'_>, is_searched: bool, errors: &mut Errors) -> Option<Load> {
     let read = |key, range: RangeInclusive<i64>, help: &str| {
         table
             .whole(key)
@@ -52,7 +52,7 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
     let times = times(document, table, errors);
     let max_error_share = errors.keep(max_error_share(document, table));
     let arrival: Option<Option<Arrival>> = errors.keep(one_of(document, table.text("arrival")));
-    if let (None, Some(arrival)) = (table.value("rate"), table.value("arrival")) {
+    if let (None, Some(arrival), false) = (table.value("rate"), table.value("arrival"), is_searched) {
         let help = "add `rate` to [load], in requests per second, or leave `arrival` out: without a rate every request \
                     waits for the one before it";
         errors.push(document.error(arrival.span(), "there is no rate at which requests could arrive", help));
@@ -71,6 +71,7 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, errors: &mut Erro
         timeout: timeout.unwrap_or(Duration::from_secs(30)),
         max_error_share: max_error_share?,
         seed: seed?.unwrap_or(1),
+        is_arrival_given: arrival?.is_some(),
         arrival: arrival?.unwrap_or_default(),
         request_ids: table.flag("request_ids").unwrap_or(false),
         verify_every: verify_every?.unwrap_or(VERIFY_EVERY_DEFAULT),
@@ -159,6 +160,6 @@ fn times(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Opt
 }
 
 /// A word of a list; the format check already ensured that it is known.
-fn one_of<T: Spelled>(document: &Document<'_>, word: Option<Spanned<String>>) -> Checked<Option<T>> {
+pub(super) fn one_of<T: Spelled>(document: &Document<'_>, word: Option<Spanned<String>>) -> Checked<Option<T>> {
     word.map(|word| known(document, &word)).transpose()
 }

@@ -1,6 +1,7 @@
 //! From the file's tree to a [`Scenario`]: limits, defaults and consistency. This file has the model and its tensors;
 //! the matrix and the load have their own files.
 
+mod capacity;
 mod hosts;
 mod load;
 mod matrix;
@@ -66,8 +67,13 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
         errors.keep(batches_fit(document, &matrix_table));
     }
     let server = server(document, &file.table("server"), &mut errors);
-    let load = load::load(document, &load_table, &mut errors);
+    let is_searched = file.value("capacity").is_some();
+    let load = load::load(document, &load_table, is_searched, &mut errors);
     let hosts = hosts::hosts(document, &file.table("hosts"), &mut errors);
+    let tables = (&matrix_table, &load_table);
+    let capacity = is_searched
+        .then(|| capacity::capacity(document, &file.table("capacity"), tables, &mut errors))
+        .flatten();
     let parameters = errors.keep(parameters::parameters(document, &file.table("parameters")));
     let served = first.as_ref().map_or(&[][..], |first| &first.outputs);
     let asserts = matrix.as_ref().map(|matrix| asserts(document, &file, matrix, &mut errors));
@@ -78,7 +84,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     // the errors explain why one is missing
     let read = || {
         let ModelTarget { model, inputs, outputs } = first?;
-        Some(Scenario {
+        let mut scenario = Scenario {
             name: safe_name(&document.file),
             title: title?,
             server: server?,
@@ -96,7 +102,12 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
             servers: servers?,
             models: models?,
             matrix: matrix?,
-        })
+            capacity: None,
+        };
+        if let Some(capacity) = capacity {
+            scenario.search(capacity);
+        }
+        Some(scenario)
     };
     let scenario = read();
     errors.or(())?;

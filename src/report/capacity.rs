@@ -1,0 +1,309 @@
+//! What a search for capacities found: each with its interval, what is said of compared ones, and every load that was tried. Must not
+//! know how it is drawn.
+
+use super::answers::{Answer, Answers, Said, of_rates};
+use super::comparisons::Comparison;
+use super::layout::{self, Layout};
+use super::metric::Pair;
+use super::picture::{Axis, Chart, Mark, Point, Scale, Series};
+use super::run::Run;
+use super::table::{Cell, Table};
+use super::verdicts;
+use super::words::{format_ms, status_words};
+use crate::capacity::{self, Bound};
+use crate::record::{BlockRecord, Record, rounded};
+use crate::statistics::{self, DELTA, Interval, Ratio, Verdict};
+
+/// Shown in cells without a value.
+const NOTHING: &str = "–";
+/// Of a case, so many loads are drawn at most.
+const SIZE: (u32, u32) = (640, 380);
+
+/// Whether a run searched for capacities.
+pub fn is_searched(run: &Run) -> bool {
+    run.manifest.capacity.is_some()
+}
+
+/// The bounds of a run's search.
+fn bounds(run: &Run) -> Vec<Bound> {
+    let asked = run.manifest.capacity.iter().flat_map(|searched| &searched.bounds);
+    asked.filter_map(|bound| capacity::bounds(bound).ok()).flatten().collect()
+}
+
+/// What was searched, in words: `highest rate with p99 within 50 ms`.
+pub fn measure(run: &Run) -> String {
+    let bounds = capacity::words(&bounds(run));
+    let what = if is_over_concurrency(run) {
+        "throughput at the most requests in flight"
+    } else {
+        "highest rate"
+    };
+    format!("{what} with {bounds}")
+}
+
+fn is_over_concurrency(run: &Run) -> bool {
+    run.manifest.capacity.as_ref().is_some_and(|searched| searched.over == "concurrency")
+}
+
+/// How long was searched, in words.
+pub fn length_words(run: &Run) -> Option<String> {
+    let searched = run.manifest.capacity.as_ref()?;
+    let precise = run
+        .manifest
+        .precision
+        .map_or(String::new(), |precision| format!(", until it is known within {} %", rounded(100.0 * precision)));
+    Some(format!("the {} searched for at most {} s a case{precise}", measure(run), searched.budget_s))
+}
+
+/// A capacity with its interval, where it is known.
+pub fn of(record: &Record) -> Option<Interval> {
+    match (record.capacity_per_s, record.capacity_low_per_s, record.capacity_high_per_s) {
+        (Some(value), Some(low), Some(high)) => Some(Interval { value, low, high }),
+        _ => None,
+    }
+}
+
+/// A capacity in words: `412.3 (398.0 to 431.1) requests/s`.
+pub fn words(record: &Record) -> String {
+    let at_once = record
+        .capacity_concurrency
+        .map_or(String::new(), |count| format!(" with {count} in flight"));
+    match (of(record), record.capacity_low_per_s, record.capacity_high_per_s) {
+        (Some(Interval { value, low, high }), ..) => {
+            format!("{} ({} to {}) requests/s{at_once}", format_ms(value), format_ms(low), format_ms(high))
+        }
+        (None, Some(low), None) => format!("at least {} requests/s, the most that was tried", format_ms(low)),
+        (None, None, Some(high)) => format!("below {} requests/s, the least that was tried", format_ms(high)),
+        _ => format!("not known ({})", status_words(record.status)),
+    }
+}
+
+/// Two compared capacities.
+struct Compared<'a> {
+    pair: Pair<'a>,
+    /// The baseline's over the other's: what a request takes at the most, so that less is better.
+    time: Option<Ratio>,
+    corrected: Option<f64>,
+    verdict: Option<Verdict>,
+}
+
+/// The comparisons of a run's capacities, with Holm's correction over all of them.
+fn compared(run: &Run) -> Vec<Compared<'_>> {
+    let rows: Vec<&Record> = run.records.iter().collect();
+    let pairs = verdicts::pairs(run.compared, &rows);
+    let times: Vec<Option<Ratio>> = pairs.iter().map(|pair| time(run, pair)).collect();
+    let judged = statistics::verdicts(&times, DELTA);
+    let told = |(pair, (time, (corrected, verdict)))| {
+        let verdict = Option::map(time, |_: Ratio| verdict);
+        Compared { pair, time, corrected, verdict }
+    };
+    pairs.into_iter().zip(times.into_iter().zip(judged)).map(told).collect()
+}
+
+/// The ratio of two independent capacities (the method of variance estimates recovery: G. Zou, A. Donner, 2008).
+fn time(run: &Run, pair: &Pair<'_>) -> Option<Ratio> {
+    let (base, other) = (of(pair.base)?, of(pair.other)?);
+    let blocks = [pair.base, pair.other].map(|row| run.blocks.of(row).len());
+    statistics::ratio_of_intervals(base, other, blocks[0].min(blocks[1]))
+}
+
+/// What the capacities say.
+pub fn said(run: &Run) -> Said {
+    let varying = layout::varying(run);
+    let mut answers: Vec<Answers> = Vec::new();
+    let cells = compared(run);
+    for cell in cells.iter().filter(|cell| cell.pair.is_of_baseline) {
+        let Compared { pair, time, corrected, verdict } = cell;
+        let question = format!("{} against {}", run.value_of(pair.other), run.value_of(pair.base));
+        let ratio = time.map(|time| time.interval);
+        let answer = Answer {
+            place: layout::sized_place(&varying, pair.other),
+            words: match ratio {
+                Some(interval) => of_rates(interval, *verdict, *corrected),
+                None => {
+                    let one = |row: &Record| format!("{} {}", run.value_of(row), words(row));
+                    format!("no answer: {}, {}", one(pair.base), one(pair.other))
+                }
+            },
+            verdict: *verdict,
+            ratio,
+        };
+        match answers.iter_mut().find(|known| known.question == question) {
+            Some(known) => known.answers.push(answer),
+            None => answers.push(Answers { question, answers: vec![answer] }),
+        }
+    }
+    let fastest = if answers.len() < 2 { &[][..] } else { &run.records[..] };
+    let fastest = fastest.iter().filter(|row| is_highest(&cells, row));
+    let fastest = fastest.map(|row| (layout::sized_place(&varying, row), run.value_of(row))).collect();
+    Said { answers, fastest }
+}
+
+/// Whether a case's capacity is higher than each that it is compared with.
+fn is_highest(cells: &[Compared<'_>], record: &Record) -> bool {
+    let mut own = cells
+        .iter()
+        .filter_map(|cell| match (std::ptr::eq(cell.pair.base, record), std::ptr::eq(cell.pair.other, record)) {
+            (true, _) => Some(cell.verdict.map(Verdict::reversed)),
+            (_, true) => Some(cell.verdict),
+            _ => None,
+        })
+        .peekable();
+    own.peek().is_some() && own.all(|verdict| verdict == Some(Verdict::Faster))
+}
+
+/// One row a case: its capacity.
+pub fn table(run: &Run) -> Table {
+    let cells = compared(run);
+    let layout = Layout::of(run, true);
+    let mut table = Table::default();
+    layout.columns(&mut table);
+    if is_over_concurrency(run) {
+        table.measured("Most in Flight", "most in\nflight");
+    }
+    for (heading, short) in [
+        ("Capacity (requests/s)", "capacity\nrequests/s"),
+        ("95 % Interval", "\n95 %"),
+        ("Inferences/s", "inferences\na second"),
+        ("Blocks", "\nblocks"),
+    ] {
+        table.measured(heading, short);
+    }
+    for record in &run.records {
+        let number = |value: Option<f64>| value.map_or(NOTHING.to_owned(), format_ms);
+        let interval = match (record.capacity_low_per_s, record.capacity_high_per_s) {
+            (Some(low), Some(high)) => format!("{} to {}", format_ms(low), format_ms(high)),
+            (Some(low), None) => format!("from {}", format_ms(low)),
+            (None, Some(high)) => format!("below {}", format_ms(high)),
+            (None, None) => status_words(record.status),
+        };
+        let mut row = layout.cells(record);
+        if is_over_concurrency(run) {
+            row.push(record.capacity_concurrency.map_or(NOTHING.to_owned(), |count| count.to_string()).into());
+        }
+        row.push(Cell { text: number(record.capacity_per_s), is_best: is_highest(&cells, record) });
+        row.push(interval.into());
+        row.push(number(record.capacity_per_s.map(|rate| rate * f64::from(record.case.batch_size))).into());
+        row.push(record.blocks.to_string().into());
+        table.row(row);
+    }
+    table
+}
+
+/// The share of a block's requests that broke each bound.
+fn broken(bounds: &[Bound], block: &BlockRecord) -> Vec<f64> {
+    let all = block.bound_requests.unwrap_or(0).max(1) as f64;
+    bounds.iter().map(|bound| block.bound_broken.of(&bound.key()) as f64 / all).collect()
+}
+
+/// Every load that was tried in a case, from the lowest: whether the bounds were kept. `None` if nothing was.
+pub fn tries(run: &Run, record: &Record) -> Option<Table> {
+    let bounds = bounds(run);
+    let mut blocks = run.blocks.of(record);
+    let load = |block: &BlockRecord| block.case.rate.unwrap_or(f64::from(block.case.concurrency));
+    blocks.sort_by(|one, other| load(one).total_cmp(&load(other)).then(one.block.cmp(&other.block)));
+    let mut table = Table::default();
+    let tried = if is_over_concurrency(run) { "In Flight" } else { "Tried (requests/s)" };
+    [tried, "Block", "Requests/s", "Held against the Bounds"]
+        .into_iter()
+        .for_each(|heading| table.numbers(heading));
+    bounds.iter().for_each(|bound| table.numbers(format!("Broke {} (%)", bound.key())));
+    ["P50 (ms)", "P95 (ms)", "P99 (ms)"]
+        .into_iter()
+        .for_each(|heading| table.numbers(heading));
+    table.words("Bounds");
+    for block in &blocks {
+        let number = |value: Option<f64>| -> Cell { value.map_or(NOTHING.to_owned(), format_ms).into() };
+        let shares = broken(&bounds, block);
+        let is_kept = shares.iter().zip(&bounds).all(|(share, bound)| *share <= bound.level());
+        let mut row = vec![
+            format_ms(load(block)).into(),
+            block.block.to_string().into(),
+            number(block.requests_per_s),
+            block.bound_requests.unwrap_or(0).to_string().into(),
+        ];
+        row.extend(shares.iter().map(|share| Cell::from(format!("{:.2}", 100.0 * share))));
+        row.extend([block.p50_ms, block.p95_ms, block.p99_ms].map(number));
+        row.push(if is_kept { "kept" } else { "broken" }.into());
+        table.row(row);
+    }
+    (!blocks.is_empty()).then_some(table)
+}
+
+/// The response times of some compared cases over the load, with the bound and the capacities. `None` without a bound of times.
+pub fn chart(run: &Run, group: &[&Record], title: String) -> Option<Chart> {
+    let bounds = bounds(run);
+    let (bound, limit) = bounds.iter().find_map(|bound| Some((bound, bound.limit()?.as_secs_f64() * 1e3)))?;
+    let (name, of): (&str, fn(&BlockRecord) -> Option<f64>) = match bound.level() {
+        level if level >= 0.5 => ("p50", |block| block.p50_ms),
+        level if level >= 0.05 => ("p95", |block| block.p95_ms),
+        _ => ("p99", |block| block.p99_ms),
+    };
+    let load = |block: &BlockRecord| block.case.rate.unwrap_or(f64::from(block.case.concurrency));
+    let mut series = Vec::new();
+    let (mut least, mut most) = (f64::INFINITY, 0.0_f64);
+    for record in group {
+        let mut points: Vec<Point> = run
+            .blocks
+            .of(record)
+            .into_iter()
+            .filter_map(|block| Some(Point::at(load(block), of(block)?)))
+            .collect();
+        points.sort_by(|one, other| one.x.total_cmp(&other.x));
+        points.iter().for_each(|point| (least, most) = (least.min(point.x), most.max(point.x)));
+        series.push(Series { name: format!("{}, {name}", run.value_of(record)), mark: Mark::Scatter, points });
+    }
+    for record in group {
+        let Some(Interval { value, low, high }) = self::of(record) else { continue };
+        let ends = match record.capacity_concurrency {
+            Some(count) => vec![f64::from(count)],
+            None => vec![low, value, high],
+        };
+        let points = ends.into_iter().map(|x| Point::at(x, limit)).collect();
+        series.push(Series { name: format!("{}, capacity", run.value_of(record)), mark: Mark::Dots, points });
+    }
+    let bound = Series {
+        name: format!("bound, {limit} ms"),
+        mark: Mark::Line,
+        points: vec![Point::at(least, limit), Point::at(most, limit)],
+    };
+    let x = if is_over_concurrency(run) {
+        "requests in flight in one process"
+    } else {
+        "requests a second"
+    };
+    (least < most).then(|| Chart {
+        title,
+        x: Axis { label: x.to_owned(), scale: Scale::Log },
+        y: Axis { label: format!("response time, {name} of a block (ms)"), scale: Scale::Log },
+        series: series.into_iter().chain([bound]).collect(),
+        size: SIZE,
+    })
+}
+
+/// The rows of `comparisons.csv`.
+pub fn comparisons(run: &Run) -> Vec<Comparison> {
+    let row = |cell: Compared<'_>| {
+        // of the other's over the baseline's, as everywhere
+        let rate = cell.time.map(|time| {
+            let Interval { value, low, high } = time.interval;
+            (Interval { value: 1.0 / value, low: 1.0 / high, high: 1.0 / low }, time)
+        });
+        Comparison {
+            baseline: cell.pair.base.case.tag(),
+            other: cell.pair.other.case.tag(),
+            metric: "capacity_per_s".to_owned(),
+            baseline_value: cell.pair.base.capacity_per_s,
+            other_value: cell.pair.other.capacity_per_s,
+            ratio: rate.map(|(interval, _)| rounded(interval.value)),
+            ratio_low: rate.map(|(interval, _)| rounded(interval.low)),
+            ratio_high: rate.map(|(interval, _)| rounded(interval.high)),
+            p: rate.map(|(_, time)| rounded(time.p)),
+            p_holm: cell.corrected.map(rounded),
+            verdict: cell.verdict.map_or("", |verdict| verdict.name()).to_owned(),
+            blocks: rate.map(|(_, time)| time.blocks),
+            interval: if rate.is_some() { "searches" } else { "" }.to_owned(),
+        }
+    };
+    compared(run).into_iter().map(row).collect()
+}

@@ -1,0 +1,186 @@
+//! The search for the capacity of one case: what its blocks are held against, what they said, and the row that it becomes. Must
+//! not know how blocks are measured.
+
+use std::time::Duration;
+
+use crate::capacity::{self, Capacity as Found, SETTLING, Search};
+use crate::matrix::Point;
+use crate::record::{Flag, Record, rounded};
+use crate::scenario::{Capacity, Over};
+use crate::worker::message::Judge;
+use crate::worker::outcome::BlockOutcome;
+
+/// From this fraction of a core on, a client process may be the bottleneck.
+const BUSY_SHARE: f64 = 0.9;
+/// Blocks whose load is within this part of the capacity tell whether the client was the bottleneck there.
+const NEAR: f64 = 0.15;
+/// Tries before a capacity counts as known.
+const TRIES_LEAST: usize = 10;
+
+/// A search for the capacity of a case.
+pub struct CaseSearch {
+    asked: Capacity,
+    search: Search,
+    tries: Vec<Try>,
+    /// What it has taken so far.
+    pub spent: Duration,
+}
+
+/// A block of a search.
+struct Try {
+    load: f64,
+    requests_per_s: f64,
+    /// The part of its time that a client process computed.
+    busy: f64,
+}
+
+impl CaseSearch {
+    /// A new search.
+    pub fn new(asked: &Capacity) -> Self {
+        let is_whole = asked.over == Over::Concurrency;
+        CaseSearch {
+            search: Search::new(asked.range, &asked.bounds, is_whole, (asked.block, asked.budget)),
+            asked: asked.clone(),
+            tries: Vec::new(),
+            spent: Duration::ZERO,
+        }
+    }
+
+    /// The case at the load that is tried first.
+    pub fn first(&self, case: &Point) -> Point {
+        case.at_load(self.asked.over.axis(), self.search.next().unwrap_or(self.asked.range.0))
+    }
+
+    /// The load to try next, and for how long; `None` once the capacity is known within a part of it, or the time is over.
+    pub fn next(&self, precision: Option<f64>) -> Option<(f64, Duration)> {
+        let is_known = |precision: f64| self.search.capacity().precision().is_some_and(|known| known <= precision);
+        if self.search.tries() >= TRIES_LEAST && precision.is_some_and(is_known) {
+            return None;
+        }
+        let load = self.search.next()?;
+        let length = self.search.length((self.asked.over == Over::Rate).then_some(load));
+        (self.spent + length <= self.asked.budget).then_some((load, length))
+    }
+
+    /// What a block of some length is held against; the processes of its case share in what is hopeless.
+    pub fn judge(&self, at: &Point, length: Option<Duration>) -> Judge {
+        let length = length.unwrap_or_default();
+        let after = length.mul_f64(SETTLING);
+        let limits = self.asked.bounds.iter().map(capacity::Bound::limit).collect();
+        let hopeless = match at.rate {
+            Some(rate) => {
+                let requests = rate * (length - after).as_secs_f64() / f64::from(at.processes);
+                self.search.hopeless(requests)
+            }
+            // how many there will be is not known
+            None => vec![u64::MAX; self.asked.bounds.len()],
+        };
+        Judge { after, limits, hopeless }
+    }
+
+    /// Adds a block of the case at a load. Returns the load.
+    pub fn add_at(&mut self, at: &Point, outcome: &BlockOutcome) -> f64 {
+        let load = at.load_on(self.asked.over.axis());
+        self.add(load, outcome);
+        load
+    }
+
+    /// Adds a block at a load.
+    pub fn add(&mut self, load: f64, outcome: &BlockOutcome) {
+        if let Some(judged) = &outcome.judged {
+            self.search.add(load, judged.requests, &judged.bad);
+        }
+        let seconds = (outcome.window_ns() as f64 / 1e9).max(1e-9);
+        let requests_per_s = outcome.recorder.count() as f64 / seconds;
+        let busy = outcome.usage.cpu_ns() as f64 / 1e9 / seconds;
+        self.tries.push(Try { load, requests_per_s, busy });
+    }
+
+    /// Why the capacity is not known.
+    pub fn unknown(&self) -> Option<String> {
+        let Capacity { budget, range: (from, to), .. } = self.asked;
+        (self.search.capacity() == Found::Unknown).then(|| {
+            format!(
+                "the capacity between {from} and {to} is not known after {} blocks in {} s: raise budget_s or --max-seconds, or give \
+                 a narrower range by from and to",
+                self.tries.len(),
+                budget.as_secs_f64()
+            )
+        })
+    }
+
+    /// The row of the case, `all` of whose requests are counted over loads below and above the capacity: latencies over them all
+    /// would mean nothing, and stay empty as in `row`.
+    pub fn row(&self, case: &Point, all: Record, row: Record) -> Record {
+        let found = self.search.capacity();
+        let ends = found.ends();
+        let per_s = |load: Option<f64>| load.and_then(|load| self.requests_per_s(load)).map(rounded);
+        let near = |load: f64| ends.1.or(ends.0).is_some_and(|edge| (load / edge - 1.0).abs() <= NEAR);
+        let busiest = self
+            .tries
+            .iter()
+            .filter(|block| near(block.load))
+            .map(|block| block.busy)
+            .fold(0.0, f64::max);
+        let is_over = |flag: Flag| all.flags.has(flag);
+        let kept = [
+            Flag::ClientStall,
+            Flag::Reconnects,
+            Flag::ServerCounts,
+            Flag::NoStatistics,
+            Flag::OtherTraffic,
+            Flag::ResponseCache,
+            Flag::Resumed,
+            Flag::Clock,
+            Flag::StartSkew,
+        ];
+        let busy = (Flag::ClientCpu, busiest >= BUSY_SHARE * f64::from(case.processes));
+        Record {
+            flags: row.flags.clone().with(kept.map(|flag| (flag, is_over(flag)))).with([busy]),
+            requests: all.requests,
+            errors: all.errors,
+            error_kinds: all.error_kinds,
+            errors_s: all.errors_s,
+            answers_compared: all.answers_compared,
+            answers_read: all.answers_read,
+            answers_verified: all.answers_verified,
+            held_back: (self.asked.over == Over::Rate).then_some(all.held_back).flatten(),
+            server_requests: all.server_requests,
+            server_cache_hits: all.server_cache_hits,
+            client_cpu_ms: all.client_cpu_ms,
+            client_user_s: all.client_user_s,
+            client_system_s: all.client_system_s,
+            context_switches_voluntary: all.context_switches_voluntary,
+            context_switches_involuntary: all.context_switches_involuntary,
+            bytes_sent: all.bytes_sent,
+            bytes_received: all.bytes_received,
+            reconnects: all.reconnects,
+            client_stall_ms: all.client_stall_ms,
+            start_skew_ms: all.start_skew_ms,
+            clock_error_ms: all.clock_error_ms,
+            blocks: all.blocks,
+            capacity_bound: self.asked.bounds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            capacity_per_s: per_s(ends.1),
+            capacity_low_per_s: per_s(ends.0),
+            capacity_high_per_s: per_s(ends.2),
+            capacity_concurrency: ends.1.filter(|_| self.asked.over == Over::Concurrency).map(|load| load as u32),
+            ..row
+        }
+    }
+
+    /// Requests a second at a load: over requests in flight what was measured at the nearest number of them.
+    fn requests_per_s(&self, load: f64) -> Option<f64> {
+        if self.asked.over == Over::Rate {
+            return Some(load);
+        }
+        let off = |block: &&Try| (block.load / load).ln().abs();
+        let nearest = self.tries.iter().min_by(|one, other| off(one).total_cmp(&off(other)))?.load;
+        let of_nearest: Vec<f64> = self
+            .tries
+            .iter()
+            .filter(|block| block.load == nearest)
+            .map(|block| block.requests_per_s)
+            .collect();
+        Some(of_nearest.iter().sum::<f64>() / of_nearest.len() as f64)
+    }
+}
