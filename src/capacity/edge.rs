@@ -167,7 +167,12 @@ impl Edge {
             && above.is_finite()
         {
             let [value, low, high] = [0.0, -below, above].map(|by| (line.place + by).exp());
-            return Capacity::Between { value, low, high };
+            // where requests are all good or all bad, a line is too sure
+            let (kept, broken) = match self.crossing() {
+                Crossing::Between(kept, broken) => (kept, broken),
+                _ => (low, high),
+            };
+            return Capacity::Between { value, low: low.min(kept), high: high.max(broken) };
         }
         match self.crossing() {
             Crossing::Above(rate) if rate >= self.to => Capacity::Above(self.to),

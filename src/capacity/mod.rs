@@ -28,6 +28,11 @@ const BAD_EXPECTED: f64 = 25.0;
 /// A block takes at most this part of the budget.
 const PART: u32 = 15;
 
+/// Blocks before a capacity counts as known.
+const TRIES_LEAST: usize = 10;
+/// After so many blocks in a row it has to be known well enough: an interval may be short by chance.
+const IN_A_ROW: usize = 3;
+
 /// What is known of the capacity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Capacity {
@@ -54,7 +59,8 @@ pub struct Search {
     /// One a bound.
     edges: Vec<Edge>,
     levels: Vec<f64>,
-    tries: usize,
+    /// How well the capacity was known after each block.
+    precisions: Vec<Option<f64>>,
     /// The longest time that a bound allows.
     longest: Duration,
     /// How long a block is, if that is given.
@@ -75,7 +81,7 @@ impl Search {
         Search {
             edges: levels.iter().map(|level| Edge::new(range, *level, is_whole)).collect(),
             levels,
-            tries: 0,
+            precisions: Vec::new(),
             longest: bounds.iter().filter_map(Bound::limit).max().unwrap_or_default(),
             block,
             budget,
@@ -88,15 +94,22 @@ impl Search {
         if requests == 0 {
             return;
         }
-        self.tries += 1;
         for (edge, bad) in self.edges.iter_mut().zip(bad) {
             edge.add(Try { rate, requests, bad: *bad });
         }
+        self.precisions.push(self.capacity().precision());
     }
 
     /// Blocks so far.
     pub fn tries(&self) -> usize {
-        self.tries
+        self.precisions.len()
+    }
+
+    /// Whether the capacity is known within a part of it.
+    pub fn is_known(&self, within: f64) -> bool {
+        let is_within = |precision: &Option<f64>| precision.is_some_and(|precision| precision <= within);
+        let last = &self.precisions[self.tries().saturating_sub(IN_A_ROW)..];
+        self.tries() >= TRIES_LEAST && last.iter().all(is_within)
     }
 
     /// The rate to try next; `None` once the ends of the range are all that can be said.

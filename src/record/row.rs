@@ -19,6 +19,8 @@ spelled! {
         Errors = "errors",
         /// Could not be measured to the end.
         Failed = "failed",
+        /// Not measured on purpose: a lower load broke the bound of the sweep.
+        Skipped = "skipped",
         /// The user stopped the run while it was measured.
         Interrupted = "interrupted",
         /// Not begun.
@@ -47,8 +49,8 @@ columns! {
         pub described_by: Describer = Describer::Scenario,
         /// How requests were to arrive, `constant` or `poisson`; empty in a closed loop.
         pub arrival: Option<Arrival>,
-        /// `ok`; `errors`: some requests failed; `failed`: a worker could not go on; `interrupted`: stopped by Ctrl-C;
-        /// `not_run`.
+        /// `ok`; `errors`: some requests failed; `failed`: a worker could not go on; `skipped`: a lower load broke a bound
+        /// (`sweep_until`); `interrupted`: stopped by Ctrl-C; `not_run`.
         pub status: Status,
         /// Why the status is not `ok`, mostly in the server's words: the first error, and of several kinds the first of each;
         /// empty otherwise.
@@ -191,6 +193,13 @@ columns! {
         /// Largest error with which times of two hosts are compared, which bounds what a throughput over both means; empty where this
         /// machine sent all requests.
         pub clock_error_ms: Option<f64>,
+        /// The time within which an answer is good (`goodput_ms` of `[load]`), in an open loop from the instant it was due; empty
+        /// where none is given.
+        pub goodput_ms: Option<f64>,
+        /// Good answers over all requests, failed ones included, from 0 to 1.
+        pub goodput_share: Option<f64>,
+        /// Good answers a second, over the time of the blocks.
+        pub goodput_per_s: Option<f64>,
         /// The bounds of the capacity, such as `p99_ms <= 50`; empty where no capacity was searched. Where it was, requests and
         /// errors are those of all loads that were tried (`blocks.csv`), and latencies are empty.
         pub capacity_bound: String = String::new(),

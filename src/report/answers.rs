@@ -148,7 +148,7 @@ fn nothing(run: &Run, cell: &Compared<'_>) -> String {
 fn ended(status: Status) -> String {
     match status {
         Status::Errors => "had errors".to_owned(),
-        Status::Interrupted | Status::NotRun => format!("was {}", status_words(status)),
+        Status::Interrupted | Status::NotRun | Status::Skipped => format!("was {}", status_words(status)),
         status => status_words(status),
     }
 }

@@ -26,7 +26,7 @@ pub fn section(run: &Run, style: Style) -> String {
         if tables.len() > 1 || rows.is_open() {
             let _ = writeln!(out, "{}:\n", rows.heading());
         }
-        for table in [Some(rows.latencies(style)), rows.comparisons()].into_iter().flatten() {
+        for table in [Some(rows.latencies(style)), rows.comparisons(), rows.goodput()].into_iter().flatten() {
             let _ = writeln!(out, "{}", table.markdown());
         }
         if let Some(parts) = rows.parts() {

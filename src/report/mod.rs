@@ -13,6 +13,7 @@ pub mod history;
 mod hosts;
 pub mod html;
 mod json;
+mod knee;
 mod layout;
 pub mod markdown;
 mod metric;

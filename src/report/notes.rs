@@ -6,7 +6,7 @@ use super::verdicts::{Compared, is_trusted, least_delta};
 use super::words::{
     Markup, blocks_words, distinct, length_words, loop_words, range_words, status_words, weights_words,
 };
-use super::{capacity, hosts};
+use super::{capacity, hosts, knee};
 use crate::matrix::{self, AxisId, Describer, Encode};
 use crate::record::{Flag, Record, Status};
 use crate::spelling::spelled;
@@ -196,6 +196,9 @@ fn measured(out: &mut Notes, run: &Run) {
 fn marks(out: &mut Notes, run: &Run, cells: &[Compared<'_>]) {
     rough(out, run, 0.95, |record| record.p95_ms);
     rough(out, run, 0.99, |record| record.p99_ms.filter(|_| record.case.rate.is_some()));
+    for knee in knee::told(run) {
+        out.add(About::Reading, out.markup.text(&knee));
+    }
     if capacity::is_searched(run) {
         out.add(
             About::Reading,

@@ -136,7 +136,7 @@ impl Run {
     pub fn part(&self) -> Option<String> {
         let all = self.manifest.cases;
         // some of a case's requests may have failed
-        let whole = |record: &&Record| matches!(record.status, Status::Ok | Status::Errors);
+        let whole = |record: &&Record| matches!(record.status, Status::Ok | Status::Errors | Status::Skipped);
         let measured = self.records.iter().filter(whole).count();
         let why = match self.manifest.state {
             State::Running => "the run has not ended, or was killed",

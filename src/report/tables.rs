@@ -171,6 +171,24 @@ impl Rows<'_> {
         Some(table)
     }
 
+    /// One row a case: the answers within the time that is good. `None` if none is given.
+    pub fn goodput(&self) -> Option<Table> {
+        let limit = self.records.iter().find_map(|record| record.goodput_ms)?;
+        let layout = Layout::of(self.run, true);
+        let mut table = Table::default();
+        layout.columns(&mut table);
+        table.measured(format!("Within {limit} ms (%)"), format!("within\n{limit} ms %"));
+        table.measured("Goodput (requests/s)", "goodput\nrequests/s");
+        for record in &self.records {
+            let mut cells = layout.cells(record);
+            let share = record.goodput_share.map(|share| format!("{:.2}", 100.0 * share));
+            cells.push(share.unwrap_or(NOTHING.to_owned()).into());
+            cells.push(per_second(record.goodput_per_s).into());
+            table.row(cells);
+        }
+        Some(table)
+    }
+
     /// One row a case: its throughput, and the parts of its mean latency. `None` if no part is known.
     pub fn parts(&self) -> Option<Table> {
         if self.records.iter().all(|record| record.network_ms.is_none()) {
@@ -180,7 +198,7 @@ impl Rows<'_> {
         let mut table = Table::default();
         layout.columns(&mut table);
         let parts = ["Inferences/s", "Client (ms)", "Network, Front End (ms)", "Queue (ms)", "Compute Input (ms)"];
-        let others = ["Compute Infer (ms)", "Compute Output (ms)", "Batch Formed"];
+        let others = ["Compute Infer (ms)", "Compute Output (ms)", "Batch Formed", "In Flight", "Busy Instances"];
         parts.into_iter().chain(others).for_each(|heading| table.numbers(heading));
 
         for record in &self.records {
@@ -196,7 +214,8 @@ impl Rows<'_> {
                 record.compute_output_ms,
             ];
             cells.extend(times.map(|time| milliseconds(time).into()));
-            cells.push(record.avg_batch.map_or(NOTHING.to_owned(), |batch| format!("{batch:.2}")).into());
+            let few = |value: Option<f64>| Cell::from(value.map_or(NOTHING.to_owned(), |value| format!("{value:.2}")));
+            cells.extend([record.avg_batch, in_flight(record), busy(record)].map(few));
             table.row(cells);
         }
         Some(table)
@@ -224,6 +243,20 @@ impl Rows<'_> {
 fn ratio_words(ratio: Ratio) -> String {
     let Interval { value, low, high } = ratio.interval;
     format!("{value:.3} ({low:.3} to {high:.3})")
+}
+
+/// The mean number of requests in flight, by Little's law.
+fn in_flight(record: &Record) -> Option<f64> {
+    let mean_ms = record.service_mean_ms.or(record.mean_ms)?;
+    Some(record.requests_per_s? * mean_ms / 1e3)
+}
+
+/// How many instances of the model compute at a time: the time of all executions over the time of the blocks. An execution of
+/// several requests counts once.
+fn busy(record: &Record) -> Option<f64> {
+    let parts = [record.compute_input_ms?, record.compute_infer_ms?, record.compute_output_ms?];
+    let requests = record.avg_batch? / f64::from(record.case.batch_size);
+    Some(record.requests_per_s? * parts.iter().sum::<f64>() / 1e3 / requests.max(1.0))
 }
 
 fn per_second(rate: Option<f64>) -> String {

@@ -43,7 +43,12 @@ pub fn judged(run: &Run) -> Vec<Judged<'_>> {
         .flat_map(|assert| {
             let cases: Option<HashSet<&str>> = assert.cases.as_ref().map(|it| it.iter().map(String::as_str).collect());
             let is_chosen = move |row: &&Record| cases.as_ref().is_none_or(|it| it.contains(row.case.tag().as_str()));
-            run.records.iter().filter(is_chosen).map(|record| judge(run, record, assert.that))
+            let is_measured = |row: &&Record| row.status != Status::Skipped;
+            run.records
+                .iter()
+                .filter(is_measured)
+                .filter(is_chosen)
+                .map(|record| judge(run, record, assert.that))
         })
         .collect()
 }
@@ -80,7 +85,7 @@ fn found(run: &Run, record: &Record, number: Number) -> Option<Interval> {
         Number::MaxMs => alone(record.max_ms),
         Number::RequestsPerS => rate(run, record, record.requests_per_s),
         Number::InferencesPerS => rate(run, record, record.inferences_per_s),
-        _ if record.status == Status::NotRun => None,
+        _ if matches!(record.status, Status::NotRun | Status::Skipped) => None,
         Number::Errors => alone(Some(errors)),
         Number::ErrorShare => alone(Some(errors / (errors + record.requests as f64).max(1.0))),
     }

@@ -21,7 +21,7 @@ use crate::protocol::control::statistics::Statistics;
 use crate::record::{Flag, HostRecord, Record, Status};
 use crate::scenario::{Capacity, Over};
 use crate::worker::block_run::{FAILURES_IN_A_ROW, keep_first};
-use crate::worker::message::Block;
+use crate::worker::message::{Block, Judge};
 use crate::worker::outcome::BlockOutcome;
 use crate::worker::pool::Pool;
 use crate::worker::seat::PoolError;
@@ -213,7 +213,8 @@ impl CaseRun {
         let before = observer.read(self.case.protocol).await;
         let mut progress = |done| listener.progress(done);
         let block = block(context.scenario, &self.at, round, place.0 as u32);
-        let judge = self.search.as_ref().map(|search| search.judge(&self.at, round.stop.least));
+        let good = context.scenario.load.goodput.map(Judge::within);
+        let judge = self.search.as_ref().map(|search| search.judge(&self.at, round.stop.least)).or(good);
         let block = Block { judge, ..block };
         context.samplers.during(&self.case, true);
         let outcome = pool.block(block, context.stop, &mut progress).await;
@@ -354,11 +355,11 @@ fn words_of(examples: &[Fault]) -> String {
 }
 
 /// The row of a case that was not started.
-pub fn not_run(context: &Context<'_>, group: &Group, case: &Point, reason: &str) -> Record {
+pub fn not_measured(context: &Context<'_>, group: &Group, case: &Point, status: Status, reason: &str) -> Record {
     Record {
         reason: reason.to_owned(),
         requests_planned: planned(context.scenario, group, case),
-        ..empty_record(context, case, Status::NotRun)
+        ..empty_record(context, case, status)
     }
 }
 
@@ -366,6 +367,7 @@ fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {
     let (manifest, target) = (context.manifest, context.targets.of(case));
     let now = Timestamp::now().into();
     let capacity = context.scenario.capacity.as_ref();
+    let goodput = context.scenario.load.goodput.filter(|_| capacity.is_none());
     let is_open = case.rate.is_some() || capacity.is_some_and(|capacity| capacity.over == Over::Rate);
     Record {
         scenario: manifest.scenario.clone(),
@@ -378,6 +380,7 @@ fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {
         described_by: target.reached.described_by,
         tensors: Some(target.reached.http.of(case)),
         status,
+        goodput_ms: goodput.map(|good| good.as_secs_f64() * 1e3),
         warmup: manifest.warmup,
         quick: manifest.quick,
         started: now,

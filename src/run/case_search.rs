@@ -14,8 +14,6 @@ use crate::worker::outcome::BlockOutcome;
 const BUSY_SHARE: f64 = 0.9;
 /// Blocks whose load is within this part of the capacity tell whether the client was the bottleneck there.
 const NEAR: f64 = 0.15;
-/// Tries before a capacity counts as known.
-const TRIES_LEAST: usize = 10;
 
 /// A search for the capacity of a case.
 pub struct CaseSearch {
@@ -53,8 +51,7 @@ impl CaseSearch {
 
     /// The load to try next, and for how long; `None` once the capacity is known within a part of it, or the time is over.
     pub fn next(&self, precision: Option<f64>) -> Option<(f64, Duration)> {
-        let is_known = |precision: f64| self.search.capacity().precision().is_some_and(|known| known <= precision);
-        if self.search.tries() >= TRIES_LEAST && precision.is_some_and(is_known) {
+        if precision.is_some_and(|precision| self.search.is_known(precision)) {
             return None;
         }
         let load = self.search.next()?;

@@ -29,6 +29,7 @@ mod sampler;
 mod samplers;
 mod search;
 pub mod serve;
+mod sweep;
 mod targets;
 mod verify;
 
@@ -42,7 +43,7 @@ use tokio::sync::watch;
 
 use crate::environment::Environment;
 use crate::hosts::Fleet;
-use crate::matrix::Point;
+use crate::matrix::{AxisId, Point};
 use crate::plan::Plan;
 use crate::record::{Manifest, State, Status};
 use crate::report;
@@ -59,6 +60,7 @@ use interrupt::stop_on_signals;
 use resume::{Going, Measured, Resume};
 use rows::CaseTotals;
 use samplers::Samplers;
+use sweep::Sweep;
 use targets::{Observers, Target, Targets};
 
 /// Numbers of a pair of cases that get a verdict: mean and 95th percentile.
@@ -298,8 +300,10 @@ async fn measure_over(
     let samplers = Samplers::start(targets, &folder, stop).await;
     let mut progress = Progress::new(options.show, scenario, plan, &manifest);
     let (mut states, mut flagged) = (Vec::new(), false);
+    let mut sweep = Sweep::new(&scenario.load.sweep_until, !scenario.matrix.given(AxisId::Rate).is_empty());
     for group in &plan.groups {
         if let Some(records) = measured.of(group) {
+            records.iter().for_each(|record| sweep.note(record));
             records.iter().for_each(|record| progress.case_done(record));
             progress.group_done(group);
             states.extend(records.iter().map(|record| record.status));
@@ -317,16 +321,25 @@ async fn measure_over(
             differs,
             stop,
         };
-        let (records, written) = match targets.unreachable(&group.cases, stop).await {
-            Some(reason) => {
-                let rows = group
-                    .cases
-                    .iter()
-                    .map(|case| (case_run::not_run(&context, group, case, &reason), Vec::new()));
-                (rows.collect::<Vec<_>>(), Ok(()))
-            }
-            None => measure::group(&context, group, std::mem::take(&mut kept), &mut observers, &mut progress).await?,
+        let row = |case: &Point, status: Status, reason: &str| {
+            (case_run::not_measured(&context, group, case, status, reason), Vec::new())
         };
+        let skipped = group
+            .cases
+            .iter()
+            .filter_map(|case| Some(row(case, Status::Skipped, &sweep.skips(case)?)));
+        let skipped: Vec<_> = skipped.collect();
+        let (mut records, written) = match sweep::without(group, |case| sweep.skips(case).is_some()) {
+            None => (Vec::new(), Ok(())),
+            Some(rest) => match targets.unreachable(&rest.cases, stop).await {
+                Some(reason) => (rest.cases.iter().map(|case| row(case, Status::NotRun, &reason)).collect(), Ok(())),
+                None => {
+                    measure::group(&context, &rest, std::mem::take(&mut kept), &mut observers, &mut progress).await?
+                }
+            },
+        };
+        records.extend(skipped);
+        records.iter().for_each(|(record, _)| sweep.note(record));
         // told first: whatever becomes of the disk, it is on the terminal
         records.iter().for_each(|(record, _)| progress.case_done(record));
         flagged |= records.iter().any(|(record, _)| !record.flags.is_empty());
@@ -341,7 +354,7 @@ async fn measure_over(
     progress.finish(folder.path());
     manifest.metrics = samplers.finish();
 
-    let complete = states.iter().all(|status| *status == Status::Ok);
+    let complete = states.iter().all(|status| matches!(status, Status::Ok | Status::Skipped));
     let interrupted = *stop.borrow();
     manifest.state = match (complete, interrupted) {
         (true, _) => State::Complete,

@@ -11,7 +11,7 @@ use super::kept::{self, KeptBlock};
 use super::targets::Targets;
 use crate::environment::Environment;
 use crate::file;
-use crate::matrix::Point;
+use crate::matrix::{AxisId, Point};
 use crate::plan::{Group, Plan};
 use crate::record::column::Row;
 use crate::record::{
@@ -74,7 +74,7 @@ pub struct Measured(HashMap<String, Record>);
 
 impl Measured {
     fn new(plan: &Plan, rows: Vec<Record>) -> Self {
-        let is_measured = |row: &Record| matches!(row.status, Status::Ok | Status::Errors);
+        let is_measured = |row: &Record| matches!(row.status, Status::Ok | Status::Errors | Status::Skipped);
         let rows = rows.into_iter().filter(is_measured).map(|row| (row.case.tag(), row)).collect();
         let mut found = Measured(rows);
         let whole = plan.groups.iter().filter_map(|group| found.of(group));
@@ -218,14 +218,17 @@ fn prune(run: &Path, plan: &Plan, going: &Going) -> Result<()> {
     rewrite(&run.join(RECORDS), &record::lines(&going.measured.rows(plan), true)?)?;
 
     let blocks: Vec<BlockRecord> = rows_of(&run.join(BLOCKS))?;
+    // blocks of a search are of one case, at loads of their own
+    let searched = going.manifest.capacity.as_ref().and_then(|searched| AxisId::named(&searched.over));
+    let case_of = |block: &BlockRecord| searched.map_or(block.case.tag(), |axis| block.case.without(axis).tag());
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut seen: HashSet<(String, u32)> = HashSet::new();
     let blocks: Vec<BlockRecord> = blocks
         .into_iter()
         .filter(|block| {
-            let tag = block.case.tag();
-            let is_kept = has(&tag, block.block as usize) && seen.insert((tag.clone(), block.block));
-            *counts.entry(tag).or_default() += usize::from(is_kept);
+            let tag = case_of(block);
+            let is_kept = has(&tag, block.block as usize) && seen.insert((tag, block.block));
+            *counts.entry(block.case.tag()).or_default() += usize::from(is_kept);
             is_kept
         })
         .collect();

@@ -9,7 +9,7 @@ use crate::record::{
 use crate::recorder::Recorder;
 use crate::report::terminal::{SoFar, bars};
 use crate::statistics::{self, Batches, Interval};
-use crate::worker::message::{Checks, Traffic, Usage};
+use crate::worker::message::{Checks, Judged, Traffic, Usage};
 use crate::worker::outcome::BlockOutcome;
 
 /// From this fraction of the client's ceiling on, the client may limit the rate.
@@ -55,6 +55,8 @@ pub struct CaseTotals {
     pub unserved: bool,
     /// The parts of hosts.
     pub hosts: HostTotals,
+    /// Requests that were held against the time within which answers are good; of a search's bounds the first.
+    judged: Judged,
     /// What the server counted over the blocks; `None` if it gives no counts.
     served: Option<Statistics>,
 }
@@ -88,6 +90,7 @@ impl Default for CaseTotals {
             imprecise: false,
             unserved: false,
             hosts: HostTotals::default(),
+            judged: Judged::default(),
             served: Some(Statistics::default()),
         }
     }
@@ -106,6 +109,9 @@ impl CaseTotals {
         self.held_back += outcome.held_back;
         self.rounds.push(round);
         self.hosts.add(outcome);
+        if let Some(judged) = &outcome.judged {
+            self.judged = std::mem::take(&mut self.judged).with(judged);
+        }
         let mean_ms = Columns(&outcome.recorder.latency).mean();
         let requests = outcome.recorder.count();
         self.means.extend(mean_ms.map(|mean_ms| BlockMean { round, mean_ms, requests }));
@@ -195,6 +201,8 @@ impl CaseTotals {
             receive_mean_ms: receive.mean(),
             inferences_per_s: requests_per_s.map(|rate| rate * f64::from(case.batch_size)),
             requests_per_s,
+            goodput_share: row.goodput_ms.and(self.good_share()).map(rounded),
+            goodput_per_s: row.goodput_ms.and(self.good_per_s()).map(rounded),
             client_ceiling_per_s: ceiling,
             client_cpu_ms: cpu_a_request(&self.recorder, self.usage.cpu_ns()),
             client_user_s: used.map(|usage| usage.user_ns as f64 / 1e9),
@@ -211,6 +219,21 @@ impl CaseTotals {
             ..row
         };
         self.split(row)
+    }
+
+    /// Requests that were answered in time.
+    fn good(&self) -> u64 {
+        self.judged.requests.saturating_sub(self.judged.bad.first().copied().unwrap_or(0))
+    }
+
+    /// Their part of all.
+    fn good_share(&self) -> Option<f64> {
+        (self.judged.requests > 0).then(|| self.good() as f64 / self.judged.requests as f64)
+    }
+
+    /// How many there were in a second.
+    fn good_per_s(&self) -> Option<f64> {
+        (self.window_ns > 0).then(|| self.good() as f64 / (self.window_ns as f64 / 1e9))
     }
 
     /// The rows of hosts, of which the cores and the ceilings are known.

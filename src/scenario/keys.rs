@@ -182,6 +182,8 @@ static LOAD: LazyLock<Vec<Key>> = LazyLock::new(|| {
         optional("blocks", Kind::Whole, "blocks = 10"),
         optional("timeout_s", Kind::Number, "timeout_s = 30"),
         optional("on_error", Kind::Word(&words::ON_ERROR), "on_error = \"stop\""),
+        optional("goodput_ms", Kind::Number, "goodput_ms = 50"),
+        optional("sweep_until", Kind::Table(|| &BOUND), "sweep_until = {p99_ms = 50}"),
         optional("max_error_share", Kind::Number, "max_error_share = 0.01"),
         optional("seed", Kind::Whole, "seed = 1"),
         optional("request_ids", Kind::Flag, "request_ids = true"),

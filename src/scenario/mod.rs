@@ -31,6 +31,7 @@ pub use keys::keys;
 pub use overrides::Overrides;
 pub use server::Server;
 
+use crate::capacity::Bound;
 use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Selection, Value};
 use crate::spelling::spelled;
 use crate::tensor::{Datatype, Expect, Items, Parameters, Source};
@@ -164,6 +165,10 @@ pub struct Load {
     pub precision: Option<f64>,
     /// Longest wait for one answer.
     pub timeout: Duration,
+    /// Within this time an answer is good (goodput).
+    pub goodput: Option<Duration>,
+    /// Loads above one that breaks one of these are skipped.
+    pub sweep_until: Vec<Bound>,
     /// A case ends once more than this share of its requests failed.
     pub max_error_share: Option<f64>,
     /// Seed of the order in which cases are interleaved, and of arrivals.

@@ -106,6 +106,13 @@ pub struct Judge {
     pub hopeless: Vec<u64>,
 }
 
+impl Judge {
+    /// Every request is held against one limit, and none ends the block.
+    pub fn within(limit: Duration) -> Self {
+        Judge { after: Duration::ZERO, limits: vec![Some(limit)], hopeless: vec![u64::MAX] }
+    }
+}
+
 /// How requests of a block were held against limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judged {

@@ -96,7 +96,8 @@ fn rounds_go_on_until_ratios_are_precise_or_the_time_is_over() {
     let slow = "parameters { key: \"service_time\" value { string_value: \"constant 5ms\" } }";
     let (records, printed) = rows(slow, "", "iterations = 20\nprecision = \"50%\"", &[]);
     for record in &records {
-        assert!(record.blocks == 8 && record.requests == 16 && record.requests_planned.is_none(), "{record:?}");
+        let requests = 2 * u64::from(record.blocks);
+        assert!(record.blocks >= 8 && record.requests == requests && record.requests_planned.is_none(), "{record:?}");
         assert!(!record.flags.has(Flag::Imprecise) && !record.flags.has(Flag::Capped), "{record:?}");
     }
     assert!(printed.contains("until each ratio of means is within 50 %"), "{printed}");

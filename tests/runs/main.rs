@@ -1,6 +1,8 @@
 //! Runs against the embedded server, as a user starts them.
 
 mod axes;
+#[cfg(unix)]
+mod capacity;
 mod case;
 mod ending;
 mod load;

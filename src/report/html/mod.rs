@@ -224,6 +224,7 @@ impl Page<'_> {
             @for rows in &self.tables {
                 @if self.tables.len() > 1 { h3 { (rows.heading()) } }
                 (drawn(&rows.latencies(Style { intervals: true })))
+                @if let Some(goodput) = rows.goodput() { (drawn(&goodput)) }
                 @if let Some(ratios) = rows.comparisons() {
                     details { summary { "Ratios with their 95 % intervals" } (drawn(&ratios)) }
                 }

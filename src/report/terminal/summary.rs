@@ -85,8 +85,10 @@ fn section(run: &Run, style: Style, page: Page) -> String {
         if tables.len() > 1 || rows.is_open() {
             lines.push(rows.heading());
         }
-        lines.extend(drawn(&rows.latencies(style), page, IN_FILES));
-        lines.push(String::new());
+        for table in [Some(rows.latencies(style)), rows.goodput()].into_iter().flatten() {
+            lines.extend(drawn(&table, page, IN_FILES));
+            lines.push(String::new());
+        }
     }
     if let Some(parts) = slowest(run) {
         lines.extend(page.filled("", &parts));

@@ -46,7 +46,8 @@ pub(super) fn capacity(
     Some(Capacity { range, budget, block, ..defaults })
 }
 
-fn bounds(document: &Document<'_>, table: &Table<'_>) -> Checked<Vec<Bound>> {
+/// The bounds that a table gives, at least one.
+pub(super) fn bounds(document: &Document<'_>, table: &Table<'_>) -> Checked<Vec<Bound>> {
     let given = Bound::KEYS.iter().filter_map(|key| Some((*key, table.number(key)?)));
     let bound = |(key, most): (&str, Spanned<f64>)| {
         let read = Bound::of_key(key, *most.get_ref());
@@ -57,8 +58,8 @@ fn bounds(document: &Document<'_>, table: &Table<'_>) -> Checked<Vec<Bound>> {
     let bounds: Vec<Bound> = given.map(bound).collect::<Checked<_>>()?;
     match bounds.is_empty() {
         true => {
-            let help = "give what has to be kept, such as bound = {p99_ms = 50, errors = 0.001}";
-            Err(document.error(table.span(), "the bound is empty, expected at least one", help))
+            let help = "give what has to be kept, such as {p99_ms = 50, errors = 0.001}";
+            Err(document.error(table.span(), "there is no bound, expected at least one", help))
         }
         false => Ok(bounds),
     }

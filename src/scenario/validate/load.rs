@@ -9,7 +9,7 @@ use super::super::error::{Document, Errors};
 use super::super::tree::Table;
 use super::super::words::known;
 use super::super::{Load, OnError, StopRule};
-use super::{Checked, SEED, number, whole};
+use super::{Checked, SEED, capacity, number, whole};
 use crate::matrix::{Arrival, Refusal};
 use crate::spelling::Spelled;
 
@@ -24,6 +24,7 @@ const PRECISION: RangeInclusive<f64> = 0.1..=50.0;
 const PRECISE_CAP: Duration = Duration::from_secs(600);
 /// What its blocks share to begin with, unless the scenario says.
 const PRECISE_LENGTH: Duration = Duration::from_secs(10);
+const GOODPUT_MS: RangeInclusive<f64> = 0.001..=3_600_000.0;
 const SHARE: RangeInclusive<f64> = 0.0..=1.0;
 const TIMEOUT_S: RangeInclusive<f64> = 0.001..=86_400.0;
 /// Requests of a process in a case, if nothing else ends it.
@@ -50,6 +51,16 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, is_searched: bool
     let verify_every = errors.keep(read("verify_every", ITERATIONS, verify_every));
     let precision = errors.keep(precise(document, table));
     let times = times(document, table, errors);
+    let goodput = "give the milliseconds within which an answer is good, such as 50";
+    let goodput = table
+        .number("goodput_ms")
+        .map(|value| number(document, &value, &GOODPUT_MS, goodput))
+        .transpose();
+    let goodput = errors.keep(goodput);
+    let sweep_until = match table.value("sweep_until") {
+        Some(_) => errors.keep(capacity::bounds(document, &table.table("sweep_until"))),
+        None => Some(Vec::new()),
+    };
     let max_error_share = errors.keep(max_error_share(document, table));
     let arrival: Option<Option<Arrival>> = errors.keep(one_of(document, table.text("arrival")));
     if let (None, Some(arrival), false) = (table.value("rate"), table.value("arrival"), is_searched) {
@@ -69,6 +80,8 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, is_searched: bool
         warmup: warmup?.unwrap_or(10),
         blocks: blocks?.unwrap_or(10) as u32,
         timeout: timeout.unwrap_or(Duration::from_secs(30)),
+        goodput: goodput?.map(|ms| Duration::from_secs_f64(ms / 1e3)),
+        sweep_until: sweep_until?,
         max_error_share: max_error_share?,
         seed: seed?.unwrap_or(1),
         is_arrival_given: arrival?.is_some(),
