@@ -17,6 +17,7 @@
 //! | [`process`] | processes: of this same program, and others | text |
 //! | [`embedded`] | the embedded server: the protocol, ONNX models, models of known behaviour | proto, tensor |
 //! | [`statistics`] | effective sample sizes, intervals, ratios, verdicts; pure | nothing |
+//! | [`mlperf`] | the rules of MLPerf Inference's LoadGen: load, validity, early stopping; pure | spelling |
 //! | [`capacity`] | the highest rate within a bound, with an interval; pure | statistics |
 //! | [`recorder`] | histogram, exact sums, error counts | nothing |
 //! | [`record`] | the files of a run | environment, file, matrix, recorder, spelling, tensor, threshold |
@@ -45,6 +46,7 @@ pub mod file;
 pub mod hosts;
 pub mod lookalike;
 pub mod matrix;
+pub mod mlperf;
 pub mod models;
 pub mod plan;
 pub mod preflight;
