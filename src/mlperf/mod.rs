@@ -9,7 +9,7 @@ mod outcome;
 use std::time::Duration;
 
 pub use early_stopping::{allowed, needed};
-pub use outcome::{Measured, Outcome, Speed, cached, is_short, outcome};
+pub use outcome::{Measured, Outcome, cached, is_short, outcome};
 
 use crate::spelling::spelled;
 
@@ -51,6 +51,8 @@ spelled! {
         Pass = "PASS",
         /// Not so.
         Fail = "FAIL",
+        /// The data do not decide.
+        Unclear = "UNCLEAR",
     }
 }
 

@@ -7,7 +7,7 @@ use super::run::Run;
 use super::tables::{self, Style};
 use super::verdicts::Compared;
 use super::words::{Markup, escaped};
-use super::{hosts, notes, thresholds};
+use super::{hosts, mlperf, notes, thresholds};
 
 /// A run's section: heading, answers, tables, how it was measured, and what is wrong with it.
 pub fn section(run: &Run, style: Style) -> String {
@@ -19,6 +19,9 @@ pub fn section(run: &Run, style: Style) -> String {
     let cells = tables::cells(&tables);
     say(&mut out, run, &cells);
     kept(&mut out, run);
+    if let Some((heading, table)) = mlperf::heading(run).zip(mlperf::table(run)) {
+        let _ = writeln!(out, "{heading}\n\n{}", table.markdown());
+    }
     for rows in &tables {
         if tables.len() > 1 || rows.is_open() {
             let _ = writeln!(out, "{}:\n", rows.heading());

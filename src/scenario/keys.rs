@@ -79,6 +79,7 @@ pub const FORMAT: &[Key] = &[
     required("matrix", Kind::Table(|| &MATRIX), "[matrix]"),
     optional("parameters", Kind::Parameters, "[parameters]"),
     optional("load", Kind::Table(|| &LOAD), "[load]"),
+    optional("mlperf", Kind::Table(|| MLPERF), "[mlperf]"),
     optional("hosts", Kind::Table(|| HOSTS), "[hosts]"),
     optional("assert", Kind::Tables(|| &ASSERT), "[[assert]]"),
     optional("artifact", Kind::Table(|| ARTIFACT), "[artifact]"),
@@ -202,6 +203,11 @@ fn axis(id: AxisId) -> Key {
     };
     optional(axis.key, kind, axis.example)
 }
+
+const MLPERF: &[Key] = &[
+    required("scenario", Kind::Word(&words::TEST_SCENARIOS), "scenario = \"server\""),
+    optional("latency_ms", Kind::Number, "latency_ms = 50"),
+];
 
 const HOSTS: &[Key] = &[
     optional("names", Kind::Texts, "names = [\"client-1\", \"client-2\"]"),

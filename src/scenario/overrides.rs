@@ -41,6 +41,8 @@ pub struct Overrides {
     pub compare: Option<String>,
     pub quick: bool,
     pub aa: bool,
+    /// Whether MLPerf's compliance tests are made.
+    pub mlperf_check: bool,
     /// The machines that send requests.
     pub hosts: Vec<String>,
 }
@@ -51,6 +53,9 @@ impl Scenario {
     /// # Errors
     /// A value beyond the format's limits, or one that leaves nothing to measure: one line with option, value, remedy.
     pub fn overridden_by(mut self, overrides: &Overrides) -> Result<Self, String> {
+        if let Some(rules) = &self.mlperf {
+            rules.allow(overrides)?;
+        }
         if let Some(iterations) = overrides.iterations {
             self.load.stop.requests = self.checked("--iterations", iterations, ITERATIONS)?;
         }
@@ -59,6 +64,7 @@ impl Scenario {
         }
         self.override_axes(overrides)?;
         self.override_load(overrides)?;
+        self = self.with_rules();
         self.override_addresses(overrides)?;
         self.override_hosts(&overrides.hosts)?;
         for that in &overrides.asserts {
@@ -80,6 +86,10 @@ impl Scenario {
         if overrides.aa {
             self.matrix.set(AxisId::Arm, Arm::WORDS.iter().map(|word| Value::Word(word)).collect());
             self.overridden.push("--aa".to_owned());
+        }
+        if overrides.mlperf_check {
+            self.compare_repeats()?;
+            self.overridden.push("--mlperf-check".to_owned());
         }
         let all = self.matrix.all_cases();
         if all > CASES_MAX {

@@ -20,7 +20,7 @@ use super::table::{Cell, Table};
 use super::tables::{Rows, Style};
 use super::verdicts::{self, Compared};
 use super::words::{Markup, format_ms, status_words};
-use super::{answers, hosts, layout, profile, tables, thresholds};
+use super::{answers, hosts, layout, mlperf, profile, tables, thresholds};
 use crate::file;
 use crate::matrix::AxisId;
 use crate::record::{Flag, RECORDS, Record, SCENARIO};
@@ -95,6 +95,7 @@ fn section(run: &Run, number: usize) -> Html {
     let chosen = charts::chosen(&groups, &page.cells);
     let figures_of = |charts: Vec<Chart>| some(&charts, chosen.len(), groups.len());
     let parts: Vec<(&str, &str, Html)> = [
+        ("mlperf", "By MLPerf's rules", page.mlperf()),
         ("by", "Latency and throughput", page.along()),
         ("numbers", "The numbers", page.numbers()),
         (
@@ -182,6 +183,11 @@ impl Page<'_> {
             }
             @for failure in failures { p.warning.failure { (failure.text) } }
         }
+    }
+
+    fn mlperf(&self) -> Html {
+        let told = mlperf::heading(self.run).zip(mlperf::table(self.run));
+        html! { @if let Some((heading, table)) = told { p { (heading) } (drawn(&table)) } }
     }
 
     fn along(&self) -> Html {

@@ -4,6 +4,7 @@
 mod hosts;
 mod load;
 mod matrix;
+mod mlperf;
 mod parameters;
 mod server;
 mod targets;
@@ -55,7 +56,9 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let (matrix_table, load_table) = (file.table("matrix"), file.table("load"));
     let mut errors = Errors::default();
     let title = errors.keep(name(document, &file, "title"));
-    let matrix = matrix::matrix(document, &matrix_table, &load_table, &mut errors);
+    let mlperf = mlperf::mlperf(document, &file, &mut errors);
+    let rules = mlperf.as_ref().and_then(Option::as_ref);
+    let matrix = matrix::matrix(document, &matrix_table, &load_table, rules, &mut errors);
     let distinct = load_table.value(AxisId::Distinct.axis().key).map(Spanned::span);
     let axes = Axes { table: &matrix_table, matrix: matrix.as_ref(), distinct };
     let servers = targets::servers(document, &file, &axes, &mut errors);
@@ -83,6 +86,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
             title: title?,
             server: server?,
             load: load?,
+            mlperf: mlperf?,
             hosts: hosts?,
             parameters: parameters?,
             asserts: asserts??,
@@ -98,7 +102,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
             matrix: matrix?,
         })
     };
-    let scenario = read();
+    let scenario = read().map(Scenario::with_rules);
     errors.or(())?;
     if let Some(Err(problem)) = scenario.as_ref().map(Scenario::check_tls) {
         let place = matrix_table.value(AxisId::Tls.axis().key).map_or(matrix_table.span(), Spanned::span);
