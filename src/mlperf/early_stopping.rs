@@ -76,7 +76,9 @@ fn ln_probability(k: u64, n: u64, q: f64) -> f64 {
         return n as f64 * q.ln();
     }
     let (all, some, others) = (n as f64, k as f64, rest as f64);
-    let exponent = stirling_error(n) - stirling_error(k) - stirling_error(rest)
+    let exponent = stirling_error(n)
+        - stirling_error(k)
+        - stirling_error(rest)
         - deviance(some, all * q)
         - deviance(others, all * (1.0 - q));
     exponent + 0.5 * (all / (2.0 * PI * some * others)).ln()
@@ -90,7 +92,8 @@ fn stirling_error(n: u64) -> f64 {
         return factorial.ln() - (0.5 * (2.0 * PI * x).ln() + x * x.ln() - x);
     }
     let square = x * x;
-    (1.0 / 12.0 - (1.0 / 360.0 - (1.0 / 1260.0 - (1.0 / 1680.0 - 1.0 / 1188.0 / square) / square) / square) / square) / x
+    (1.0 / 12.0 - (1.0 / 360.0 - (1.0 / 1260.0 - (1.0 / 1680.0 - 1.0 / 1188.0 / square) / square) / square) / square)
+        / x
 }
 
 /// `x ln(x / mean) + mean - x`, without cancellation where both are close.

@@ -14,7 +14,8 @@ pub use outcome::{Measured, Outcome, cached, is_short, outcome};
 use crate::spelling::spelled;
 
 /// What every report of a result says.
-pub const DISCLAIMER: &str = "The load follows the rules of MLPerf Inference's LoadGen; this is not a submission, and not verified by MLCommons";
+pub const DISCLAIMER: &str =
+    "The load follows the rules of MLPerf Inference's LoadGen; this is not a submission, and not verified by MLCommons";
 /// Shortest time of a valid run.
 pub const DURATION: Duration = Duration::from_secs(600);
 /// Confidence of early stopping.

@@ -207,15 +207,9 @@ mod tests {
         };
         // 1000 requests: two
         assert_eq!(reasons(&with(2, 1000)), [""; 0]);
-        assert_eq!(
-            reasons(&with(3, 1000)),
-            ["3 of 1000 requests took longer than 10 ms, 2 may"]
-        );
+        assert_eq!(reasons(&with(3, 1000)), ["3 of 1000 requests took longer than 10 ms, 2 may"]);
         assert_eq!(reasons(&with(0, 459)), [""; 0]);
-        assert_eq!(
-            reasons(&with(0, 458)),
-            ["it has 458 requests, early stopping takes at least 459"]
-        );
+        assert_eq!(reasons(&with(0, 458)), ["it has 458 requests, early stopping takes at least 459"]);
         let kept = outcome(&with(2, 1000));
         assert_eq!((kept.metric, kept.over, kept.allowed), (Some(50.0), Some(2), Some(2)));
         let crowded = Measured { held_back: 4, ..with(0, 1000) };

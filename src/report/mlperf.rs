@@ -78,7 +78,11 @@ fn of_case(record: &Record) -> Said {
     for (name, test) in [("TEST01", record.mlperf_test01), ("TEST04", record.mlperf_test04)] {
         words.extend(test.map(|test| format!("{name} {test}")));
     }
-    let why = if record.mlperf_reason.is_empty() { String::new() } else { format!(" ({})", record.mlperf_reason) };
+    let why = if record.mlperf_reason.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", record.mlperf_reason)
+    };
     let is_good = record.mlperf_result == Some(Validity::Valid) && !record.fails_a_test();
     Said { is_good, words: format!("{}{why}.", words.join(", ")) }
 }

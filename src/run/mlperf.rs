@@ -33,7 +33,7 @@ pub fn judged(rules: Option<&Mlperf>, totals: &CaseTotals, row: Record) -> Recor
         mlperf_result: Some(validity),
         mlperf_reason: reasons.join("; "),
         mlperf_metric: metric.map(rounded),
-        mlperf_latency_ms: (!latency.is_zero()).then(|| latency.as_secs_f64() * 1e3),
+        mlperf_latency_ms: (!latency.is_zero()).then_some(latency.as_secs_f64() * 1e3),
         mlperf_over: over,
         mlperf_over_allowed: allowed,
         mlperf_test01: test01.map(|(test01, _)| test01),
@@ -70,7 +70,8 @@ pub fn test_repeats(rules: Option<&Mlperf>, ratio: Option<Interval>, rows: &mut 
         Some((different_ms, Interval { value, low, high })) => {
             let (test, most) = cached(*scenario, different_ms, [1.0 / high, 1.0 / low]);
             repeated.mlperf_test04 = Some(test);
-            let found = format!("{:.2} times as fast as different ones ({:.2} to {:.2})", 1.0 / value, 1.0 / high, 1.0 / low);
+            let found =
+                format!("{:.2} times as fast as different ones ({:.2} to {:.2})", 1.0 / value, 1.0 / high, 1.0 / low);
             let words = format!("TEST04: one request again and again is {found}, {most} may be");
             (test != Compliance::Pass).then_some(words)
         }
@@ -78,4 +79,62 @@ pub fn test_repeats(rules: Option<&Mlperf>, ratio: Option<Interval>, rows: &mut 
     let known = std::mem::take(&mut repeated.mlperf_reason);
     let all = [Some(known).filter(|known| !known.is_empty()), reason];
     repeated.mlperf_reason = all.into_iter().flatten().collect::<Vec<_>>().join("; ");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mlperf::TestScenario;
+    use crate::recorder::RequestTiming;
+
+    const MS: u64 = 1_000_000;
+
+    /// A case of ten minutes with requests of 1, 2, 3 .. ms, as a row by the rules.
+    fn row(scenario: TestScenario, latency_us: u64, requests: u64) -> Record {
+        let mut totals = CaseTotals::default();
+        totals.window_ns = 600_000 * MS;
+        for number in 1..=requests {
+            totals
+                .recorder
+                .record(RequestTiming { latency: number * MS, ..RequestTiming::default() });
+        }
+        let rules = Mlperf { scenario, latency: Duration::from_micros(latency_us), checks: false };
+        let row = Record { requests, status: Status::Ok, inferences_per_s: Some(2.5), ..Record::default() };
+        judged(Some(&rules), &totals, row)
+    }
+
+    #[test]
+    fn a_row_is_valid_or_says_why_not() {
+        let kept = row(TestScenario::Server, 998_500, 1000);
+        assert_eq!((kept.mlperf_result, kept.mlperf_reason.as_str()), (Some(Validity::Valid), ""));
+        assert_eq!((kept.mlperf_metric, kept.mlperf_over, kept.mlperf_over_allowed), (Some(2.5), Some(2), Some(2)));
+        assert_eq!(kept.mlperf_latency_ms, Some(998.5));
+        // what is so close to the bound that the histogram cannot tell counts as beyond it
+        assert_eq!(row(TestScenario::Server, 998_000, 1000).mlperf_over, Some(3));
+        let broken = row(TestScenario::Server, 996_500, 1000);
+        let reason = "4 of 1000 requests took longer than 996.5 ms, 2 may";
+        assert_eq!((broken.mlperf_result, broken.mlperf_reason.as_str()), (Some(Validity::Invalid), reason));
+        let single = row(TestScenario::SingleStream, 0, 1000);
+        assert_eq!((single.mlperf_result, single.mlperf_latency_ms), (Some(Validity::Valid), None));
+        // the 78th from above, at the histogram's resolution and not below
+        assert!(single.mlperf_metric.is_some_and(|ms| (923.0..924.0).contains(&ms)), "{single:?}");
+    }
+
+    #[test]
+    fn what_was_not_begun_and_what_has_no_rules_are_no_results() {
+        let row = not_measured(
+            Some(&Mlperf { scenario: TestScenario::Offline, latency: Duration::ZERO, checks: true }),
+            Record::default(),
+        );
+        assert_eq!((row.mlperf_result, row.mlperf_reason.as_str()), (Some(Validity::Invalid), "it was not measured"));
+        assert_eq!(judged(None, &CaseTotals::default(), Record::default()), Record::default());
+    }
+
+    #[test]
+    fn a_test_that_compares_nothing_is_not_passed() {
+        let with = |verified: Option<u64>| same_answers(&Record { answers_verified: verified, ..Record::default() });
+        assert_eq!(with(Some(3)), (Compliance::Pass, None));
+        let nothing = (Compliance::Fail, Some("TEST01: no answer was compared".to_owned()));
+        assert_eq!((with(Some(0)), with(None)), (nothing.clone(), nothing));
+    }
 }

@@ -119,7 +119,9 @@ impl Scenario {
     /// The scenario has no rules of MLPerf, or its data makes one request: the option, the problem, the remedy.
     pub(super) fn compare_repeats(&mut self) -> Result<(), String> {
         let Some(rules) = &mut self.mlperf else {
-            return Err("--mlperf-check: the scenario has no [mlperf]: add it, such as scenario = \"single-stream\"".to_owned());
+            return Err(
+                "--mlperf-check: the scenario has no [mlperf]: add it, such as scenario = \"single-stream\"".to_owned()
+            );
         };
         rules.checks = true;
         let given = self.matrix.given(AxisId::Distinct).iter().filter_map(|value| match value {

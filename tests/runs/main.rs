@@ -4,6 +4,7 @@ mod axes;
 mod case;
 mod ending;
 mod load;
+mod mlperf;
 #[cfg(unix)]
 mod output;
 mod requests;

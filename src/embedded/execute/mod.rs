@@ -6,7 +6,7 @@ pub mod batching;
 pub mod engine;
 pub mod infer;
 pub mod loopback;
-pub mod remembered;
 pub mod onnx;
+pub mod remembered;
 pub mod scheduler;
 pub mod values;

@@ -25,7 +25,10 @@ pub(super) fn mlperf(document: &Document<'_>, file: &Table<'_>, errors: &mut Err
     let scenario: TestScenario = errors.keep(known(document, &word))?;
     let latency = errors.keep(latency(document, &table, scenario));
     for (key, help) in [
-        ("iterations", "leave it out: the rules say how many requests there are at least, and duration_s shortens a run"),
+        (
+            "iterations",
+            "leave it out: the rules say how many requests there are at least, and duration_s shortens a run",
+        ),
         ("precision", "leave it out: the rules say how long a run lasts at least"),
     ] {
         if let Some(given) = load.value(key) {
@@ -42,7 +45,11 @@ pub(super) fn mlperf(document: &Document<'_>, file: &Table<'_>, errors: &mut Err
     }
     if scenario == TestScenario::MultiStream && has_unbatched(file) {
         let help = "measure a model that takes batches: the eight samples of a query are sent as one request";
-        errors.push(document.error(word.span(), "the model has batching = false, multi-stream needs batches of 8", help));
+        errors.push(document.error(
+            word.span(),
+            "the model has batching = false, multi-stream needs batches of 8",
+            help,
+        ));
     }
     Some(Some(Mlperf { scenario, latency: latency?, checks: false }))
 }
@@ -61,9 +68,11 @@ fn latency(document: &Document<'_>, table: &Table<'_>, scenario: TestScenario) -
             Err(document.error(table.span(), "the key latency_ms is missing: MLPerf's server has a bound", help))
         }
         (_, None) => Ok(Duration::ZERO),
-        (_, Some(given)) => {
-            Err(document.error(given.span(), contradicts("latency_ms", scenario), "leave it out: only server has a bound"))
-        }
+        (_, Some(given)) => Err(document.error(
+            given.span(),
+            contradicts("latency_ms", scenario),
+            "leave it out: only server has a bound",
+        )),
     }
 }
 
@@ -84,10 +93,16 @@ pub(super) fn fill(
     let mut agrees = Some(());
     for id in AxisId::ALL {
         let key = id.axis().key;
-        let Some(given) = tables.into_iter().find_map(|table| table.value(key)) else { continue };
+        let Some(given) = tables.into_iter().find_map(|table| table.value(key)) else {
+            continue;
+        };
         let scenario = rules.scenario;
         if rules.excludes(*id) {
-            errors.push(document.error(given.span(), contradicts(key, scenario), "leave it out, or leave out [mlperf]"));
+            errors.push(document.error(
+                given.span(),
+                contradicts(key, scenario),
+                "leave it out, or leave out [mlperf]",
+            ));
             agrees = None;
         }
         if let Some(value) = rules.value_of(*id).filter(|value| *matrix.given(*id) != [Value::Whole(*value)]) {
