@@ -84,6 +84,7 @@ pub fn test_repeats(rules: Option<&Mlperf>, ratio: Option<Interval>, rows: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::Point;
     use crate::mlperf::TestScenario;
     use crate::recorder::RequestTiming;
 
@@ -136,5 +137,30 @@ mod tests {
         assert_eq!(with(Some(3)), (Compliance::Pass, None));
         let nothing = (Compliance::Fail, Some("TEST01: no answer was compared".to_owned()));
         assert_eq!((with(Some(0)), with(None)), (nothing.clone(), nothing));
+    }
+
+    #[test]
+    fn repeats_are_judged_by_the_interval_of_mean_latencies() {
+        let rules = Mlperf { scenario: TestScenario::Server, latency: Duration::from_secs(1), checks: true };
+        let tested = |ratio: Option<[f64; 3]>| {
+            let record = |distinct, reason: &str| Record {
+                case: Point { distinct: Some(distinct), ..Point::default() },
+                mean_ms: Some(10.0),
+                mlperf_reason: reason.to_owned(),
+                ..Record::default()
+            };
+            let mut rows = [(record(64, ""), Vec::new()), (record(1, "it is short"), Vec::new())];
+            let ratio = ratio.map(|[value, low, high]| Interval { value, low, high });
+            test_repeats(Some(&rules), ratio, &mut rows);
+            let [(different, _), (repeated, _)] = rows;
+            assert_eq!((different.mlperf_test04, different.mlperf_reason.as_str()), (None, ""));
+            (repeated.mlperf_test04, repeated.mlperf_reason)
+        };
+        let words = "it is short; TEST04: one request again and again is 2.00 times as fast as different ones (1.60 to 2.50), 1.1 may be";
+        assert_eq!(tested(Some([0.5, 0.4, 0.625])), (Some(Compliance::Fail), words.to_owned()));
+        assert_eq!(tested(Some([1.0, 0.95, 1.05])), (Some(Compliance::Pass), "it is short".to_owned()));
+        assert_eq!(tested(Some([0.95, 0.85, 1.05])).0, Some(Compliance::Unclear));
+        let nothing = "it is short; TEST04: too little was measured to compare";
+        assert_eq!(tested(None), (None, nothing.to_owned()));
     }
 }
