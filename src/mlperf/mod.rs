@@ -85,13 +85,13 @@ impl TestScenario {
         }
     }
 
-    /// What its metric is, in words with a unit.
-    pub fn metric(self) -> &'static str {
+    /// What its metric is, and its unit.
+    pub fn metric(self) -> (&'static str, &'static str) {
         match self {
-            TestScenario::SingleStream => "90th percentile of latency by early stopping, ms",
-            TestScenario::MultiStream => "99th percentile of latency by early stopping, ms",
-            TestScenario::Server => "completed samples/s",
-            TestScenario::Offline => "samples/s",
+            TestScenario::SingleStream => ("90th percentile of latency by early stopping", "ms"),
+            TestScenario::MultiStream => ("99th percentile of latency by early stopping", "ms"),
+            TestScenario::Server => ("completed", "samples/s"),
+            TestScenario::Offline => ("throughput", "samples/s"),
         }
     }
 }

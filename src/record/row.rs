@@ -199,7 +199,7 @@ columns! {
         /// Why it does not, or a compliance test failed; empty otherwise.
         pub mlperf_reason: String = String::new(),
         /// MLPerf's metric: of `single-stream` and `multi-stream` the 90th and the 99th percentile of latency, estimated by early stopping,
-        /// in milliseconds; of `server` and `offline` samples a second.
+        /// in milliseconds, to three significant digits as all percentiles, and rounded up; of `server` and `offline` samples a second.
         pub mlperf_metric: Option<f64>,
         /// The longest that a request of `server` may take, in milliseconds.
         pub mlperf_latency_ms: Option<f64>,

@@ -40,7 +40,7 @@ pub fn table(run: &Run) -> Option<Table> {
     let has_tests = ruled(run).any(|record| record.mlperf_test01.is_some());
     table.words("Case");
     table.words("Result");
-    table.numbers("Metric");
+    table.words("Metric");
     table.words("Rests on");
     if has_tests {
         table.words("TEST01");
@@ -69,11 +69,7 @@ fn ruled(run: &Run) -> impl Iterator<Item = &Record> {
 fn of_case(record: &Record) -> Said {
     let result = record.mlperf_result.map_or(NOTHING, Validity::name);
     let mut words = vec![format!("{result}: {}", record.case.phrase())];
-    words.extend(metric(record).map(|metric| match record.mlperf {
-        Some(TestScenario::SingleStream) => format!("90th percentile by early stopping {metric}"),
-        Some(TestScenario::MultiStream) => format!("99th percentile by early stopping {metric}"),
-        _ => metric,
-    }));
+    words.extend(metric(record));
     words.extend(rests_on(record));
     for (name, test) in [("TEST01", record.mlperf_test01), ("TEST04", record.mlperf_test04)] {
         words.extend(test.map(|test| format!("{name} {test}")));
@@ -87,13 +83,10 @@ fn of_case(record: &Record) -> Said {
     Said { is_good, words: format!("{}{why}.", words.join(", ")) }
 }
 
-/// The metric with its unit.
+/// The metric with its name and unit.
 fn metric(record: &Record) -> Option<String> {
-    let value = format_ms(record.mlperf_metric?);
-    Some(match record.mlperf? {
-        TestScenario::SingleStream | TestScenario::MultiStream => format!("{value} ms"),
-        TestScenario::Server | TestScenario::Offline => format!("{value} samples/s"),
-    })
+    let (name, unit) = record.mlperf?.metric();
+    Some(format!("{name} {} {unit}", format_ms(record.mlperf_metric?)))
 }
 
 /// What the metric, or that it counts, rests on.

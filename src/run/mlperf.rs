@@ -26,7 +26,7 @@ pub fn judged(rules: Option<&Mlperf>, totals: &CaseTotals, row: Record) -> Recor
         is_whole: matches!(row.status, Status::Ok | Status::Errors),
     };
     let Outcome { validity, mut reasons, metric, over, allowed } = outcome(&measured);
-    let test01 = checks.then(|| same_answers(&row));
+    let test01 = checks.then(|| same_answers(&row)).flatten();
     reasons.extend(test01.as_ref().and_then(|(_, reason)| reason.clone()));
     Record {
         mlperf: Some(*scenario),
@@ -48,14 +48,16 @@ pub fn not_measured(rules: Option<&Mlperf>, row: Record) -> Record {
     Record { mlperf, mlperf_result, mlperf_reason: "it was not measured".to_owned(), ..row }
 }
 
-/// TEST01: whether answers equal those of the pass over all distinct requests, and why not.
-fn same_answers(row: &Record) -> (Compliance, Option<String>) {
+/// TEST01: whether answers equal those of the pass over all distinct requests, and why not; `None` without any answer.
+fn same_answers(row: &Record) -> Option<(Compliance, Option<String>)> {
     let others = row.error_kinds.of(FaultKind::Value.name());
     match (others, row.answers_verified) {
-        (0, Some(compared)) if compared > 0 => (Compliance::Pass, None),
-        (0, _) => (Compliance::Fail, Some("TEST01: no answer was compared".to_owned())),
+        (0, _) if row.requests == 0 => None,
+        (0, Some(compared)) if compared > 0 => Some((Compliance::Pass, None)),
+        (0, _) => Some((Compliance::Fail, Some("TEST01: no answer was compared".to_owned()))),
         (others, _) => {
-            (Compliance::Fail, Some(format!("TEST01: {others} answers are not those of the pass before measuring")))
+            let words = format!("TEST01: {others} answers are not those of the pass before measuring");
+            Some((Compliance::Fail, Some(words)))
         }
     }
 }
@@ -133,10 +135,13 @@ mod tests {
 
     #[test]
     fn a_test_that_compares_nothing_is_not_passed() {
-        let with = |verified: Option<u64>| same_answers(&Record { answers_verified: verified, ..Record::default() });
-        assert_eq!(with(Some(3)), (Compliance::Pass, None));
-        let nothing = (Compliance::Fail, Some("TEST01: no answer was compared".to_owned()));
-        assert_eq!((with(Some(0)), with(None)), (nothing.clone(), nothing));
+        let with = |requests: u64, verified: Option<u64>| {
+            same_answers(&Record { requests, answers_verified: verified, ..Record::default() })
+        };
+        assert_eq!(with(9, Some(3)), Some((Compliance::Pass, None)));
+        let nothing = Some((Compliance::Fail, Some("TEST01: no answer was compared".to_owned())));
+        assert_eq!((with(9, Some(0)), with(9, None)), (nothing.clone(), nothing));
+        assert_eq!(with(0, Some(0)), None);
     }
 
     #[test]
