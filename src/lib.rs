@@ -6,8 +6,8 @@
 //! | module | owns | may use |
 //! |---|---|---|
 //! | [`cmd`] | commands and their help, a file each; only `main` uses it | embedded, hosts, matrix, models, process, report, run, scenario, spelling, threshold, worker |
-//! | [`run`] | the composition root: load, plan, check, measure, write, report | address, capacity, embedded, environment, file, hosts, matrix, models, plan, preflight, process, protocol, record, recorder, report, scenario, statistics, tensor, text, worker |
-//! | [`scenario`] | the TOML format, its limits and its errors | address, capacity, lookalike, matrix, spelling, tensor, threshold |
+//! | [`run`] | the composition root: load, plan, check, measure, write, report | address, capacity, embedded, environment, file, hosts, matrix, mlperf, models, plan, preflight, process, protocol, record, recorder, report, scenario, statistics, tensor, text, worker |
+//! | [`scenario`] | the TOML format, its limits and its errors | address, capacity, lookalike, matrix, mlperf, spelling, tensor, threshold |
 //! | [`matrix`] | the axes, the points that they make, and how those are said; pure | spelling |
 //! | [`plan`] | which cases, in which order; pure | matrix, scenario |
 //! | [`preflight`] | whether a scenario fits a model, and the scenario that a model makes; pure | matrix, protocol, scenario, tensor, text |
@@ -17,10 +17,11 @@
 //! | [`process`] | processes: of this same program, and others | text |
 //! | [`embedded`] | the embedded server: the protocol, ONNX models, models of known behaviour | proto, tensor |
 //! | [`statistics`] | effective sample sizes, intervals, ratios, verdicts; pure | nothing |
+//! | [`mlperf`] | the rules of MLPerf Inference's LoadGen: load, validity, early stopping; pure | spelling |
 //! | [`capacity`] | the highest rate within a bound, with an interval; pure | statistics |
 //! | [`recorder`] | histogram, exact sums, error counts | nothing |
-//! | [`record`] | the files of a run | environment, file, matrix, recorder, spelling, tensor, threshold |
-//! | [`report`] | verdicts, tables, README splice, terminal | file, matrix, record, spelling, statistics, text, threshold; `notes.rs` also tensor; `terminal/plan.rs` also plan, scenario; `terminal/progress.rs` also plan, scenario; `terminal/screen.rs` also plan, scenario |
+//! | [`record`] | the files of a run | environment, file, matrix, mlperf, recorder, spelling, tensor, threshold |
+//! | [`report`] | verdicts, tables, README splice, terminal | capacity, file, matrix, mlperf, record, spelling, statistics, text, threshold; `notes.rs` also tensor; `terminal/plan.rs` also plan, scenario; `terminal/progress.rs` also plan, scenario; `terminal/screen.rs` also plan, scenario |
 //! | [`environment`] | the machine that measures | process, text |
 //! | [`models`] | model files: stand-ins and published weights | file, proto, scenario |
 //! | [`tensor`] | data types, shapes, input bytes | spelling |
@@ -45,6 +46,7 @@ pub mod file;
 pub mod hosts;
 pub mod lookalike;
 pub mod matrix;
+pub mod mlperf;
 pub mod models;
 pub mod plan;
 pub mod preflight;

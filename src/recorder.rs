@@ -102,6 +102,13 @@ impl Distribution {
         (self.count() > 0).then(|| self.histogram.value_at_quantile(q).clamp(self.min_ns, self.max_ns))
     }
 
+    /// Each duration in nanoseconds and how often it was seen, shortest first, to three significant digits, rounded up but to no more
+    /// than the largest.
+    pub fn counts(&self) -> impl Iterator<Item = (u64, u64)> {
+        let recorded = self.histogram.iter_recorded();
+        recorded.map(|step| (step.value_iterated_to().min(self.max_ns), step.count_at_value()))
+    }
+
     /// The histogram, for a standard log.
     pub fn histogram(&self) -> &Histogram<u64> {
         &self.histogram

@@ -31,6 +31,10 @@ pub struct Arguments {
     /// Measure each case twice, interleaved, and compare it with itself: every difference is chance
     #[arg(long)]
     pub aa: bool,
+    /// Make MLPerf's compliance tests of a scenario with [mlperf]: answers while measuring equal those before (TEST01), and one request
+    /// again and again is no faster than different ones (TEST04); exit code 99 if one fails
+    #[arg(long, conflicts_with_all = ["list", "verify", "aa", "compare"])]
+    pub mlperf_check: bool,
     /// First measure the client's own maximum throughput against a no-op server; cases that come close to it are flagged
     #[arg(long, conflicts_with_all = ["list", "verify"])]
     pub calibrate: bool,
@@ -113,9 +117,9 @@ pub struct Arguments {
     pub results: PathBuf,
     /// Go on with a run that was stopped, killed or lost its server: measures the blocks that are missing, as its own command line
     /// asked for, if everything is as it was
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["scenarios", "list", "verify", "quick", "aa", "calibrate", "awake", "strict",
-        "hosts", "ship", "server", "model_repository", "http", "grpc", "metrics", "iterations", "duration", "max_seconds", "precision", "assert", "capacity",
-        "warmup", "compare", "results"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["scenarios", "list", "verify", "quick", "aa", "mlperf_check", "calibrate", "awake", "strict",
+        "hosts", "ship", "server", "model_repository", "http", "grpc", "metrics", "iterations", "duration", "max_seconds", "precision", "assert",
+        "capacity", "warmup", "compare", "results"])]
     pub resume: Option<PathBuf>,
     /// Go on even if the program, the server, the model, the scenario or the machine is not as it was; the rows are marked
     #[arg(long, requires = "resume")]
@@ -186,6 +190,7 @@ impl TryFrom<Arguments> for Options {
                 asserts: arguments.assert,
                 quick: arguments.quick,
                 aa: arguments.aa,
+                mlperf_check: arguments.mlperf_check,
                 hosts: arguments.hosts,
             },
             results: arguments.results,

@@ -6,6 +6,7 @@ use super::errors::ErrorKinds;
 use super::flag::Flags;
 use super::utc::Utc;
 use crate::matrix::{Arrival, Describer, Point};
+use crate::mlperf::{Compliance, TestScenario, Validity};
 use crate::spelling::spelled;
 use crate::tensor::Tensors;
 
@@ -211,6 +212,26 @@ columns! {
         pub capacity_high_per_s: Option<f64>,
         /// Most requests in flight in one process at which the bounds are kept, if those were searched.
         pub capacity_concurrency: Option<u32>,
+        /// MLPerf's scenario, whose rules the load follows; empty without `[mlperf]`. No such row is a submission.
+        pub mlperf: Option<TestScenario>,
+        /// Whether the result counts by the rules of MLPerf's LoadGen.
+        pub mlperf_result: Option<Validity>,
+        /// Why it does not, or a compliance test failed; empty otherwise.
+        pub mlperf_reason: String = String::new(),
+        /// MLPerf's metric: of `single-stream` and `multi-stream` the 90th and the 99th percentile of latency, estimated by early stopping,
+        /// in milliseconds, to three significant digits as all percentiles, and rounded up; of `server` and `offline` samples a second.
+        pub mlperf_metric: Option<f64>,
+        /// The longest that a request of `server` may take, in milliseconds.
+        pub mlperf_latency_ms: Option<f64>,
+        /// Requests of `server` that took longer, or were too close to it for the histogram to tell.
+        pub mlperf_over: Option<u64>,
+        /// How many may by early stopping, with 99 % confidence. The percentile of the streams is the latency of that many-th request from
+        /// above.
+        pub mlperf_over_allowed: Option<u64>,
+        /// TEST01 (`--mlperf-check`): whether answers while measuring equal those of a pass over all distinct requests before it.
+        pub mlperf_test01: Option<Compliance>,
+        /// TEST04, in the row of one distinct request: whether it is faster than different ones by more than the rules allow.
+        pub mlperf_test04: Option<Compliance>,
         /// Blocks measured.
         pub blocks: u32,
         /// Requests of one process before anything was measured, at most: a longest time ends them too.
@@ -339,6 +360,18 @@ columns! {
         pub labels: String,
         /// Its value.
         pub value: f64,
+    }
+}
+
+impl Record {
+    /// Whether anything makes it doubtful, or invalid by the rules that its load follows.
+    pub fn is_doubtful(&self) -> bool {
+        !self.flags.is_empty() || self.mlperf_result == Some(Validity::Invalid)
+    }
+
+    /// Whether a compliance test failed.
+    pub fn fails_a_test(&self) -> bool {
+        [self.mlperf_test01, self.mlperf_test04].contains(&Some(Compliance::Fail))
     }
 }
 

@@ -1,12 +1,12 @@
 //! The answers to a run's question: what each comparison says, in words, and the sum of many. From verdicts alone; must
 //! not know how they are laid out.
 
+use super::forecast;
 use super::layout::{sized_place, varying};
 use super::metric::Metric;
 use super::run::Run;
 use super::verdicts::{self, Compared};
 use super::words::{format_ms, status_words};
-use super::{capacity, forecast};
 use crate::record::{Record, Status};
 use crate::statistics::{ALPHA, Interval, Verdict};
 
@@ -62,9 +62,6 @@ pub struct Said {
 
 /// What a run's comparisons say, from the cells of all of its tables.
 pub fn said(run: &Run, cells: &[Compared<'_>]) -> Said {
-    if capacity::is_searched(run) {
-        return capacity::said(run);
-    }
     let varying = varying(run);
     let mut answers: Vec<Answers> = Vec::new();
     for (mean, p95) in of_baseline(cells) {
@@ -88,15 +85,11 @@ pub fn said(run: &Run, cells: &[Compared<'_>]) -> Said {
 }
 
 /// What is compared: the mean of latencies, or in an open loop of response times.
-pub fn measure(run: &Run) -> String {
-    if capacity::is_searched(run) {
-        return capacity::measure(run);
-    }
+pub fn measure(run: &Run) -> &'static str {
     match run.records.iter().any(|record| record.case.rate.is_some()) {
         true => "mean response time",
         false => "mean latency",
     }
-    .to_owned()
 }
 
 /// The comparisons with the baseline: of the mean and of the 95th percentile.
@@ -160,7 +153,7 @@ pub fn of_interval(interval: Interval, verdict: Option<Verdict>, corrected: Opti
 
 /// What a ratio of two capacities says, from what a request takes at the most.
 pub fn of_rates(time: Interval, verdict: Option<Verdict>, corrected: Option<f64>) -> String {
-    in_words(time, verdict, corrected, |time| difference_of_rates(time))
+    in_words(time, verdict, corrected, difference_of_rates)
 }
 
 /// What a ratio of times says; `difference` puts one into words.

@@ -2,7 +2,6 @@
 //! know how it is drawn.
 
 use super::answers::{Answer, Answers, Said, of_rates};
-use super::comparisons::Comparison;
 use super::layout::{self, Layout};
 use super::metric::Pair;
 use super::picture::{Axis, Chart, Mark, Point, Scale, Series};
@@ -16,7 +15,7 @@ use crate::statistics::{self, DELTA, Interval, Ratio, Verdict};
 
 /// Shown in cells without a value.
 const NOTHING: &str = "–";
-/// Of a case, so many loads are drawn at most.
+/// Width and height of the chart in pixels.
 const SIZE: (u32, u32) = (640, 380);
 
 /// Whether a run searched for capacities.
@@ -79,16 +78,19 @@ pub fn words(record: &Record) -> String {
 }
 
 /// Two compared capacities.
-struct Compared<'a> {
-    pair: Pair<'a>,
+pub struct Compared<'a> {
+    /// The two cases.
+    pub pair: Pair<'a>,
     /// The baseline's over the other's: what a request takes at the most, so that less is better.
-    time: Option<Ratio>,
-    corrected: Option<f64>,
-    verdict: Option<Verdict>,
+    pub time: Option<Ratio>,
+    /// Its p-value after Holm's correction.
+    pub corrected: Option<f64>,
+    /// The verdict on the other's.
+    pub verdict: Option<Verdict>,
 }
 
 /// The comparisons of a run's capacities, with Holm's correction over all of them.
-fn compared(run: &Run) -> Vec<Compared<'_>> {
+pub fn compared(run: &Run) -> Vec<Compared<'_>> {
     let rows: Vec<&Record> = run.records.iter().collect();
     let pairs = verdicts::pairs(run.compared, &rows);
     let times: Vec<Option<Ratio>> = pairs.iter().map(|pair| time(run, pair)).collect();
@@ -279,31 +281,4 @@ pub fn chart(run: &Run, group: &[&Record], title: String) -> Option<Chart> {
         series: series.into_iter().chain([bound]).collect(),
         size: SIZE,
     })
-}
-
-/// The rows of `comparisons.csv`.
-pub fn comparisons(run: &Run) -> Vec<Comparison> {
-    let row = |cell: Compared<'_>| {
-        // of the other's over the baseline's, as everywhere
-        let rate = cell.time.map(|time| {
-            let Interval { value, low, high } = time.interval;
-            (Interval { value: 1.0 / value, low: 1.0 / high, high: 1.0 / low }, time)
-        });
-        Comparison {
-            baseline: cell.pair.base.case.tag(),
-            other: cell.pair.other.case.tag(),
-            metric: "capacity_per_s".to_owned(),
-            baseline_value: cell.pair.base.capacity_per_s,
-            other_value: cell.pair.other.capacity_per_s,
-            ratio: rate.map(|(interval, _)| rounded(interval.value)),
-            ratio_low: rate.map(|(interval, _)| rounded(interval.low)),
-            ratio_high: rate.map(|(interval, _)| rounded(interval.high)),
-            p: rate.map(|(_, time)| rounded(time.p)),
-            p_holm: cell.corrected.map(rounded),
-            verdict: cell.verdict.map_or("", |verdict| verdict.name()).to_owned(),
-            blocks: rate.map(|(_, time)| time.blocks),
-            interval: if rate.is_some() { "searches" } else { "" }.to_owned(),
-        }
-    };
-    compared(run).into_iter().map(row).collect()
 }

@@ -7,6 +7,7 @@ use super::verdicts::Compared;
 use super::{capacity, tables};
 use crate::record::column::columns;
 use crate::record::{lines, rounded};
+use crate::statistics::Interval;
 
 columns! {
     /// One row of the file: a number of one case beside that of another.
@@ -45,7 +46,7 @@ columns! {
 /// All rows of a run, table by table.
 pub fn rows(run: &Run) -> Vec<Comparison> {
     match capacity::is_searched(run) {
-        true => capacity::comparisons(run),
+        true => capacity::compared(run).iter().map(searched).collect(),
         false => tables::cells(&tables::of(run)).iter().map(row).collect(),
     }
 }
@@ -71,6 +72,30 @@ fn row(cell: &Compared<'_>) -> Comparison {
             None => "",
         }
         .to_owned(),
+    }
+}
+
+/// The comparison of two capacities.
+fn searched(cell: &capacity::Compared<'_>) -> Comparison {
+    // the other's over the baseline's, as everywhere
+    let rates = cell.time.map(|time| {
+        let Interval { value, low, high } = time.interval;
+        Interval { value: 1.0 / value, low: 1.0 / high, high: 1.0 / low }
+    });
+    Comparison {
+        baseline: cell.pair.base.case.tag(),
+        other: cell.pair.other.case.tag(),
+        metric: "capacity_per_s".to_owned(),
+        baseline_value: cell.pair.base.capacity_per_s,
+        other_value: cell.pair.other.capacity_per_s,
+        ratio: rates.map(|rates| rounded(rates.value)),
+        ratio_low: rates.map(|rates| rounded(rates.low)),
+        ratio_high: rates.map(|rates| rounded(rates.high)),
+        p: cell.time.map(|time| rounded(time.p)),
+        p_holm: cell.corrected.map(rounded),
+        verdict: cell.verdict.map_or("", |verdict| verdict.name()).to_owned(),
+        blocks: cell.time.map(|time| time.blocks),
+        interval: if rates.is_some() { "searches" } else { "" }.to_owned(),
     }
 }
 

@@ -3,10 +3,10 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::answers::{self, said};
 use super::comparisons::{self, Comparison};
 use super::notes::{About, notes};
 use super::run::Run;
+use super::said::{measure, said};
 use super::tables;
 use super::thresholds::{self, Kept};
 use super::words::Markup;
@@ -147,7 +147,7 @@ impl RunReport {
             path: run.path.display().to_string(),
             run: run.manifest.clone(),
             part: run.part(),
-            measure: answers::measure(run),
+            measure: measure(run),
             answers: answers.collect(),
             thresholds: thresholds.collect(),
             notes: notes.collect(),

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
-use super::answers::{self, Line, Said, said};
+use super::answers::{Line, Said};
 use super::run::Run;
+use super::said::{measure, said};
 use super::tables::{self, Style};
 use super::verdicts::Compared;
 use super::words::{Markup, escaped};
-use super::{capacity, hosts, notes, thresholds};
+use super::{capacity, hosts, mlperf, notes, thresholds};
 
 /// A run's section: heading, answers, tables, how it was measured, and what is wrong with it.
 pub fn section(run: &Run, style: Style) -> String {
@@ -21,6 +22,9 @@ pub fn section(run: &Run, style: Style) -> String {
     kept(&mut out, run);
     if capacity::is_searched(run) {
         let _ = writeln!(out, "{}", capacity::table(run).markdown());
+    }
+    if let Some((heading, table)) = mlperf::heading(run).zip(mlperf::table(run)) {
+        let _ = writeln!(out, "{heading}\n\n{}", table.markdown());
     }
     for rows in &tables {
         if tables.len() > 1 || rows.is_open() {
@@ -57,7 +61,7 @@ fn kept(out: &mut String, run: &Run) {
 fn say(out: &mut String, run: &Run, cells: &[Compared<'_>]) {
     let Said { answers, fastest } = said(run, cells);
     for answers in answers {
-        let _ = writeln!(out, "**{}**, {}:\n", escaped(&answers.question), answers::measure(run));
+        let _ = writeln!(out, "**{}**, {}:\n", escaped(&answers.question), measure(run));
         for Line { place, words, .. } in answers.lines() {
             let _ = match place.is_empty() {
                 true => writeln!(out, "- {words}."),

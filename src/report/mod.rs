@@ -17,12 +17,14 @@ mod knee;
 mod layout;
 pub mod markdown;
 mod metric;
+mod mlperf;
 mod notes;
 pub mod picture;
 mod pictures;
 mod pooled;
 mod profile;
 mod run;
+mod said;
 pub mod splice;
 mod table;
 mod tables;
@@ -114,14 +116,15 @@ impl Wanted {
     }
 }
 
-/// Writes the reports of a run into its folder: `comparisons.csv` and `report.html`. Returns whether a threshold is broken.
+/// Writes the reports of a run into its folder: `comparisons.csv` and `report.html`. Returns whether a threshold is broken, or a
+/// compliance test failed.
 ///
 /// # Errors
 /// The run cannot be read, or a file cannot be written.
 pub fn write_files(folder: &Path) -> Result<bool> {
     let run = Run::open(folder)?;
     file::replace(&folder.join(COMPARISONS), comparisons::text(&run)?.as_bytes())?;
-    let broken = thresholds::is_broken(&thresholds::judged(&run));
+    let broken = thresholds::is_broken(&thresholds::judged(&run)) || mlperf::is_failed(&run);
     file::replace(&folder.join(html::REPORT), html::document(&[run]).as_bytes())?;
     Ok(broken)
 }

@@ -14,6 +14,21 @@ pub fn of_warmup(cap: Duration) -> Duration {
     cap / WARMUP_PART
 }
 
+/// The time of one try of a search.
+pub struct TryTime(Instant);
+
+impl TryTime {
+    /// Starts now.
+    pub fn begin() -> Self {
+        TryTime(Instant::now())
+    }
+
+    /// What the try has taken.
+    pub fn spent(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// The time of a group of cases.
 pub struct Budget {
     begin: Instant,

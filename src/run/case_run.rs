@@ -12,6 +12,7 @@ use super::context::{Context, Listener};
 use super::interrupt::STOPPED;
 use super::job::{self, asked_for, block, planned};
 use super::kept::KeptBlock;
+use super::mlperf;
 use super::observer::Observer;
 use super::rows::{CaseTotals, status};
 use crate::matrix::Point;
@@ -161,7 +162,9 @@ impl CaseRun {
         let preparing = (context.scenario.load.warmup + 1) * slots;
         let cheap = preparing as f64 <= RENEWAL_COST * self.last_block as f64;
         // after a block without an answer there are no processes, and the server may be back
-        if self.ended_early.is_some() || (self.pool.is_some() && !cheap) {
+        // later answers are compared with those that the processes have from before measuring
+        let remembers = context.scenario.mlperf.is_some_and(|rules| rules.checks);
+        if self.ended_early.is_some() || (self.pool.is_some() && (!cheap || remembers)) {
             return;
         }
         let before = observer.read(self.case.protocol).await;
@@ -339,7 +342,8 @@ impl CaseRun {
         let of_hosts =
             [Flag::ClientCeiling, Flag::ClientCpu].map(|flag| (flag, hosts.iter().any(|host| host.flags.has(flag))));
         let flags = row.flags.with(of_hosts);
-        (Record { flags, ..row }, hosts)
+        let rules = context.scenario.mlperf.as_ref();
+        (mlperf::judged(rules, &self.totals, Record { flags, ..row }), hosts)
     }
 }
 
@@ -356,11 +360,12 @@ fn words_of(examples: &[Fault]) -> String {
 
 /// The row of a case that was not started.
 pub fn not_measured(context: &Context<'_>, group: &Group, case: &Point, status: Status, reason: &str) -> Record {
-    Record {
+    let row = Record {
         reason: reason.to_owned(),
         requests_planned: planned(context.scenario, group, case),
         ..empty_record(context, case, status)
-    }
+    };
+    mlperf::not_measured(context.scenario.mlperf.as_ref(), row)
 }
 
 fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {

@@ -11,6 +11,7 @@ use super::case_run::CaseRun;
 use super::context::{Context, Listener, Place};
 use super::job::within;
 use super::kept::{self, KeptBlock};
+use super::mlperf;
 use super::rows::BlockMean;
 use super::search;
 use super::targets::{Observers, is_counted_with};
@@ -70,7 +71,13 @@ pub async fn group(
         let measured = running.totals.recorder.count() * items - running.before;
         observers.count(&running.case, measured, running.prepared * items);
     }
-    Ok((running.into_iter().map(|running| running.into_records(context, group)).collect(), written))
+    let ratio = match &running[..] {
+        [first, second] => statistics::ratio_of_means(None, &paired(&first.totals.means, &second.totals.means)),
+        _ => None,
+    };
+    let mut rows: Vec<_> = running.into_iter().map(|running| running.into_records(context, group)).collect();
+    mlperf::test_repeats(context.scenario.mlperf.as_ref(), ratio, &mut rows);
+    Ok((rows, written))
 }
 
 /// Measures the rounds of a group from number `resumed` on.

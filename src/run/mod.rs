@@ -20,6 +20,7 @@ pub mod interrupt;
 mod job;
 pub mod kept;
 mod measure;
+mod mlperf;
 mod observer;
 mod probe;
 mod reach;
@@ -342,7 +343,7 @@ async fn measure_over(
         records.iter().for_each(|(record, _)| sweep.note(record));
         // told first: whatever becomes of the disk, it is on the terminal
         records.iter().for_each(|(record, _)| progress.case_done(record));
-        flagged |= records.iter().any(|(record, _)| !record.flags.is_empty());
+        flagged |= records.iter().any(|(record, _)| record.is_doubtful());
         let written = written.and_then(|()| {
             records.iter().try_for_each(|(record, hosts)| folder.record(record, hosts))?;
             if *stop.borrow() { Ok(()) } else { folder.group_done() }

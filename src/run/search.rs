@@ -1,10 +1,11 @@
 //! Searches the capacities of a group's cases: in every round each case whose capacity is not known yet tries one load, so that
 //! what is compared is measured under the same conditions. Must not know which load is tried next.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
+use super::budget::TryTime;
 use super::case_run::CaseRun;
 use super::context::{Context, Listener, Place};
 use super::targets::Observers;
@@ -32,7 +33,7 @@ pub async fn rounds(
             let precision = context.scenario.load.precision;
             let Some((at, length)) = running.next_try(capacity, precision) else { continue };
             is_over = false;
-            let begun = Instant::now();
+            let time = TryTime::begin();
             running.try_at(at).await;
             let stop = StopRule { requests: 0, least: Some(length), most: None };
             let round = Round { stop, order: planned.order.clone() };
@@ -40,7 +41,7 @@ pub async fn rounds(
             running
                 .block(context, &round, (index, position), observers.of(&running.case), listener)
                 .await?;
-            let spent = running.spend(begun.elapsed());
+            let spent = running.spend(time.spent());
             running.keep_last(context, spent)?;
             listener.block_done(&running.case, &running.totals);
         }

@@ -81,6 +81,7 @@ pub const FORMAT: &[Key] = &[
     optional("parameters", Kind::Parameters, "[parameters]"),
     optional("load", Kind::Table(|| &LOAD), "[load]"),
     optional("capacity", Kind::Table(|| CAPACITY), "[capacity]"),
+    optional("mlperf", Kind::Table(|| MLPERF), "[mlperf]"),
     optional("hosts", Kind::Table(|| HOSTS), "[hosts]"),
     optional("assert", Kind::Tables(|| &ASSERT), "[[assert]]"),
     optional("artifact", Kind::Table(|| ARTIFACT), "[artifact]"),
@@ -220,6 +221,11 @@ static BOUND: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let bound = |key| optional(key, Kind::Number, if key == "errors" { "errors = 0.001" } else { "p99_ms = 50" });
     Bound::KEYS.into_iter().map(bound).collect()
 });
+
+const MLPERF: &[Key] = &[
+    required("scenario", Kind::Word(&words::TEST_SCENARIOS), "scenario = \"server\""),
+    optional("latency_ms", Kind::Number, "latency_ms = 50"),
+];
 
 const HOSTS: &[Key] = &[
     optional("names", Kind::Texts, "names = [\"client-1\", \"client-2\"]"),

@@ -7,6 +7,7 @@ mod error;
 mod hosts;
 mod json_schema;
 mod keys;
+mod mlperf;
 mod overrides;
 mod schema;
 mod server;
@@ -28,6 +29,7 @@ pub use error::ScenarioError;
 pub use hosts::{Hosts, Spread};
 pub use json_schema::json_schema;
 pub use keys::keys;
+pub use mlperf::Mlperf;
 pub use overrides::Overrides;
 pub use server::Server;
 
@@ -71,6 +73,8 @@ pub struct Scenario {
     pub load: Load,
     /// The search for the capacity of every case, if that is asked.
     pub capacity: Option<Capacity>,
+    /// Whose rules the load follows.
+    pub mlperf: Option<Mlperf>,
     /// The machines that send requests.
     pub hosts: Hosts,
     /// What the cases have to keep.
@@ -303,6 +307,14 @@ impl Scenario {
             }
             _ => Self::parse(path, &bytes),
         }
+    }
+
+    /// With the load that the rules set which it follows.
+    fn with_rules(mut self) -> Self {
+        if let Some(rules) = &self.mlperf {
+            rules.fill_load(&self.matrix, &mut self.load);
+        }
+        self
     }
 
     /// Whether [`Scenario::load`] finds a file or a built-in scenario.

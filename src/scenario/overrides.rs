@@ -45,6 +45,8 @@ pub struct Overrides {
     pub capacity: Option<String>,
     pub quick: bool,
     pub aa: bool,
+    /// Whether MLPerf's compliance tests are made.
+    pub mlperf_check: bool,
     /// The machines that send requests.
     pub hosts: Vec<String>,
 }
@@ -55,6 +57,9 @@ impl Scenario {
     /// # Errors
     /// A value beyond the format's limits, or one that leaves nothing to measure: one line with option, value, remedy.
     pub fn overridden_by(mut self, overrides: &Overrides) -> Result<Self, String> {
+        if let Some(rules) = &self.mlperf {
+            rules.allow(overrides)?;
+        }
         if let Some(iterations) = overrides.iterations {
             self.load.stop.requests = self.checked("--iterations", iterations, ITERATIONS)?;
         }
@@ -64,6 +69,7 @@ impl Scenario {
         self.override_capacity(overrides)?;
         self.override_axes(overrides)?;
         self.override_load(overrides)?;
+        self = self.with_rules();
         self.override_addresses(overrides)?;
         self.override_hosts(&overrides.hosts)?;
         for that in &overrides.asserts {
@@ -87,6 +93,10 @@ impl Scenario {
             self.matrix.set(AxisId::Arm, Arm::WORDS.iter().map(|word| Value::Word(word)).collect());
             self.overridden.push("--aa".to_owned());
         }
+        if overrides.mlperf_check {
+            self.compare_repeats()?;
+            self.overridden.push("--mlperf-check".to_owned());
+        }
         let all = self.matrix.all_cases();
         if all > CASES_MAX {
             return Err(format!("the options give {all} cases, expected at most {CASES_MAX}: shorten their lists"));
@@ -109,6 +119,10 @@ impl Scenario {
         if let Some(text) = &overrides.capacity {
             let wrong = |(expected, help)| format!("--capacity {}: expected {expected}: {help}", text.escape_debug());
             let bounds = bounds(text).map_err(wrong)?;
+            if self.mlperf.is_some() {
+                return Err("--capacity: the scenario follows MLPerf's rules, which search for nothing: leave it out"
+                    .to_owned());
+            }
             let capacity = match self.capacity.take() {
                 Some(known) => Capacity { bounds, ..known },
                 None => Capacity::within(bounds, Over::Rate),

@@ -5,6 +5,7 @@ use toml::Spanned;
 use super::error::{Document, ScenarioError};
 use super::{OnError, Over, Spread, Structure};
 use crate::matrix::Arrival;
+use crate::mlperf::TestScenario;
 use crate::spelling::{Spelled, Words};
 use crate::tensor::Datatype;
 
@@ -25,6 +26,13 @@ pub static OVER: Words = Words::new(Over::WORDS, "\"rate\" or \"concurrency\"", 
 
 /// What a case does once a request fails.
 pub static ON_ERROR: Words = Words::new(OnError::WORDS, "\"continue\" or \"stop\"", "a case does one of these:");
+
+/// MLPerf's scenarios.
+pub static TEST_SCENARIOS: Words = Words::new(
+    TestScenario::WORDS,
+    "\"single-stream\", \"multi-stream\", \"server\" or \"offline\"",
+    "MLPerf has these scenarios:",
+);
 
 /// How processes are spread over hosts.
 pub static SPREADS: Words =

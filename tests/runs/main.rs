@@ -6,6 +6,7 @@ mod capacity;
 mod case;
 mod ending;
 mod load;
+mod mlperf;
 #[cfg(unix)]
 mod output;
 mod requests;

@@ -1,6 +1,7 @@
 //! Scenario files, wrong ones and good ones. Every `tests/wrong_scenarios/NAME.toml` is wrong, and `NAME.txt` is its
 //! whole error; `UPDATE_GOLDEN=1` writes the errors again; read them before committing.
 
+mod mlperf;
 mod options;
 
 use std::path::{Path, PathBuf};

@@ -15,6 +15,7 @@ use crate::embedded::REQUEST_BYTES_MAX;
 use crate::embedded::error::Error;
 use crate::embedded::execute::backend::{Backend, Clock, scatter};
 use crate::embedded::execute::infer::{Answer, Delivery, Tensor, ValidatedRequest};
+use crate::embedded::execute::remembered::{Remembered, change};
 use crate::embedded::lock;
 use crate::embedded::model::config::{Config, Description};
 use crate::tensor::element_count;
@@ -23,6 +24,8 @@ use crate::tensor::element_count;
 pub const PARAMETERS: &[(&str, &str)] = &[
     ("service_time", "constant 2ms | uniform 1ms 3ms | exponential 2ms | bimodal 1ms 10ms 0.1 | pareto 1ms 2.5"),
     ("seed", "of everything that is drawn, a whole number; 1 if not given"),
+    ("repeat_time", "service time of the same inputs as the ones before, such as 1ms: as from a cache"),
+    ("wrong_values_after", "executions after which answers hold other values, a whole number"),
     ("stalls", "1s every 10s | 500ms at 2s, 1s at 7s; since the first request"),
     ("error_share", "share of requests that are answered with an error, 0 to 1"),
     ("wrong_shape_share", "share of answers whose outputs have one dimension too many"),
@@ -49,6 +52,7 @@ const BETWEEN_STALLS: Duration = Duration::from_millis(1);
 pub struct Loopback {
     config: Arc<Config>,
     service_time: ServiceTime,
+    remembered: Remembered,
     stalls: Stalls,
     shares: Vec<(f64, Fault)>,
     /// For each output, the input that it repeats.
@@ -127,8 +131,11 @@ impl Loopback {
         let seed = parsed(&config, "seed", |text| text.parse().ok())?.unwrap_or(1);
         let service_time = parsed(&config, "service_time", ServiceTime::parse)?;
         let stalls = parsed(&config, "stalls", Stalls::parse)?;
+        let right = parsed(&config, "wrong_values_after", |text| text.parse().ok())?;
+        let remembered = Remembered::new(parsed(&config, "repeat_time", time)?, right);
         Ok(Loopback {
             service_time: service_time.unwrap_or(ServiceTime::Constant(Duration::ZERO)),
+            remembered,
             stalls: stalls.unwrap_or(Stalls::At(Vec::new())),
             shares,
             copies,
@@ -198,10 +205,15 @@ impl Backend for Loopback {
             let faults: Vec<_> = requests.iter().map(|_| self.fault(&mut drawn)).collect();
             (service_time, faults)
         };
+        let service_time = self.remembered.repeat_time(requests).unwrap_or(service_time);
         let end = self.stalls.end(clock.started().duration_since(first), service_time);
         wait_until(first + end);
         clock.infer_done();
-        self.answer(requests, &faults)
+        let mut answers = self.answer(requests, &faults);
+        if self.remembered.is_wrong() {
+            answers.iter_mut().flatten().flat_map(|answer| &mut answer.outputs).for_each(change);
+        }
+        answers
     }
 }
 

@@ -7,5 +7,6 @@ pub mod engine;
 pub mod infer;
 pub mod loopback;
 pub mod onnx;
+pub mod remembered;
 pub mod scheduler;
 pub mod values;

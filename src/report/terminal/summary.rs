@@ -8,10 +8,12 @@ use console::{Style as Paint, Term};
 use super::page::{Page, ROWS_MAX, drawn};
 use super::{print, prose, write};
 use crate::record::{RECORDS, Record, Status};
-use crate::report::answers::{self, Line, Said, said};
+use crate::report::answers::{Line, Said};
 use crate::report::html::REPORT;
+use crate::report::mlperf;
 use crate::report::notes::{About, notes};
 use crate::report::run::Run;
+use crate::report::said::{measure, said};
 use crate::report::tables::{self, Style};
 use crate::report::thresholds;
 use crate::report::verdicts::Compared;
@@ -81,6 +83,7 @@ fn section(run: &Run, style: Style, page: Page) -> String {
         lines.extend(drawn(&capacity::table(run), page, IN_FILES));
         lines.push(String::new());
     }
+    lines.extend(by_rules(run, page));
     for rows in &tables {
         if tables.len() > 1 || rows.is_open() {
             lines.push(rows.heading());
@@ -129,7 +132,7 @@ fn answered(run: &Run, cells: &[Compared<'_>], page: Page) -> Vec<String> {
     let mut lines = Vec::new();
     let Said { answers, fastest } = said(run, cells);
     for answers in answers {
-        lines.extend(page.filled("", &format!("{}, {}", text::message(&answers.question), answers::measure(run))));
+        lines.extend(page.filled("", &format!("{}, {}", text::message(&answers.question), measure(run))));
         let said = answers.lines();
         let longest = said.iter().map(|line| textwrap::core::display_width(&line.place)).max().unwrap_or(0);
         for Line { place, words, .. } in said {
@@ -170,6 +173,23 @@ fn kept(run: &Run, page: Page) -> Vec<String> {
     }
     if let Some(more) = table.rows().len().checked_sub(ROWS_MAX).filter(|more| *more > 0) {
         lines.push(format!("  {more} more are in the files"));
+    }
+    lines.push(String::new());
+    lines
+}
+
+/// The cases by MLPerf's rules, if the load follows them.
+fn by_rules(run: &Run, page: Page) -> Vec<String> {
+    let Some(heading) = mlperf::heading(run) else { return Vec::new() };
+    let mut lines = page.filled("", &heading);
+    let said = mlperf::said(run);
+    for case in said.iter().take(ROWS_MAX) {
+        let paint = if case.is_good { Paint::new() } else { Paint::new().red() };
+        let words = page.filled("  ", &text::message(&case.words));
+        lines.extend(words.iter().map(|line| page.paint(paint.clone(), line)));
+    }
+    if let Some(more) = said.len().checked_sub(ROWS_MAX).filter(|more| *more > 0) {
+        lines.push(format!("  {more} more are {IN_FILES}"));
     }
     lines.push(String::new());
     lines

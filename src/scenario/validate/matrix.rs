@@ -4,8 +4,9 @@ use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
 use super::super::error::{Document, Errors};
+use super::super::mlperf::Mlperf;
 use super::super::tree::{self, Table};
-use super::Checked;
+use super::{Checked, mlperf};
 use crate::matrix::{AxisId, CASES_MAX, Home, Limit, Matrix, Selection, Shapes, Value, range};
 
 /// `load` has the rates, which are an axis too. `None` once there is an error; the errors of all axes are kept.
@@ -13,6 +14,7 @@ pub(super) fn matrix(
     document: &Document<'_>,
     matrix: &Table<'_>,
     load: &Table<'_>,
+    rules: Option<&Mlperf>,
     errors: &mut Errors,
 ) -> Option<Matrix> {
     let mut read = Matrix::default();
@@ -30,6 +32,9 @@ pub(super) fn matrix(
     }
     if !whole {
         return None;
+    }
+    if let Some(rules) = rules {
+        mlperf::fill(document, [matrix, load], rules, &mut read, errors)?;
     }
 
     let all = read.all_cases();

@@ -5,6 +5,7 @@ mod capacity;
 mod hosts;
 mod load;
 mod matrix;
+mod mlperf;
 mod parameters;
 mod server;
 mod targets;
@@ -56,7 +57,9 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let (matrix_table, load_table) = (file.table("matrix"), file.table("load"));
     let mut errors = Errors::default();
     let title = errors.keep(name(document, &file, "title"));
-    let matrix = matrix::matrix(document, &matrix_table, &load_table, &mut errors);
+    let mlperf = mlperf::mlperf(document, &file, &mut errors);
+    let rules = mlperf.as_ref().and_then(Option::as_ref);
+    let matrix = matrix::matrix(document, &matrix_table, &load_table, rules, &mut errors);
     let distinct = load_table.value(AxisId::Distinct.axis().key).map(Spanned::span);
     let axes = Axes { table: &matrix_table, matrix: matrix.as_ref(), distinct };
     let servers = targets::servers(document, &file, &axes, &mut errors);
@@ -70,6 +73,10 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let is_searched = file.value("capacity").is_some();
     let load = load::load(document, &load_table, is_searched, &mut errors);
     let hosts = hosts::hosts(document, &file.table("hosts"), &mut errors);
+    if let (true, Some(rules)) = (is_searched, file.value("mlperf")) {
+        let help = "leave one of the two tables out: MLPerf's rules search for nothing";
+        errors.push(document.error(rules.span(), "[mlperf] beside [capacity]", help));
+    }
     let tables = (&matrix_table, &load_table);
     let capacity = is_searched
         .then(|| capacity::capacity(document, &file.table("capacity"), tables, &mut errors))
@@ -89,6 +96,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
             title: title?,
             server: server?,
             load: load?,
+            mlperf: mlperf?,
             hosts: hosts?,
             parameters: parameters?,
             asserts: asserts??,
@@ -109,7 +117,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
         }
         Some(scenario)
     };
-    let scenario = read();
+    let scenario = read().map(Scenario::with_rules);
     errors.or(())?;
     if let Some(Err(problem)) = scenario.as_ref().map(Scenario::check_tls) {
         let place = matrix_table.value(AxisId::Tls.axis().key).map_or(matrix_table.span(), Spanned::span);
