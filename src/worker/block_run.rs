@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::message::Checks;
+use super::request_log::RequestLog;
 use crate::protocol::Fault;
 use crate::recorder::{Recorder, RequestTiming};
 use crate::scenario::StopRule;
@@ -52,6 +53,8 @@ pub struct BlockRun {
     pub failed_ns: Cell<u64>,
     /// How good answers were checked.
     pub checks: Cell<Checks>,
+    /// The log of its requests, with memory if one is asked for.
+    pub(super) log: Rc<RequestLog>,
 }
 
 impl BlockRun {
@@ -59,6 +62,11 @@ impl BlockRun {
     pub fn new(stop: StopRule, recorder: Rc<RefCell<Recorder>>) -> Self {
         recorder.borrow_mut().clear();
         BlockRun { stop, recorder, ..BlockRun::default() }
+    }
+
+    /// The same, with a log of its requests.
+    pub(super) fn logged(self, log: Rc<RequestLog>) -> Self {
+        BlockRun { log, ..self }
     }
 
     /// Whether a request is left to send; if so, counts it as started. `elapsed` is the time since the block's start.

@@ -6,6 +6,8 @@ mod ending;
 mod load;
 #[cfg(unix)]
 mod output;
+#[cfg(unix)]
+mod request_rows;
 mod requests;
 #[cfg(unix)]
 mod resume;
