@@ -31,8 +31,8 @@ columns! {
         pub block: u32,
         /// Index of the client process, from 0.
         pub process: u32,
-        /// Number of the request in its block and process, from 0, in the order in which they began; one for which no connection
-        /// could be made has its place at the end of that attempt.
+        /// Number of the request in its block and process, from 0, in the order in which they began; one whose connection could
+        /// not be made again before it has its place at the end of that attempt.
         pub request: u64,
         /// When it was due; empty in a closed loop. As all times here in microseconds from the instant at which all processes were
         /// to begin the block, by the monotonic clock of the process's machine. The latency is `done_us` less this, in a closed
@@ -54,7 +54,8 @@ columns! {
         pub bytes_sent: u64,
         /// Bytes received, likewise; where requests share a connection, those of the answer's body.
         pub bytes_received: u64,
-        /// Number of its content among the distinct requests of a process, from 0; empty if no connection could be made for it.
+        /// Number of its content among the distinct requests of a process, from 0; empty if its connection could not be made again
+        /// before it.
         pub distinct: Option<u32>,
         /// Index of its connection in the process, from 0; one that is made again keeps it.
         pub connection: u32,

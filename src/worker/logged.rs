@@ -48,7 +48,7 @@ pub struct LoggedRequest {
     pub bytes_sent: u64,
     /// Bytes received, likewise; of a shared connection those of the answer's body.
     pub bytes_received: u64,
-    /// The number of its content among the distinct ones; `None` if no connection could be made for it.
+    /// The number of its content among the distinct ones; `None` if its connection could not be made again before it.
     pub distinct: Option<u32>,
     /// Index of its connection in the process.
     pub connection: u32,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use runner::matrix::Protocol;
 use runner::record::{
@@ -178,6 +179,32 @@ fn requests_without_a_good_answer_have_rows_with_their_kind() {
         }
         requests.iter().for_each(check_order);
     }
+}
+
+#[test]
+fn requests_for_which_no_connection_could_be_made_have_rows() {
+    let slow = "parameters { key: \"service_time\" value { string_value: \"constant 2ms\" } }";
+    let case = case(slow, "batch_sizes = [1]\nprotocols = [\"http\"]", "iterations = 2000\nblocks = 10");
+    // a long one: processes stay from block to block
+    let scenario = fs::read_to_string(case.path("echo.toml")).unwrap();
+    fs::write(case.path("echo.toml"), scenario.replace("warmup = 3", "warmup = 60")).unwrap();
+    let (mut server, http, grpc) = case.other_server();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+    command
+        .arg(case.path("echo.toml"))
+        .args(["--http", &http, "--grpc", &grpc, "--requests", "--quiet", "--results"]);
+    let child = command.arg(case.path("results")).stdout(Stdio::null()).spawn().unwrap();
+    let run = under_way(&case, 2);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(1));
+    let (records, requests) = agreeing(&run);
+    let refused: Vec<&RequestRow> = requests.iter().filter(|row| row.status == "connect").collect();
+    assert!(records[0].status == Status::Failed && refused.len() >= 10, "{records:?}");
+    requests.iter().for_each(check_order);
+    assert!(refused.iter().all(|row| row.sent_us.is_none() && row.head_us.is_none()), "{refused:?}");
+    // the first finds out that its connection is closed, and those after it have none
+    assert_eq!(refused.iter().filter(|row| row.distinct.is_some()).count(), 1, "{refused:?}");
 }
 
 #[test]
