@@ -294,8 +294,8 @@ fn of_row(out: &mut Notes, record: &Record) {
         out.add(
             About::Doubt,
             format!(
-                "{}: {} has {logged} of {requests} requests, the first of each block and process that memory was reserved for; all \
-                 are in the other numbers.",
+                "{}: {} has {logged} of {requests} requests: of each block the first that a process has memory for. All are in the \
+                 other numbers.",
                 record.case.phrase(),
                 out.markup.code(crate::record::REQUESTS)
             ),

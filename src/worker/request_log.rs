@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::logged::{LOGGED_MAX, LogAnswer, LogAsk, LoggedRequest, PIECE};
 use super::message::Block;
-use super::timeline::Stamps;
 use crate::protocol::FaultKind;
 
 /// Memory for a block that time alone ends is reserved for this many requests a second: more than a process can send.
@@ -27,20 +26,35 @@ pub fn capacity(block: &Block) -> u64 {
     wanted.min(LOGGED_MAX)
 }
 
+/// When parts of a request were through, and its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamps {
+    /// When its last byte was handed to the system; `None` if it never was, or several requests share a connection.
+    pub sent: Option<Instant>,
+    /// When the answer's head was there; `None` if it never was.
+    pub head: Option<Instant>,
+    /// Bytes sent on its connection meanwhile, headers and framing included; of a shared connection those of its body.
+    pub bytes_sent: u64,
+    /// Bytes received, likewise; of a shared connection those of the answer's body.
+    pub bytes_received: u64,
+}
+
 /// What is logged of a request that ended.
-pub(super) struct Ended {
-    pub(super) due: Option<Instant>,
-    pub(super) started: Instant,
-    pub(super) done: Instant,
-    pub(super) stamps: Stamps,
-    pub(super) distinct: Option<usize>,
-    pub(super) connection: u32,
-    pub(super) error: Option<FaultKind>,
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Ended {
+    pub due: Option<Instant>,
+    pub started: Instant,
+    pub done: Instant,
+    pub stamps: Stamps,
+    pub distinct: Option<usize>,
+    pub connection: u32,
+    pub error: Option<FaultKind>,
 }
 
 /// The log of one block at a time.
 #[derive(Default)]
-pub(super) struct RequestLog {
+pub struct RequestLog {
     slots: RefCell<Vec<Slot>>,
     /// Requests of the block so far.
     begun: Cell<u64>,
@@ -50,6 +64,7 @@ pub(super) struct RequestLog {
 
 /// A logged request in memory: one line of the processor's cache.
 #[derive(Clone)]
+#[repr(align(64))]
 struct Slot {
     due_ns: u64,
     start_ns: u64,
@@ -65,7 +80,7 @@ struct Slot {
 
 impl RequestLog {
     /// Answers the parent. Memory is written to when it is reserved, so that the system provides all of it before the block.
-    pub(super) fn answer(&self, ask: LogAsk) -> LogAnswer {
+    pub fn answer(&self, ask: LogAsk) -> LogAnswer {
         match ask {
             LogAsk::Reserve(requests) => {
                 let requests = requests.min(LOGGED_MAX) as usize;
@@ -88,20 +103,20 @@ impl RequestLog {
     }
 
     /// Begins a block whose times count from `late` before `begin`.
-    pub(super) fn begin(&self, begin: Instant, late: Duration) {
+    pub fn begin(&self, begin: Instant, late: Duration) {
         self.begun.set(0);
         self.origin.set(Some(begin.checked_sub(late).unwrap_or(begin)));
     }
 
     /// The number of the request that begins now.
-    pub(super) fn next(&self) -> u64 {
+    pub fn next(&self) -> u64 {
         let number = self.begun.get();
         self.begun.set(number + 1);
         number
     }
 
     /// Logs the end of a request, if there is memory for one of its number.
-    pub(super) fn add(&self, number: u64, ended: &Ended) {
+    pub fn add(&self, number: u64, ended: &Ended) {
         let mut slots = self.slots.borrow_mut();
         let slot = usize::try_from(number).ok().and_then(|number| slots.get_mut(number));
         let (Some(slot), Some(origin)) = (slot, self.origin.get()) else { return };

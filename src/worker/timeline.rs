@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalRuntime};
 
 use super::message::Traffic;
+use super::request_log::Stamps;
 use crate::protocol::stream::IoObserver;
 use crate::recorder::Phases;
 
@@ -50,19 +51,6 @@ pub struct Timeline {
     before: Cell<Traffic>,
     /// Bytes of the request's body, and of the answer's so far.
     bodies: Cell<(u64, u64)>,
-}
-
-/// When parts of a request were through, and its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamps {
-    /// When its last byte was handed to the system; `None` if it never was, or several requests share a connection.
-    pub sent: Option<Instant>,
-    /// When the answer's head was there; `None` if it never was.
-    pub head: Option<Instant>,
-    /// Bytes sent on its connection meanwhile, headers and framing included; of a shared connection those of its body.
-    pub bytes_sent: u64,
-    /// Bytes received, likewise; of a shared connection those of the answer's body.
-    pub bytes_received: u64,
 }
 
 impl Timeline {
