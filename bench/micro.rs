@@ -14,8 +14,10 @@ use runner::protocol::infer::http::Http;
 use runner::protocol::{InferClient, InputTensor, Request};
 use runner::recorder::{Phases, Recorder, RequestTiming};
 use runner::tensor::{Datatype, Tensors};
+use runner::worker::logged::LogAsk;
 use runner::worker::message::Arrivals;
 use runner::worker::pace::{PreciseTimer, Schedule};
+use runner::worker::request_log::{Ended, RequestLog, Stamps};
 
 /// Bytes of ArcFace's input, SCRFD's, and SCRFD's at batch 8.
 const PAYLOADS: [usize; 3] = [150_528, 4_915_200, 39_321_600];
@@ -44,6 +46,27 @@ fn record_a_request(bencher: Bencher) {
         latency = latency % 100_000_000 + 7919;
         recorder.record(black_box(parts(latency)));
     });
+}
+
+/// Logs one request of an open loop (`--requests`).
+#[divan::bench]
+fn log_a_request(bencher: Bencher) {
+    const REQUESTS: u64 = 1 << 16;
+    let log = RequestLog::default();
+    log.answer(LogAsk::Reserve(REQUESTS));
+    let at = Instant::now();
+    log.begin(at, Duration::ZERO);
+    let stamps = Stamps { sent: Some(at), head: Some(at), bytes_sent: 1, bytes_received: 1 };
+    let ended = Ended {
+        due: Some(at),
+        started: at,
+        done: at,
+        stamps,
+        distinct: Some(0),
+        connection: 0,
+        error: None,
+    };
+    bencher.bench_local(|| log.add(log.next() % REQUESTS, black_box(&ended)));
 }
 
 /// Adds what another process recorded.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use runner::record::column::{Column, Row};
-use runner::record::{BlockRecord, Flag, HostRecord, MetricRow, Record};
+use runner::record::{BlockRecord, Flag, HostRecord, MetricRow, Record, RequestRow};
 use runner::report::comparisons::Comparison;
 
 const HANDBOOK: &str = "docs/FORMAT.md";
@@ -52,6 +52,7 @@ fn the_handbook_has_the_columns_and_flags_of_the_program() {
     for (name, columns) in [
         ("records", Record::columns()),
         ("blocks", BlockRecord::columns()),
+        ("requests", RequestRow::columns()),
         ("hosts", HostRecord::columns()),
         ("comparisons", Comparison::columns()),
         ("metrics", MetricRow::columns()),

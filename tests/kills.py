@@ -78,7 +78,7 @@ def check(condition, words):
 
 def look_at(runner, run):
     """Every file of a killed run: whole lines that can be read, at most the last one torn."""
-    for name in ("records.csv", "blocks.csv"):
+    for name in ("records.csv", "blocks.csv", "requests.csv"):
         path = run / name
         if not path.exists():
             continue
@@ -107,6 +107,9 @@ def check_whole(run, name):
         asked = ITERATIONS * int(row["processes"])
         check(row["status"] == "ok" and int(row["requests"]) == asked and row["errors"] == "0", f"{run}: {row}")
         check(row["blocks"] == str(BLOCKS), f"{run}: {row}")
+    requests = [(row["case"], row["block"], row["process"], row["request"]) for row in csv.DictReader((run / "requests.csv").open())]
+    asked = sum(int(row["requests"]) for row in rows)
+    check(len(requests) == len(set(requests)) == asked, f"{run}: {len(requests)} requests, {len(set(requests))} different, of {asked}")
     blocks = [(row["case"], row["block"]) for row in csv.DictReader((run / "blocks.csv").open())]
     check(len(blocks) == len(set(blocks)) == CASES * BLOCKS, f"{run}: {len(blocks)} blocks, {len(set(blocks))} different")
 
@@ -133,7 +136,7 @@ def main():
         while sum(tally["kills"] for tally in done.values()) < kills:
             name = min(MODELS, key=lambda name: done[name]["kills"])
             tally = done[name]
-            fresh = [runner, folder / f"{name}.toml", "--server", "embedded", "--model-repository", folder / "models", "--results", results, "--quiet"]
+            fresh = [runner, folder / f"{name}.toml", "--server", "embedded", "--model-repository", folder / "models", "--results", results, "--quiet", "--requests"]
             command, before = fresh, newest(results, name)
             is_whole = False
             while not is_whole:

@@ -41,6 +41,9 @@ pub struct Arguments {
     /// Keep this machine's processors from sleeping between requests: what they take to wake up is in every latency (Linux, root)
     #[arg(long, conflicts_with_all = ["list", "verify"])]
     pub awake: bool,
+    /// Write each request into requests.csv in the run's folder: when it was due, sent and answered; some 100 MB a million
+    #[arg(long, conflicts_with_all = ["list", "verify"])]
+    pub requests: bool,
     /// A case whose row is flagged is a failure: exit code 1
     #[arg(long, conflicts_with_all = ["list", "verify"])]
     pub strict: bool,
@@ -117,7 +120,7 @@ pub struct Arguments {
     pub results: PathBuf,
     /// Go on with a run that was stopped, killed or lost its server: measures the blocks that are missing, as its own command line
     /// asked for, if everything is as it was
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["scenarios", "list", "verify", "quick", "aa", "mlperf_check", "calibrate", "awake", "strict",
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["scenarios", "list", "verify", "quick", "aa", "mlperf_check", "calibrate", "awake", "requests", "strict",
         "hosts", "ship", "server", "model_repository", "http", "grpc", "metrics", "iterations", "duration", "max_seconds", "precision", "assert",
         "capacity", "warmup", "compare", "results"])]
     pub resume: Option<PathBuf>,
@@ -196,6 +199,7 @@ impl TryFrom<Arguments> for Options {
             results: arguments.results,
             json: arguments.json,
             calibrate: arguments.calibrate,
+            requests: arguments.requests,
             awake: arguments.awake,
             ship: arguments.ship,
             gathering: match (arguments.listen, arguments.wait_for) {

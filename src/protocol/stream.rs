@@ -34,6 +34,8 @@ pub trait IoObserver {
     fn read(&self, bytes: usize);
     /// The head of an answer arrived.
     fn answered(&self);
+    /// `bytes` bytes of an answer's body arrived, where its connection may be shared.
+    fn read_of_body(&self, _bytes: usize) {}
 }
 
 /// Ignores everything, for traffic that is not timed.

@@ -5,6 +5,7 @@ mod errors;
 mod flag;
 pub mod latencies;
 mod manifest;
+mod request;
 mod row;
 mod table;
 mod utc;
@@ -20,14 +21,17 @@ use crate::recorder::{Distribution, Recorder};
 pub use errors::ErrorKinds;
 pub use flag::{Flag, Flags};
 pub use manifest::{Asked, Asserted, CountCheck, Machine, Manifest, MetricsOf, MetricsRead, Resumed, Searched, State};
+pub use request::{Micros, RequestRow};
 pub use row::{BlockRecord, HostRecord, MetricRow, Record, Status};
-pub use table::{Rows, append, append_all, lines, parse, read, read_whole_rows};
+pub use table::{Rows, append, append_all, lines, parse, read, read_whole_rows, retain};
 pub use utc::Utc;
 
 /// `records.csv`: one row a case.
 pub const RECORDS: &str = "records.csv";
 /// `blocks.csv`: one row a case and block.
 pub const BLOCKS: &str = "blocks.csv";
+/// `requests.csv`: one row a request, where a run was asked for them (`--requests`).
+pub const REQUESTS: &str = "requests.csv";
 /// `hosts.csv`: one row a case and host, where other machines sent requests.
 pub const HOSTS: &str = "hosts.csv";
 /// `comparisons.csv`: one row a compared number.

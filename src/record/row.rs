@@ -71,6 +71,9 @@ columns! {
         pub errors_s: Option<f64>,
         /// Requests without a good answer while processes connected, had an answer checked and warmed up; not among `errors`.
         pub errors_preparing: Option<u64>,
+        /// Requests that have a row in `requests.csv`: all of them, answered or not, unless a process sent more than 1 048 576 in a
+        /// block; empty without `--requests`.
+        pub requests_logged: Option<u64>,
         /// Of the answers, those whose names, types, shapes and sizes equal the verified one's byte for byte.
         pub answers_compared: Option<u64>,
         /// Of the answers, those that differ from the verified one or vary in size, which were read and checked once the clock

@@ -3,14 +3,15 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use csv::{ByteRecord, ReaderBuilder, StringRecord, WriterBuilder};
 
 use super::column::{Cells, Row};
+use crate::file::Part;
 
 /// Marks text that a spreadsheet would take for a formula. Reading removes it.
 const NEUTRAL: u8 = b'\'';
@@ -85,8 +86,7 @@ pub fn read_whole_rows<T: Row>(path: &Path) -> Result<Rows<T>> {
 pub fn parse<T: Row>(bytes: &[u8]) -> Result<Rows<T>> {
     let mut reader = ReaderBuilder::new().flexible(true).from_reader(bytes);
     let head = reader.byte_headers()?.clone();
-    let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-    let places: HashMap<String, usize> = head.iter().map(name).zip(0..).collect();
+    let places = places(&head);
     let mut records = reader.byte_records().collect::<Result<Vec<ByteRecord>, _>>()?;
     // rows are appended with a line ending; a last row without it may be cut anywhere, even within a number
     let cut = records.last().is_some_and(|last| last.len() < head.len());
@@ -94,15 +94,75 @@ pub fn parse<T: Row>(bytes: &[u8]) -> Result<Rows<T>> {
     if torn {
         records.pop();
     }
-    let row = |record: ByteRecord| -> Result<T> {
-        let line = record.position().map_or(0, csv::Position::line);
-        let (found, expected) = (record.len(), head.len());
-        ensure!(found == expected, "line {line}: {found} cells, expected {expected}");
-        let record: ByteRecord = record.iter().map(as_written).collect();
-        let record = StringRecord::from_byte_record(record).with_context(|| format!("line {line}"))?;
-        T::read(&Cells::new(&places, &record)).map_err(|words| anyhow!("line {line}: {words}"))
-    };
-    Ok(Rows { rows: records.into_iter().map(row).collect::<Result<_>>()?, torn })
+    Ok(Rows {
+        rows: records.iter().map(|record| row(record, &head, &places)).collect::<Result<_>>()?,
+        torn,
+    })
+}
+
+/// The row of a record below this head, whose columns have these places.
+fn row<T: Row>(record: &ByteRecord, head: &ByteRecord, places: &HashMap<String, usize>) -> Result<T> {
+    let line = record.position().map_or(0, csv::Position::line);
+    let (found, expected) = (record.len(), head.len());
+    ensure!(found == expected, "line {line}: {found} cells, expected {expected}");
+    let record: ByteRecord = record.iter().map(as_written).collect();
+    let record = StringRecord::from_byte_record(record).with_context(|| format!("line {line}"))?;
+    T::read(&Cells::new(places, &record)).map_err(|words| anyhow!("line {line}: {words}"))
+}
+
+/// Rewrites a CSV file with those of its rows that are kept, one after the other: memory does not grow with their number. A last
+/// line that is torn is left out.
+///
+/// # Errors
+/// The file cannot be read or written, or a row is not of this program's format.
+pub fn retain<T: Row>(path: &Path, mut is_kept: impl FnMut(&T) -> bool) -> Result<()> {
+    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let whole = whole_lines(&mut file).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut reader = ReaderBuilder::new().flexible(true).from_reader(file.take(whole));
+    let directory = path.parent().with_context(|| format!("{} has no folder", path.display()))?;
+    let mut part = Part::create(directory)?;
+    let rewritten = (|| -> Result<()> {
+        let head = reader.byte_headers()?.clone();
+        let places = places(&head);
+        let mut writer = WriterBuilder::new().from_writer(part.file());
+        if !head.is_empty() {
+            writer.write_byte_record(&head)?;
+        }
+        let mut record = ByteRecord::new();
+        while reader.read_byte_record(&mut record)? {
+            if is_kept(&row(&record, &head, &places)?) {
+                writer.write_byte_record(&record)?;
+            }
+        }
+        Ok(writer.flush()?)
+    })();
+    rewritten.with_context(|| format!("{} cannot be rewritten", path.display()))?;
+    part.commit(path)
+}
+
+/// The length of a file up to its last line ending, at which it is left again at its start.
+fn whole_lines(file: &mut File) -> io::Result<u64> {
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut whole = 0;
+    while end > 0 && whole == 0 {
+        let start = end.saturating_sub(64 * 1024);
+        let mut bytes = vec![0; (end - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut bytes)?;
+        whole = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |place| start + place as u64 + 1);
+        end = start;
+    }
+    file.seek(SeekFrom::Start(0))?;
+    Ok(whole)
+}
+
+/// The columns' places by their names.
+fn places(head: &ByteRecord) -> HashMap<String, usize> {
+    let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    head.iter().map(name).zip(0..).collect()
 }
 
 /// Makes a cell safe: puts [`NEUTRAL`] before text that a spreadsheet would execute, or that reading would take for
@@ -192,6 +252,28 @@ mod tests {
         assert!(parse::<Sample>(&[text.as_bytes(), &[0; 100]].concat()).unwrap().torn);
         let head = parse::<Sample>(&text.as_bytes()[..5]).unwrap();
         assert_eq!((head.rows.len(), head.torn), (0, true));
+    }
+
+    #[test]
+    fn rows_are_taken_out_one_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.csv");
+        let rows = [row("=a, \"b\"", Some(1.5)), row("two\nlines", None), row("c", Some(3.0))];
+        let text = written(&rows);
+        let kept = |text: &[u8], is_kept: &dyn Fn(&Sample) -> bool| {
+            std::fs::write(&path, text).unwrap();
+            retain(&path, is_kept).map(|()| read::<Sample>(&path).unwrap())
+        };
+        let is_number = |row: &Sample| row.mean_ms.is_some();
+        assert_eq!(kept(text.as_bytes(), &is_number).unwrap(), [rows[0].clone(), rows[2].clone()]);
+        assert_eq!(kept(&text.as_bytes()[..text.len() - 1], &is_number).unwrap(), [rows[0].clone()]);
+        assert_eq!(kept(text.as_bytes(), &|_| true).unwrap(), rows);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        // a crash may leave zeros, or a file without any line
+        assert_eq!(kept(&[text.as_bytes(), &[0; 100_000]].concat(), &|_| true).unwrap(), rows);
+        assert_eq!(kept(b"server,me", &|_| true).unwrap(), []);
+        let error = kept(b"server,mean_ms\na,x\nb,1\n", &|_| true).unwrap_err();
+        assert!(format!("{error:#}").contains("rows.csv cannot be rewritten: line 2: "), "{error:#}");
     }
 
     #[test]

@@ -303,6 +303,18 @@ fn of_row(out: &mut Notes, record: &Record) {
             ),
         );
     }
+    let requests = record.requests + record.errors;
+    if let Some(logged) = record.requests_logged.filter(|logged| *logged < requests) {
+        out.add(
+            About::Doubt,
+            format!(
+                "{}: {} has {logged} of {requests} requests: of each block the first that a process has memory for. All are in the \
+                 other numbers.",
+                record.case.phrase(),
+                out.markup.code(crate::record::REQUESTS)
+            ),
+        );
+    }
 }
 
 #[cfg(test)]
@@ -335,6 +347,20 @@ mod tests {
         };
         assert_eq!(count(&told(|run| flag(run, Flags::raised([(Flag::ClientCeiling, true)]))), ceiling), 1);
         assert_eq!(count(&told(|run| flag(run, Flags::default())), ceiling), 0);
+    }
+
+    #[test]
+    fn requests_without_a_row_are_told() {
+        let words = "requests.csv has ";
+        let logged = |less: Option<u64>| {
+            move |run: &mut Run| {
+                let row = &mut run.records[0];
+                row.requests_logged = less.map(|less| row.requests + row.errors - less);
+            }
+        };
+        assert_eq!(count(&told(logged(Some(3))), words), 1);
+        assert_eq!(count(&told(logged(Some(0))), words), 0);
+        assert_eq!(count(&told(logged(None)), words), 0);
     }
 
     #[test]

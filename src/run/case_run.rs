@@ -14,6 +14,7 @@ use super::job::{self, asked_for, block, planned};
 use super::kept::KeptBlock;
 use super::mlperf;
 use super::observer::Observer;
+use super::request_rows;
 use super::rows::{CaseTotals, status};
 use crate::matrix::Point;
 use crate::plan::{Group, Round};
@@ -25,6 +26,7 @@ use crate::worker::block_run::{FAILURES_IN_A_ROW, keep_first};
 use crate::worker::message::{Block, Judge};
 use crate::worker::outcome::BlockOutcome;
 use crate::worker::pool::Pool;
+use crate::worker::request_log;
 use crate::worker::seat::PoolError;
 
 /// New processes for a block may cost at most this part of it; otherwise the old ones stay.
@@ -113,6 +115,7 @@ impl CaseRun {
             search.add(load, &outcome);
             search.spent = Duration::from_nanos(block.spent_ns);
         }
+        self.totals.add_logged(block.logged);
         // an earlier version kept one alone
         outcome
             .examples
@@ -213,12 +216,17 @@ impl CaseRun {
         if self.totals.rounds.is_empty() {
             self.started = Timestamp::now();
         }
-        let before = observer.read(self.case.protocol).await;
-        let mut progress = |done| listener.progress(done);
-        let block = block(context.scenario, &self.at, round, place.0 as u32);
         let good = context.scenario.load.goodput.map(Judge::within);
         let judge = self.search.as_ref().map(|search| search.judge(&self.at, round.stop.least)).or(good);
-        let block = Block { judge, ..block };
+        let block = Block { judge, ..block(context.scenario, &self.at, round, place.0 as u32) };
+        if context.logs_requests
+            && let Err(error) = pool.reserve_log(request_log::capacity(&block), context.stop).await
+        {
+            self.end(error);
+            return Ok(());
+        }
+        let before = observer.read(self.case.protocol).await;
+        let mut progress = |done| listener.progress(done);
         context.samplers.during(&self.case, true);
         let outcome = pool.block(block, context.stop, &mut progress).await;
         context.samplers.during(&self.case, false);
@@ -230,7 +238,15 @@ impl CaseRun {
                 self.settled = (!outcome.aborted).then(|| answered + outcome.recorder.error_count());
                 let served = observer.gained(self.case.protocol, before.as_ref(), answered).await;
                 let unserved = served.is_none() && observer.tells(self.case.protocol);
-                self.keep(context, outcome, (served, unserved), place)
+                let logged = match self.log(context, place.0).await? {
+                    Ok(logged) => logged,
+                    Err(error) => {
+                        self.end(error);
+                        return Ok(());
+                    }
+                };
+                self.totals.add_logged(logged);
+                self.keep(context, outcome, (served, unserved), logged, place)
             }
             Err(error) => {
                 self.end(error);
@@ -239,11 +255,22 @@ impl CaseRun {
         }
     }
 
+    /// Writes the requests of the block that was measured last, if they are asked for. Returns how many there are.
+    async fn log(&mut self, context: &Context<'_>, block: usize) -> Result<Result<Option<u64>, PoolError>> {
+        let Some(pool) = self.pool.as_mut().filter(|_| context.logs_requests) else {
+            return Ok(Ok(None));
+        };
+        let path = context.folder.requests();
+        let logged = request_rows::append(&path, (&self.case.tag(), block as u32), pool, context.stop).await?;
+        Ok(logged.map(Some))
+    }
+
     fn keep(
         &mut self,
         context: &Context<'_>,
         outcome: BlockOutcome,
         (served, unserved): (Option<Statistics>, bool),
+        logged: Option<u64>,
         place: (usize, usize),
     ) -> Result<()> {
         let bounds = context.scenario.capacity.as_ref().map_or(&[][..], |capacity| &capacity.bounds);
@@ -267,6 +294,7 @@ impl CaseRun {
             capped: false,
             errors_preparing: 0,
             distinct: self.distinct,
+            logged,
             spent_ns: 0,
         });
         let words = outcome.example.map(|fault| fault.message);

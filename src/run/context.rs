@@ -48,6 +48,8 @@ pub struct Context<'a> {
     pub ceilings: &'a Ceilings,
     /// The samplers of the servers' metrics.
     pub samplers: &'a Samplers,
+    /// Whether each request has a row of its own.
+    pub logs_requests: bool,
     /// Where results go.
     pub folder: &'a Folder,
     /// The fewest rounds after which a group may be precise enough.

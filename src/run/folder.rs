@@ -14,8 +14,8 @@ use serde::Serialize;
 use super::kept::{self, KeptBlock};
 use crate::file;
 use crate::record::{
-    self, BLOCKS, BlockRecord, HISTOGRAMS, HOSTS, HostRecord, LATENESS, MANIFEST, METRICS, Manifest, RECORDS, RESUME,
-    Record, SCENARIO, SERVICE,
+    self, BLOCKS, BlockRecord, HISTOGRAMS, HOSTS, HostRecord, LATENESS, MANIFEST, METRICS, Manifest, RECORDS, REQUESTS,
+    RESUME, Record, SCENARIO, SERVICE,
 };
 use crate::recorder::Recorder;
 
@@ -137,6 +137,11 @@ impl Folder {
     /// The file for the server's metrics.
     pub fn metrics(&self) -> PathBuf {
         self.path.join(METRICS)
+    }
+
+    /// The file for single requests.
+    pub fn requests(&self) -> PathBuf {
+        self.path.join(REQUESTS)
     }
 
     /// Adds a measured case, after the parts of hosts in it.

@@ -35,6 +35,9 @@ pub struct KeptBlock {
     /// Different requests that each of its processes sends; 0 if that is not known.
     #[serde(default)]
     pub distinct: u64,
+    /// Requests that have a row of their own; `None` if none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logged: Option<u64>,
     /// What the group had taken of its time, in nanoseconds.
     pub spent_ns: u64,
 }
@@ -98,6 +101,7 @@ mod tests {
             capped: false,
             errors_preparing: 0,
             distinct: 0,
+            logged: None,
             spent_ns: 1,
         };
         let lines: Vec<Vec<u8>> = (0..3).map(|round| line(&kept(round)).unwrap()).collect();

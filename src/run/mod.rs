@@ -24,6 +24,7 @@ mod mlperf;
 mod observer;
 mod probe;
 mod reach;
+mod request_rows;
 pub mod resume;
 mod rows;
 mod sampler;
@@ -81,6 +82,8 @@ pub struct Options {
     pub model_repository: PathBuf,
     /// Whether to measure the client's maximum throughput in each case first.
     pub calibrate: bool,
+    /// Whether each request has a row of its own in a file of the run.
+    pub requests: bool,
     /// Whether this machine's processors are kept from sleeping.
     pub awake: bool,
     /// Whether this program is copied to the hosts that send requests.
@@ -317,6 +320,7 @@ async fn measure_over(
             manifest: &manifest,
             ceilings: &ceilings,
             samplers: &samplers,
+            logs_requests: options.requests,
             folder: &folder,
             rounds_least: statistics::rounds_to_judge(JUDGED * plan.pairs()),
             differs,

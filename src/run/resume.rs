@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::folder::Folder;
 use super::kept::{self, KeptBlock};
+use super::request_rows;
 use super::targets::Targets;
 use crate::environment::Environment;
 use crate::file;
@@ -16,7 +17,7 @@ use crate::plan::{Group, Plan};
 use crate::record::column::Row;
 use crate::record::{
     self, Asked, BLOCKS, BlockRecord, HISTOGRAMS, HOSTS, HostRecord, METRICS, MODEL_CONFIG, Machine, Manifest,
-    MetricRow, RECORDS, RESUME, Record, Resumed, SCENARIO, State, Status,
+    MetricRow, RECORDS, REQUESTS, RESUME, Record, Resumed, SCENARIO, State, Status,
 };
 use crate::scenario::Scenario;
 
@@ -250,6 +251,11 @@ fn prune(run: &Path, plan: &Plan, going: &Going) -> Result<()> {
         &run.join(HISTOGRAMS),
         &record::latencies::first_blocks(&histograms, |tag| counts.get(tag).copied().unwrap_or(0)),
     )?;
+
+    let requests = run.join(REQUESTS);
+    if requests.exists() {
+        request_rows::prune(&requests, has)?;
+    }
 
     let metrics = run.join(METRICS);
     if metrics.exists() {

@@ -57,6 +57,8 @@ pub struct CaseTotals {
     pub hosts: HostTotals,
     /// Requests that were held against the time within which answers are good; of a search's bounds the first.
     judged: Judged,
+    /// Requests that have a row of their own; `None` if none was asked for.
+    pub logged: Option<u64>,
     /// What the server counted over the blocks; `None` if it gives no counts.
     served: Option<Statistics>,
 }
@@ -91,6 +93,7 @@ impl Default for CaseTotals {
             unserved: false,
             hosts: HostTotals::default(),
             judged: Judged::default(),
+            logged: None,
             served: Some(Statistics::default()),
         }
     }
@@ -116,6 +119,11 @@ impl CaseTotals {
         let requests = outcome.recorder.count();
         self.means.extend(mean_ms.map(|mean_ms| BlockMean { round, mean_ms, requests }));
         self.served = self.served.zip(served).map(|(all, block)| all.plus(&block));
+    }
+
+    /// Adds the requests of a block that have a row of their own.
+    pub fn add_logged(&mut self, requests: Option<u64>) {
+        self.logged = requests.map(|requests| self.logged.unwrap_or(0) + requests).or(self.logged);
     }
 
     /// The mean latency of each block, in milliseconds.
@@ -166,6 +174,7 @@ impl CaseTotals {
             errors: self.recorder.error_count(),
             error_kinds: ErrorKinds::new(self.recorder.errors()),
             errors_s: self.failed_ns.map(|ns| rounded(ns as f64 / 1e9)),
+            requests_logged: self.logged,
             answers_compared: Some(self.checks.compared),
             answers_read: Some(self.checks.read),
             answers_verified: Some(self.checks.verified),

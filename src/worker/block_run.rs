@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::message::{Checks, Judge, Judged};
+use super::request_log::RequestLog;
 use crate::protocol::Fault;
 use crate::recorder::{Recorder, RequestTiming};
 use crate::scenario::StopRule;
@@ -57,6 +58,8 @@ pub struct BlockRun {
     judged: RefCell<Judged>,
     /// Whether so many requests broke a limit that more would not tell more.
     hopeless: Cell<bool>,
+    /// The log of its requests, with memory if one is asked for.
+    pub(super) log: Rc<RequestLog>,
 }
 
 impl BlockRun {
@@ -76,6 +79,11 @@ impl BlockRun {
     /// How its requests were held against limits.
     pub fn judged(&self) -> Option<Judged> {
         self.judge.as_ref().map(|_| self.judged.borrow().clone())
+    }
+
+    /// The same, with a log of its requests.
+    pub(super) fn logged(self, log: Rc<RequestLog>) -> Self {
+        BlockRun { log, ..self }
     }
 
     /// Whether a request is left to send; if so, counts it as started. `elapsed` is the time since the block's start.

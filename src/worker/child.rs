@@ -79,10 +79,12 @@ async fn run_job<D: InferClient + 'static>(job: Job, messages: &mut mpsc::Unboun
         Err(fault) => return send(&FromWorker::Failed(fault)),
     };
     while let Some(line) = messages.recv().await {
-        let ToWorker::Block(block) = serde_json::from_str(&line)? else {
-            bail!("expected a block")
+        let answer = match serde_json::from_str(&line)? {
+            ToWorker::Block(block) => FromWorker::Done(measure(&mut generator, block).await?),
+            ToWorker::Log(ask) => FromWorker::Log(generator.log.answer(ask)),
+            ToWorker::Job(_) => bail!("expected a block"),
         };
-        send(&FromWorker::Done(measure(&mut generator, block).await?))?;
+        send(&answer)?;
     }
     Ok(())
 }
@@ -148,17 +150,18 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     });
     let answered = if job.verify_all { all_verified(&mut clients[0].0, &spec, limit).await? } else { 1 };
     let mut deadlines = DeadlineTimer::new(limit);
-    let context = |(client, timeline)| ClientContext {
+    let context = |(place, (client, timeline))| ClientContext {
         client,
         timeline,
+        connection: place % job.connections,
         deadline: deadlines.deadline(),
         spec: spec.clone(),
         is_lost: false,
     };
-    let contexts = clients.into_iter().map(context).collect();
+    let contexts = (0..).zip(clients).map(context).collect();
     tokio::task::spawn_local(deadlines.keep());
     let timer = PreciseTimer::new();
-    let mut generator = LoadGenerator { contexts, timelines, timer, recorder: Rc::default(), spec };
+    let mut generator = LoadGenerator { contexts, timelines, timer, recorder: Rc::default(), log: Rc::default(), spec };
     // if verifying took all of that time, the worker is warm enough
     let cap = job.warmup_cap_ms.map(|cap| Duration::from_millis(cap).saturating_sub(begin.elapsed()));
     let iterations = if cap == Some(Duration::ZERO) { 0 } else { job.warmup };
@@ -315,7 +318,7 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
         Some(requests) => StopRule { requests, least: None, ..block.stop },
         None => block.stop,
     };
-    let block_run = BlockRun::new(stop, generator.recorder.clone());
+    let block_run = BlockRun::new(stop, generator.recorder.clone()).logged(generator.log.clone());
     generator.spec.begin(block.order);
     let schedule = block.arrivals.zip(scheduled).map(|(arrivals, count)| Schedule::new(arrivals, count));
     let length = block.arrivals.zip(scheduled).map(|(arrivals, count)| arrivals.length_ns(count) as u64);
@@ -329,6 +332,9 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
     // read once, so that processes share a time line
     let (begun_ns, begin) = (clock::shared_ns(), Instant::now());
     let block_run = Rc::new(block_run.judged_by(begin, block.judge));
+    generator
+        .log
+        .begin(begin, Duration::from_nanos(begun_ns.saturating_sub(block.start_ns)));
     block_run.early_until.set(length.map(|length| begin + Duration::from_nanos(length / 2)));
     let progress = block_run.clone();
     let stall = Rc::new(Cell::new(Duration::ZERO));

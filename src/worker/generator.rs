@@ -13,6 +13,7 @@ use super::block_run::BlockRun;
 use super::deadline::Deadline;
 use super::message::Traffic;
 use super::pace::{PreciseTimer, Schedule};
+use super::request_log::{Ended, RequestLog};
 use super::spec::{RequestSpec, Sent};
 use super::timeline::Timeline;
 use crate::protocol::{Fault, FaultKind, InferClient, Reply};
@@ -27,6 +28,8 @@ pub(super) struct LoadGenerator<D: InferClient> {
     pub(super) timer: PreciseTimer,
     /// Reused from block to block.
     pub(super) recorder: Rc<RefCell<Recorder>>,
+    /// Reused from block to block.
+    pub(super) log: Rc<RequestLog>,
     pub(super) spec: Rc<RequestSpec<D>>,
 }
 
@@ -34,6 +37,8 @@ pub(super) struct LoadGenerator<D: InferClient> {
 pub(super) struct ClientContext<D: InferClient> {
     pub(super) client: D,
     pub(super) timeline: Rc<Timeline>,
+    /// Index of its connection.
+    pub(super) connection: u32,
     pub(super) deadline: Deadline,
     pub(super) spec: Rc<RequestSpec<D>>,
     /// Whether the last request failed, perhaps with its connection.
@@ -122,7 +127,9 @@ impl<D: InferClient> ClientContext<D> {
         if self.is_lost {
             let trying = self.timeline.start();
             if let Err(fault) = self.reconnect().await {
-                return block_run.complete(due, trying, self.timeline.end().0, Err(fault));
+                let (number, done) = (block_run.log.next(), self.timeline.end().0);
+                block_run.log.add(number, &self.ended(due, trying, done, None, Some(fault.kind)));
+                return block_run.complete(due, trying, done, Err(fault));
             }
         }
         let sent = self.spec.next();
@@ -133,6 +140,7 @@ impl<D: InferClient> ClientContext<D> {
             self.client.follow(prepared.pattern.borrow().clone().filter(|_| !sent.is_verified));
         }
         let started = self.timeline.start();
+        let number = block_run.log.next();
         if let Some(due) = due {
             block_run.begin(nanoseconds(due, started));
         }
@@ -154,7 +162,22 @@ impl<D: InferClient> ClientContext<D> {
             split,
         });
         self.is_lost = parts.is_err();
+        let error = parts.as_ref().err().map(|fault| fault.kind);
+        block_run.log.add(number, &self.ended(due, started, done, Some(sent.number), error));
         block_run.complete(due, started, done, parts);
+    }
+
+    /// What is logged of the request that has just ended.
+    fn ended(
+        &self,
+        due: Option<Instant>,
+        started: Instant,
+        done: Instant,
+        distinct: Option<usize>,
+        error: Option<FaultKind>,
+    ) -> Ended {
+        let stamps = self.timeline.stamps();
+        Ended { due, started, done, stamps, distinct, connection: self.connection, error }
     }
 
     /// Makes the connection of a request that failed again, if it broke: what that takes is in no request's latency.
@@ -322,6 +345,7 @@ mod tests {
             let context = |_| ClientContext {
                 client: Scripted(script.clone()),
                 timeline: Rc::new(Timeline::new(true)),
+                connection: 0,
                 deadline: DeadlineTimer::new(limit).deadline(),
                 spec: spec.clone(),
                 is_lost: false,
@@ -331,6 +355,7 @@ mod tests {
                 timelines: Vec::new(),
                 timer: PreciseTimer::new(),
                 recorder: Rc::default(),
+                log: Rc::default(),
                 spec: spec.clone(),
             };
             let arrival = Arrival::Poisson;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::logged::{LogAnswer, LogAsk};
 use crate::address::Address;
 use crate::matrix::{Arrival, Encode, Protocol};
 use crate::protocol::Fault;
@@ -23,6 +24,8 @@ pub enum ToWorker {
     Job(Job),
     /// Measure one block, send `Done`.
     Block(Block),
+    /// Send an answer about the log of requests.
+    Log(LogAsk),
 }
 
 /// A worker's job in one case.
@@ -211,6 +214,8 @@ pub enum FromWorker {
     },
     /// A block's result.
     Done(BlockDone),
+    /// About the log of requests.
+    Log(LogAnswer),
     /// The worker cannot go on.
     Failed(Fault),
 }

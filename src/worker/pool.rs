@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::watch;
 
+use super::logged::{LogAnswer, LogAsk, LoggedRequest, PIECE};
 use super::message::{Arrivals, Block, Draw, FromWorker, Job, ToWorker};
 use super::outcome::{BlockOutcome, HostClock, HostPart};
 use super::seat::{PoolError, Seat, Worker};
@@ -141,6 +142,47 @@ impl Pool {
         Ok(outcome)
     }
 
+    /// The number of workers.
+    pub fn processes(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Has each worker reserve memory for the log of so many requests of each of its next blocks.
+    ///
+    /// # Errors
+    /// As [`Pool::block`].
+    pub async fn reserve_log(&mut self, requests: u64, stop: &watch::Receiver<bool>) -> Result<(), PoolError> {
+        let processes = self.workers.len() as u32;
+        let reserved = self.workers.iter_mut().enumerate().map(async |(index, worker)| {
+            match ask_log(worker, LogAsk::Reserve(requests), stop).await {
+                Ok(LogAnswer::Reserved) => Ok(()),
+                Ok(other) => Err(worker.named(unexpected(FromWorker::Log(other)), index, processes)),
+                Err(error) => Err(worker.named(error, index, processes)),
+            }
+        });
+        try_join_all(reserved).await.map(drop)
+    }
+
+    /// The next requests of the last block that a worker logged, from a number on: [`PIECE`] of them, fewer at the end. One
+    /// worker is asked for one piece at a time, so that no more than that is in memory here, however many there are.
+    ///
+    /// # Errors
+    /// As [`Pool::block`].
+    pub async fn logged(
+        &mut self,
+        index: usize,
+        from: u64,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Vec<LoggedRequest>, PoolError> {
+        let processes = self.workers.len() as u32;
+        let worker = &mut self.workers[index];
+        match ask_log(worker, LogAsk::Read(from), stop).await {
+            Ok(LogAnswer::Requests(piece)) if piece.len() <= PIECE => Ok(piece),
+            Ok(other) => Err(worker.named(unexpected(FromWorker::Log(other)), index, processes)),
+            Err(error) => Err(worker.named(error, index, processes)),
+        }
+    }
+
     /// The offset of each host's clock now.
     async fn compare_clocks(&self) -> Result<Vec<Offset>, PoolError> {
         Ok(try_join_all(self.links.iter().map(|link| link.compare_clocks())).await?)
@@ -149,6 +191,15 @@ impl Pool {
     /// Lets the workers finish in an orderly way, and waits for them; kills any that do not.
     pub async fn stop(self) {
         join_all(self.workers.into_iter().map(Worker::stop)).await;
+    }
+}
+
+/// A worker's answer about its log.
+async fn ask_log(worker: &mut Worker, ask: LogAsk, stop: &watch::Receiver<bool>) -> Result<LogAnswer, PoolError> {
+    worker.send(&ToWorker::Log(ask)).await?;
+    match worker.receive(SILENCE, stop).await? {
+        FromWorker::Log(answer) => Ok(answer),
+        other => Err(unexpected(other)),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalRuntime};
 
 use super::message::Traffic;
+use super::request_log::Stamps;
 use crate::protocol::stream::IoObserver;
 use crate::recorder::Phases;
 
@@ -46,6 +47,10 @@ pub struct Timeline {
     sent: Cell<Option<(Instant, Duration)>>,
     answered: Cell<Option<Instant>>,
     traffic: Cell<Traffic>,
+    /// The traffic before the request.
+    before: Cell<Traffic>,
+    /// Bytes of the request's body, and of the answer's so far.
+    bodies: Cell<(u64, u64)>,
 }
 
 impl Timeline {
@@ -59,6 +64,8 @@ impl Timeline {
             sent: Cell::new(None),
             answered: Cell::new(None),
             traffic: Cell::new(Traffic::default()),
+            before: Cell::new(Traffic::default()),
+            bodies: Cell::default(),
         }
     }
 
@@ -69,12 +76,15 @@ impl Timeline {
         self.idle.set(IDLE.get());
         self.sent.set(None);
         self.answered.set(None);
+        self.before.set(self.traffic.get());
+        self.bodies.set((0, 0));
         now
     }
 
     /// Sets the size of its body, which is about to be sent.
     pub fn body(&self, bytes: u64) {
         self.left.set(bytes);
+        self.bodies.set((bytes, 0));
     }
 
     /// Ends the request now: returns the instant and its phases.
@@ -93,6 +103,17 @@ impl Timeline {
         let ns = |duration: Duration| duration.as_nanos() as u64;
         self.alone
             .then(|| Phases { send: ns(send), wait: ns(to_answer - send), receive: ns(done - answered) })
+    }
+
+    /// The stamps and bytes of the request that has just ended.
+    pub fn stamps(&self) -> Stamps {
+        let (before, now) = (self.before.get(), self.traffic.get());
+        let (bytes_sent, bytes_received) = match self.alone {
+            true => (now.sent - before.sent, now.received - before.received),
+            false => self.bodies.get(),
+        };
+        let sent = self.sent.get().map(|(at, _)| at);
+        Stamps { sent, head: self.answered.get(), bytes_sent, bytes_received }
     }
 
     /// Returns the traffic so far, and resets it.
@@ -130,6 +151,11 @@ impl IoObserver for Timeline {
 
     fn answered(&self) {
         self.answered.set(Some(Instant::now()));
+    }
+
+    fn read_of_body(&self, bytes: usize) {
+        let (sent, received) = self.bodies.get();
+        self.bodies.set((sent, received + bytes as u64));
     }
 }
 
@@ -171,6 +197,33 @@ mod tests {
         let split = timeline.split(done).unwrap();
         assert_eq!(sum(split), (done - started).as_nanos() as u64);
         assert_eq!(Timeline::new(false).split(done), None);
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_request_that_ended() {
+        let timeline = Timeline::new(true);
+        timeline.wrote(1000);
+        timeline.read(1000);
+        timeline.start();
+        timeline.body(100);
+        assert_eq!(timeline.stamps(), Stamps { sent: None, head: None, bytes_sent: 0, bytes_received: 0 });
+        timeline.wrote(130);
+        timeline.answered();
+        timeline.read(30);
+        timeline.read_of_body(20);
+        let stamps = timeline.stamps();
+        assert_eq!((stamps.bytes_sent, stamps.bytes_received), (130, 30));
+        assert!(stamps.sent.is_some() && stamps.sent <= stamps.head);
+        // others' bytes are on a shared connection too
+        let timeline = Timeline::new(false);
+        timeline.start();
+        timeline.body(100);
+        timeline.answered();
+        timeline.read_of_body(20);
+        let stamps = timeline.stamps();
+        assert_eq!((stamps.sent, stamps.bytes_sent, stamps.bytes_received), (None, 100, 20));
+        timeline.start();
+        assert_eq!(timeline.stamps(), Stamps { sent: None, head: None, bytes_sent: 0, bytes_received: 0 });
     }
 
     #[test]

@@ -110,6 +110,24 @@ fn a_file_that_may_not_grow_ends_a_run_that_goes_on_later() {
 }
 
 #[test]
+fn requests_that_cannot_be_written_are_measured_again() {
+    let server = well();
+    let script = format!("trap '' XFSZ; ulimit -f 40 || exit 77; exec {} \"$@\"", env!("CARGO_BIN_EXE_runner"));
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, "sh"]);
+    // whose requests are more than what is kept of them otherwise
+    let scenario = many_blocks().replace("blocks = 200", "blocks = 20");
+    let done = run_with(command, &scenario, &server.http, &server.grpc, &["--requests"]);
+    told_and_ended(&done, &["cannot write ", "requests.csv", "File too large", "runner --resume "]);
+    let run = done.run().unwrap();
+    let resumed = Command::new(env!("CARGO_BIN_EXE_runner")).arg("--resume").arg(&run).output().unwrap();
+    assert_eq!(resumed.status.code(), Some(0), "{}", String::from_utf8_lossy(&resumed.stderr));
+    for row in done.rows() {
+        assert_eq!((row.requests, row.requests_logged, done.logged(&row, "ok")), (1000, Some(1000), 1000), "{row:?}");
+    }
+}
+
+#[test]
 fn quiet_runs_tell_their_cases_when_nothing_else_does() {
     let server = well();
     let script = format!("trap '' XFSZ; ulimit -f 40 || exit 77; exec {} \"$@\" --quiet", env!("CARGO_BIN_EXE_runner"));

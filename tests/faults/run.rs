@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use runner::record::{BLOCKS, BlockRecord, RECORDS, Record, Status, read};
+use runner::record::{BLOCKS, BlockRecord, RECORDS, REQUESTS as REQUEST_ROWS, Record, RequestRow, Status, read};
 
 use super::server::{Act, Server, good};
 use super::table::{Line, tell, words};
@@ -54,6 +54,13 @@ impl Done {
     /// The rows of its cases, HTTP's first.
     pub fn rows(&self) -> Vec<Record> {
         read(&self.run().unwrap_or_else(|| panic!("{}", self.text())).join(RECORDS)).unwrap()
+    }
+
+    /// The requests of a case with this status that have a row of their own (`--requests`).
+    pub fn logged(&self, case: &Record, status: &str) -> u64 {
+        let rows: Vec<RequestRow> = read(&self.run().unwrap().join(REQUEST_ROWS)).unwrap();
+        let tag = case.case.tag();
+        rows.iter().filter(|row| row.case == tag && row.status == status).count() as u64
     }
 
     /// What the blocks of a case answered and what failed in them.
@@ -127,7 +134,7 @@ pub fn one_of(fault: &Fault<'_>) -> Vec<Record> {
 
 fn some_of(fault: &Fault<'_>, numbers: &'static [u64], scenario: &str) -> Vec<Record> {
     let server = server_of(numbers, fault.act.clone());
-    let done = run_at(scenario, &server.http, &server.grpc, &[]);
+    let done = run_at(scenario, &server.http, &server.grpc, &["--requests"]);
     let rows = done.rows();
     assert_eq!(rows.len(), 2, "{}", done.text());
     assert_eq!(done.output.status.code(), Some(1), "{}", done.text());
@@ -142,6 +149,7 @@ fn some_of(fault: &Fault<'_>, numbers: &'static [u64], scenario: &str) -> Vec<Re
         let blocks = done.blocks(row);
         assert_eq!(blocks, [(BLOCK, 0), (BLOCK - failed, failed), (BLOCK, 0)], "{case}");
         assert!(row.errors_s.is_some_and(|seconds| seconds > 0.0), "{case}: {row:?}");
+        assert_eq!((done.logged(row, "ok"), done.logged(row, kind)), (row.requests, failed), "{case}");
     }
     let told = rows.iter().map(words).collect();
     let Fault { key, fault, by, test, .. } = *fault;

@@ -15,6 +15,7 @@ mod data;
 mod endings;
 mod machines;
 mod refused;
+mod request_rows;
 mod ship;
 mod spread;
 mod tasks;

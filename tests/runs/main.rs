@@ -9,6 +9,8 @@ mod load;
 mod mlperf;
 #[cfg(unix)]
 mod output;
+#[cfg(unix)]
+mod request_rows;
 mod requests;
 #[cfg(unix)]
 mod resume;

@@ -17,13 +17,13 @@ const CASES: usize = 8;
 const BLOCKS_A_CASE: usize = 10;
 
 /// Eight cases in four groups, some seconds long.
-fn slow_case() -> Case {
+pub fn slow_case() -> Case {
     let slow = "parameters { key: \"service_time\" value { string_value: \"constant 2ms\" } }";
     Case::new(slow, &SCENARIO.replace("iterations = 50", "iterations = 100"))
 }
 
 /// Waits until some blocks are on disk, and returns the run's folder.
-fn under_way(case: &Case, blocks: usize) -> PathBuf {
+pub fn under_way(case: &Case, blocks: usize) -> PathBuf {
     let found = (0..6000).find_map(|_| {
         sleep(Duration::from_millis(10));
         let run = case.newest()?;
@@ -33,7 +33,7 @@ fn under_way(case: &Case, blocks: usize) -> PathBuf {
     found.expect("no block within a minute")
 }
 
-fn resume(run: &Path, options: &[&str]) -> Output {
+pub fn resume(run: &Path, options: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
     command.arg("--resume").arg(run).args(options).output().unwrap()
 }
@@ -44,7 +44,7 @@ fn named(block: &BlockRecord) -> (String, u32) {
 }
 
 /// A run that is whole, each block of it measured once.
-fn check_whole(run: &Path) {
+pub fn check_whole(run: &Path) {
     let manifest = read_manifest(run).unwrap();
     assert_eq!(manifest.state, State::Complete);
     assert!(manifest.counts.unwrap().agrees(), "{:?}", manifest.counts);

@@ -200,6 +200,7 @@ impl Grpc {
         };
         let answered = async {
             while let Some(data) = body.data().await? {
+                self.observer.read_of_body(data.len());
                 sink(data)?;
             }
             body.finish().await
