@@ -70,7 +70,7 @@ impl Plan {
 }
 
 /// The number of blocks of a case: no more than its requests, if their number is known. A block of an open loop has
-/// at least two requests, as a single one does not show whether a server keeps up.
+/// at least two requests, as a single one does not show whether a server keeps up, and all phases of what arrives.
 fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
     let of_time = |time: Duration, rate: f64| (time.as_secs_f64() * rate / f64::from(processes)) as u64;
     let requests = match (rate, load.stop.least) {
@@ -81,7 +81,15 @@ fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
             asked.min(load.stop.most.map_or(u64::MAX, |cap| of_time(cap, rate))) / 2
         }
     };
-    u64::from(load.blocks).min(requests).max(1)
+    let periods = load.arrival.period().zip(rate).map_or(u64::MAX, |(period, rate)| {
+        let asked = (load.stop.requests as f64 * f64::from(processes) / rate).max(seconds(load.stop.least, 0.0));
+        (asked.min(seconds(load.stop.most, f64::INFINITY)) / period.as_secs_f64() + 1e-9) as u64
+    });
+    u64::from(load.blocks).min(requests).min(periods).max(1)
+}
+
+fn seconds(time: Option<Duration>, otherwise: f64) -> f64 {
+    time.map_or(otherwise, |time| time.as_secs_f64())
 }
 
 /// Spreads iterations and time over the blocks as evenly as integers allow; no block is empty. Where rounds go on until
@@ -89,7 +97,7 @@ fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
 fn rounds(load: &Load, blocks: u64, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
     let mut orders = Orders::new(cases);
     (0..load.rounds_max(blocks))
-        .map(|round| Round { stop: load.stop.block(round % blocks, blocks), order: orders.next(generator) })
+        .map(|round| Round { stop: load.block(round % blocks, blocks), order: orders.next(generator) })
         .collect()
 }
 

@@ -1,6 +1,8 @@
 //! A scenario: validated and complete, with every default filled in. Read from TOML with spans, so that every error
 //! names file, line, key, value and remedy. Of the program, it knows only the matrix, tensors and spellings.
 
+pub mod arrival;
+pub mod arrival_file;
 mod distinct;
 mod error;
 mod hosts;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use arrival::ArrivalProcess;
 pub use error::ScenarioError;
 pub use hosts::{Hosts, Spread};
 pub use json_schema::json_schema;
@@ -29,7 +32,7 @@ pub use keys::keys;
 pub use overrides::Overrides;
 pub use server::Server;
 
-use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Selection, Value};
+use crate::matrix::{AxisId, Matrix, Name, Point, Selection, Value};
 use crate::spelling::spelled;
 use crate::tensor::{Datatype, Expect, Items, Parameters, Source};
 use crate::threshold::Threshold;
@@ -165,7 +168,7 @@ pub struct Load {
     /// Seed of the order in which cases are interleaved, and of arrivals.
     pub seed: u64,
     /// How requests arrive, if there is a rate.
-    pub arrival: Arrival,
+    pub arrival: ArrivalProcess,
     /// Whether every request has an id.
     pub request_ids: bool,
     /// Of so many answers the content of one is checked, where an output has an expected one.
@@ -220,6 +223,15 @@ impl Load {
     /// Whether a case has a fixed length, which a longest time may cut short.
     pub fn has_length(&self) -> bool {
         !self.is_open_ended() && self.precision.is_none()
+    }
+
+    /// The stop rule of one of `blocks` blocks: a share of the case's, or all of what arrives in a block.
+    pub fn block(&self, block: u64, blocks: u64) -> StopRule {
+        let share = self.stop.block(block, blocks);
+        match self.arrival.length() {
+            Some(length) => StopRule { requests: 0, least: Some(length), ..share },
+            None => share,
+        }
     }
 
     /// Most rounds of a group whose cases are split into `blocks` blocks.

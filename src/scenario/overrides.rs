@@ -51,6 +51,7 @@ impl Scenario {
     /// # Errors
     /// A value beyond the format's limits, or one that leaves nothing to measure: one line with option, value, remedy.
     pub fn overridden_by(mut self, overrides: &Overrides) -> Result<Self, String> {
+        self.keeps_its_length(overrides)?;
         if let Some(iterations) = overrides.iterations {
             self.load.stop.requests = self.checked("--iterations", iterations, ITERATIONS)?;
         }
@@ -96,6 +97,22 @@ impl Scenario {
         self.check_requests()
             .map_err(|words| format!("with the options of the command line {words}"))?;
         Ok(self)
+    }
+
+    /// Checks that no option changes the rate or the length of what is as long as the scenario says.
+    fn keeps_its_length(&self, overrides: &Overrides) -> Result<(), String> {
+        let Some(key) = self.load.arrival.key_of_length() else { return Ok(()) };
+        let rate = overrides.axes.iter().find(|(id, _)| *id == AxisId::Rate);
+        let given = rate
+            .map(|(id, texts)| id.setting(&texts.join(",")))
+            .or(overrides.iterations.map(|iterations| format!("--iterations {iterations}")))
+            .or(overrides.duration_s.map(|seconds| format!("--duration {seconds}")));
+        match given {
+            Some(option) => Err(format!(
+                "{option}: `{key}` in [load] says how many requests arrive, and when: leave the option out, or that key"
+            )),
+            None => Ok(()),
+        }
     }
 
     fn override_axes(&mut self, overrides: &Overrides) -> Result<(), String> {

@@ -16,9 +16,12 @@ pub static DATATYPES: Words = Words {
     other_format: datatype_elsewhere,
 };
 
-/// How requests arrive.
-pub static ARRIVALS: Words =
-    Words::new(Arrival::WORDS, "\"constant\" or \"poisson\"", "requests arrive in one of these ways:");
+/// How requests arrive, where a word says it.
+pub static ARRIVALS: Words = Words::new(
+    &[Arrival::Constant.name(), Arrival::Poisson.name()],
+    "\"constant\" or \"poisson\"",
+    "requests arrive in one of these ways:",
+);
 
 /// What a case does once a request fails.
 pub static ON_ERROR: Words = Words::new(OnError::WORDS, "\"continue\" or \"stop\"", "a case does one of these:");

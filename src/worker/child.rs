@@ -14,9 +14,10 @@ use super::block_run::{BlockRun, SERVER_WAIT, pause_after};
 use super::deadline::DeadlineTimer;
 use super::generator::{ClientContext, LoadGenerator, too_late};
 use super::message::{Block, BlockDone, Draw, FromWorker, Job, Offered, ToWorker, Usage};
-use super::pace::{PreciseTimer, Schedule};
+use super::pace::PreciseTimer;
 use super::references::References;
 use super::requests::{Order, Requests};
+use super::schedule::Schedule;
 use super::spec::{Prepared as PreparedRequest, RequestSpec, id_agrees};
 use super::timeline::{self, Timeline};
 use crate::clock;
@@ -27,7 +28,7 @@ use crate::protocol::infer::grpc::Grpc;
 use crate::protocol::infer::http::Http;
 use crate::protocol::verify::{has_fixed_sizes, verify};
 use crate::protocol::{Fault, FaultKind, InferClient, Reply};
-use crate::scenario::StopRule;
+use crate::scenario::{ArrivalProcess, StopRule};
 use crate::tensor::HELD_BYTES_MAX;
 
 /// Attempts at a request that the server answers with an error or a wrong answer, which may happen occasionally.
@@ -82,7 +83,7 @@ async fn run_job<D: InferClient + 'static>(job: Job, messages: &mut mpsc::Unboun
         let ToWorker::Block(block) = serde_json::from_str(&line)? else {
             bail!("expected a block")
         };
-        send(&FromWorker::Done(measure(&mut generator, block).await?))?;
+        send(&FromWorker::Done(measure(&mut generator, &job.arrival, block).await?))?;
     }
     Ok(())
 }
@@ -309,16 +310,19 @@ async fn in_time<T>(limit: Duration, attempt: impl Future<Output = Result<T, Fau
     timeout(limit, attempt).await.unwrap_or_else(|_| Err(too_late(limit)))
 }
 
-async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, block: Block) -> Result<BlockDone> {
-    let scheduled = block.arrivals.map(|arrivals| block.scheduled(&arrivals));
+async fn measure<D: InferClient + 'static>(
+    generator: &mut LoadGenerator<D>,
+    arrival: &ArrivalProcess,
+    block: Block,
+) -> Result<BlockDone> {
+    let schedule = block.arrivals.map(|arrivals| Schedule::new(arrival, &block, &arrivals));
+    let (scheduled, length) = (schedule.as_ref().map(Schedule::requests), schedule.as_ref().map(Schedule::length_ns));
     let stop = match scheduled {
         Some(requests) => StopRule { requests, least: None, ..block.stop },
         None => block.stop,
     };
     let block_run = Rc::new(BlockRun::new(stop, generator.recorder.clone()));
     generator.spec.begin(block.order);
-    let schedule = block.arrivals.zip(scheduled).map(|(arrivals, count)| Schedule::new(arrivals, count));
-    let length = block.arrivals.zip(scheduled).map(|(arrivals, count)| arrivals.length_ns(count) as u64);
     generator
         .timer
         .until(Instant::now() + Duration::from_nanos(block.start_ns.saturating_sub(clock::shared_ns())))

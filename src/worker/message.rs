@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::matrix::{Arrival, Encode, Protocol};
+use crate::matrix::{Encode, Protocol};
 use crate::protocol::Fault;
 use crate::protocol::verify::Expected;
 use crate::recorder::RecorderSnapshot;
-use crate::scenario::{Input, Model, StopRule};
+use crate::scenario::{ArrivalProcess, Input, Model, StopRule};
 use crate::tensor::{Parameters, Tensors};
 
 /// From the parent to a worker.
@@ -54,6 +54,8 @@ pub struct Job {
     pub verify_all: bool,
     /// Whether requests will be sent without waiting for earlier answers.
     pub open_loop: bool,
+    /// How they then arrive; of recorded instants those of one worker.
+    pub arrival: ArrivalProcess,
     /// Requests before measuring starts.
     pub warmup: u64,
     /// No warm-up request starts later than this after preparation began.
@@ -76,6 +78,11 @@ impl Job {
             .filter_map(|output| output.expect.as_mut()?.file_mut())
             .for_each(place);
         self
+    }
+
+    /// The same job for one of some workers.
+    pub fn of_process(&self, process: u32, processes: u32) -> Job {
+        Job { arrival: self.arrival.of_process(process, processes), ..self.clone() }
     }
 
     /// Items of a request.
@@ -116,7 +123,6 @@ pub struct Block {
 pub struct Arrivals {
     /// Requests a second, all processes together.
     pub rate: f64,
-    pub arrival: Arrival,
     pub seed: u64,
     /// Number of the block.
     pub block: u32,
@@ -352,7 +358,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn arrivals(rate: f64, processes: u32) -> Arrivals {
-        Arrivals { rate, arrival: Arrival::Constant, seed: 1, block: 0, process: 0, processes }
+        Arrivals { rate, seed: 1, block: 0, process: 0, processes }
     }
 
     fn block(iterations: u64, cap_ms: Option<u64>) -> Block {

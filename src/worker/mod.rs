@@ -10,6 +10,7 @@ pub mod pace;
 pub mod pool;
 mod references;
 mod requests;
+pub mod schedule;
 pub mod seat;
 mod spec;
 mod timeline;

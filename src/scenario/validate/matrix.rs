@@ -8,11 +8,12 @@ use super::super::tree::{self, Table};
 use super::Checked;
 use crate::matrix::{AxisId, CASES_MAX, Home, Limit, Matrix, Selection, Shapes, Value, range};
 
-/// `load` has the rates, which are an axis too. `None` once there is an error; the errors of all axes are kept.
+/// `load` has the rates, which are an axis too; `mean_rate` is that of requests that arrive at no given rate. `None` once there is an error; the errors of all axes are kept.
 pub(super) fn matrix(
     document: &Document<'_>,
     matrix: &Table<'_>,
     load: &Table<'_>,
+    mean_rate: Option<f64>,
     errors: &mut Errors,
 ) -> Option<Matrix> {
     let mut read = Matrix::default();
@@ -30,6 +31,9 @@ pub(super) fn matrix(
     }
     if !whole {
         return None;
+    }
+    if let Some(rate) = mean_rate {
+        read.set(AxisId::Rate, vec![Value::Number(rate)]);
     }
 
     let all = read.all_cases();

@@ -1,6 +1,7 @@
 //! From the file's tree to a [`Scenario`]: limits, defaults and consistency. This file has the model and its tensors;
 //! the matrix and the load have their own files.
 
+mod arrival;
 mod hosts;
 mod load;
 mod matrix;
@@ -18,8 +19,8 @@ use super::error::{Document, Errors, ScenarioError};
 use super::tree::{self, Table};
 use super::words::known;
 use super::{
-    Artifact, Assert, GRPC_PORT, HTTP_PORT, Input, METRICS_PORT, Model, ModelTarget, Output, Scenario, Server,
-    distinct as distinct_requests, schema, shapes, syntax,
+    ArrivalProcess, Artifact, Assert, GRPC_PORT, HTTP_PORT, Input, METRICS_PORT, Model, ModelTarget, Output, Scenario,
+    Server, distinct as distinct_requests, schema, shapes, syntax,
 };
 use crate::matrix::{AxisId, Matrix, Value};
 use crate::tensor::{Datatype, Expect, Items, Reference, Source};
@@ -55,7 +56,9 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let (matrix_table, load_table) = (file.table("matrix"), file.table("load"));
     let mut errors = Errors::default();
     let title = errors.keep(name(document, &file, "title"));
-    let matrix = matrix::matrix(document, &matrix_table, &load_table, &mut errors);
+    let arrival = errors.keep(arrival::arrival(document, &load_table));
+    let mean_rate = arrival.as_ref().and_then(ArrivalProcess::mean_rate);
+    let matrix = matrix::matrix(document, &matrix_table, &load_table, mean_rate, &mut errors);
     let distinct = load_table.value(AxisId::Distinct.axis().key).map(Spanned::span);
     let axes = Axes { table: &matrix_table, matrix: matrix.as_ref(), distinct };
     let servers = targets::servers(document, &file, &axes, &mut errors);
@@ -66,7 +69,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
         errors.keep(batches_fit(document, &matrix_table));
     }
     let server = server(document, &file.table("server"), &mut errors);
-    let load = load::load(document, &load_table, &mut errors);
+    let load = load::load(document, &load_table, arrival.as_ref(), &mut errors);
     let hosts = hosts::hosts(document, &file.table("hosts"), &mut errors);
     let parameters = errors.keep(parameters::parameters(document, &file.table("parameters")));
     let served = first.as_ref().map_or(&[][..], |first| &first.outputs);
