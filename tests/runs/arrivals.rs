@@ -45,6 +45,11 @@ fn stages_are_a_block_each_and_rows_have_their_mean_rate() {
     }
     assert!(blocks(&case).iter().all(|block| block.requests == 55));
     assert!(printed.contains("arrivals in stages (to 100/s at once,"), "{printed}");
+    let plan = text(&case.command(&["--list"]).output().unwrap());
+    assert!(
+        plan.contains("arrivals in stages (to 100/s at once,") && plan.contains("  http  110 requests to "),
+        "{plan}"
+    );
 }
 
 #[test]
