@@ -54,6 +54,7 @@ CRITICAL = 1.358  # of Kolmogorov and Smirnov's test at 5 %, times the root of t
 FILE_RATE = 500  # of the part `files`, on average
 FILE_SHAPE = 0.5  # of its gamma distributed distances
 DISTANCE_LIMIT_US = 200  # between a distance as it arrived and as it was asked for, 99th percentile
+ATTEMPTS = 3  # at a run whose packets are its requests
 REPLAYED = "http-b1-p1-c64-r%d" % FILE_RATE  # the case under which a replay finds what arrived
 
 STALL_RATE = 100
@@ -364,16 +365,21 @@ def files(directory, options):
 
 
 def arrived(name, protocol, count, directory, options):
-    """When the measured requests of a run reached the server's port, in order and in microseconds; `None` without stamps of packets."""
-    with embedded(options.runner, os.path.join(directory, "models"), "--load-model", "null") as hosts:
-        with Packets(int(hosts[protocol].rsplit(":", 1)[1])) as packets:
-            _, manifest = run(name, protocol, hosts, None, directory, options)
-    prepared = manifest["counts"]["prepared"]
-    if packets.stamps is None or len(packets.stamps) != prepared + count:
-        seen = "no" if packets.stamps is None else len(packets.stamps)
-        print("%s: %s packets for %d requests" % (protocol, seen, prepared + count), file=sys.stderr)
-        return None
-    return sorted(packets.stamps)[prepared:]
+    """When the measured requests of a run reached the server's port, in order and in microseconds; `None` without stamps of packets.
+
+    A packet that the system sent twice hides which request was when: such a run is repeated.
+    """
+    for _ in range(ATTEMPTS):
+        with embedded(options.runner, os.path.join(directory, "models"), "--load-model", "null") as hosts:
+            with Packets(int(hosts[protocol].rsplit(":", 1)[1])) as packets:
+                _, manifest = run(name, protocol, hosts, None, directory, options)
+        prepared = manifest["counts"]["prepared"]
+        if packets.stamps is None:
+            return None
+        if len(packets.stamps) == prepared + count:
+            return sorted(packets.stamps)[prepared:]
+        print("%s: %d packets for %d requests, once more" % (protocol, len(packets.stamps), prepared + count), file=sys.stderr)
+    sys.exit("%s: there were other packets than requests in %d runs" % (protocol, ATTEMPTS))
 
 
 def write_requests(path, stamps):

@@ -331,7 +331,13 @@ async fn measure<D: InferClient + 'static>(
     generator.traffic();
     let before = usage();
     // read once, so that processes share a time line
-    let (begun_ns, begin) = (clock::shared_ns(), Instant::now());
+    let (begun_ns, now) = (clock::shared_ns(), Instant::now());
+    // schedules of processes have one start, however late one of them wakes up: what it sends late is late
+    let behind = if schedule.is_some() { begun_ns.saturating_sub(block.start_ns) } else { 0 };
+    let (begin_ns, begin) = match now.checked_sub(Duration::from_nanos(behind)) {
+        Some(begin) => (begun_ns - behind, begin),
+        None => (begun_ns, now),
+    };
     block_run.early_until.set(length.map(|length| begin + Duration::from_nanos(length / 2)));
     let progress = block_run.clone();
     let stall = Rc::new(Cell::new(Duration::ZERO));
@@ -343,7 +349,7 @@ async fn measure<D: InferClient + 'static>(
     beat.abort();
     // before the histograms are packed, which is not part of the requests' cost
     let usage = usage().since(&before);
-    let at = |instant: Instant| begun_ns + (instant - begin).as_nanos() as u64;
+    let at = |instant: Instant| begin_ns + (instant - begin).as_nanos() as u64;
     let window = block_run.window.get().map(|(first, last)| (at(first), at(last)));
     let (first_ns, last_ns) = window.unwrap_or((begun_ns, begun_ns));
     Ok(BlockDone {
@@ -358,7 +364,7 @@ async fn measure<D: InferClient + 'static>(
         failed_ns: Some(block_run.failed_ns.get()),
         offered: scheduled.zip(length).map(|(requests, length_ns)| Offered {
             requests,
-            begin_ns: begun_ns,
+            begin_ns,
             length_ns,
             slowest_early_ns: block_run.slowest_early_ns.get(),
         }),

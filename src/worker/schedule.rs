@@ -10,8 +10,8 @@ use super::message::{Arrivals, Block};
 use crate::scenario::ArrivalProcess;
 use crate::scenario::arrival::{Distances, Ramp, Stage, ramps, requests_until};
 
-/// Due times of the requests of one process in a block, in nanoseconds from its start, in order. The memory for drawing them does not grow
-/// with their number; those of a file are held as they came with the job.
+/// Due times of the requests of one process in a block, in nanoseconds from its start, in order. Neither the memory for drawing them nor the
+/// time to the first grows with their number; those of a file are held as they came with the job.
 pub struct Schedule {
     due: Due,
     next: u64,
@@ -118,10 +118,11 @@ struct Places {
     stride: u64,
     /// Draws before the first place.
     skipped: u64,
-    /// Requests of one drawn unit.
-    scale: f64,
-    /// Sum of the draws so far.
-    drawn: f64,
+    /// Arrivals that are not drawn yet.
+    left: u64,
+    /// The part of all places that is after those that are drawn.
+    rest: f64,
+    end: f64,
     /// The place of the first of all, where distances are equal.
     first: f64,
     processes: u64,
@@ -138,19 +139,21 @@ impl Places {
         let stream = if is_shared { 0 } else { process };
         // processes and blocks have their own streams; protocols share them
         generator.set_stream((u64::from(block) << 32) | u64::from(stream));
-        let draws = if is_shared { all } else { count };
-        let scale = match distances {
-            Distances::Constant => 1.0,
-            _ => {
-                let mut ahead = generator.clone();
-                // including what is left after the last arrival
-                let drawn: f64 = (0..=draws).map(|_| draw(distances, &mut ahead)).sum();
-                end / drawn
-            }
-        };
+        let left = if is_shared { all } else { count };
         let (process, processes) = (u64::from(process), u64::from(processes));
         let (stride, skipped) = if is_shared { (processes, process) } else { (1, 0) };
-        Places { distances, generator, stride, skipped, scale, drawn: 0.0, first: 0.0, processes, process }
+        Places {
+            distances,
+            generator,
+            stride,
+            skipped,
+            left,
+            rest: 1.0,
+            end,
+            first: 0.0,
+            processes,
+            process,
+        }
     }
 
     /// The place of request number `number`; they are asked for in order.
@@ -160,11 +163,28 @@ impl Places {
             return (number * self.processes + self.process) as f64 + self.first;
         }
         let draws = if number == 0 { self.skipped + 1 } else { self.stride };
-        // one after the other, so that all processes have the same sums
         for _ in 0..draws {
-            self.drawn += draw(self.distances, &mut self.generator);
+            self.rest *= 1.0 - self.part();
+            self.left = self.left.saturating_sub(1);
         }
-        self.drawn * self.scale
+        (1.0 - self.rest) * self.end
+    }
+
+    /// The next distance as a part of the rest, of which it is one of `left + 1` alike: those of the arrivals that are left, and what is left
+    /// after the last. A gamma variable over its sum with others is beta distributed, which needs no sum of all draws beforehand.
+    fn part(&mut self) -> f64 {
+        let left = self.left as f64;
+        match self.distances {
+            Distances::Constant => 0.0,
+            // beta of shape 1, by its inverse distribution
+            Distances::Exponential => -(-exponential(&mut self.generator) / left).exp_m1(),
+            Distances::Gamma { shape } => {
+                let next = gamma(shape, &mut self.generator);
+                let sum = next + gamma(shape * left, &mut self.generator);
+                // of a very small shape both may be too small for a number
+                if sum > 0.0 { next / sum } else { 0.0 }
+            }
+        }
     }
 }
 
@@ -206,15 +226,6 @@ impl Course {
                 ramps.get(*at).map_or(0.0, |ramp| ramp.instant_s(place) * 1e9)
             }
         }
-    }
-}
-
-/// A distance, in units of which the mean is the same for all of a distribution.
-fn draw(distances: Distances, generator: &mut ChaCha8Rng) -> f64 {
-    match distances {
-        Distances::Constant => 1.0,
-        Distances::Exponential => exponential(generator),
-        Distances::Gamma { shape } => gamma(shape, generator),
     }
 }
 

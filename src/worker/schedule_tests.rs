@@ -62,8 +62,13 @@ fn exponential_of(mean: f64) -> impl Fn(f64) -> f64 {
     move |distance| 1.0 - (-distance / mean).exp()
 }
 
-/// Critical value of the test at 5 % for so many numbers.
+/// Critical value of the test at 0.1 % for so many numbers: several are tested here.
 fn critical(count: usize) -> f64 {
+    1.949 / (count as f64).sqrt()
+}
+
+/// The same at 5 %.
+fn often_critical(count: usize) -> f64 {
     1.358 / (count as f64).sqrt()
 }
 
@@ -84,6 +89,32 @@ fn poisson_distances_are_exponential_and_the_rate_is_kept() {
     // and the test can fail
     let constant = schedule(&CONSTANT, 2000.0, 60_000);
     assert!(kolmogorov_smirnov(distances(&constant), exponential_of(500_000.0)) > 0.3);
+}
+
+#[test]
+fn of_many_seeds_as_many_are_unlikely_as_chance_has_it() {
+    let half = |distance: f64| statrs::function::erf::erf((distance / 1e6 / 2.0).sqrt());
+    let rejected = |arrival: &ArrivalProcess, distribution: &dyn Fn(f64) -> f64| {
+        let of = |seed| of_process(arrival, &Arrivals { seed, ..arrivals(1000.0, 0, 1) }, 2000).collect::<Vec<u64>>();
+        let is_rejected = |seed: &u64| {
+            let distances = distances(&of(*seed));
+            let critical = often_critical(distances.len());
+            kolmogorov_smirnov(distances, distribution) > critical
+        };
+        let uniform = |seed: &u64| {
+            let places = of(*seed).iter().map(|instant| *instant as f64 / 2e9).collect();
+            kolmogorov_smirnov(places, |share| share) > often_critical(2000)
+        };
+        [(0..200_u64).filter(is_rejected).count(), (0..200_u64).filter(uniform).count()]
+    };
+    // 10 of 200 are expected, and more than 20 in one of 1000 such tests; knowing the mean makes distances rather too alike
+    let [distances, places] = rejected(&POISSON, &exponential_of(1e6));
+    assert!(distances <= 20 && (2..=20).contains(&places), "{distances} {places}");
+    let [distances, _] = rejected(&gamma_of(0.5), &half);
+    assert!(distances <= 20, "{distances}");
+    // and the test can fail
+    let [distances, _] = rejected(&gamma_of(0.6), &half);
+    assert!(distances > 20, "{distances}");
 }
 
 #[test]
