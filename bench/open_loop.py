@@ -13,7 +13,7 @@ printed only. Two requests that are due within some 20 us of each other leave on
 first one), which together take all of them; they share none, so they are as good as independent, and of exponential
 distances 5 % are rejected: what fails is more rejections than binomial chance allows, and no single lucky sample decides.
 A test of 1000 does not see what bends the distribution by less than some 2 %. (The schedule itself is held against all of
-the distribution by the tests of src/worker/pace.rs.)
+the distribution by the tests of src/worker/schedule.rs.)
 
 Files: a file of drawn distances, some of them bursts, says when requests arrive, and what arrives is held against it by the stamps of
 packets, distance by distance. What arrived is written down as a run's requests, replayed, and held against the first arrivals

@@ -74,6 +74,8 @@ impl Plan {
 fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
     let of_time = |time: Duration, rate: f64| (time.as_secs_f64() * rate / f64::from(processes)) as u64;
     let requests = match (rate, load.stop.least) {
+        // each block is all that arrives
+        _ if load.arrival.length().is_some() => u64::MAX,
         (None, Some(_)) => u64::MAX,
         (None, None) => load.stop.requests,
         (Some(rate), duration) => {
@@ -149,6 +151,8 @@ mod tests {
 
     use super::*;
     use crate::matrix::AxisId;
+    use crate::scenario::ArrivalProcess;
+    use crate::scenario::arrival::{Distances, Stage};
 
     fn scenario(iterations: u64, blocks: u32, seed: u64) -> Scenario {
         let mut scenario = Scenario::load(std::path::Path::new("scenarios/scrfd.toml")).unwrap();
@@ -216,6 +220,32 @@ mod tests {
         ] {
             assert_eq!(blocks(&load, rate, processes), expected, "{load:?} {rate:?}");
         }
+    }
+
+    #[test]
+    fn blocks_have_whole_periods_and_whole_profiles() {
+        let stages = |duration_s| ArrivalProcess::Stages {
+            stages: vec![Stage { duration_s, target: 2.0 }],
+            distances: Distances::Constant,
+        };
+        let of = |arrival: ArrivalProcess, iterations, cap_s: Option<f64>| {
+            let most = cap_s.map(Duration::from_secs_f64);
+            let least = arrival.length().map(|length| length * 10);
+            let load =
+                Load { stop: StopRule { requests: iterations, least, most }, arrival, ..scenario(1, 10, 1).load };
+            let length = load.block(0, blocks(&load, Some(100.0), 4)).least;
+            (blocks(&load, Some(100.0), 4), length.map(|length| length.as_millis()))
+        };
+        // 10 s of 4 processes
+        let on_off = || ArrivalProcess::OnOff { on_s: 1.0, off_s: 2.0 };
+        assert_eq!(of(on_off(), 250, None).0, 3);
+        assert_eq!(of(on_off(), 250, Some(6.0)).0, 2);
+        assert_eq!(of(on_off(), 10, None).0, 1);
+        assert_eq!(of(on_off(), 2500, None).0, 10);
+        // few requests are no reason for fewer blocks
+        assert_eq!(of(stages(3.0), 0, None), (10, Some(3000)));
+        assert_eq!(of(stages(3.0), 0, Some(10.0)), (3, Some(3000)));
+        assert_eq!(of(stages(3.0), 0, Some(1.0)), (1, Some(3000)));
     }
 
     proptest! {
