@@ -7,17 +7,19 @@ use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use runner::address::Address;
-use runner::matrix::Arrival;
 use runner::protocol::headers::Destination;
 use runner::protocol::infer::grpc::Grpc;
 use runner::protocol::infer::http::Http;
 use runner::protocol::{InferClient, InputTensor, Request};
 use runner::recorder::{Phases, Recorder, RequestTiming};
+use runner::scenario::arrival::Distances;
+use runner::scenario::{ArrivalProcess, StopRule};
 use runner::tensor::{Datatype, Tensors};
 use runner::worker::logged::LogAsk;
-use runner::worker::message::Arrivals;
-use runner::worker::pace::{PreciseTimer, Schedule};
+use runner::worker::message::{Arrivals, Block, Draw};
+use runner::worker::pace::PreciseTimer;
 use runner::worker::request_log::{Ended, RequestLog, Stamps};
+use runner::worker::schedule::Schedule;
 
 /// Bytes of ArcFace's input, SCRFD's, and SCRFD's at batch 8.
 const PAYLOADS: [usize; 3] = [150_528, 4_915_200, 39_321_600];
@@ -110,12 +112,19 @@ fn encode<D: InferClient>(bencher: Bencher, bytes: usize) {
 }
 
 /// The next instant of a schedule.
-#[divan::bench(args = ["constant", "poisson"])]
+#[divan::bench(args = ["constant", "poisson", "gamma", "on_off"])]
 fn draw_an_arrival(bencher: Bencher, name: &str) {
-    let (_, arrival) = *Arrival::ALL.iter().find(|(known, _)| *known == name).unwrap();
-    let arrivals = |block| Arrivals { rate: 2000.0, arrival, seed: 1, block, process: 0, processes: 1 };
+    let arrival = match name {
+        "constant" => ArrivalProcess::Steady(Distances::Constant),
+        "poisson" => ArrivalProcess::Steady(Distances::Exponential),
+        "gamma" => ArrivalProcess::Steady(Distances::Gamma { shape: 0.5 }),
+        _ => ArrivalProcess::OnOff { on_s: 1.0, off_s: 4.0 },
+    };
+    let stop = StopRule { requests: 100_000, ..StopRule::default() };
+    let whole = Block { stop, arrivals: None, order: Draw::default(), think_time: Duration::ZERO, start_ns: 0 };
+    let arrivals = |block| Arrivals { rate: 2000.0, seed: 1, block, process: 0, processes: 1 };
     // one block after the other, so that it does not end
-    let mut schedule = (0..).flat_map(|block| Schedule::new(arrivals(block), 100_000));
+    let mut schedule = (0..).flat_map(|block| Schedule::new(&arrival, &whole, &arrivals(block)));
     bencher.bench_local(|| schedule.next());
 }
 

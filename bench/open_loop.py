@@ -1,6 +1,6 @@
 """Whether the runner's open loop is one: requests leave when they are due, and a server that stands still shows.
 
-Run it as bench/open_loop, which sets up what it needs. It has two parts; both ask the embedded server.
+Run it as bench/open_loop, which sets up what it needs. It has three parts; all ask the embedded server.
 
 Pacing: a model that answers at once is asked at a Poisson rate. What the runner reports (rate, lateness) is held against
 the server's request log, whose column `admitted_ns` tells when the server had read each request, and against the system's
@@ -13,7 +13,11 @@ printed only. Two requests that are due within some 20 us of each other leave on
 first one), which together take all of them; they share none, so they are as good as independent, and of exponential
 distances 5 % are rejected: what fails is more rejections than binomial chance allows, and no single lucky sample decides.
 A test of 1000 does not see what bends the distribution by less than some 2 %. (The schedule itself is held against all of
-the distribution by the tests of src/worker/pace.rs.)
+the distribution by the tests of src/worker/schedule.rs.)
+
+Files: a file of drawn distances, some of them bursts, says when requests arrive, and what arrives is held against it by the stamps of
+packets, distance by distance. What arrived is written down as a run's requests, replayed, and held against the first arrivals
+likewise. Without stamps of packets nothing is judged, and the part fails.
 
 The stall: a model stands still for one second in every ten and is asked at a constant rate. What users of such a server
 wait is computed from its definition alone, and so is what the runner has to report. Beside it stand the service times of
@@ -37,7 +41,7 @@ import time
 
 from common import NAMES, ROOT, add_runner, binary_body, embedded, post, run_scenario, spread, verdict, write_loopback
 
-PARTS = ["pacing", "stall"]
+PARTS = ["pacing", "files", "stall"]
 
 RATE = 2000  # of the part `pacing`
 RATE_LIMIT = 0.005  # how far off a rate may be
@@ -46,6 +50,12 @@ SAME_LIMIT_US = 200  # between the arrivals of the same request in two runs, med
 SAMPLE = 1000  # distances in one test
 REQUEST_BYTES = 1024  # of tensors; packets with fewer are none of the requests
 CRITICAL = 1.358  # of Kolmogorov and Smirnov's test at 5 %, times the root of the number of distances
+
+FILE_RATE = 500  # of the part `files`, on average
+FILE_SHAPE = 0.5  # of its gamma distributed distances
+DISTANCE_LIMIT_US = 200  # between a distance as it arrived and as it was asked for, 99th percentile
+ATTEMPTS = 3  # at a run whose packets are its requests
+REPLAYED = "http-b1-p1-c64-r%d" % FILE_RATE  # the case under which a replay finds what arrived
 
 STALL_RATE = 100
 SERVICE_S, STALL_S, PERIOD_S = 0.001, 1.0, 10.0
@@ -75,6 +85,8 @@ warmup = 50
 """
 SCENARIOS = {
     "pacing": {"model": "null", "matrix": "", "load": 'rate = [%d]\narrival = "poisson"' % RATE},
+    "file": {"model": "null", "matrix": "", "load": 'arrivals = {file = "arrivals.csv"}'},
+    "replay": {"model": "null", "matrix": "processes = [2]", "load": 'arrivals = {file = "requests.csv", case = "%s", block = 0}' % REPLAYED},
     "open": {"model": "stall", "matrix": "concurrency = [256]", "load": "rate = [%d]" % STALL_RATE},
     "closed": {"model": "stall", "matrix": "concurrency = [1]", "load": ""},
 }
@@ -87,6 +99,8 @@ def main():
         passed = []
         if "pacing" in options.parts:
             passed += pacing(directory, options)
+        if "files" in options.parts:
+            passed += files(directory, options)
         if "stall" in options.parts:
             passed += stall(directory, options)
     sys.exit(0 if all(passed) else 1)
@@ -97,8 +111,9 @@ def arguments():
         prog="bench/open_loop", description=__doc__.split("\n\n")[0], epilog="Exit code 1: requests are not sent when they are due, or waits are missing."
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each protocol takes its turn in `pacing` [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each protocol takes its turn in `pacing` and `files` [%(default)s]")
     parser.add_argument("--pacing-seconds", type=int, default=30, help="of one turn [%(default)s]")
+    parser.add_argument("--file-seconds", type=int, default=20, help="that the file is long [%(default)s]")
     parser.add_argument("--stall-seconds", type=int, default=60, help="of each client, a multiple of %g [%%(default)s]" % PERIOD_S)
     parser.add_argument("--protocols", nargs="+", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--no-peers", action="store_true", help="without perf_analyzer")
@@ -121,9 +136,10 @@ def write_files(directory):
 
 
 def run(name, protocol, hosts, seconds, directory, options):
-    """The row of one case without errors, and run.json."""
+    """The row of one case without errors, and run.json. `None` seconds: as long as the scenario says."""
     scenario = os.path.join(directory, name + ".toml")
-    (row,), manifest = run_scenario(options.runner, scenario, hosts, "--protocols", protocol, "--duration", str(seconds))
+    length = [] if seconds is None else ["--duration", str(seconds)]
+    (row,), manifest = run_scenario(options.runner, scenario, hosts, "--protocols", protocol, *length)
     if row["status"] != "ok" or int(row["errors"]):
         sys.exit("%s over %s: %s, %s errors" % (name, protocol, row["status"], row["errors"]))
     return row, manifest
@@ -319,6 +335,86 @@ def apart(some, others):
     """Median distance of the arrivals of the same requests in two runs, once both begin at the same instant."""
     shift = statistics.median(other - one for one, other in zip(some, others))
     return statistics.median(abs(other - one - shift) for one, other in zip(some, others))
+
+
+# --- files ---
+
+
+def files(directory, options):
+    generator = random.Random(options.seed)
+    distances = [generator.gammavariate(FILE_SHAPE, 1 / FILE_SHAPE) / FILE_RATE for _ in range(FILE_RATE * options.file_seconds)]
+    with open(os.path.join(directory, "arrivals.csv"), "w") as file:
+        file.write("interval_s\n" + "".join("%.9f\n" % distance for distance in distances))
+    # the first is from the block's start
+    asked = [1e6 * distance for distance in distances[1:]]
+    runs = {(what, protocol): [] for what in ("file", "replay") for protocol in options.protocols}
+    for number in range(options.rounds):
+        for protocol in generator.sample(options.protocols, len(options.protocols)):
+            stamps = arrived("file", protocol, len(distances), directory, options)
+            if stamps is None:
+                return [verdict(False, "arrivals from files: there are no stamps of packets")]
+            runs["file", protocol].append(off_by(asked, stamps))
+            write_requests(os.path.join(directory, "requests.csv"), stamps)
+            again = arrived("replay", protocol, len(distances), directory, options)
+            if again is None:
+                return [verdict(False, "a replay: there are no stamps of packets")]
+            runs["replay", protocol].append(off_by([after - before for before, after in zip(stamps, stamps[1:])], again))
+            words = (number + 1, options.rounds, NAMES[protocol], runs["file", protocol][-1][99], runs["replay", protocol][-1][99])
+            print("round %d/%d  %s  p99 of a distance: %.1f us off the file, replayed %.1f us off" % words, file=sys.stderr)
+    return report_files(runs, options)
+
+
+def arrived(name, protocol, count, directory, options):
+    """When the measured requests of a run reached the server's port, in order and in microseconds; `None` without stamps of packets.
+
+    A packet that the system sent twice hides which request was when: such a run is repeated.
+    """
+    for _ in range(ATTEMPTS):
+        with embedded(options.runner, os.path.join(directory, "models"), "--load-model", "null") as hosts:
+            with Packets(int(hosts[protocol].rsplit(":", 1)[1])) as packets:
+                _, manifest = run(name, protocol, hosts, None, directory, options)
+        prepared = manifest["counts"]["prepared"]
+        if packets.stamps is None:
+            return None
+        if len(packets.stamps) == prepared + count:
+            return sorted(packets.stamps)[prepared:]
+        print("%s: %d packets for %d requests, once more" % (protocol, len(packets.stamps), prepared + count), file=sys.stderr)
+    sys.exit("%s: there were other packets than requests in %d runs" % (protocol, ATTEMPTS))
+
+
+def write_requests(path, stamps):
+    """What arrived, as the requests of a run of two processes that wrote theirs one after the other."""
+    with open(path, "w") as file:
+        file.write("case,block,process,request,due_us,start_us\n")
+        for process in range(2):
+            for request, stamp in enumerate(stamps[process::2]):
+                file.write("%s,0,%d,%d,,%.3f\n" % (REPLAYED, process, request, stamp - stamps[0]))
+
+
+def off_by(asked, stamps):
+    """Percentiles of how far distances are off those asked for, in microseconds."""
+    off = sorted(abs(after - before - distance) for before, after, distance in zip(stamps, stamps[1:], asked))
+    return {percentile: off[math.ceil(len(off) * percentile / 100) - 1] for percentile in (50, 99, 99.9, 100)}
+
+
+def report_files(runs, options):
+    print(
+        "Arrivals from a file, %d requests over %d s at gamma distributed distances (shape %g), and their replay by two processes: how far "
+        "distances are off, by the stamps of packets, %d runs, median (smallest to largest)\n" % (FILE_RATE * options.file_seconds, options.file_seconds, FILE_SHAPE, options.rounds)
+    )
+    print("| Load | Protocol | p50 (us) | p99 (us) | p99.9 (us) | max (us) |")
+    print("|---|---|" + "---|" * 4)
+    for (what, protocol), turns in runs.items():
+        cells = [what, NAMES[protocol]] + [spread([turn[percentile] for turn in turns], "%.1f") for percentile in (50, 99, 99.9, 100)]
+        print("| " + " | ".join(cells) + " |")
+    print()
+    passed = []
+    for (what, protocol), turns in runs.items():
+        off = [turn[99] for turn in turns]
+        good = statistics.median(off) <= DISTANCE_LIMIT_US
+        passed.append(verdict(good, "%s, %s: 99 %% of distances are within %s us of those asked for, at most %d us" % (NAMES[protocol], what, spread(off, "%.1f"), DISTANCE_LIMIT_US)))
+    print()
+    return passed
 
 
 # --- the stall ---

@@ -76,10 +76,12 @@ impl Plan {
 }
 
 /// The number of blocks of a case: no more than its requests, if their number is known. A block of an open loop has
-/// at least two requests, as a single one does not show whether a server keeps up.
+/// at least two requests, as a single one does not show whether a server keeps up, and all phases of what arrives.
 fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
     let of_time = |time: Duration, rate: f64| (time.as_secs_f64() * rate / f64::from(processes)) as u64;
     let requests = match (rate, load.stop.least) {
+        // each block is all that arrives
+        _ if load.arrival.length().is_some() => u64::MAX,
         (None, Some(_)) => u64::MAX,
         (None, None) => load.stop.requests,
         (Some(rate), duration) => {
@@ -87,7 +89,15 @@ fn blocks(load: &Load, rate: Option<f64>, processes: u32) -> u64 {
             asked.min(load.stop.most.map_or(u64::MAX, |cap| of_time(cap, rate))) / 2
         }
     };
-    u64::from(load.blocks).min(requests).max(1)
+    let periods = load.arrival.period().zip(rate).map_or(u64::MAX, |(period, rate)| {
+        let asked = (load.stop.requests as f64 * f64::from(processes) / rate).max(seconds(load.stop.least, 0.0));
+        (asked.min(seconds(load.stop.most, f64::INFINITY)) / period.as_secs_f64() + 1e-9) as u64
+    });
+    u64::from(load.blocks).min(requests).min(periods).max(1)
+}
+
+fn seconds(time: Option<Duration>, otherwise: f64) -> f64 {
+    time.map_or(otherwise, |time| time.as_secs_f64())
 }
 
 /// The rounds of a search, which ends by itself; of each only the order is fixed.
@@ -102,7 +112,7 @@ fn tries(capacity: &Capacity, cases: usize, generator: &mut ChaCha8Rng) -> Vec<R
 fn rounds(load: &Load, blocks: u64, cases: usize, generator: &mut ChaCha8Rng) -> Vec<Round> {
     let mut orders = Orders::new(cases);
     (0..load.rounds_max(blocks))
-        .map(|round| Round { stop: load.stop.block(round % blocks, blocks), order: orders.next(generator) })
+        .map(|round| Round { stop: load.block(round % blocks, blocks), order: orders.next(generator) })
         .collect()
 }
 
@@ -154,6 +164,8 @@ mod tests {
 
     use super::*;
     use crate::matrix::AxisId;
+    use crate::scenario::ArrivalProcess;
+    use crate::scenario::arrival::{Distances, Stage};
 
     fn scenario(iterations: u64, blocks: u32, seed: u64) -> Scenario {
         let mut scenario = Scenario::load(std::path::Path::new("scenarios/scrfd.toml")).unwrap();
@@ -221,6 +233,32 @@ mod tests {
         ] {
             assert_eq!(blocks(&load, rate, processes), expected, "{load:?} {rate:?}");
         }
+    }
+
+    #[test]
+    fn blocks_have_whole_periods_and_whole_profiles() {
+        let stages = |duration_s| ArrivalProcess::Stages {
+            stages: vec![Stage { duration_s, target: 2.0 }],
+            distances: Distances::Constant,
+        };
+        let of = |arrival: ArrivalProcess, iterations, cap_s: Option<f64>| {
+            let most = cap_s.map(Duration::from_secs_f64);
+            let least = arrival.length().map(|length| length * 10);
+            let load =
+                Load { stop: StopRule { requests: iterations, least, most }, arrival, ..scenario(1, 10, 1).load };
+            let length = load.block(0, blocks(&load, Some(100.0), 4)).least;
+            (blocks(&load, Some(100.0), 4), length.map(|length| length.as_millis()))
+        };
+        // 10 s of 4 processes
+        let on_off = || ArrivalProcess::OnOff { on_s: 1.0, off_s: 2.0 };
+        assert_eq!(of(on_off(), 250, None).0, 3);
+        assert_eq!(of(on_off(), 250, Some(6.0)).0, 2);
+        assert_eq!(of(on_off(), 10, None).0, 1);
+        assert_eq!(of(on_off(), 2500, None).0, 10);
+        // few requests are no reason for fewer blocks
+        assert_eq!(of(stages(3.0), 0, None), (10, Some(3000)));
+        assert_eq!(of(stages(3.0), 0, Some(10.0)), (3, Some(3000)));
+        assert_eq!(of(stages(3.0), 0, Some(1.0)), (1, Some(3000)));
     }
 
     proptest! {

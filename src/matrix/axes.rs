@@ -331,7 +331,7 @@ axes! {
         phrase: |point| point.rate.map_or("closed loop".to_owned(), |rate| format!("{rate} requests/s")),
         // already in the part of the requests in flight
         in_sentence: Some(|_| String::new()),
-        meaning: "Requests a second that were to come from all processes together (open loop); empty in a closed loop.",
+        meaning: "Requests a second that were to come from all processes together (open loop), on average where their rate changes; empty in a closed loop.",
         ..PLAIN
     };
     ThinkTime think_time_ms: Option<f64> = None => Axis {

@@ -23,6 +23,14 @@ spelled! {
         Constant = "constant",
         /// Independently of each other: at exponentially distributed distances.
         Poisson = "poisson",
+        /// In bursts, or more regularly than independent ones: at gamma distributed distances.
+        Gamma = "gamma",
+        /// Independently of each other, but only part of the time.
+        OnOff = "on_off",
+        /// At a rate that changes in stages.
+        Stages = "stages",
+        /// As a file says.
+        File = "file",
     }
 }
 

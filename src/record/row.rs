@@ -48,8 +48,10 @@ columns! {
         pub case: Point,
         /// Who describes inputs and outputs: the scenario, or the server's metadata, whose inputs are zeros.
         pub described_by: Describer = Describer::Scenario,
-        /// How requests were to arrive, `constant` or `poisson`; empty in a closed loop.
+        /// How requests were to arrive: `constant`, `poisson`, `gamma`, `on_off`, `stages` or `file`; empty in a closed loop.
         pub arrival: Option<Arrival>,
+        /// Its numbers in words, such as `shape 0.5` or `1 s on, 4 s off`; empty if there are none.
+        pub arrival_detail: String = String::new(),
         /// `ok`; `errors`: some requests failed; `failed`: a worker could not go on; `skipped`: a lower load broke a bound
         /// (`sweep_until`); `interrupted`: stopped by Ctrl-C; `not_run`.
         pub status: Status,

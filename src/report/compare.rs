@@ -162,7 +162,7 @@ fn is_unlike(before: &Record, after: &Record) -> Option<String> {
             return Some(format!("the {which} run's case is {}", record.status.name()));
         }
     }
-    if before.arrival != after.arrival {
+    if (before.arrival, &before.arrival_detail) != (after.arrival, &after.arrival_detail) {
         return Some("requests arrived in different ways".to_owned());
     }
     if before.tensors != after.tensors {

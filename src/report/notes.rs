@@ -143,7 +143,7 @@ fn measured(out: &mut Notes, run: &Run) {
         AxisId::Protocol | AxisId::Arm => protocols,
         _ => format!("{protocols}; {} interleaved", values.join(", ")),
     };
-    let arrivals = distinct(&run.records, |record| record.arrival);
+    let arrivals = distinct(&run.records, |record| (record.arrival, out.markup.text(&record.arrival_detail)));
     out.add(
         About::Method,
         format!(
@@ -155,7 +155,11 @@ fn measured(out: &mut Notes, run: &Run) {
             )),
             manifest.warmup,
             blocks_words(run),
-            arrivals.iter().map(|arrival| loop_words(*arrival)).collect::<Vec<_>>().join(" and ")
+            arrivals
+                .iter()
+                .map(|(arrival, detail)| loop_words(*arrival, detail))
+                .collect::<Vec<_>>()
+                .join(" and ")
         ),
     );
     if !matches!(run.compared, AxisId::Protocol | AxisId::Arm) && values.len() > 1 {

@@ -198,8 +198,9 @@ pub fn parameters(run: &Run) -> String {
             line(id.axis().parameter, axis(id));
         }
     }
-    for arrival in distinct(&run.records, |record| record.arrival).into_iter().flatten() {
-        line("Arrivals", arrival.to_string());
+    for (arrival, detail) in distinct(&run.records, |record| (record.arrival, record.arrival_detail.clone())) {
+        let Some(arrival) = arrival else { continue };
+        line("Arrivals", if detail.is_empty() { arrival.to_string() } else { format!("{arrival}: {detail}") });
     }
     line("Length", length_words(manifest.iterations, manifest.duration_s, manifest.precision));
     if let Some(cap) = manifest.cap_s {

@@ -31,14 +31,19 @@ pub fn range_words(numbers: impl Iterator<Item = u64> + Clone) -> String {
     }
 }
 
-pub fn loop_words(arrival: Option<Arrival>) -> &'static str {
-    match arrival {
-        None => "closed loop",
-        Some(Arrival::Constant) => {
-            "open loop, arrivals at equal distances, response times from the instant they were due"
-        }
-        Some(Arrival::Poisson) => "open loop, Poisson arrivals, response times from the instant they were due",
-    }
+/// Whether requests wait for answers, and if not how they arrive.
+pub fn loop_words(arrival: Option<Arrival>, detail: &str) -> String {
+    let words = match arrival {
+        None => return "closed loop".to_owned(),
+        Some(Arrival::Constant) => "arrivals at equal distances",
+        Some(Arrival::Poisson) => "Poisson arrivals",
+        Some(Arrival::Gamma) => "arrivals at gamma distributed distances",
+        Some(Arrival::OnOff) => "Poisson arrivals part of the time",
+        Some(Arrival::Stages) => "arrivals in stages",
+        Some(Arrival::File) => "arrivals from a file",
+    };
+    let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+    format!("open loop, {words}{detail}, response times from the instant they were due")
 }
 
 /// `not run`.

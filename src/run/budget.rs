@@ -80,8 +80,9 @@ impl Budget {
         self.expected = Some(request * self.cases);
     }
 
-    /// The budget of the next round; `None` once all are done or time has run out. The first is always measured.
-    pub fn next(&mut self) -> Option<RoundBudget> {
+    /// The budget of the next round; `None` once all are done or time has run out. The first is always measured. Where all blocks are of
+    /// one `length`, none but those of the first round are cut.
+    pub fn next(&mut self, length: Option<Duration>) -> Option<RoundBudget> {
         let now = Instant::now();
         let mut told = 1;
         if let Some((share, begun)) = self.current.take() {
@@ -93,6 +94,11 @@ impl Budget {
             None => (self.done < self.rounds).then_some(RoundBudget { rounds: self.rounds, block: None }),
             Some(cap) => {
                 let left = (cap * self.cases).saturating_sub(now - self.begin);
+                if let Some(length) = length {
+                    let share = whole(left / self.cases, length, (self.done, self.rounds))?;
+                    self.current = Some((share, now));
+                    return Some(share);
+                }
                 let mean = u32::try_from(self.done).ok().and_then(|done| self.beyond.checked_div(done));
                 share(left, self.cases, (self.done, told, self.rounds), mean.or(self.expected))
             }
@@ -100,6 +106,16 @@ impl Budget {
         self.current = Some((share, now));
         Some(share)
     }
+}
+
+/// The next round's part of the time `left` of each case, after `done` of at most `rounds` rounds, if blocks take `length`.
+fn whole(left: Duration, length: Duration, (done, rounds): (usize, usize)) -> Option<RoundBudget> {
+    let planned = rounds.checked_sub(done).filter(|planned| *planned > 0)?;
+    let fitting = (left.as_nanos() / length.as_nanos().max(1)).min(planned as u128) as usize;
+    if fitting == 0 && done > 0 {
+        return None;
+    }
+    Some(RoundBudget { rounds: done + fitting.max(1), block: Some(left.max(SHORTEST)) })
 }
 
 /// The next round's part of the time `left`, after `done` of at most `rounds` rounds of `cases` cases, which on
@@ -192,9 +208,23 @@ mod tests {
     }
 
     #[test]
+    fn blocks_of_one_length_are_whole_or_the_only_one() {
+        let of =
+            |left_ms, done| whole(ms(left_ms), ms(1000), (done, 10)).map(|share| (share.rounds, share.block.unwrap()));
+        assert_eq!(of(60_000, 0), Some((10, ms(60_000))));
+        assert_eq!(of(3700, 0), Some((3, ms(3700))));
+        assert_eq!(of(2600, 1), Some((3, ms(2600))));
+        assert_eq!(of(999, 3), None);
+        assert_eq!(of(60_000, 10), None);
+        // one is always measured
+        assert_eq!(of(400, 0), Some((1, ms(400))));
+        assert_eq!(of(0, 0), Some((1, SHORTEST)));
+    }
+
+    #[test]
     fn without_a_longest_time_all_rounds_are_measured() {
         let mut budget = Budget::begin(None, 2, 3);
-        let all: Vec<RoundBudget> = std::iter::from_fn(|| budget.next()).collect();
+        let all: Vec<RoundBudget> = std::iter::from_fn(|| budget.next(None)).collect();
         assert_eq!(all, [RoundBudget { rounds: 3, block: None }; 3]);
     }
 }

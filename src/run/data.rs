@@ -11,15 +11,25 @@ use crate::hosts::files::digest;
 use crate::scenario::{ModelTarget, Scenario};
 use crate::tensor::{Expect, Source};
 
-/// The SHA-256 of some files, by their paths relative to the scenario's folder where they are in it.
-pub fn named(scenario: &Scenario, digests: &BTreeMap<PathBuf, String>) -> BTreeMap<String, String> {
+/// The SHA-256 of some files, and of that which says when requests arrive, by their paths relative to the scenario's folder where they are
+/// in it.
+///
+/// # Errors
+/// That file cannot be read.
+pub fn named(scenario: &Scenario, digests: &BTreeMap<PathBuf, String>) -> Result<BTreeMap<String, String>> {
     let folder = scenario
         .file
         .parent()
         .and_then(|folder| std::path::absolute(folder).ok())
         .unwrap_or_default();
     let name = |path: &Path| path.strip_prefix(&folder).unwrap_or(path).display().to_string();
-    digests.iter().map(|(path, sha256)| (name(path), sha256.clone())).collect()
+    let mut named: BTreeMap<String, String> =
+        digests.iter().map(|(path, sha256)| (name(path), sha256.clone())).collect();
+    // workers are told what it says, and so hosts have no use for it
+    if let Some(path) = scenario.load.arrival.file() {
+        named.insert(name(path), digest(path)?);
+    }
+    Ok(named)
 }
 
 /// The SHA-256 of each data file of a scenario.

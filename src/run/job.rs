@@ -38,6 +38,7 @@ pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensor
         verify_every: scenario.load.verify_every,
         verify_all: checks,
         open_loop: case.rate.is_some(),
+        arrival: scenario.load.arrival.clone(),
         warmup: scenario.load.warmup,
         warmup_cap_ms: scenario.load.stop.most.map(|cap| budget::of_warmup(cap).as_millis() as u64),
         timeout_ms: scenario.load.timeout.as_millis() as u64,
@@ -95,8 +96,8 @@ pub fn within(round: &Round, limit: Option<Duration>, load: &Load) -> Round {
 
 /// One block of the job of a case's workers.
 pub fn block(scenario: &Scenario, case: &Point, round: &Round, number: u32) -> Block {
-    let Load { arrival, seed, .. } = scenario.load;
-    let arrivals = |rate| Arrivals { rate, arrival, seed, block: number, process: 0, processes: case.processes };
+    let seed = scenario.load.seed;
+    let arrivals = |rate| Arrivals { rate, seed, block: number, process: 0, processes: case.processes };
     let think_time = Duration::from_secs_f64(case.think_time_ms.unwrap_or_default() / 1e3);
     let order = Draw { seed, block: number, process: 0 };
     Block {
@@ -117,6 +118,9 @@ pub fn planned(scenario: &Scenario, group: &Group, case: &Point) -> Option<u64> 
 
 /// Requests planned for all processes in one round.
 pub fn asked_for(scenario: &Scenario, case: &Point, round: &Round) -> u64 {
+    if let Some(requests) = scenario.load.arrival.requests() {
+        return requests;
+    }
     let block = block(scenario, case, round, 0);
     let requests = block.arrivals.map_or(block.stop.requests, |arrivals| block.arrivals_count(&arrivals));
     requests * u64::from(case.processes)

@@ -96,7 +96,7 @@ async fn rounds(
     let load = &context.scenario.load;
     for (index, round) in group.rounds.iter().enumerate().skip(resumed) {
         // only between rounds, so that all cases of the group have the same number of blocks
-        let Some(share) = budget.next() else {
+        let Some(share) = budget.next(load.arrival.length()) else {
             running.iter_mut().for_each(|running| running.totals.capped |= load.has_length());
             break;
         };

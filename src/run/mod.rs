@@ -286,7 +286,7 @@ async fn measure_over(
     let client = Environment::read(port).await;
     let now = Manifest {
         arguments: options.arguments.clone(),
-        data: data::named(scenario, data),
+        data: data::named(scenario, data)?,
         hosts: fleet.hosts.iter().map(describe::machine).collect(),
         ..describe::manifest(scenario, plan, targets, client, started)
     };

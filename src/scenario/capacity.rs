@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::Scenario;
+use super::arrival::Distances;
+use super::{ArrivalProcess, Scenario};
 use crate::capacity::Bound;
-use crate::matrix::{Arrival, AxisId};
+use crate::matrix::AxisId;
 use crate::spelling::spelled;
 
 /// The time of a case's search, unless the scenario says.
@@ -76,7 +77,7 @@ impl Scenario {
         self.load.precision.get_or_insert(PRECISION);
         // users do not take turns, and a server that seems to keep up with those that do has less capacity
         if !self.load.is_arrival_given {
-            self.load.arrival = Arrival::Poisson;
+            self.load.arrival = ArrivalProcess::Steady(Distances::Exponential);
         }
         self.capacity = Some(capacity);
     }

@@ -80,6 +80,11 @@ fn of_kind(kind: Kind, limit: Option<Limit>) -> Value {
             };
             json!({"anyOf": [numbers, range()]})
         }
+        Kind::WordOrTable(words, keys) => {
+            let one_of_its_keys = keys().iter().map(|key| object(&[Key { required: true, ..*key }], None));
+            let all: Vec<Value> = std::iter::once(of_kind(Kind::Word(words), None)).chain(one_of_its_keys).collect();
+            json!({"anyOf": all})
+        }
         Kind::Data => {
             let one_of_its_keys = DATA.iter().map(|key| object(&[Key { required: true, ..*key }], None));
             let all: Vec<Value> = std::iter::once(json!({"const": "zeros"})).chain(one_of_its_keys).collect();

@@ -31,6 +31,8 @@ pub enum Kind {
     WholeOrWholes,
     /// Numbers, or a range of them.
     NumbersOrRange,
+    /// One of a short list, or a table with one of some keys.
+    WordOrTable(&'static Words, Keys),
     /// `"zeros"`, `{random = {seed = 7}}` or `{file = "face.npy"}`.
     Data,
     /// A `[table]`.
@@ -178,7 +180,9 @@ static LOAD: LazyLock<Vec<Key>> = LazyLock::new(|| {
         optional("precision", Kind::Text, "precision = \"2%\""),
     ];
     let others = [
-        optional("arrival", Kind::Word(&words::ARRIVALS), "arrival = \"poisson\""),
+        optional("arrival", Kind::WordOrTable(&words::ARRIVALS, || ARRIVAL), ARRIVAL_EXAMPLE),
+        optional("stages", Kind::Tables(|| STAGE), "stages = [{duration_s = 30, target = 200}]"),
+        optional("arrivals", Kind::Table(|| ARRIVALS), "arrivals = {file = \"arrivals.csv\"}"),
         optional("warmup", Kind::Whole, "warmup = 10"),
         optional("blocks", Kind::Whole, "blocks = 10"),
         optional("timeout_s", Kind::Number, "timeout_s = 30"),
@@ -192,6 +196,28 @@ static LOAD: LazyLock<Vec<Key>> = LazyLock::new(|| {
     ];
     stop.into_iter().chain(AxisId::of_home(Home::Load).map(axis)).chain(others).collect()
 });
+
+const ARRIVAL_EXAMPLE: &str =
+    "arrival = \"poisson\", arrival = {gamma = {shape = 0.5}} or arrival = {on_off = {on_s = 1, off_s = 4}}";
+
+const ARRIVAL: &[Key] = &[
+    optional("gamma", Kind::Table(|| GAMMA), "arrival = {gamma = {shape = 0.5}}"),
+    optional("on_off", Kind::Table(|| ON_OFF), "arrival = {on_off = {on_s = 1, off_s = 4}}"),
+];
+
+const GAMMA: &[Key] = &[required("shape", Kind::Number, "shape = 0.5")];
+
+const ON_OFF: &[Key] = &[required("on_s", Kind::Number, "on_s = 1"), required("off_s", Kind::Number, "off_s = 4")];
+
+const STAGE: &[Key] =
+    &[required("duration_s", Kind::Number, "duration_s = 30"), required("target", Kind::Number, "target = 200")];
+
+const ARRIVALS: &[Key] = &[
+    required("file", Kind::Text, "file = \"arrivals.csv\""),
+    optional("case", Kind::Text, "case = \"grpc-b1-p1-c64-r100\""),
+    optional("block", Kind::Whole, "block = 0"),
+    optional("speed", Kind::Number, "speed = 2.0"),
+];
 
 /// The key of an axis.
 fn axis(id: AxisId) -> Key {
@@ -250,7 +276,7 @@ pub fn keys() -> Vec<&'static str> {
         for key in keys {
             all.push(key.name);
             match key.kind {
-                Kind::Table(inner) | Kind::Tables(inner) => collect(inner(), all),
+                Kind::Table(inner) | Kind::Tables(inner) | Kind::WordOrTable(_, inner) => collect(inner(), all),
                 Kind::Named(inner, named) => {
                     collect(inner(), all);
                     collect(named(), all);

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::ArrivalProcess;
+use super::arrival::Distances;
 use super::{Input, Load, Overrides, Scenario};
-use crate::matrix::{Arrival, AxisId, Matrix, Value};
+use crate::matrix::{AxisId, Matrix, Value};
 use crate::mlperf::{DURATION, TestScenario, is_short};
 use crate::tensor::distinct_batches;
 
@@ -92,7 +94,7 @@ impl Mlperf {
     /// has changed.
     pub(super) fn fill_load(&self, matrix: &Matrix, load: &mut Load) {
         if self.scenario == TestScenario::Server {
-            load.arrival = Arrival::Poisson;
+            load.arrival = ArrivalProcess::Steady(Distances::Exponential);
         }
         let least = load.stop.least.unwrap_or(DURATION);
         (load.stop.least, load.stop.requests) = (Some(least), 0);

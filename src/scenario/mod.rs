@@ -1,6 +1,9 @@
 //! A scenario: validated and complete, with every default filled in. Read from TOML with spans, so that every error
 //! names file, line, key, value and remedy. Of the program, it knows only the matrix, tensors and spellings.
 
+pub mod arrival;
+pub mod arrival_file;
+mod artifact;
 mod capacity;
 mod distinct;
 mod error;
@@ -24,6 +27,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use arrival::ArrivalProcess;
+pub use artifact::{Artifact, Structure};
 pub use capacity::{Capacity, Over};
 pub use error::ScenarioError;
 pub use hosts::{Hosts, Spread};
@@ -34,7 +39,7 @@ pub use overrides::Overrides;
 pub use server::Server;
 
 use crate::capacity::Bound;
-use crate::matrix::{Arrival, AxisId, Matrix, Name, Point, Selection, Value};
+use crate::matrix::{AxisId, Matrix, Name, Point, Selection, Value};
 use crate::spelling::spelled;
 use crate::tensor::{Datatype, Expect, Items, Parameters, Source};
 use crate::threshold::Threshold;
@@ -178,7 +183,7 @@ pub struct Load {
     /// Seed of the order in which cases are interleaved, and of arrivals.
     pub seed: u64,
     /// How requests arrive, if there is a rate.
-    pub arrival: Arrival,
+    pub arrival: ArrivalProcess,
     /// Whether the scenario says so.
     pub is_arrival_given: bool,
     /// Whether every request has an id.
@@ -237,6 +242,15 @@ impl Load {
         !self.is_open_ended() && self.precision.is_none()
     }
 
+    /// The stop rule of one of `blocks` blocks: a share of the case's, or all of what arrives in a block.
+    pub fn block(&self, block: u64, blocks: u64) -> StopRule {
+        let share = self.stop.block(block, blocks);
+        match self.arrival.length() {
+            Some(length) => StopRule { requests: 0, least: Some(length), ..share },
+            None => share,
+        }
+    }
+
     /// Most rounds of a group whose cases are split into `blocks` blocks.
     pub fn rounds_max(&self, blocks: u64) -> u64 {
         if self.precision.is_some() && !self.quick {
@@ -244,37 +258,6 @@ impl Load {
         } else {
             blocks
         }
-    }
-}
-
-/// Where a model's published weights come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Artifact {
-    /// Address of a zip archive.
-    pub url: String,
-    /// SHA-256 of the archive, lower-case hexadecimal.
-    pub sha256: String,
-    /// The model's file in the archive.
-    pub member: String,
-    /// SHA-256 of that file.
-    pub member_sha256: String,
-    /// The licence the user has to accept.
-    pub licence: String,
-    /// The built-in structure used if the weights are missing.
-    pub stand_in: Structure,
-    /// Published output names and the names they are served under.
-    pub outputs: Vec<(String, String)>,
-}
-
-spelled! {
-    /// A built-in model structure: it can be written with random weights, and its published file can be made
-    /// batchable.
-    pub enum Structure {
-        /// SCRFD-10G: `input.1` [batch, 3, 640, 640]; `score_8`.. [batch, 12800 | 3200 | 800, 1], `bbox_8`.. (4),
-        /// `kps_8`.. (10).
-        Scrfd = "scrfd",
-        /// ArcFace iResNet50: `input.1` [batch, 3, 112, 112]; `683` [batch, 512].
-        ArcFace = "arcface",
     }
 }
 

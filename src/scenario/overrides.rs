@@ -60,6 +60,7 @@ impl Scenario {
         if let Some(rules) = &self.mlperf {
             rules.allow(overrides)?;
         }
+        self.keeps_its_length(overrides)?;
         if let Some(iterations) = overrides.iterations {
             self.load.stop.requests = self.checked("--iterations", iterations, ITERATIONS)?;
         }
@@ -123,6 +124,11 @@ impl Scenario {
                 return Err("--capacity: the scenario follows MLPerf's rules, which search for nothing: leave it out"
                     .to_owned());
             }
+            if let Some(key) = self.load.arrival.key_of_length() {
+                return Err(format!(
+                    "--capacity: `{key}` in [load] says how many requests arrive, and when: leave one of the two out"
+                ));
+            }
             let capacity = match self.capacity.take() {
                 Some(known) => Capacity { bounds, ..known },
                 None => Capacity::within(bounds, Over::Rate),
@@ -140,6 +146,22 @@ impl Scenario {
         match ends.iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(format!(
                 "{option}: a search for the capacity ends by itself, at the latest after --max-seconds: leave it out"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that no option changes the rate or the length of what is as long as the scenario says.
+    fn keeps_its_length(&self, overrides: &Overrides) -> Result<(), String> {
+        let Some(key) = self.load.arrival.key_of_length() else { return Ok(()) };
+        let rate = overrides.axes.iter().find(|(id, _)| *id == AxisId::Rate);
+        let given = rate
+            .map(|(id, texts)| id.setting(&texts.join(",")))
+            .or(overrides.iterations.map(|iterations| format!("--iterations {iterations}")))
+            .or(overrides.duration_s.map(|seconds| format!("--duration {seconds}")));
+        match given {
+            Some(option) => Err(format!(
+                "{option}: `{key}` in [load] says how many requests arrive, and when: leave the option out, or that key"
             )),
             None => Ok(()),
         }

@@ -97,7 +97,11 @@ impl Walk<'_> {
             | (Kind::Value, DeValue::Integer(_) | DeValue::Float(_))
             | (Kind::Flag, DeValue::Boolean(_))
             | (Kind::Number, DeValue::Integer(_) | DeValue::Float(_)) => {}
-            (Kind::Word(words) | Kind::WordOrWords(words), DeValue::String(word)) => {
+            (Kind::WordOrTable(_, keys), DeValue::String(word)) if keys().iter().any(|key| key.name == word) => {
+                let key = keys().iter().find(|key| key.name == word).unwrap_or(key);
+                self.wrong(value, key, path);
+            }
+            (Kind::Word(words) | Kind::WordOrWords(words) | Kind::WordOrTable(words, _), DeValue::String(word)) => {
                 if let Err((expected, help)) = words.read(word) {
                     let problem = format!("found {}, expected {expected}", self.document.shown(value.span()));
                     self.errors.push(self.document.error_of(path.to_owned(), value.span(), problem, help));
@@ -154,6 +158,9 @@ impl Walk<'_> {
                     .iter()
                     .for_each(|(name, value)| self.value(value, &item, &dotted(path, name.get_ref())));
             }
+            (Kind::WordOrTable(_, keys), DeValue::Table(table)) if table.len() == 1 => {
+                self.table(table, keys(), None, path, value.span());
+            }
             (Kind::Data, DeValue::String(word)) if word == "zeros" => {}
             (Kind::Data, DeValue::Table(table))
                 if table.len() > 1 && table.iter().all(|(name, _)| is_data(name.get_ref())) =>
@@ -199,7 +206,9 @@ impl Walk<'_> {
                 Some(_) => "did you mean \"zeros\"?".to_owned(),
                 None => format!("for a file's content write {}", DATA[1].example),
             },
-            (Kind::Data, DeValue::Table(table)) if table.len() > 1 => "keep one of the two".to_owned(),
+            (Kind::Data | Kind::WordOrTable(..), DeValue::Table(table)) if table.len() > 1 => {
+                "keep one of the two".to_owned()
+            }
             (Kind::Whole, DeValue::Float(_)) => {
                 format!("write it without point and exponent, such as {}", key.example)
             }
@@ -285,13 +294,17 @@ fn expected(kind: Kind, name: &str) -> String {
         Kind::Shape => "an array of integers, or a table of them by input".to_owned(),
         Kind::Texts | Kind::Words(_) => "an array of strings in brackets".to_owned(),
         Kind::WordOrWords(_) => "a string in quotes, or an array of them in brackets".to_owned(),
+        Kind::WordOrTable(words, keys) => {
+            let keys: Vec<&str> = keys().iter().map(|key| key.name).collect();
+            format!("{}, or a table with {}", words.expected, keys.join(" or "))
+        }
         Kind::Wholes => "an array of integers in brackets".to_owned(),
         Kind::WholesOrRange => "an array of integers in brackets, or a range in quotes".to_owned(),
         Kind::WholeOrWholes => "an integer, or an array of them in brackets, or a range in quotes".to_owned(),
         Kind::NumbersOrRange => "an array of numbers in brackets, or a range in quotes".to_owned(),
         Kind::Data => "\"zeros\", a random seed or a file".to_owned(),
         Kind::Table(_) | Kind::Named(..) => format!("a table [{name}]"),
-        Kind::Tables(_) if name == "exclude" => "an array of tables".to_owned(),
+        Kind::Tables(_) if matches!(name, "exclude" | "stages") => "an array of tables".to_owned(),
         Kind::Tables(_) => format!("[[{name}]] tables"),
         Kind::Scalar => "a string in quotes, a number, true or false".to_owned(),
         Kind::Headers => "a table of headers".to_owned(),

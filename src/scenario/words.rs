@@ -17,9 +17,12 @@ pub static DATATYPES: Words = Words {
     other_format: datatype_elsewhere,
 };
 
-/// How requests arrive.
-pub static ARRIVALS: Words =
-    Words::new(Arrival::WORDS, "\"constant\" or \"poisson\"", "requests arrive in one of these ways:");
+/// How requests arrive, where a word says it.
+pub static ARRIVALS: Words = Words::new(
+    &[Arrival::Constant.name(), Arrival::Poisson.name()],
+    "\"constant\" or \"poisson\"",
+    "requests arrive in one of these ways:",
+);
 
 /// What a search for the capacity is over.
 pub static OVER: Words = Words::new(Over::WORDS, "\"rate\" or \"concurrency\"", "a search is over one of these:");

@@ -14,9 +14,10 @@ use super::block_run::{BlockRun, SERVER_WAIT, pause_after};
 use super::deadline::DeadlineTimer;
 use super::generator::{ClientContext, LoadGenerator, too_late};
 use super::message::{Block, BlockDone, Draw, FromWorker, Job, Offered, ToWorker, Usage};
-use super::pace::{PreciseTimer, Schedule};
+use super::pace::PreciseTimer;
 use super::references::References;
 use super::requests::{Order, Requests};
+use super::schedule::Schedule;
 use super::spec::{Prepared as PreparedRequest, RequestSpec, id_agrees};
 use super::timeline::{self, Timeline};
 use crate::clock;
@@ -27,7 +28,7 @@ use crate::protocol::infer::grpc::Grpc;
 use crate::protocol::infer::http::Http;
 use crate::protocol::verify::{has_fixed_sizes, verify};
 use crate::protocol::{Fault, FaultKind, InferClient, Reply};
-use crate::scenario::StopRule;
+use crate::scenario::{ArrivalProcess, StopRule};
 use crate::tensor::HELD_BYTES_MAX;
 
 /// Attempts at a request that the server answers with an error or a wrong answer, which may happen occasionally.
@@ -80,7 +81,7 @@ async fn run_job<D: InferClient + 'static>(job: Job, messages: &mut mpsc::Unboun
     };
     while let Some(line) = messages.recv().await {
         let answer = match serde_json::from_str(&line)? {
-            ToWorker::Block(block) => FromWorker::Done(measure(&mut generator, block).await?),
+            ToWorker::Block(block) => FromWorker::Done(measure(&mut generator, &job.arrival, block).await?),
             ToWorker::Log(ask) => FromWorker::Log(generator.log.answer(ask)),
             ToWorker::Job(_) => bail!("expected a block"),
         };
@@ -312,16 +313,19 @@ async fn in_time<T>(limit: Duration, attempt: impl Future<Output = Result<T, Fau
     timeout(limit, attempt).await.unwrap_or_else(|_| Err(too_late(limit)))
 }
 
-async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, block: Block) -> Result<BlockDone> {
-    let scheduled = block.arrivals.map(|arrivals| block.scheduled(&arrivals));
+async fn measure<D: InferClient + 'static>(
+    generator: &mut LoadGenerator<D>,
+    arrival: &ArrivalProcess,
+    block: Block,
+) -> Result<BlockDone> {
+    let schedule = block.arrivals.map(|arrivals| Schedule::new(arrival, &block, &arrivals));
+    let (scheduled, length) = (schedule.as_ref().map(Schedule::requests), schedule.as_ref().map(Schedule::length_ns));
     let stop = match scheduled {
         Some(requests) => StopRule { requests, least: None, ..block.stop },
         None => block.stop,
     };
     let block_run = BlockRun::new(stop, generator.recorder.clone()).logged(generator.log.clone());
     generator.spec.begin(block.order);
-    let schedule = block.arrivals.zip(scheduled).map(|(arrivals, count)| Schedule::new(arrivals, count));
-    let length = block.arrivals.zip(scheduled).map(|(arrivals, count)| arrivals.length_ns(count) as u64);
     generator
         .timer
         .until(Instant::now() + Duration::from_nanos(block.start_ns.saturating_sub(clock::shared_ns())))
@@ -330,11 +334,17 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
     generator.traffic();
     let before = usage();
     // read once, so that processes share a time line
-    let (begun_ns, begin) = (clock::shared_ns(), Instant::now());
+    let (begun_ns, now) = (clock::shared_ns(), Instant::now());
+    // schedules of processes have one start, however late one of them wakes up: what it sends late is late
+    let behind = if schedule.is_some() { begun_ns.saturating_sub(block.start_ns) } else { 0 };
+    let (begin_ns, begin) = match now.checked_sub(Duration::from_nanos(behind)) {
+        Some(begin) => (begun_ns - behind, begin),
+        None => (begun_ns, now),
+    };
     let block_run = Rc::new(block_run.judged_by(begin, block.judge));
     generator
         .log
-        .begin(begin, Duration::from_nanos(begun_ns.saturating_sub(block.start_ns)));
+        .begin(begin, Duration::from_nanos(begin_ns.saturating_sub(block.start_ns)));
     block_run.early_until.set(length.map(|length| begin + Duration::from_nanos(length / 2)));
     let progress = block_run.clone();
     let stall = Rc::new(Cell::new(Duration::ZERO));
@@ -346,7 +356,7 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
     beat.abort();
     // before the histograms are packed, which is not part of the requests' cost
     let usage = usage().since(&before);
-    let at = |instant: Instant| begun_ns + (instant - begin).as_nanos() as u64;
+    let at = |instant: Instant| begin_ns + (instant - begin).as_nanos() as u64;
     let window = block_run.window.get().map(|(first, last)| (at(first), at(last)));
     let (first_ns, last_ns) = window.unwrap_or((begun_ns, begun_ns));
     Ok(BlockDone {
@@ -361,7 +371,7 @@ async fn measure<D: InferClient + 'static>(generator: &mut LoadGenerator<D>, blo
         failed_ns: Some(block_run.failed_ns.get()),
         offered: scheduled.zip(length).map(|(requests, length_ns)| Offered {
             requests,
-            begin_ns: begun_ns,
+            begin_ns,
             length_ns,
             slowest_early_ns: block_run.slowest_early_ns.get(),
         }),

@@ -12,8 +12,9 @@ use tokio::time::{sleep, timeout};
 use super::block_run::BlockRun;
 use super::deadline::Deadline;
 use super::message::Traffic;
-use super::pace::{PreciseTimer, Schedule};
+use super::pace::PreciseTimer;
 use super::request_log::{Ended, RequestLog};
+use super::schedule::Schedule;
 use super::spec::{RequestSpec, Sent};
 use super::timeline::Timeline;
 use crate::protocol::{Fault, FaultKind, InferClient, Reply};
@@ -234,15 +235,15 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::matrix::Arrival;
     use crate::protocol::headers::Destination;
     use crate::protocol::stream::IoObserver;
     use crate::protocol::verify::Expected;
     use crate::protocol::{Answer, OutputTensor, Payload, Request};
-    use crate::scenario::StopRule;
+    use crate::scenario::arrival::Distances;
+    use crate::scenario::{ArrivalProcess, StopRule};
     use crate::worker::block_run::FAILURES_IN_A_ROW;
     use crate::worker::deadline::DeadlineTimer;
-    use crate::worker::message::{Arrivals, Checks, Draw};
+    use crate::worker::message::{Arrivals, Block, Checks, Draw};
     use crate::worker::requests::Order;
     use crate::worker::spec::Prepared;
 
@@ -358,10 +359,16 @@ mod tests {
                 log: Rc::default(),
                 spec: spec.clone(),
             };
-            let arrival = Arrival::Poisson;
-            let arrivals = Arrivals { rate: 1e9, arrival, seed: 1, block: 0, process: 0, processes: 1 };
+            let arrival = ArrivalProcess::Steady(Distances::Exponential);
+            let arrivals = Arrivals { rate: 1e9, seed: 1, block: 0, process: 0, processes: 1 };
+            let (order, stop) = (Draw::default(), StopRule { requests, ..StopRule::default() });
+            let block = Block { stop, arrivals: None, order, think_time: Duration::ZERO, judge: None, start_ns: 0 };
             match open {
-                true => generator.open(&block_run, Schedule::new(arrivals, requests), Instant::now()).await,
+                true => {
+                    generator
+                        .open(&block_run, Schedule::new(&arrival, &block, &arrivals), Instant::now())
+                        .await
+                }
                 false => generator.closed(&block_run, contexts, Duration::ZERO, Instant::now()).await,
             }
             assert_eq!(generator.contexts.len(), contexts);

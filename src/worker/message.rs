@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::logged::{LogAnswer, LogAsk};
 use crate::address::Address;
-use crate::matrix::{Arrival, Encode, Protocol};
+use crate::matrix::{Encode, Protocol};
 use crate::protocol::Fault;
 use crate::protocol::verify::Expected;
 use crate::recorder::RecorderSnapshot;
-use crate::scenario::{Input, Model, StopRule};
+use crate::scenario::{ArrivalProcess, Input, Model, StopRule};
 use crate::tensor::{Parameters, Tensors};
 
 /// From the parent to a worker.
@@ -57,6 +57,8 @@ pub struct Job {
     pub verify_all: bool,
     /// Whether requests will be sent without waiting for earlier answers.
     pub open_loop: bool,
+    /// How they then arrive; of recorded instants those of one worker.
+    pub arrival: ArrivalProcess,
     /// Requests before measuring starts.
     pub warmup: u64,
     /// No warm-up request starts later than this after preparation began.
@@ -79,6 +81,11 @@ impl Job {
             .filter_map(|output| output.expect.as_mut()?.file_mut())
             .for_each(place);
         self
+    }
+
+    /// The same job for one of some workers.
+    pub fn of_process(&self, process: u32, processes: u32) -> Job {
+        Job { arrival: self.arrival.of_process(process, processes), ..self.clone() }
     }
 
     /// Items of a request.
@@ -161,7 +168,6 @@ pub struct Block {
 pub struct Arrivals {
     /// Requests a second, all processes together.
     pub rate: f64,
-    pub arrival: Arrival,
     pub seed: u64,
     /// Number of the block.
     pub block: u32,

@@ -5,7 +5,7 @@ use super::*;
 const MS: u64 = 1_000_000;
 
 fn arrivals(rate: f64, processes: u32) -> Arrivals {
-    Arrivals { rate, arrival: Arrival::Constant, seed: 1, block: 0, process: 0, processes }
+    Arrivals { rate, seed: 1, block: 0, process: 0, processes }
 }
 
 fn block(iterations: u64, cap_ms: Option<u64>) -> Block {

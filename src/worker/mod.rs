@@ -12,6 +12,7 @@ pub mod pool;
 mod references;
 pub mod request_log;
 mod requests;
+pub mod schedule;
 pub mod seat;
 mod spec;
 mod timeline;

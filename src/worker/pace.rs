@@ -1,80 +1,11 @@
-//! The due times of an open loop's requests, and a wait that is finer than a runtime's timer. Must not know
-//! connections or recorders.
+//! A wait that is finer than a runtime's timer. Must not know what is waited for.
 
 use std::time::{Duration, Instant};
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use tokio::task::yield_now;
-
-use super::message::Arrivals;
-use crate::matrix::Arrival;
 
 /// The end of a wait is spent awake: a sleeping core wakes up too late.
 const AWAKE: Duration = Duration::from_micros(120);
-
-/// Due times of requests, in nanoseconds from a block's start, in order. The memory for drawing them does not grow
-/// with their number.
-pub struct Schedule {
-    arrivals: Arrivals,
-    generator: ChaCha8Rng,
-    /// Nanoseconds of one drawn unit.
-    scale: f64,
-    /// Sum of the draws so far.
-    drawn: f64,
-    next: u64,
-    count: u64,
-}
-
-impl Schedule {
-    /// The first `count` requests of one process. The same arrivals always give the same schedule.
-    ///
-    /// Poisson arrivals are drawn on condition that `count` of them fall into the time that the rate allows for
-    /// `count`: distances are exponential, and the rate is exactly the requested one, not a random one.
-    pub fn new(arrivals: Arrivals, count: u64) -> Self {
-        let mut generator = ChaCha8Rng::seed_from_u64(arrivals.seed);
-        // processes and blocks have their own streams; protocols share them
-        generator.set_stream((u64::from(arrivals.block) << 32) | u64::from(arrivals.process));
-        let scale = match arrivals.arrival {
-            Arrival::Constant => 1e9 / arrivals.rate,
-            Arrival::Poisson => {
-                let mut ahead = generator.clone();
-                // including the time left after the last arrival
-                let drawn: f64 = (0..=count).map(|_| exponential(&mut ahead)).sum();
-                1e9 * count as f64 * f64::from(arrivals.processes) / (arrivals.rate * drawn)
-            }
-        };
-        Schedule { arrivals, generator, scale, drawn: 0.0, next: 0, count }
-    }
-}
-
-impl Iterator for Schedule {
-    type Item = u64;
-
-    fn next(&mut self) -> Option<u64> {
-        if self.next == self.count {
-            return None;
-        }
-        let units = match self.arrivals.arrival {
-            // processes take turns, so that together they arrive at equal distances
-            Arrival::Constant => {
-                let turn = self.next * u64::from(self.arrivals.processes) + u64::from(self.arrivals.process);
-                turn as f64
-            }
-            Arrival::Poisson => {
-                self.drawn += exponential(&mut self.generator);
-                self.drawn
-            }
-        };
-        self.next += 1;
-        Some((units * self.scale) as u64)
-    }
-}
-
-/// An exponential deviate of mean 1.
-fn exponential(generator: &mut ChaCha8Rng) -> f64 {
-    -(1.0 - generator.random::<f64>()).ln()
-}
 
 /// Waits until given instants.
 pub struct PreciseTimer {
@@ -175,86 +106,7 @@ mod linux {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    fn arrivals(arrival: Arrival, rate: f64, process: u32, processes: u32) -> Arrivals {
-        Arrivals { rate, arrival, seed: 7, block: 3, process, processes }
-    }
-
-    fn schedule(arrival: Arrival, rate: f64, count: u64) -> Vec<u64> {
-        Schedule::new(arrivals(arrival, rate, 0, 1), count).collect()
-    }
-
-    /// The largest distance between the distribution of the gaps and the exponential one of that mean.
-    fn kolmogorov_smirnov(instants: &[u64], mean_ns: f64) -> f64 {
-        let mut gaps: Vec<f64> = instants.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
-        gaps.sort_by(f64::total_cmp);
-        let count = gaps.len() as f64;
-        let distance = |(index, gap): (usize, &f64)| {
-            let block_run = 1.0 - (-gap / mean_ns).exp();
-            (block_run - index as f64 / count)
-                .abs()
-                .max((block_run - (index + 1) as f64 / count).abs())
-        };
-        gaps.iter().enumerate().map(distance).fold(0.0, f64::max)
-    }
-
-    /// Critical value of the test at 5 % for a given number of gaps.
-    fn critical(count: usize) -> f64 {
-        1.358 / (count as f64).sqrt()
-    }
-
-    #[test]
-    fn poisson_distances_are_exponential_and_the_rate_is_kept() {
-        let instants = schedule(Arrival::Poisson, 2000.0, 60_000);
-        let distance = kolmogorov_smirnov(&instants, 500_000.0);
-        assert!(distance < critical(instants.len() - 1), "{distance}");
-        let rate = instants.len() as f64 / (*instants.last().unwrap() as f64 / 1e9);
-        assert!((rate / 2000.0 - 1.0).abs() < 0.001, "{rate}");
-        // and the test can fail
-        let constant = schedule(Arrival::Constant, 2000.0, 60_000);
-        assert!(kolmogorov_smirnov(&constant, 500_000.0) > 0.3);
-    }
-
-    #[test]
-    fn processes_together_are_poisson_too() {
-        let of = |process| Schedule::new(arrivals(Arrival::Poisson, 3000.0, process, 3), 10_000);
-        let mut all: Vec<u64> = (0..3).flat_map(of).collect();
-        all.sort_unstable();
-        let distance = kolmogorov_smirnov(&all, 1e9 / 3000.0);
-        assert!(distance < critical(all.len() - 1), "{distance}");
-    }
-
-    #[test]
-    fn processes_take_turns_at_equal_distances() {
-        let of = |process| Schedule::new(arrivals(Arrival::Constant, 100.0, process, 4), 25);
-        let mut all: Vec<u64> = (0..4).flat_map(of).collect();
-        all.sort_unstable();
-        assert_eq!(all, (0..100).map(|n| n * 10_000_000).collect::<Vec<u64>>());
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_schedule_and_others_give_others() {
-        let base = arrivals(Arrival::Poisson, 50.0, 0, 2);
-        let of = |arrivals| Schedule::new(arrivals, 100).collect::<Vec<u64>>();
-        assert_eq!(of(base), of(base));
-        for other in [Arrivals { seed: 8, ..base }, Arrivals { block: 4, ..base }, Arrivals { process: 1, ..base }] {
-            assert_ne!(of(base), of(other));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn instants_are_in_order_and_within_their_time(rate in 0.001..1e6_f64, count in 0_u64..500, poisson: bool) {
-            let arrival = if poisson { Arrival::Poisson } else { Arrival::Constant };
-            let instants = schedule(arrival, rate, count);
-            prop_assert_eq!(instants.len() as u64, count);
-            prop_assert!(instants.is_sorted());
-            prop_assert!(instants.iter().all(|instant| *instant as f64 <= count as f64 / rate * 1e9 * (1.0 + 1e-9)));
-        }
-    }
 
     #[test]
     fn the_pacer_is_never_early() {

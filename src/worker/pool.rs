@@ -45,9 +45,11 @@ impl Pool {
     pub async fn start(job: &Job, seats: &[Seat], stop: &watch::Receiver<bool>) -> Result<Self, PoolError> {
         let mut workers = Vec::new();
         let mut links: Vec<Arc<Link>> = Vec::new();
-        for seat in seats {
+        for (seat, process) in seats.iter().zip(0..) {
             let mut worker = Worker::start(seat)?;
-            worker.send(&ToWorker::Job(seat.job(job))).await?;
+            worker
+                .send(&ToWorker::Job(seat.job(&job.of_process(process, seats.len() as u32))))
+                .await?;
             if let Some(link) = worker.link().filter(|link| !links.iter().any(|known| Arc::ptr_eq(known, link))) {
                 links.push(link.clone());
             }

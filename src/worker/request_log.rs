@@ -174,7 +174,6 @@ impl From<&Slot> for LoggedRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matrix::Arrival;
     use crate::scenario::StopRule;
     use crate::worker::message::{Arrivals, Draw};
 
@@ -198,7 +197,7 @@ mod tests {
         assert_eq!(capacity(&block(200_000, Some(2), None)), 200_000);
         assert_eq!(capacity(&block(0, Some(3600), None)), LOGGED_MAX);
         assert_eq!(capacity(&block(u64::MAX, None, None)), LOGGED_MAX);
-        let arrivals = Arrivals { rate: 30.0, arrival: Arrival::Constant, seed: 1, block: 0, process: 0, processes: 3 };
+        let arrivals = Arrivals { rate: 30.0, seed: 1, block: 0, process: 0, processes: 3 };
         assert_eq!(capacity(&block(7, Some(2), Some(arrivals))), 20);
     }
 

@@ -90,6 +90,7 @@ macro_rules! tests {
 
 tests! {
     damaged_scenarios_are_scenarios_or_errors_with_their_place: "scenario",
+    damaged_arrivals_are_instants_in_order_or_an_error: "arrivals",
     damaged_documents_keep_what_is_outside_their_markers: "splice",
     damaged_messages_of_workers_are_messages_or_errors: "worker_message",
     damaged_messages_of_hosts_are_messages_or_lose_the_host: "host_message",

@@ -26,6 +26,7 @@ use runner::record::{BlockRecord, Manifest, MetricRow, Record, latencies, lines,
 use runner::recorder::Recorder;
 use runner::report::splice::Document;
 use runner::run::kept;
+use runner::scenario::arrival_file::{self, ARRIVALS_MAX, Arrived, Part};
 use runner::scenario::{Scenario, built_in};
 use runner::tensor::{Datatype, Item, List, byte_elements, items_of};
 use runner::text::{MESSAGE_MAX, NAME_MAX};
@@ -39,7 +40,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
+    ("arrivals", arrivals),
     ("csv", csv),
     ("grpc_answer", grpc_answer),
     ("histogram_log", histogram_log),
@@ -97,6 +99,23 @@ pub fn scenario(data: &[u8]) {
             assert!((1..=lines).contains(&line), "line {line} of {lines}: {error}");
             assert!(error.count() >= 1 && !error.problem().is_empty());
             assert!(error.to_string().len() < 20_000 + 20 * data.len());
+        }
+    }
+}
+
+/// Files that say when requests arrived: instants in order, within their length, or an error with a remedy.
+pub fn arrivals(data: &[u8]) {
+    let part = Part { case: Some("http-b1-p2-c64-r100".to_owned()), block: Some(1) };
+    for (part, speed) in [(Part::default(), 1.0), (part, 1.0), (Part::default(), 0.001), (Part::default(), 1000.0)] {
+        match arrival_file::parse(data, &part, speed) {
+            Ok(Arrived { due_ns, length_ns, .. }) => {
+                assert!((2..=ARRIVALS_MAX).contains(&due_ns.len()) && due_ns.is_sorted());
+                // both are rounded
+                assert!(due_ns.last() <= Some(&(length_ns + 1)), "{due_ns:?} in {length_ns}");
+            }
+            Err((problem, help)) => {
+                assert!(!help.is_empty() && problem.len() < 1000 && !problem.contains(char::is_control), "{problem}");
+            }
         }
     }
 }

@@ -101,3 +101,22 @@ fn files_that_a_host_lacks_are_sent_and_gone_afterwards() {
         format!(": no folder for data files: No such file or directory (os error 2) at path \"{}/", kept.display());
     assert!(text(&output).contains(&words), "{}", text(&output));
 }
+
+#[test]
+fn hosts_take_the_arrivals_of_a_file_in_turn_and_do_not_need_it() {
+    let scenario = SCENARIO
+        .replace("batch_sizes = [1, 4]\n    processes = [1, 2]", "processes = [2]")
+        .replace("iterations = 50", "blocks = 2\n    arrivals = {file = \"times.csv\"}");
+    let lab = Lab::new("", &scenario, &["one", "two"], "");
+    let times: String = (0..41).map(|number| format!("{}\n", f64::from(number) * 0.005)).collect();
+    fs::write(lab.case.path("times.csv"), times).unwrap();
+    let output = lab.run(&[]);
+    assert!(output.status.success(), "{}", text(&output));
+    for row in lab.case.records() {
+        assert_eq!((row.status, row.requests, row.case.rate), (Status::Ok, 82, Some(200.0)), "{row:?}");
+    }
+    let shares: Vec<u64> = lab.host_rows().iter().map(|row| row.requests).collect();
+    assert_eq!(shares, [42, 40, 42, 40]);
+    let data = read_manifest(&lab.case.newest().unwrap()).unwrap().data;
+    assert_eq!(data.keys().collect::<Vec<_>>(), ["times.csv"]);
+}

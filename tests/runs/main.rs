@@ -1,5 +1,6 @@
 //! Runs against the embedded server, as a user starts them.
 
+mod arrivals;
 mod axes;
 #[cfg(unix)]
 mod capacity;

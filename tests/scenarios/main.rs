@@ -229,7 +229,7 @@ fn loops_and_connections_have_their_defaults() {
     assert_eq!((closed.load.stop.requests, closed.load.stop.least), (1000, None));
     let open = with("[matrix]", "[load]\nrate = [50, 0.5]\n[matrix]\nexclude = [{rate = [50]}]").unwrap();
     assert_eq!((point(&open).rate, point(&open).concurrency, point(&open).connections), (Some(0.5), 64, 64));
-    assert_eq!((open.load.arrival, point(&open).encode), (Arrival::Constant, Encode::Once));
+    assert_eq!((open.load.arrival.word(), point(&open).encode), (Arrival::Constant, Encode::Once));
     let timed = with("[matrix]", "[load]\nduration_s = 2\nmax_seconds_per_case = 2.5\n[matrix]").unwrap();
     assert_eq!((timed.load.stop.requests, timed.load.stop.least), (0, Some(Duration::from_secs(2))));
     let both = with("[matrix]", "[load]\nduration_s = 2\niterations = 5\n[matrix]").unwrap();

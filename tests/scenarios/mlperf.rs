@@ -36,7 +36,7 @@ fn each_scenario_has_its_load() {
         assert_eq!((point.batch_size, point.processes, point.concurrency), expected, "{mlperf}");
         assert_eq!(scenario.load.stop.requests, requests, "{mlperf}");
         assert!(scenario.load.stop.least >= Some(Duration::from_secs(600)), "{mlperf}");
-        assert_eq!(point.rate.is_some(), scenario.load.arrival == Arrival::Poisson, "{mlperf}");
+        assert_eq!(point.rate.is_some(), scenario.load.arrival.word() == Arrival::Poisson, "{mlperf}");
     }
 }
 

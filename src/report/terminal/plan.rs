@@ -35,6 +35,10 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
         load.timeout.as_secs_f64(),
         load.seed,
     );
+    let detail = load.arrival.detail();
+    if !detail.is_empty() {
+        let _ = writeln!(out, "{}", words::loop_words(Some(load.arrival.word()), &detail));
+    }
     let compared = scenario.matrix.compared();
     for (index, group) in plan.groups.iter().enumerate() {
         let first = &group.cases[0];
@@ -51,7 +55,7 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
         let _ = writeln!(out, "group {}: {load}, {bytes} a request", index + 1);
 
         for case in &group.cases {
-            let requests = match group.iterations() * u64::from(case.processes) {
+            let requests = match requests_of(scenario, group, case) {
                 0 => "requests".to_owned(),
                 requests => format!("{requests} requests"),
             };
@@ -76,6 +80,15 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
     print(&out)
 }
 
+/// Requests of all processes in a case; 0 where their number is not known.
+fn requests_of(scenario: &Scenario, group: &Group, case: &Point) -> u64 {
+    let of_block = scenario.load.arrival.requests().filter(|_| scenario.load.has_length());
+    match of_block {
+        Some(requests) => requests * group.rounds.len() as u64,
+        None => group.iterations() * u64::from(case.processes),
+    }
+}
+
 /// `--list --json`: the plans of scenarios, as JSON.
 ///
 /// # Errors
@@ -83,7 +96,7 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
 pub fn plans_json(scenarios: &[(Plan, Scenario)]) -> Result<()> {
     let of_group = |(number, group): (usize, &Group), scenario: &Scenario| -> Vec<Value> {
         let case = |case: &Point| {
-            let requests = group.iterations() * u64::from(case.processes);
+            let requests = requests_of(scenario, group, case);
             json!({
                 "case": case.tag(),
                 "words": case.phrase(),

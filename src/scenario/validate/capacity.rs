@@ -15,6 +15,8 @@ use crate::matrix::{AxisId, Value};
 
 /// Keys of `[load]` that have no meaning beside a search.
 const ENDS: [&str; 3] = ["iterations", "duration_s", "blocks"];
+/// Keys of `[load]` that give the rate, as it changes.
+const COURSES: [&str; 2] = ["stages", "arrivals"];
 
 /// `None` without the table, or once there is an error; all are kept.
 pub(super) fn capacity(
@@ -112,6 +114,10 @@ fn has_meaning(document: &Document<'_>, (matrix, load): (&Table<'_>, &Table<'_>)
     if let Some(given) = load.value(other) {
         let problem = format!("{other} is given, and [capacity] searches over {}", searched);
         return Err(document.error(given.span(), problem, "leave one of the two out, or change over"));
+    }
+    if let Some((key, given)) = COURSES.iter().find_map(|key| Some((key, load.value(key)?))) {
+        let problem = format!("{key} says the rate, and [capacity] searches for one");
+        return Err(document.error(given.span(), problem, "leave one of the two out"));
     }
     match ENDS.iter().find_map(|key| load.value(key)) {
         Some(given) => {

@@ -8,9 +8,9 @@ use toml::Spanned;
 use super::super::error::{Document, Errors};
 use super::super::tree::Table;
 use super::super::words::known;
-use super::super::{Load, OnError, StopRule};
+use super::super::{ArrivalProcess, Load, OnError, StopRule};
 use super::{Checked, SEED, capacity, number, whole};
-use crate::matrix::{Arrival, Refusal};
+use crate::matrix::Refusal;
 use crate::spelling::Spelled;
 
 pub(in super::super) const ITERATIONS: RangeInclusive<i64> = 1..=1_000_000_000;
@@ -34,7 +34,12 @@ const ITERATIONS_DEFAULT: u64 = 1000;
 const VERIFY_EVERY_DEFAULT: u64 = 100;
 
 /// `None` once there is an error; the errors of all keys are kept.
-pub(super) fn load(document: &Document<'_>, table: &Table<'_>, is_searched: bool, errors: &mut Errors) -> Option<Load> {
+pub(super) fn load(
+    document: &Document<'_>,
+    table: &Table<'_>,
+    arrival: Option<&ArrivalProcess>,
+    errors: &mut Errors,
+) -> Option<Load> {
     let read = |key, range: RangeInclusive<i64>, help: &str| {
         table
             .whole(key)
@@ -62,12 +67,6 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, is_searched: bool
         None => Some(Vec::new()),
     };
     let max_error_share = errors.keep(max_error_share(document, table));
-    let arrival: Option<Option<Arrival>> = errors.keep(one_of(document, table.text("arrival")));
-    if let (None, Some(arrival), false) = (table.value("rate"), table.value("arrival"), is_searched) {
-        let help = "add `rate` to [load], in requests per second, or leave `arrival` out: without a rate every request \
-                    waits for the one before it";
-        errors.push(document.error(arrival.span(), "there is no rate at which requests could arrive", help));
-    }
     let Times { duration, cap, timeout } = times?;
     let mut load = Load {
         stop: StopRule {
@@ -84,11 +83,14 @@ pub(super) fn load(document: &Document<'_>, table: &Table<'_>, is_searched: bool
         sweep_until: sweep_until?,
         max_error_share: max_error_share?,
         seed: seed?.unwrap_or(1),
-        is_arrival_given: arrival?.is_some(),
-        arrival: arrival?.unwrap_or_default(),
+        arrival: arrival?.clone(),
+        is_arrival_given: table.value("arrival").is_some(),
         request_ids: table.flag("request_ids").unwrap_or(false),
         verify_every: verify_every?.unwrap_or(VERIFY_EVERY_DEFAULT),
     };
+    if let Some(length) = load.arrival.length() {
+        (load.stop.requests, load.stop.least) = (0, Some(length * load.blocks));
+    }
     if let Some(precision) = precision? {
         load.until_precise(precision, iterations.flatten().is_some());
     }

@@ -9,12 +9,13 @@ use super::super::tree::{self, Table};
 use super::{Checked, mlperf};
 use crate::matrix::{AxisId, CASES_MAX, Home, Limit, Matrix, Selection, Shapes, Value, range};
 
-/// `load` has the rates, which are an axis too. `None` once there is an error; the errors of all axes are kept.
+/// `load` has the rates, which are an axis too; `mean_rate` is that of requests that arrive at no
+/// given rate. `None` once there is an error; the errors of all axes are kept.
 pub(super) fn matrix(
     document: &Document<'_>,
     matrix: &Table<'_>,
     load: &Table<'_>,
-    rules: Option<&Mlperf>,
+    (rules, mean_rate): (Option<&Mlperf>, Option<f64>),
     errors: &mut Errors,
 ) -> Option<Matrix> {
     let mut read = Matrix::default();
@@ -35,6 +36,9 @@ pub(super) fn matrix(
     }
     if let Some(rules) = rules {
         mlperf::fill(document, [matrix, load], rules, &mut read, errors)?;
+    }
+    if let Some(rate) = mean_rate {
+        read.set(AxisId::Rate, vec![Value::Number(rate)]);
     }
 
     let all = read.all_cases();

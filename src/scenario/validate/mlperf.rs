@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::super::error::{Document, Errors};
 use super::super::mlperf::Mlperf;
 use super::super::tree::Table;
@@ -35,9 +33,18 @@ pub(super) fn mlperf(document: &Document<'_>, file: &Table<'_>, errors: &mut Err
             errors.push(document.error(given.span(), contradicts(key, scenario), help));
         }
     }
-    let is_poisson = |word: &Spanned<String>| word.get_ref() == Arrival::Poisson.name();
-    if let (TestScenario::Server, Some(given)) = (scenario, load.text("arrival").filter(|word| !is_poisson(word))) {
-        errors.push(document.unexpected(&given, "\"poisson\", as MLPerf's server has it", "leave it out"));
+    let is_poisson = load.text("arrival").is_some_and(|word| word.get_ref() == Arrival::Poisson.name());
+    if let (TestScenario::Server, Some(given), false) = (scenario, load.value("arrival"), is_poisson) {
+        errors.push(document.unexpected(given, "\"poisson\", as MLPerf's server has it", "leave it out"));
+    }
+    for key in ["stages", "arrivals"] {
+        if let Some(given) = load.value(key) {
+            errors.push(document.error(
+                given.span(),
+                contradicts(key, scenario),
+                "leave it out, or leave out [mlperf]",
+            ));
+        }
     }
     if scenario == TestScenario::Server && load.value(AxisId::Rate.axis().key).is_none() {
         let help = "add rate = [100] to [load], in requests per second: several are tried one after the other";

@@ -1,6 +1,7 @@
 //! From the file's tree to a [`Scenario`]: limits, defaults and consistency. This file has the model and its tensors;
 //! the matrix and the load have their own files.
 
+mod arrival;
 mod capacity;
 mod hosts;
 mod load;
@@ -20,8 +21,8 @@ use super::error::{Document, Errors, ScenarioError};
 use super::tree::{self, Table};
 use super::words::known;
 use super::{
-    Artifact, Assert, GRPC_PORT, HTTP_PORT, Input, METRICS_PORT, Model, ModelTarget, Output, Scenario, Server,
-    distinct as distinct_requests, schema, shapes, syntax,
+    ArrivalProcess, Artifact, Assert, GRPC_PORT, HTTP_PORT, Input, METRICS_PORT, Model, ModelTarget, Output, Scenario,
+    Server, distinct as distinct_requests, schema, shapes, syntax,
 };
 use crate::matrix::{AxisId, Matrix, Value};
 use crate::tensor::{Datatype, Expect, Items, Reference, Source};
@@ -59,7 +60,10 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     let title = errors.keep(name(document, &file, "title"));
     let mlperf = mlperf::mlperf(document, &file, &mut errors);
     let rules = mlperf.as_ref().and_then(Option::as_ref);
-    let matrix = matrix::matrix(document, &matrix_table, &load_table, rules, &mut errors);
+    let is_searched = file.value("capacity").is_some();
+    let arrival = errors.keep(arrival::arrival(document, &load_table, is_searched));
+    let mean_rate = arrival.as_ref().and_then(ArrivalProcess::mean_rate);
+    let matrix = matrix::matrix(document, &matrix_table, &load_table, (rules, mean_rate), &mut errors);
     let distinct = load_table.value(AxisId::Distinct.axis().key).map(Spanned::span);
     let axes = Axes { table: &matrix_table, matrix: matrix.as_ref(), distinct };
     let servers = targets::servers(document, &file, &axes, &mut errors);
@@ -70,8 +74,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
         errors.keep(batches_fit(document, &matrix_table));
     }
     let server = server(document, &file.table("server"), &mut errors);
-    let is_searched = file.value("capacity").is_some();
-    let load = load::load(document, &load_table, is_searched, &mut errors);
+    let load = load::load(document, &load_table, arrival.as_ref(), &mut errors);
     let hosts = hosts::hosts(document, &file.table("hosts"), &mut errors);
     if let (true, Some(rules)) = (is_searched, file.value("mlperf")) {
         let help = "leave one of the two tables out: MLPerf's rules search for nothing";

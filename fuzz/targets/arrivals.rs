@@ -1,0 +1,2 @@
+#![no_main]
+runner_fuzz::target!(arrivals);
