@@ -121,7 +121,14 @@ fn draw_an_arrival(bencher: Bencher, name: &str) {
         _ => ArrivalProcess::OnOff { on_s: 1.0, off_s: 4.0 },
     };
     let stop = StopRule { requests: 100_000, ..StopRule::default() };
-    let whole = Block { stop, arrivals: None, order: Draw::default(), think_time: Duration::ZERO, start_ns: 0 };
+    let whole = Block {
+        stop,
+        arrivals: None,
+        order: Draw::default(),
+        think_time: Duration::ZERO,
+        judge: None,
+        start_ns: 0,
+    };
     let arrivals = |block| Arrivals { rate: 2000.0, seed: 1, block, process: 0, processes: 1 };
     // one block after the other, so that it does not end
     let mut schedule = (0..).flat_map(|block| Schedule::new(&arrival, &whole, &arrivals(block)));

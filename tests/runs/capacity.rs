@@ -28,24 +28,35 @@ fn searched(case: &Case, options: &[&str]) -> (Record, Vec<BlockRecord>, String)
 #[test]
 fn a_capacity_is_at_most_what_the_server_can_serve_and_every_try_is_on_file() {
     let case = Case::new(SERVICE, &scenario("protocols = [\"http\"]\n[load]\nprecision = \"25%\""));
-    let (row, blocks, told) = searched(&case, &["--capacity", "p95<200ms,errors<1%", "--max-seconds", "60"]);
-    // one request after the other, 10 ms each; on a machine that is busy elsewhere even a request a second may take too long
-    let Record { capacity_low_per_s: low, capacity_per_s: value, capacity_high_per_s: high, .. } = row;
-    assert!(low.is_none_or(|low| 0.0 < low && low <= 100.0), "{row:?}");
-    assert!(high.is_some() && value.is_none_or(|value| low <= Some(value) && Some(value) <= high), "{row:?}");
-    assert_eq!(row.capacity_bound, "p95_ms <= 200, errors <= 0.01");
-    assert_eq!((row.status, row.mean_ms, row.requests_per_s, row.case.rate), (Status::Ok, None, None, None));
-    assert_eq!(row.blocks as usize, blocks.len());
+    let output = case
+        .command(&["--capacity", "p50<100ms,errors<1%", "--max-seconds", "30"])
+        .output()
+        .unwrap();
+    let (rows, told) = (case.records(), text(&output));
+    let [row] = &rows[..] else { panic!("{rows:?}") };
+    // a machine that is busy elsewhere may not let it know
+    match row.status {
+        Status::Ok => {
+            let ends = [row.capacity_low_per_s, row.capacity_per_s, row.capacity_high_per_s];
+            assert!(ends.iter().any(Option::is_some) && ends.iter().flatten().is_sorted(), "{row:?}");
+            // one request after the other, 10 ms each
+            assert!(ends[0].is_none_or(|low| 0.0 < low && low <= 100.0), "{row:?}");
+        }
+        _ => assert!(row.reason.contains("is not known after"), "{row:?}"),
+    }
+    let blocks: Vec<BlockRecord> = read(&case.newest().unwrap().join(BLOCKS)).unwrap();
+    assert_eq!(row.capacity_bound, "p50_ms <= 100, errors <= 0.01");
+    assert_eq!((row.mean_ms, row.requests_per_s, row.case.rate), (None, None, None));
+    assert_eq!((row.blocks as usize, blocks[0].case.rate), (blocks.len(), Some(1.0)));
     assert_eq!(row.requests, blocks.iter().map(|block| block.requests).sum::<u64>());
     for block in &blocks {
         let held = block.bound_requests.unwrap();
         assert!(block.case.rate.is_some() && held <= block.requests + block.errors, "{block:?}");
-        assert!(block.bound_broken.of("p95_ms") <= held && block.bound_broken.of("errors") == 0, "{block:?}");
+        assert!(block.bound_broken.of("p50_ms") <= held && block.bound_broken.of("errors") == 0, "{block:?}");
     }
-    assert_eq!(blocks[0].case.rate, Some(1.0));
-    assert!(told.contains("| Capacity (requests/s) |") && told.contains("p95 within 200 ms"), "{told}");
+    assert!(told.contains("| Capacity (requests/s) |") && told.contains("p50 within 100 ms"), "{told}");
     let html = fs::read_to_string(case.newest().unwrap().join("report.html")).unwrap();
-    assert!(html.contains("Every load that was tried") && html.contains("bound, 200 ms"));
+    assert!(html.contains("Every load that was tried") && html.contains("bound, 100 ms"));
 }
 
 #[test]
