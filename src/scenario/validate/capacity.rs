@@ -9,8 +9,7 @@ use super::super::capacity::{Capacity, Over};
 use super::super::error::{Document, Errors};
 use super::super::tree::{self, Table};
 use super::load::DURATION_S;
-use super::{Checked, load, number};
-use crate::capacity::Bound;
+use super::{Checked, bounds, load, number};
 use crate::matrix::{AxisId, Value};
 
 /// Keys of `[load]` that have no meaning beside a search.
@@ -27,7 +26,7 @@ pub(super) fn capacity(
 ) -> Option<Capacity> {
     let over: Option<Over> = errors.keep(load::one_of(document, table.text("over")))?;
     let over = over.unwrap_or_default();
-    let bounds = errors.keep(bounds(document, &table.table("bound")))?;
+    let bounds = errors.keep(bounds::bounds(document, &table.table("bound")))?;
     let range = errors.keep(range(document, table, over))?;
     let mut seconds = |key: &str| {
         let help = "give the seconds, such as 120";
@@ -46,25 +45,6 @@ pub(super) fn capacity(
         return None;
     }
     Some(Capacity { range, budget, block, ..defaults })
-}
-
-/// The bounds that a table gives, at least one.
-pub(super) fn bounds(document: &Document<'_>, table: &Table<'_>) -> Checked<Vec<Bound>> {
-    let given = Bound::KEYS.iter().filter_map(|key| Some((*key, table.number(key)?)));
-    let bound = |(key, most): (&str, Spanned<f64>)| {
-        let read = Bound::of_key(key, *most.get_ref());
-        read.map_err(|(expected, help)| {
-            document.error(most.span(), format!("found {}, expected {expected}", document.shown(most.span())), help)
-        })
-    };
-    let bounds: Vec<Bound> = given.map(bound).collect::<Checked<_>>()?;
-    match bounds.is_empty() {
-        true => {
-            let help = "give what has to be kept, such as {p99_ms = 50, errors = 0.001}";
-            Err(document.error(table.span(), "there is no bound, expected at least one", help))
-        }
-        false => Ok(bounds),
-    }
 }
 
 /// The loads to try, within the axis's limits.

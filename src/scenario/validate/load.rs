@@ -9,7 +9,7 @@ use super::super::error::{Document, Errors};
 use super::super::tree::Table;
 use super::super::words::known;
 use super::super::{ArrivalProcess, Load, OnError, StopRule};
-use super::{Checked, SEED, capacity, number, whole};
+use super::{Checked, SEED, bounds, number, whole};
 use crate::matrix::Refusal;
 use crate::spelling::Spelled;
 
@@ -63,7 +63,7 @@ pub(super) fn load(
         .transpose();
     let goodput = errors.keep(goodput);
     let sweep_until = match table.value("sweep_until") {
-        Some(_) => errors.keep(capacity::bounds(document, &table.table("sweep_until"))),
+        Some(_) => errors.keep(bounds::bounds(document, &table.table("sweep_until"))),
         None => Some(Vec::new()),
     };
     let max_error_share = errors.keep(max_error_share(document, table));

@@ -2,6 +2,7 @@
 //! the matrix and the load have their own files.
 
 mod arrival;
+mod bounds;
 mod capacity;
 mod hosts;
 mod load;
