@@ -206,14 +206,16 @@ def binary_search(setting, directory, number, options):
     with embedded(options.runner, models(directory, {model: SERVICE[model]}, 77 + number)) as hosts:
         command = [
             os.path.join(peers, "bin", "perf_analyzer"), "-m", model, "-i", options.protocol, "-u", hosts[options.protocol],
-            "--request-rate-range", "10:600:5", "--binary-search", "--latency-threshold", str(bound), "--percentile", str(percentile),
-            "--request-distribution", "poisson", "--measurement-interval", "2000", "--max-trials", "10", "--shape", "in:16", "-v",
+            "--request-rate-range", "100:600:5", "--binary-search", "--latency-threshold", str(bound), "--percentile", str(percentile),
+            "--request-distribution", "poisson", "--measurement-interval", "4000", "--stability-percentage", "50", "--max-trials", "10", "--async", "--max-threads", "64",
+            "--shape", "in:16", "-v",
         ]  # fmt: skip
         begin = time.monotonic()
         environment = dict(os.environ, LD_LIBRARY_PATH=os.path.join(peers, "perf_analyzer-libraries"))
         ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
         seconds = time.monotonic() - begin
-    tried = re.findall(r"Request Rate: ([0-9.]+)[,\s].*?p%d latency: (\d+) usec" % percentile, ended.stdout, re.DOTALL)
+    # of the rates that it found stable, the list at its end
+    tried = re.findall(r"^Request Rate: ([0-9.]+), throughput: [0-9.]+ infer/sec, latency (\d+) usec", ended.stdout, re.MULTILINE)
     kept = [float(rate) for rate, latency in tried if int(latency) <= 1000 * bound]
     if not kept:
         print("perf_analyzer found nothing:\n%s" % ended.stdout[-2000:], file=sys.stderr)

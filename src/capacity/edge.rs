@@ -9,8 +9,10 @@ use crate::statistics;
 
 /// From this ratio of a rate that kept the bound to one that broke it, the search goes on around the edge.
 const BRACKET: f64 = 1.15;
-/// Tries around the edge are where the share should be so many times larger and smaller than what is allowed.
+/// Tries around the edge are where the share should be so many times smaller than what is allowed.
 const SPREAD: f64 = 2.5;
+/// Tries above the edge are so many times as far away as those below: where more is bad, more is known.
+const ABOVE: f64 = 2.4;
 /// Tries whose share should be farther off than this say nothing of the edge, where alone the line is straight.
 const NEAR: f64 = 12.0;
 /// The smallest and the largest distance of a rate from the edge, as a part of it.
@@ -143,7 +145,7 @@ impl Edge {
             None => ((low * high).sqrt(), DISTANCE.1 / 3.0),
         };
         // in turn below and above, far and near
-        let places = [-1.0, 1.0, -0.4, 0.4];
+        let places = [-1.0, ABOVE, -0.4, 0.4 * ABOVE];
         let place = places[self.tries.len() % places.len()];
         Some(self.possible(edge * (place * distance).exp()))
     }

@@ -9,7 +9,7 @@ use crate::matrix::AxisId;
 use crate::spelling::spelled;
 
 /// The time of a case's search, unless the scenario says.
-const BUDGET: Duration = Duration::from_secs(180);
+const BUDGET: Duration = Duration::from_secs(300);
 /// The same with `--quick`.
 const QUICK_BUDGET: Duration = Duration::from_secs(30);
 /// Within this part the capacity is known well enough, unless the scenario says.

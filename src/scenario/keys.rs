@@ -239,7 +239,7 @@ const CAPACITY: &[Key] = &[
     optional("over", Kind::Word(&words::OVER), "over = \"rate\""),
     optional("from", Kind::Number, "from = 10"),
     optional("to", Kind::Number, "to = 5000"),
-    optional("budget_s", Kind::Number, "budget_s = 180"),
+    optional("budget_s", Kind::Number, "budget_s = 300"),
     optional("block_s", Kind::Number, "block_s = 5"),
 ];
 
