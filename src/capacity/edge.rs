@@ -174,7 +174,9 @@ impl Edge {
                 Crossing::Between(kept, broken) => (kept, broken),
                 _ => (low, high),
             };
-            return Capacity::Between { value, low: low.min(kept), high: high.max(broken) };
+            let ends = [value, low.min(kept), high.max(broken)];
+            let [value, low, high] = if self.is_whole { ends.map(f64::floor) } else { ends };
+            return Capacity::Between { value, low, high };
         }
         match self.crossing() {
             Crossing::Above(rate) if rate >= self.to => Capacity::Above(self.to),

@@ -128,7 +128,7 @@ fn the_interval_covers_the_capacity_of_known_queues() {
         let width = width / known as f64;
         println!("{truth:.1}/s: {covered} of {known} cover it, known within {:.1} %", 100.0 * width);
         assert!(known >= 90 && 100 * covered >= 93 * known, "{covered} of {known} cover {truth}");
-        assert!(width < 0.06, "{width}");
+        assert!(width < 0.07, "{width}");
     }
 }
 
@@ -220,13 +220,14 @@ fn requests_in_flight_are_whole_numbers() {
         for _ in 0..40 {
             let Some(rate) = search.next() else { break };
             assert_eq!(rate.fract(), 0.0);
-            search.add(rate, 10_000, &[if rate <= kept { 20 } else { 400 }]);
+            // the share grows with the load, and is 1 % between two whole numbers
+            search.add(rate, 10_000, &[(100.0 * (rate / (kept + 0.5)).powi(12)).min(10_000.0) as u64]);
         }
         let Capacity::Between { value, low, high } = search.capacity() else {
             panic!("{kept}: {:?}", search.capacity())
         };
-        assert!(low <= kept + 1.0 && kept <= high, "{kept}: {value} {low} {high}");
-        assert!((value - kept).abs() <= 1.0, "{kept}: {value}");
+        assert!(low <= kept && kept <= high, "{kept}: {value} {low} {high}");
+        assert!(value.fract() == 0.0 && (value - kept).abs() <= 1.0, "{kept}: {value}");
     }
 }
 
