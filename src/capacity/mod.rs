@@ -19,8 +19,9 @@ pub const SETTLING: f64 = 0.25;
 const HOPELESS: f64 = 20.0;
 /// The shortest block around the edge, and the shortest while the edge is still far.
 const SHORTEST: [Duration; 2] = [Duration::from_secs(4), Duration::from_secs(1)];
-/// A block is so many times as long as the longest bound, so that a backlog has the time to break it.
-const TIMES_BOUND: u32 = 20;
+/// A block is so many times as long as the longest bound, while the edge is far and around it: of a server that is asked for 2 % more
+/// than it can do, the backlog breaks a bound after 50 times the bound.
+const TIMES_BOUND: [u32; 2] = [10, 50];
 /// A block has so many requests at least.
 const REQUESTS_LEAST: f64 = 5.0;
 /// A block at the capacity has so many bad requests, if the budget allows.
@@ -128,10 +129,10 @@ impl Search {
             let seconds = rate.map_or(0.0, |rate| count / rate);
             Duration::try_from_secs_f64(seconds).unwrap_or(self.budget)
         };
-        let longest = self.longest * TIMES_BOUND;
+        let [far, near] = TIMES_BOUND.map(|times| self.longest * times);
         match is_far {
-            true => SHORTEST[1].max(longest / 2).max(of_requests(REQUESTS_LEAST)),
-            false => SHORTEST[0].max(longest).max(of_requests(BAD_EXPECTED / level)),
+            true => SHORTEST[1].max(far).max(of_requests(REQUESTS_LEAST)),
+            false => SHORTEST[0].max(near).max(of_requests(BAD_EXPECTED / level)),
         }
         .min(self.budget / PART)
     }

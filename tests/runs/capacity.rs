@@ -29,7 +29,7 @@ fn searched(case: &Case, options: &[&str]) -> (Record, Vec<BlockRecord>, String)
 fn a_capacity_is_at_most_what_the_server_can_serve_and_every_try_is_on_file() {
     let case = Case::new(SERVICE, &scenario("protocols = [\"http\"]\n[load]\nprecision = \"25%\""));
     let output = case
-        .command(&["--capacity", "p50<100ms,errors<1%", "--max-seconds", "30"])
+        .command(&["--capacity", "p50<20ms,errors<1%", "--max-seconds", "30"])
         .output()
         .unwrap();
     let (rows, told) = (case.records(), text(&output));
@@ -45,7 +45,7 @@ fn a_capacity_is_at_most_what_the_server_can_serve_and_every_try_is_on_file() {
         _ => assert!(row.reason.contains("is not known after"), "{row:?}"),
     }
     let blocks: Vec<BlockRecord> = read(&case.newest().unwrap().join(BLOCKS)).unwrap();
-    assert_eq!(row.capacity_bound, "p50_ms <= 100, errors <= 0.01");
+    assert_eq!(row.capacity_bound, "p50_ms <= 20, errors <= 0.01");
     assert_eq!((row.mean_ms, row.requests_per_s, row.case.rate), (None, None, None));
     assert_eq!((row.blocks as usize, blocks[0].case.rate), (blocks.len(), Some(1.0)));
     assert_eq!(row.requests, blocks.iter().map(|block| block.requests).sum::<u64>());
@@ -54,9 +54,9 @@ fn a_capacity_is_at_most_what_the_server_can_serve_and_every_try_is_on_file() {
         assert!(block.case.rate.is_some() && held <= block.requests + block.errors, "{block:?}");
         assert!(block.bound_broken.of("p50_ms") <= held && block.bound_broken.of("errors") == 0, "{block:?}");
     }
-    assert!(told.contains("| Capacity (requests/s) |") && told.contains("p50 within 100 ms"), "{told}");
+    assert!(told.contains("| Capacity (requests/s) |") && told.contains("p50 within 20 ms"), "{told}");
     let html = fs::read_to_string(case.newest().unwrap().join("report.html")).unwrap();
-    assert!(html.contains("Every load that was tried") && html.contains("bound, 100 ms"));
+    assert!(html.contains("Every load that was tried") && html.contains("bound, 20 ms"));
 }
 
 #[test]
