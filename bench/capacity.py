@@ -87,7 +87,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=17, help="searches of each of the six settings [%(default)s]")
     parser.add_argument("--budget", type=int, default=60, help="longest search in seconds [%(default)s]")
     parser.add_argument("--precision", default="3", help="when a search ends, in percent [%(default)s]")
-    parser.add_argument("--at-once", type=int, default=1, help="searches at the same time, each with a server of its own [%(default)s]")
+    parser.add_argument("--at-once", type=int, default=1, help="searches at the same time, each against its own server [%(default)s]")
     parser.add_argument("--peer-rounds", type=int, default=1, help="binary searches of perf_analyzer in each setting [%(default)s]")
     parser.add_argument("--pairs", type=int, default=0, metavar="N", help="tell N pairs of unequal and of equal models apart instead")
     parser.add_argument("--protocol", choices=["http", "grpc"], default="grpc")

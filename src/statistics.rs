@@ -40,6 +40,13 @@ pub struct Interval {
     pub high: f64,
 }
 
+impl Interval {
+    /// Of the reciprocal of a positive number.
+    pub fn reciprocal(self) -> Self {
+        Interval { value: 1.0 / self.value, low: 1.0 / self.high, high: 1.0 / self.low }
+    }
+}
+
 /// A ratio of two cases, measured in paired blocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {

@@ -23,6 +23,8 @@ const TRIES_LEAST: usize = 8;
 const WIDEST: f64 = 0.4;
 /// By so much the line is moved at once.
 const OUTWARDS: f64 = 0.01;
+/// The smallest and the largest slope of a line.
+const SLOPES: (f64, f64) = (0.5, 500.0);
 /// Steps of the fit.
 const STEPS: usize = 50;
 
@@ -100,6 +102,11 @@ impl Edge {
     /// Between two rates; `level` is the share of bad requests that is allowed, such as 0.01.
     pub fn new((from, to): (f64, f64), level: f64, is_whole: bool) -> Self {
         Edge { from, to, level, is_whole, tries: Vec::new() }
+    }
+
+    /// The share of bad requests that is allowed.
+    pub fn level(&self) -> f64 {
+        self.level
     }
 
     /// Adds a try.
@@ -310,7 +317,7 @@ fn fit(tries: &[Try], level: f64) -> Option<Line> {
         ];
         // no leaps: the share is far from straight elsewhere
         height += steps[0].clamp(-1.0, 1.0);
-        slope = (slope + steps[1].clamp(-10.0, 10.0)).clamp(0.5, 500.0);
+        slope = (slope + steps[1].clamp(-10.0, 10.0)).clamp(SLOPES.0, SLOPES.1);
         if steps.iter().all(|step| step.abs() < 1e-10) {
             break;
         }
@@ -358,7 +365,7 @@ fn contradiction(line: &Line, level: f64, place: f64) -> f64 {
         let gradient = sum(&|block| (block.bad as f64 - expected(block, slope)) * at(block));
         let curve = sum(&|block| expected(block, slope) * at(block).powi(2));
         let step = gradient / curve;
-        slope = (slope + step.clamp(-10.0, 10.0)).clamp(0.5, 500.0);
+        slope = (slope + step.clamp(-10.0, 10.0)).clamp(SLOPES.0, SLOPES.1);
         if step.abs() < 1e-9 || !step.is_finite() {
             break;
         }

@@ -59,7 +59,6 @@ pub enum Capacity {
 pub struct Search {
     /// One a bound.
     edges: Vec<Edge>,
-    levels: Vec<f64>,
     /// How well the capacity was known after each block.
     precisions: Vec<Option<f64>>,
     /// The longest time that a bound allows.
@@ -78,10 +77,8 @@ impl Search {
         is_whole: bool,
         (block, budget): (Option<Duration>, Duration),
     ) -> Self {
-        let levels: Vec<f64> = bounds.iter().map(Bound::level).collect();
         Search {
-            edges: levels.iter().map(|level| Edge::new(range, *level, is_whole)).collect(),
-            levels,
+            edges: bounds.iter().map(|bound| Edge::new(range, bound.level(), is_whole)).collect(),
             precisions: Vec::new(),
             longest: bounds.iter().filter_map(Bound::limit).max().unwrap_or_default(),
             block,
@@ -124,7 +121,7 @@ impl Search {
             return block;
         }
         let is_far = self.lowest().is_none_or(Edge::is_far);
-        let level = self.levels.iter().copied().fold(1.0, f64::min);
+        let level = self.edges.iter().map(Edge::level).fold(1.0, f64::min);
         let of_requests = |count: f64| {
             let seconds = rate.map_or(0.0, |rate| count / rate);
             Duration::try_from_secs_f64(seconds).unwrap_or(self.budget)
@@ -139,8 +136,9 @@ impl Search {
 
     /// How many of so many requests may break each bound before it is clear that it is broken.
     pub fn hopeless(&self, requests: f64) -> Vec<u64> {
-        self.levels
+        self.edges
             .iter()
+            .map(Edge::level)
             .map(|level| (HOPELESS * level).min(0.9) * requests)
             .map(|most| most.max(20.0) as u64)
             .collect()
@@ -148,7 +146,6 @@ impl Search {
 
     /// What the tries say.
     pub fn capacity(&self) -> Capacity {
-        let known = self.edges.iter().map(Edge::capacity);
         let lowest = |one: Capacity, other: Capacity| match (one, other) {
             (Capacity::Below(rate), _) | (_, Capacity::Below(rate)) => Capacity::Below(rate),
             (Capacity::Unknown, _) | (_, Capacity::Unknown) => Capacity::Unknown,
@@ -159,13 +156,10 @@ impl Search {
             ) => Capacity::Between { value: value.min(other), low: low.min(other_low), high: high.min(other_high) },
         };
         // a bound that nothing has broken yet matters no more once a lower edge is known
-        let broken: Vec<Capacity> =
-            self.edges.iter().filter(|edge| edge.place().is_finite()).map(Edge::capacity).collect();
-        match broken.is_empty() {
-            true => known.reduce(lowest),
-            false => broken.into_iter().reduce(lowest),
-        }
-        .unwrap_or(Capacity::Unknown)
+        let is_broken = |edge: &&Edge| edge.place().is_finite();
+        let is_any = self.edges.iter().any(|edge| is_broken(&edge));
+        let known = self.edges.iter().filter(|edge| !is_any || is_broken(edge)).map(Edge::capacity);
+        known.reduce(lowest).unwrap_or(Capacity::Unknown)
     }
 
     /// The edge of the bound that breaks first.

@@ -76,7 +76,7 @@ impl TestScenario {
         }
     }
 
-    /// Fewest samples of a valid run. In a scenario without fewest queries of its own they are LoadGen's default.
+    /// Fewest samples of a valid run; LoadGen's default where a scenario sets no minimum of queries.
     pub fn samples_least(self) -> u64 {
         match self {
             TestScenario::SingleStream | TestScenario::Server => 100,

@@ -196,8 +196,7 @@ pub fn bound(Interval { low, high, .. }: Interval) -> String {
 
 /// `8.2 % more requests a second (4.0 to 12 %)`, `2.1 times as many requests a second (1.9 to 2.3)`.
 fn difference_of_rates(time: Interval) -> String {
-    let Interval { value, low, high } =
-        Interval { value: 1.0 / time.value, low: 1.0 / time.high, high: 1.0 / time.low };
+    let Interval { value, low, high } = time.reciprocal();
     match value {
         _ if value >= MULTIPLE => {
             format!("{} times as many requests a second ({} to {})", multiple(value), multiple(low), multiple(high))

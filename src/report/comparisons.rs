@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 
+use super::metric::Pair;
 use super::run::Run;
 use super::verdicts::Compared;
 use super::{capacity, tables};
 use crate::record::column::columns;
 use crate::record::{lines, rounded};
-use crate::statistics::Interval;
+use crate::statistics::{Ratio, Verdict};
 
 columns! {
     /// One row of the file: a number of one case beside that of another.
@@ -52,50 +53,42 @@ pub fn rows(run: &Run) -> Vec<Comparison> {
 }
 
 fn row(cell: &Compared<'_>) -> Comparison {
-    let interval = cell.ratio.map(|ratio| ratio.interval);
-    Comparison {
-        baseline: cell.pair.base.case.tag(),
-        other: cell.pair.other.case.tag(),
-        metric: cell.metric.column().to_owned(),
-        baseline_value: cell.metric.of_case(cell.pair.base),
-        other_value: cell.metric.of_case(cell.pair.other),
-        ratio: interval.map(|interval| rounded(interval.value)),
-        ratio_low: interval.map(|interval| rounded(interval.low)),
-        ratio_high: interval.map(|interval| rounded(interval.high)),
-        p: cell.ratio.map(|ratio| rounded(ratio.p)),
-        p_holm: cell.corrected.map(rounded),
-        verdict: cell.verdict.map_or("", |verdict| verdict.name()).to_owned(),
-        blocks: cell.ratio.map(|ratio| ratio.blocks),
-        interval: match cell.ratio {
-            Some(_) if cell.pooled => "pooled",
-            Some(_) => "blocks",
-            None => "",
-        }
-        .to_owned(),
-    }
+    let metric = cell.metric;
+    let interval = if cell.pooled { "pooled" } else { "blocks" };
+    let values = [cell.pair.base, cell.pair.other].map(|record| metric.of_case(record));
+    written(&cell.pair, (metric.column(), values), (cell.ratio, interval), cell.corrected, cell.verdict)
 }
 
 /// The comparison of two capacities.
 fn searched(cell: &capacity::Compared<'_>) -> Comparison {
     // the other's over the baseline's, as everywhere
-    let rates = cell.time.map(|time| {
-        let Interval { value, low, high } = time.interval;
-        Interval { value: 1.0 / value, low: 1.0 / high, high: 1.0 / low }
-    });
+    let ratio = cell.time.map(|time| Ratio { interval: time.interval.reciprocal(), ..time });
+    let values = [cell.pair.base, cell.pair.other].map(|record| record.capacity_per_s);
+    written(&cell.pair, ("capacity_per_s", values), (ratio, "searches"), cell.corrected, cell.verdict)
+}
+
+/// The row of a metric of two cases, with the values of both; a ratio comes with the kind of its interval.
+fn written(
+    pair: &Pair<'_>,
+    (metric, [baseline_value, other_value]): (&str, [Option<f64>; 2]),
+    (ratio, interval): (Option<Ratio>, &str),
+    corrected: Option<f64>,
+    verdict: Option<Verdict>,
+) -> Comparison {
     Comparison {
-        baseline: cell.pair.base.case.tag(),
-        other: cell.pair.other.case.tag(),
-        metric: "capacity_per_s".to_owned(),
-        baseline_value: cell.pair.base.capacity_per_s,
-        other_value: cell.pair.other.capacity_per_s,
-        ratio: rates.map(|rates| rounded(rates.value)),
-        ratio_low: rates.map(|rates| rounded(rates.low)),
-        ratio_high: rates.map(|rates| rounded(rates.high)),
-        p: cell.time.map(|time| rounded(time.p)),
-        p_holm: cell.corrected.map(rounded),
-        verdict: cell.verdict.map_or("", |verdict| verdict.name()).to_owned(),
-        blocks: cell.time.map(|time| time.blocks),
-        interval: if rates.is_some() { "searches" } else { "" }.to_owned(),
+        baseline: pair.base.case.tag(),
+        other: pair.other.case.tag(),
+        metric: metric.to_owned(),
+        baseline_value,
+        other_value,
+        ratio: ratio.map(|ratio| rounded(ratio.interval.value)),
+        ratio_low: ratio.map(|ratio| rounded(ratio.interval.low)),
+        ratio_high: ratio.map(|ratio| rounded(ratio.interval.high)),
+        p: ratio.map(|ratio| rounded(ratio.p)),
+        p_holm: corrected.map(rounded),
+        verdict: verdict.map_or("", |verdict| verdict.name()).to_owned(),
+        blocks: ratio.map(|ratio| ratio.blocks),
+        interval: ratio.map_or("", |_| interval).to_owned(),
     }
 }
 

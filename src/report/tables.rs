@@ -32,7 +32,7 @@ pub struct Rows<'a> {
 
 /// The rows of each table of a run, compared.
 pub fn of(run: &Run) -> Vec<Rows<'_>> {
-    // a search has a table of its own
+    // a search has its own table
     if capacity::is_searched(run) {
         return Vec::new();
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::rows::BUSY_SHARE;
 use crate::capacity::{self, Capacity as Found, SETTLING, Search};
 use crate::matrix::Point;
 use crate::record::{Flag, Record, rounded};
@@ -10,8 +11,6 @@ use crate::scenario::{Capacity, Over};
 use crate::worker::message::Judge;
 use crate::worker::outcome::BlockOutcome;
 
-/// From this fraction of a core on, a client process may be the bottleneck.
-const BUSY_SHARE: f64 = 0.9;
 /// Blocks whose load is within this part of the capacity tell whether the client was the bottleneck there.
 const NEAR: f64 = 0.15;
 

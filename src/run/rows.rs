@@ -15,7 +15,7 @@ use crate::worker::outcome::BlockOutcome;
 /// From this fraction of the client's ceiling on, the client may limit the rate.
 const CEILING_SHARE: f64 = 0.8;
 /// From this fraction of a core on, a client process may be the bottleneck.
-const BUSY_SHARE: f64 = 0.9;
+pub const BUSY_SHARE: f64 = 0.9;
 /// From this length on, scheduling does not explain a stall of a client process.
 const STALL_NS: u64 = 100_000_000;
 /// From this fraction of the requests on, the cost of new connections shows in the tables.
