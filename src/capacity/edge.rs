@@ -14,13 +14,18 @@ const SPREAD: f64 = 2.5;
 /// Tries above the edge are so many times as far away as those below: where more is bad, more is known.
 const ABOVE: f64 = 2.4;
 /// Tries whose share should be farther off than this say nothing of the edge, where alone the line is straight.
-const NEAR: f64 = 12.0;
+const NEAR: f64 = 40.0;
+/// Nor do tries at a rate that is so much farther off, as a logarithm.
+const FARTHEST: f64 = 0.56;
+/// A share scatters like the number of its requests up to so many times what is allowed, and beyond that in proportion to itself: by
+/// how much a server is overrun differs from block to block.
+const OVERRUN: f64 = 10.0;
 /// The smallest and the largest distance of a rate from the edge, as a part of it.
 const DISTANCE: (f64, f64) = (0.005, 0.15);
 /// Tries around the edge before an interval is believed.
 const TRIES_LEAST: usize = 8;
-/// The largest distance of an end of the interval, as a logarithm.
-const WIDEST: f64 = 0.4;
+/// The largest distance of an end of the interval, as a logarithm: by then even few blocks would contradict it.
+const WIDEST: f64 = 0.3;
 /// By so much the line is moved at once.
 const OUTWARDS: f64 = 0.01;
 /// The smallest and the largest slope of a line.
@@ -149,12 +154,26 @@ impl Edge {
         }
         let (edge, distance) = match self.line() {
             Some(line) => (line.place.exp(), (SPREAD.ln() / line.slope).clamp(DISTANCE.0, DISTANCE.1)),
+            // where all blocks up to a rate keep the bound and all beyond it break it, the edge is between two of them
+            None if self.is_sharp() => ((low * high).sqrt(), ((high / low).ln() / 4.0).clamp(DISTANCE.0, DISTANCE.1)),
             None => ((low * high).sqrt(), DISTANCE.1 / 3.0),
         };
         // in turn below and above, far and near
         let places = [-1.0, ABOVE, -0.4, 0.4 * ABOVE];
         let place = places[self.tries.len() % places.len()];
         Some(self.possible(edge * (place * distance).exp()))
+    }
+
+    /// Whether all blocks that kept the bound are below all that broke it.
+    fn is_sharp(&self) -> bool {
+        let is_broken = |block: &&Try| block.bad as f64 > self.level * block.requests as f64;
+        let broken = self
+            .tries
+            .iter()
+            .filter(is_broken)
+            .map(|block| block.rate)
+            .fold(f64::INFINITY, f64::min);
+        self.tries.iter().filter(|block| !is_broken(block)).all(|block| block.rate < broken)
     }
 
     /// The nearest rate that can be tried.
@@ -171,26 +190,34 @@ impl Edge {
     /// What the tries say.
     pub fn capacity(&self) -> Capacity {
         let line = self.line().filter(|line| line.tries.len() >= TRIES_LEAST);
-        if let Some((line, [below, above])) = line.and_then(|line| line.reach(self.level).map(|reach| (line, reach)))
-            && below.is_finite()
-            && above.is_finite()
-        {
-            let [value, low, high] = [0.0, -below, above].map(|by| (line.place + by).exp());
-            // where requests are all good or all bad, a line is too sure
-            let (kept, broken) = match self.crossing() {
-                Crossing::Between(kept, broken) => (kept, broken),
-                _ => (low, high),
-            };
-            let ends = [value, low.min(kept), high.max(broken)];
-            let [value, low, high] = if self.is_whole { ends.map(f64::floor) } else { ends };
-            return Capacity::Between { value, low, high };
-        }
-        match self.crossing() {
-            Crossing::Above(rate) if rate >= self.to => Capacity::Above(self.to),
-            Crossing::Below if self.tries.len() >= TRIES_LEAST => Capacity::Below(self.from),
-            Crossing::Between(low, high) if self.is_whole && high - low <= 1.0 => self.neighbours(low, high),
+        let reach = line.as_ref().and_then(|line| line.reach(self.level));
+        match (self.crossing(), line, reach) {
+            (Crossing::Between(kept, broken), Some(line), Some([Some(below), Some(above)])) => {
+                self.between(line.place, [below, above], [kept, broken])
+            }
+            (Crossing::Between(kept, broken), ..) if self.is_whole && broken - kept <= 1.0 => {
+                self.neighbours(kept, broken)
+            }
+            // an end that no block contradicts is as far as any may be
+            (Crossing::Between(kept, broken), line, reach) if self.near_edge().len() >= TRIES_LEAST => {
+                let place = line.map_or((kept * broken).ln() / 2.0, |line| line.place);
+                let reach = reach.unwrap_or_default().map(|by| by.unwrap_or(WIDEST));
+                self.between(place, reach, [kept, broken])
+            }
+            (Crossing::Above(rate), ..) if rate >= self.to => Capacity::Above(self.to),
+            (Crossing::Below, ..) if self.tries.len() >= TRIES_LEAST => Capacity::Below(self.from),
             _ => Capacity::Unknown,
         }
+    }
+
+    /// A capacity at the logarithm of a rate that ends lie around, no nearer than tries are to each other, or than the rates that are
+    /// just kept and just broken: where requests are all good or all bad, a line is too sure.
+    fn between(&self, place: f64, [below, above]: [f64; 2], [kept, broken]: [f64; 2]) -> Capacity {
+        let ends = [0.0, -below.max(DISTANCE.0), above.max(DISTANCE.0)];
+        let [value, low, high] = ends.map(|by| (place + by).exp());
+        let ends = [value, low.min(kept), high.max(broken)];
+        let [value, low, high] = if self.is_whole { ends.map(f64::floor) } else { ends };
+        Capacity::Between { value, low, high }
     }
 
     /// The capacity where it is one of two neighbouring whole numbers: the smaller if both are sure, else next to it.
@@ -251,7 +278,7 @@ impl Edge {
     fn near_edge(&self) -> Vec<Try> {
         let Crossing::Between(low, high) = self.crossing() else { return Vec::new() };
         let edge = (low * high).sqrt();
-        let is_near = |block: &&Try| (block.rate / edge).ln().abs() <= 2.0 * BRACKET.ln();
+        let is_near = |block: &&Try| (block.rate / edge).ln().abs() <= FARTHEST;
         self.tries.iter().filter(is_near).copied().collect()
     }
 
@@ -262,7 +289,9 @@ impl Edge {
         for _ in 0..4 {
             let is_near = |block: &&Try| (line.slope * (block.rate.ln() - line.place)).abs() <= NEAR.ln();
             let near: Vec<Try> = around.iter().filter(is_near).copied().collect();
-            let Some(found) = fit(&near, self.level) else { break };
+            let Some(found) = fit(&near, self.level).filter(|_| near.len() >= TRIES_LEAST) else {
+                break;
+            };
             let is_settled = found.tries.len() == line.tries.len();
             line = found;
             if is_settled {
@@ -283,8 +312,13 @@ fn four_digits(value: f64) -> f64 {
     if unit >= 1.0 { digits * unit } else { digits / (1.0 / unit).round() }
 }
 
-/// Fits the line by quasi-likelihood: bad requests of a block are as many as the line says, with a scatter in proportion. Its
-/// uncertainty is from the scatter itself.
+/// What a block counts in a fit that expects so many bad requests of it: less, the more these scatter beyond their number.
+fn weight(block: &Try, expected: f64, level: f64) -> f64 {
+    1.0 / (1.0 + expected / (OVERRUN * level * block.requests as f64))
+}
+
+/// Fits the line by quasi-likelihood: bad requests of a block are as many as the line says, with a scatter that follows from their
+/// number. Its uncertainty is from the scatter itself.
 fn fit(tries: &[Try], level: f64) -> Option<Line> {
     let middle = tries.iter().map(|block| block.rate.ln()).sum::<f64>() / tries.len() as f64;
     let at = |block: &Try| block.rate.ln() - middle;
@@ -303,7 +337,8 @@ fn fit(tries: &[Try], level: f64) -> Option<Line> {
         let mut curve = [0.0, 0.0, 0.0];
         for block in tries {
             let (x, mean) = (at(block), expected(block, height, slope));
-            let off = block.bad as f64 - mean;
+            let weight = weight(block, mean, level);
+            let (off, mean) = (weight * (block.bad as f64 - mean), weight * mean);
             gradient = [gradient[0] + off, gradient[1] + off * x];
             curve = [curve[0] + mean, curve[1] + mean * x, curve[2] + mean * x * x];
         }
@@ -323,31 +358,32 @@ fn fit(tries: &[Try], level: f64) -> Option<Line> {
         }
     }
     let place = middle + (level.ln() - height) / slope;
-    let off = tries
-        .iter()
-        .map(|block| (block.bad as f64 - expected(block, height, slope)).powi(2))
-        .sum::<f64>();
-    let all = tries.iter().map(|block| expected(block, height, slope)).sum::<f64>();
+    let (mut off, mut all) = (0.0, 0.0);
+    for block in tries {
+        let mean = expected(block, height, slope);
+        let weight = weight(block, mean, level);
+        off += (weight * (block.bad as f64 - mean)).powi(2);
+        all += weight * mean;
+    }
     let bunch = off / all * tries.len() as f64 / (tries.len() as f64 - 2.0);
     Some(Line { place, slope, bunch, tries: tries.to_vec() })
 }
 
 impl Line {
-    /// How far below and above its place the line may be moved, as logarithms, before the blocks contradict it; infinite if they do
-    /// not.
-    fn reach(&self, level: f64) -> Option<[f64; 2]> {
+    /// How far below and above its place the line may be moved, as logarithms, before the blocks contradict it, if they do.
+    fn reach(&self, level: f64) -> Option<[Option<f64>; 2]> {
         let most = statistics::student(self.tries.len() as f64 - 2.0)?;
         let reach = |sign: f64| {
             let is_contradicted = |by: f64| contradiction(self, level, self.place + sign * by) * sign > most;
             // outwards: far away, where nothing fits, the scatter is as large as what is off
             let mut steps = (1..).map(|step| f64::from(step) * OUTWARDS).take_while(|by| *by <= WIDEST);
-            let Some(mut far) = steps.find(|by| is_contradicted(*by)) else { return f64::INFINITY };
+            let mut far = steps.find(|by| is_contradicted(*by))?;
             let mut near = far - OUTWARDS;
             for _ in 0..10 {
                 let by = (near + far) / 2.0;
                 if is_contradicted(by) { far = by } else { near = by }
             }
-            far
+            Some(far)
         };
         Some([reach(-1.0), reach(1.0)])
     }
@@ -360,25 +396,32 @@ fn contradiction(line: &Line, level: f64, place: f64) -> f64 {
     let at = |block: &Try| block.rate.ln() - place;
     let expected =
         |block: &Try, slope: f64| (level.ln() + slope * at(block)).clamp(-40.0, 0.0).exp() * block.requests as f64;
+    // of a block, weighted: what is off, and what is expected
+    let off = |block: &Try, slope: f64| {
+        let mean = expected(block, slope);
+        weight(block, mean, level) * (block.bad as f64 - mean)
+    };
+    let mean = |block: &Try, slope: f64| {
+        let mean = expected(block, slope);
+        weight(block, mean, level) * mean
+    };
     let sum = |of: &dyn Fn(&Try) -> f64| tries.iter().map(of).sum::<f64>();
     for _ in 0..STEPS {
-        let gradient = sum(&|block| (block.bad as f64 - expected(block, slope)) * at(block));
-        let curve = sum(&|block| expected(block, slope) * at(block).powi(2));
+        let gradient = sum(&|block| off(block, slope) * at(block));
+        let curve = sum(&|block| mean(block, slope) * at(block).powi(2));
         let step = gradient / curve;
         slope = (slope + step.clamp(-10.0, 10.0)).clamp(SLOPES.0, SLOPES.1);
         if step.abs() < 1e-9 || !step.is_finite() {
             break;
         }
     }
-    let turn =
-        sum(&|block| expected(block, slope) * at(block)) / sum(&|block| expected(block, slope) * at(block).powi(2));
-    let weight = |block: &Try| 1.0 - turn * at(block);
-    let total = sum(&|block| (block.bad as f64 - expected(block, slope)) * weight(block));
+    let turn = sum(&|block| mean(block, slope) * at(block)) / sum(&|block| mean(block, slope) * at(block).powi(2));
+    let of_place = |block: &Try| 1.0 - turn * at(block);
+    let total = sum(&|block| off(block, slope) * of_place(block));
     // of what was expected, and not of what was seen: blocks that happen to have no bunch of bad requests do not show how large
     // bunches are
-    let bunch =
-        sum(&|block| (block.bad as f64 - expected(block, slope)).powi(2)) / sum(&|block| expected(block, slope));
+    let bunch = sum(&|block| off(block, slope).powi(2)) / sum(&|block| mean(block, slope));
     let bunch = (bunch * tries.len() as f64 / (tries.len() as f64 - 1.0)).max(line.bunch).max(1.0);
-    let variance = bunch * sum(&|block| expected(block, slope) * weight(block).powi(2));
+    let variance = bunch * sum(&|block| mean(block, slope) * of_place(block).powi(2));
     total / variance.sqrt()
 }
