@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 pub use encoded::decoded;
-pub use snapshot::RecorderSnapshot;
+pub use snapshot::{PartSnapshot, RecorderSnapshot};
 
 /// Upper bound of the histogram, one hour in nanoseconds; the same bounds everywhere make merging lossless.
 const HIGHEST_NS: u64 = 3_600_000_000_000;
@@ -246,6 +246,45 @@ pub struct Recorder {
     /// The latencies in order.
     pub sequence: Sequence,
     errors: BTreeMap<String, u64>,
+}
+
+/// The latencies of some of the requests, and how many of them had no good answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Part {
+    /// See [`RequestTiming::latency`].
+    pub latency: Distribution,
+    /// Requests without a good answer.
+    pub errors: u64,
+}
+
+impl Part {
+    /// So many empty parts, in the memory of those that there are.
+    pub fn clear_all(parts: &mut Vec<Part>, count: usize) {
+        parts.resize_with(count, Part::default);
+        for part in parts {
+            part.latency.clear();
+            part.errors = 0;
+        }
+    }
+
+    /// Counts a request, by its latency if it was answered.
+    pub fn record(&mut self, latency: Option<u64>) {
+        match latency {
+            Some(ns) => self.latency.record(ns),
+            None => self.errors += 1,
+        }
+    }
+
+    /// Adds parts of other requests, one by one.
+    pub fn merge_all(mine: &mut Vec<Part>, others: &[Part]) {
+        if mine.len() < others.len() {
+            mine.resize_with(others.len(), Part::default);
+        }
+        for (mine, other) in mine.iter_mut().zip(others) {
+            mine.latency.merge(&other.latency);
+            mine.errors = mine.errors.saturating_add(other.errors);
+        }
+    }
 }
 
 impl Recorder {

@@ -137,6 +137,8 @@ fn empty() -> Run {
         records: Vec::new(),
         blocks: Blocks::default(),
         hosts: Vec::new(),
+        stages: Vec::new(),
+        cold_starts: Vec::new(),
         latencies: Vec::new(),
         asked: Vec::new(),
         torn: Vec::new(),

@@ -3,7 +3,7 @@
 use std::fs;
 
 use runner::record::column::{Column, Row};
-use runner::record::{BlockRecord, Flag, HostRecord, MetricRow, Record, RequestRow};
+use runner::record::{BlockRecord, ColdStartRecord, Flag, HostRecord, MetricRow, Record, RequestRow, StageRecord};
 use runner::report::comparisons::Comparison;
 
 const HANDBOOK: &str = "docs/FORMAT.md";
@@ -53,6 +53,8 @@ fn the_handbook_has_the_columns_and_flags_of_the_program() {
         ("records", Record::columns()),
         ("blocks", BlockRecord::columns()),
         ("requests", RequestRow::columns()),
+        ("stages", StageRecord::columns()),
+        ("cold_starts", ColdStartRecord::columns()),
         ("hosts", HostRecord::columns()),
         ("comparisons", Comparison::columns()),
         ("metrics", MetricRow::columns()),

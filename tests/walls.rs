@@ -47,7 +47,8 @@ const CLOCK_READERS: &[&str] =
 /// When something was, for people.
 const WALL_CLOCK_READERS: &[&str] = &["clock.rs", "embedded/"];
 /// When a run, a case, a block or a sample began or ended.
-const TIMESTAMPERS: &[&str] = &["run/block_row.rs", "run/case_run.rs", "run/mod.rs", "run/sampler.rs"];
+const TIMESTAMPERS: &[&str] =
+    &["run/blank_row.rs", "run/block_row.rs", "run/case_run.rs", "run/mod.rs", "run/sampler.rs"];
 /// Lines of a file before it has to be split along the flow.
 const CROWDED: usize = 450;
 

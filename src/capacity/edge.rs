@@ -30,6 +30,8 @@ const WIDEST: f64 = 0.3;
 const OUTWARDS: f64 = 0.01;
 /// The smallest and the largest slope of a line.
 const SLOPES: (f64, f64) = (0.5, 500.0);
+/// By this factor more has to be off for either of two tests: together they err more often than one.
+const TOGETHER: f64 = 1.05;
 /// Steps of the fit.
 const STEPS: usize = 50;
 
@@ -101,6 +103,8 @@ struct Line {
     bunch: f64,
     /// The tries that it rests on.
     tries: Vec<Try>,
+    /// These and others, which say nothing of where it is but may contradict where else it could be.
+    around: Vec<Try>,
 }
 
 impl Edge {
@@ -190,7 +194,7 @@ impl Edge {
     /// What the tries say.
     pub fn capacity(&self) -> Capacity {
         let line = self.line().filter(|line| line.tries.len() >= TRIES_LEAST);
-        let reach = line.as_ref().and_then(|line| line.reach(self.level));
+        let reach = line.as_ref().map(|line| line.reach(self.level));
         match (self.crossing(), line, reach) {
             (Crossing::Between(kept, broken), Some(line), Some([Some(below), Some(above)])) => {
                 self.between(line.place, [below, above], [kept, broken])
@@ -300,7 +304,8 @@ impl Edge {
         }
         let rates = || around.iter().map(|block| block.rate);
         let (least, most) = (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max));
-        Some(line).filter(|line| (least..=most).contains(&line.place.exp()))
+        let is_among = (least..=most).contains(&line.place.exp());
+        is_among.then_some(Line { around, ..line })
     }
 }
 
@@ -365,16 +370,27 @@ fn fit(tries: &[Try], level: f64) -> Option<Line> {
         off += (weight * (block.bad as f64 - mean)).powi(2);
         all += weight * mean;
     }
+    // no more can come together than there are
+    let most = tries
+        .iter()
+        .map(|block| weight(block, block.requests as f64, level) * block.requests as f64);
     let bunch = off / all * tries.len() as f64 / (tries.len() as f64 - 2.0);
-    Some(Line { place, slope, bunch, tries: tries.to_vec() })
+    let bunch = bunch.min(most.fold(1.0, f64::max));
+    Some(Line { place, slope, bunch, tries: tries.to_vec(), around: Vec::new() })
 }
 
 impl Line {
     /// How far below and above its place the line may be moved, as logarithms, before the blocks contradict it, if they do.
-    fn reach(&self, level: f64) -> Option<[Option<f64>; 2]> {
-        let most = statistics::student(self.tries.len() as f64 - 2.0)?;
+    fn reach(&self, level: f64) -> [Option<f64>; 2] {
+        let known =
+            [&self.tries, &self.around].map(|tries| Some((tries, statistics::student(tries.len() as f64 - 2.0)?)));
         let reach = |sign: f64| {
-            let is_contradicted = |by: f64| contradiction(self, level, self.place + sign * by) * sign > most;
+            let is_contradicted = |by: f64| {
+                let mut known = known.iter().flatten();
+                known.any(|(tries, most)| {
+                    contradiction(self, tries, level, self.place + sign * by) * sign > TOGETHER * most
+                })
+            };
             // outwards: far away, where nothing fits, the scatter is as large as what is off
             let mut steps = (1..).map(|step| f64::from(step) * OUTWARDS).take_while(|by| *by <= WIDEST);
             let mut far = steps.find(|by| is_contradicted(*by))?;
@@ -385,14 +401,14 @@ impl Line {
             }
             Some(far)
         };
-        Some([reach(-1.0), reach(1.0)])
+        [reach(-1.0), reach(1.0)]
     }
 }
 
 /// By how many standard errors blocks have more bad requests than a line that crosses the level at `place`, the logarithm of a
 /// rate, with the slope that fits best. The standard error is from the blocks' own scatter (a robust score test).
-fn contradiction(line: &Line, level: f64, place: f64) -> f64 {
-    let (tries, mut slope) = (&line.tries, line.slope);
+fn contradiction(line: &Line, tries: &[Try], level: f64, place: f64) -> f64 {
+    let mut slope = line.slope;
     let at = |block: &Try| block.rate.ln() - place;
     let expected =
         |block: &Try, slope: f64| (level.ln() + slope * at(block)).clamp(-40.0, 0.0).exp() * block.requests as f64;

@@ -9,6 +9,7 @@ spelled! {
     pub enum Flag {
         Capped = "capped",
         Imprecise = "imprecise",
+        Unsteady = "unsteady",
         ClientCeiling = "client_ceiling",
         ClientCpu = "client_cpu",
         ClientStall = "client_stall",
@@ -41,6 +42,7 @@ impl Flag {
                 "a longest time ended the case before the requests or the time that were asked for; `--quick` asks for none"
             }
             Flag::Imprecise => "the longest time or the most rounds were over before the asked precision was reached",
+            Flag::Unsteady => "latencies were not steady when the longest warm-up was over (`warmup_until`)",
             Flag::InFlight => {
                 "closed loop without errors: throughput times latency (Little's law) is more than 5 % off the requests that \
                  should be in flight"
@@ -73,6 +75,7 @@ impl Flag {
         Some(match self {
             Flag::Capped => "ended by its longest time, before all that was asked for was measured",
             Flag::Imprecise => "ended before the ratios were as precise as asked for",
+            Flag::Unsteady => "latencies were not steady when measuring began, although they were waited for",
             Flag::ClientCpu => "a client process was busy nearly all the time: the client may be the bottleneck",
             Flag::ClientStall => {
                 "a client process did not run for 0.1 s or longer (client_stall_ms): the requests in flight then look slow, \
@@ -120,6 +123,9 @@ impl Flag {
         match self {
             Flag::Capped => "raise max_seconds_per_case, or ask for fewer requests",
             Flag::Imprecise => "raise max_seconds_per_case, or ask for less precision",
+            Flag::Unsteady => {
+                "raise warmup_s, or max_seconds_per_case where it cut the warm-up short; or allow more in warmup_until"
+            }
             Flag::ClientCeiling | Flag::ClientCpu => {
                 "spread the load over more processes, or over more machines: a faster client shows whether the server is the \
                  limit"

@@ -47,6 +47,12 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Searched>,
     pub warmup: u64,
+    /// The seconds that each process warmed up at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_s: Option<f64>,
+    /// Within which part of each other mean latencies had to stay before anything was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_until: Option<f64>,
     pub blocks: u32,
     pub timeout_s: f64,
     /// Parameters of every request.

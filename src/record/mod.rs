@@ -5,6 +5,7 @@ mod errors;
 mod flag;
 pub mod latencies;
 mod manifest;
+mod parts;
 mod request;
 mod row;
 mod table;
@@ -21,8 +22,9 @@ use crate::recorder::{Distribution, Recorder};
 pub use errors::ErrorKinds;
 pub use flag::{Flag, Flags};
 pub use manifest::{Asked, Asserted, CountCheck, Machine, Manifest, MetricsOf, MetricsRead, Resumed, Searched, State};
+pub use parts::{ColdStartRecord, HostRecord, StageRecord};
 pub use request::{Micros, RequestRow};
-pub use row::{BlockRecord, HostRecord, MetricRow, Record, Status};
+pub use row::{BlockRecord, MetricRow, Record, Status};
 pub use table::{Rows, append, append_all, lines, parse, read, read_whole_rows, retain};
 pub use utc::Utc;
 
@@ -34,6 +36,10 @@ pub const BLOCKS: &str = "blocks.csv";
 pub const REQUESTS: &str = "requests.csv";
 /// `hosts.csv`: one row a case and host, where other machines sent requests.
 pub const HOSTS: &str = "hosts.csv";
+/// `cold_starts.csv`: one row a case and cold start, where a scenario asked for them.
+pub const COLD_STARTS: &str = "cold_starts.csv";
+/// `stages.csv`: one row a case and stage, where a load has stages.
+pub const STAGES: &str = "stages.csv";
 /// `comparisons.csv`: one row a compared number.
 pub const COMPARISONS: &str = "comparisons.csv";
 /// `histograms.hlog`: the histograms of all blocks, in the standard log format, tagged with their case.

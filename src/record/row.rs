@@ -239,8 +239,25 @@ columns! {
         pub mlperf_test04: Option<Compliance>,
         /// Blocks measured.
         pub blocks: u32,
-        /// Requests of one process before anything was measured, at most: a longest time ends them too.
+        /// Requests of one process before anything was measured, at most: a longest time ends them too. At least, where more is asked for.
         pub warmup: u64,
+        /// Seconds of requests of one process before anything was measured, at least; empty if none were asked for.
+        pub warmup_s: Option<f64>,
+        /// Within how many percent of each other mean latencies had to stay before anything was measured; empty if that was not asked for.
+        pub warmup_until_percent: Option<f64>,
+        /// How long processes warmed up before the first block: the longest of them.
+        pub warmed_up_s: Option<f64>,
+        /// How often the model was unloaded and loaded again before (`cold_starts.csv`); empty if that was not asked for. The following are
+        /// medians over these cold starts.
+        pub cold_starts: Option<u32>,
+        /// From asking the server to load the model until it was ready.
+        pub cold_load_ms: Option<f64>,
+        /// What the first request after that took, its connection included.
+        pub cold_first_ms: Option<f64>,
+        /// The time of the requests, one after the other, until latencies were steady.
+        pub cold_steady_after_ms: Option<f64>,
+        /// What these took beyond the steady mean, all together.
+        pub cold_beyond_ms: Option<f64>,
         /// Whether measuring time was limited by `--quick`.
         pub quick: bool,
         /// When the first block began, in UTC.
@@ -251,61 +268,6 @@ columns! {
         pub runner_version: String,
         /// Its commit, with `+changes` if its sources differed from it.
         pub git_revision: String,
-    }
-}
-
-columns! {
-    /// What one machine of several measured in a case.
-    pub struct HostRecord {
-        /// The scenario's name.
-        pub scenario: String,
-        pub case: Point,
-        /// The host's name.
-        pub host: String,
-        /// Its client processes.
-        pub host_processes: u32,
-        /// What makes the host's part doubtful: `clock`, `start_skew`, `host_outlier`, `client_cpu`, `client_stall`, `client_ceiling`.
-        pub flags: Flags,
-        /// Requests answered.
-        pub requests: u64,
-        /// Requests without a good answer.
-        pub errors: u64,
-        /// Mean latency; in an open loop, of response times.
-        pub mean_ms: Option<f64>,
-        /// Median latency.
-        pub p50_ms: Option<f64>,
-        /// 95th percentile of the latency.
-        pub p95_ms: Option<f64>,
-        /// 99th percentile of the latency.
-        pub p99_ms: Option<f64>,
-        /// Largest latency.
-        pub max_ms: Option<f64>,
-        /// Its mean latency over the median of all hosts' means: geometric mean over the blocks; empty with fewer than two blocks.
-        pub mean_ratio: Option<f64>,
-        /// Lower end of that ratio's 95 % interval.
-        pub mean_ratio_low: Option<f64>,
-        /// Upper end of it.
-        pub mean_ratio_high: Option<f64>,
-        /// Throughput, over the time in which this host's answers count.
-        pub requests_per_s: Option<f64>,
-        /// What this host's processes reach together where a server answers at once (`--calibrate`).
-        pub client_ceiling_per_s: Option<f64>,
-        /// CPU time of its client processes a request.
-        pub client_cpu_ms: Option<f64>,
-        /// Longest time for which one of its client processes did not run.
-        pub client_stall_ms: Option<f64>,
-        /// 99th percentile of how late its requests were sent; empty in a closed loop.
-        pub lateness_p99_ms: Option<f64>,
-        /// Longest time from the first host's start of a block to this one's, by the leader's clock; uncertain by `clock_error_ms`.
-        pub start_late_ms: Option<f64>,
-        /// How far its clock was ahead of the leader's, in the last block; each host's own monotonic clock.
-        pub clock_offset_ms: f64,
-        /// The largest error of that: half of the shortest round trip, and what clocks may drift since.
-        pub clock_error_ms: f64,
-        /// By how much its clock moved against the leader's during a block, beyond all errors.
-        pub clock_moved_ms: f64,
-        /// Shortest round trip to it over the stream that its messages take.
-        pub round_trip_ms: f64,
     }
 }
 

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::serialization::{Serializer, V2Serializer};
 use serde::{Deserialize, Serialize};
 
-use super::{Distribution, HIGHEST_NS, Recorder, Sequence, decoded};
+use super::{Distribution, HIGHEST_NS, Part, Recorder, Sequence, decoded};
 
 /// More than a run of years counts, and so little that sums of such counts do not overflow.
 const COUNT_MAX: u64 = 1 << 48;
@@ -29,6 +29,32 @@ struct DistributionSnapshot {
     sum_of_squares: String,
     min_ns: u64,
     max_ns: u64,
+}
+
+/// The form of a part of the requests between processes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PartSnapshot {
+    latency: DistributionSnapshot,
+    errors: u64,
+}
+
+impl Part {
+    /// Converts for sending to another process.
+    ///
+    /// # Errors
+    /// The histogram cannot be serialised.
+    pub fn to_snapshot(&self) -> Result<PartSnapshot> {
+        Ok(PartSnapshot { latency: self.latency.to_snapshot()?, errors: self.errors })
+    }
+
+    /// Converts from another process's snapshot.
+    ///
+    /// # Errors
+    /// The snapshot is not one that [`Part::to_snapshot`] makes.
+    pub fn from_snapshot(snapshot: PartSnapshot) -> Result<Self> {
+        ensure!(snapshot.errors <= COUNT_MAX, "there are too many errors");
+        Ok(Part { latency: Distribution::from_snapshot(snapshot.latency)?, errors: snapshot.errors })
+    }
 }
 
 impl Recorder {
@@ -119,6 +145,22 @@ mod tests {
 
     fn read(snapshot: Value) -> Result<Recorder> {
         Recorder::from_snapshot(serde_json::from_value(snapshot).unwrap())
+    }
+
+    #[test]
+    fn a_part_arrives_as_it_was() {
+        let mut part = Part::default();
+        [Some(1_000_000), None, Some(5_000_000)]
+            .into_iter()
+            .for_each(|latency| part.record(latency));
+        let sent = serde_json::to_string(&part.to_snapshot().unwrap()).unwrap();
+        assert_eq!(Part::from_snapshot(serde_json::from_str(&sent).unwrap()).unwrap(), part);
+        let mut all = Vec::new();
+        Part::merge_all(&mut all, &[Part::default(), part.clone()]);
+        Part::merge_all(&mut all, &[part]);
+        assert_eq!(all.iter().map(|part| (part.latency.count(), part.errors)).collect::<Vec<_>>(), [(2, 1), (2, 1)]);
+        let many = sent.replace("\"errors\":1", &format!("\"errors\":{}", u64::MAX));
+        assert!(Part::from_snapshot(serde_json::from_str(&many).unwrap()).is_err());
     }
 
     #[test]

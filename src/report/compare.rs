@@ -15,7 +15,7 @@ use super::json::pretty;
 use super::layout;
 use super::run::Run;
 use super::table::{Cell, Table};
-use super::words::{escaped, format_ms};
+use super::words::{escaped, format_ms, warmup_words};
 use crate::record::{Record, SCENARIO, Status};
 use crate::statistics::{self, ALPHA, DELTA, Interval, Ratio, Verdict};
 
@@ -237,7 +237,7 @@ fn differences(base: &Run, new: &Run) -> Vec<(String, String, String)> {
             ("iterations", manifest.iterations.to_string()),
             ("seconds a case", seconds(manifest.duration_s)),
             ("longest time of a case", seconds(manifest.cap_s)),
-            ("warmup", manifest.warmup.to_string()),
+            ("warmup", warmup_words(manifest.warmup, manifest.warmup_s, manifest.warmup_until)),
             ("seed", manifest.seed.to_string()),
         ]
     };

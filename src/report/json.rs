@@ -11,7 +11,7 @@ use super::tables;
 use super::thresholds::{self, Kept};
 use super::words::Markup;
 use crate::record::column::Objects;
-use crate::record::{BlockRecord, HostRecord, Manifest, Record};
+use crate::record::{BlockRecord, ColdStartRecord, HostRecord, Manifest, Record, StageRecord};
 use crate::threshold::Threshold;
 
 /// What `runner report --json` and `runner SCENARIO --json` print.
@@ -46,6 +46,10 @@ pub struct RunReport {
     pub blocks: Objects<BlockRecord>,
     /// One object a case and host, as in `hosts.csv`; none if one machine sent all requests.
     pub hosts: Objects<HostRecord>,
+    /// One object a case and stage, as in `stages.csv`; none if no load has stages.
+    pub stages: Objects<StageRecord>,
+    /// One object a case and cold start, as in `cold_starts.csv`; none if none was asked for.
+    pub cold_starts: Objects<ColdStartRecord>,
 }
 
 /// What one comparison says.
@@ -155,6 +159,8 @@ impl RunReport {
             records: Objects::of(&run.records),
             blocks: Objects::of(&blocks),
             hosts: Objects::of(&run.hosts),
+            stages: Objects::of(&run.stages),
+            cold_starts: Objects::of(&run.cold_starts),
         }
     }
 }

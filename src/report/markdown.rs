@@ -8,7 +8,7 @@ use super::said::{measure, said};
 use super::tables::{self, Style};
 use super::verdicts::Compared;
 use super::words::{Markup, escaped};
-use super::{capacity, hosts, mlperf, notes, thresholds};
+use super::{capacity, cold_start, hosts, mlperf, notes, stages, thresholds};
 
 /// A run's section: heading, answers, tables, how it was measured, and what is wrong with it.
 pub fn section(run: &Run, style: Style) -> String {
@@ -26,6 +26,9 @@ pub fn section(run: &Run, style: Style) -> String {
     if let Some((heading, table)) = mlperf::heading(run).zip(mlperf::table(run)) {
         let _ = writeln!(out, "{heading}\n\n{}", table.markdown());
     }
+    if let Some((heading, table)) = cold_start::heading(run).zip(cold_start::table(run)) {
+        let _ = writeln!(out, "{heading}\n\n{}", table.markdown());
+    }
     for rows in &tables {
         if tables.len() > 1 || rows.is_open() {
             let _ = writeln!(out, "{}:\n", rows.heading());
@@ -37,6 +40,9 @@ pub fn section(run: &Run, style: Style) -> String {
             let _ =
                 writeln!(out, "<details><summary>Where the time goes</summary>\n\n{}\n</details>\n", parts.markdown());
         }
+    }
+    if let Some(stages) = stages::table(run) {
+        let _ = writeln!(out, "Stages:\n\n{}", stages.markdown());
     }
     if let Some(hosts) = hosts::table(run) {
         let _ = writeln!(out, "<details><summary>The hosts</summary>\n\n{}\n</details>\n", hosts.markdown());

@@ -4,7 +4,7 @@ use super::metric::Metric;
 use super::run::Run;
 use super::verdicts::{Compared, is_trusted, least_delta};
 use super::words::{
-    Markup, blocks_words, distinct, length_words, loop_words, range_words, status_words, weights_words,
+    Markup, blocks_words, distinct, length_words, loop_words, range_words, status_words, warmup_words, weights_words,
 };
 use super::{capacity, hosts, knee};
 use crate::matrix::{self, AxisId, Describer, Encode};
@@ -153,7 +153,7 @@ fn measured(out: &mut Notes, run: &Run) {
                 manifest.duration_s,
                 manifest.precision
             )),
-            manifest.warmup,
+            warmup_words(manifest.warmup, manifest.warmup_s, manifest.warmup_until),
             blocks_words(run),
             arrivals
                 .iter()

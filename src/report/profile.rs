@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::run::Run;
-use super::words::{blocks_words, distinct, escaped, length_words, range_words, weights_words};
+use super::words::{blocks_words, distinct, escaped, length_words, range_words, warmup_words, weights_words};
 use crate::matrix::{AxisId, Point};
 use crate::record::{Asked, Manifest, MetricsOf, MetricsRead, Record};
 
@@ -207,7 +207,9 @@ pub fn parameters(run: &Run) -> String {
         line("Longest Time of a Case", format!("{cap} s"));
     }
     line("Requests Measured a Case", range_words(run.records.iter().map(|record| record.requests)));
-    line("Warmup", format!("{} requests a process", manifest.warmup));
+    let warmup = warmup_words(manifest.warmup, manifest.warmup_s, manifest.warmup_until);
+    let unit = if warmup.parse::<u64>().is_ok() { " requests" } else { "" };
+    line("Warmup", format!("{warmup}{unit} a process"));
     line("Blocks", format!("{}, interleaved", blocks_words(run)));
     line("Timeout", format!("{} s", manifest.timeout_s));
     line("Seed", manifest.seed.to_string());

@@ -10,7 +10,8 @@ use crate::matrix::{AxisId, Point};
 use crate::record::column::Row;
 use crate::record::latencies::{self, Latencies};
 use crate::record::{
-    self, Asked, BLOCKS, BlockRecord, HOSTS, HostRecord, MODEL_CONFIG, Manifest, RECORDS, Record, Rows, State, Status,
+    self, Asked, BLOCKS, BlockRecord, COLD_STARTS, ColdStartRecord, HOSTS, HostRecord, MODEL_CONFIG, Manifest, RECORDS,
+    Record, Rows, STAGES, StageRecord, State, Status,
 };
 use crate::statistics;
 
@@ -29,6 +30,10 @@ pub struct Run {
     pub blocks: Blocks,
     /// One row a case and host; empty if this machine sent all requests.
     pub hosts: Vec<HostRecord>,
+    /// Every stage of every case.
+    pub stages: Vec<StageRecord>,
+    /// Every cold start.
+    pub cold_starts: Vec<ColdStartRecord>,
     /// The latencies of the blocks of each record; `None` if their histograms are missing.
     pub latencies: Vec<Option<Latencies>>,
     /// The servers and models that were asked, each with the model's configuration, if the server gave it.
@@ -102,7 +107,15 @@ impl Run {
         let records: Rows<Record> = rows(&path.join(RECORDS))?;
         let blocks: Rows<BlockRecord> = rows(&path.join(BLOCKS))?;
         let hosts: Rows<HostRecord> = rows(&path.join(HOSTS))?;
-        let torn = [(RECORDS, records.torn), (BLOCKS, blocks.torn), (HOSTS, hosts.torn)];
+        let cold_starts: Rows<ColdStartRecord> = rows(&path.join(COLD_STARTS))?;
+        let stages: Rows<StageRecord> = rows(&path.join(STAGES))?;
+        let torn = [
+            (RECORDS, records.torn),
+            (BLOCKS, blocks.torn),
+            (HOSTS, hosts.torn),
+            (STAGES, stages.torn),
+            (COLD_STARTS, cold_starts.torn),
+        ];
         let (records, blocks) = (records.rows, blocks.rows);
         let searched = manifest.capacity.as_ref().and_then(|searched| AxisId::named(&searched.over));
         let blocks = Blocks::of_search(searched, blocks);
@@ -116,6 +129,8 @@ impl Run {
             records,
             blocks,
             hosts: hosts.rows,
+            stages: stages.rows,
+            cold_starts: cold_starts.rows,
             latencies,
             torn: torn.into_iter().filter_map(|(file, torn)| torn.then_some(file)).collect(),
         })

@@ -17,6 +17,17 @@ pub fn length_words(iterations: u64, duration_s: Option<f64>, precision: Option<
     }
 }
 
+/// What a process sent before anything was measured: `10` requests, `at least 10 requests and 5 s`, and until when.
+pub fn warmup_words(requests: u64, seconds: Option<f64>, steady: Option<f64>) -> String {
+    let least = match seconds {
+        None if steady.is_none() => return requests.to_string(),
+        None => format!("at least {requests} requests"),
+        Some(seconds) => format!("at least {requests} requests and {seconds} s"),
+    };
+    let until = steady.map(|part| format!(", until latencies were steady within {} %,", 100.0 * part));
+    least + &until.unwrap_or_default()
+}
+
 /// The number of measured blocks, which few requests or an early end may reduce: `10`, `7 to 10`.
 pub fn blocks_words(run: &Run) -> String {
     let measured = run.records.iter().map(|record| record.blocks).filter(|blocks| *blocks > 0);

@@ -3,15 +3,21 @@
 
 use std::time::{Duration, Instant};
 
+use crate::scenario::Load;
+
 /// Shortest time of a block, which still sends at least one request.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Warmup may take the longest time of a case divided by this.
 const WARMUP_PART: u32 = 6;
+/// The longest warm-up until latencies are steady, if the time of a case is not limited.
+pub const UNTIL_STEADY: Duration = Duration::from_secs(60);
 
-/// Longest warmup of a worker if its case may take `cap`.
-pub fn of_warmup(cap: Duration) -> Duration {
-    cap / WARMUP_PART
+/// Longest warm-up of a worker; `None` if nothing bounds it but what it asks for.
+pub fn of_warmup(load: &Load) -> Option<Duration> {
+    let Load { stop, warmup, .. } = load;
+    let steady = warmup.steady.map(|_| UNTIL_STEADY.max(warmup.least.unwrap_or_default()));
+    stop.most.map(|cap| cap / WARMUP_PART).or(steady)
 }
 
 /// The time of one try of a search.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use jiff::Timestamp;
 
+use super::blank_row::blank_row;
 use super::block_row::block_row;
 use super::case_search::CaseSearch;
+use super::cold_start_row;
 use super::context::{Context, Listener};
 use super::interrupt::STOPPED;
 use super::job::{self, asked_for, block, planned};
@@ -15,13 +17,13 @@ use super::kept::KeptBlock;
 use super::mlperf;
 use super::observer::Observer;
 use super::request_rows;
-use super::rows::{CaseTotals, status};
+use super::rows::{CaseRows, CaseTotals, status};
 use crate::matrix::Point;
 use crate::plan::{Group, Round};
 use crate::protocol::Fault;
 use crate::protocol::control::statistics::Statistics;
-use crate::record::{Flag, HostRecord, Record, Status};
-use crate::scenario::{Capacity, Over};
+use crate::record::{ColdStartRecord, Flag, Record, Status};
+use crate::scenario::{Capacity, Warmup};
 use crate::worker::block_run::{FAILURES_IN_A_ROW, keep_first};
 use crate::worker::message::{Block, Judge};
 use crate::worker::outcome::BlockOutcome;
@@ -46,6 +48,10 @@ pub struct CaseRun {
     distinct: u64,
     /// Requests that failed while preparing.
     failed_preparing: u64,
+    /// How long it warmed up before anything was measured, and whether it was unsteady after that.
+    warmed_up: Option<(Duration, bool)>,
+    /// Whether this part of the run did so.
+    is_warm: bool,
     /// Whether the block before was aborted.
     aborted: bool,
     /// Answered requests of the block before.
@@ -60,6 +66,8 @@ pub struct CaseRun {
     examples: Vec<Fault>,
     /// Items in answered requests of blocks that an earlier part of the run measured.
     pub before: u64,
+    /// Its cold starts.
+    pub cold_starts: Vec<ColdStartRecord>,
     /// The block that was measured last, until it is kept.
     last: Option<KeptBlock>,
 }
@@ -77,6 +85,8 @@ impl CaseRun {
             prepared: 0,
             distinct: 0,
             failed_preparing: 0,
+            warmed_up: None,
+            is_warm: false,
             aborted: false,
             last_block: 0,
             settled: None,
@@ -85,6 +95,7 @@ impl CaseRun {
             ended_early: None,
             examples: Vec::new(),
             before: 0,
+            cold_starts: Vec::new(),
             last: None,
         }
     }
@@ -105,6 +116,7 @@ impl CaseRun {
         self.ended = last;
         self.failed_preparing = block.errors_preparing;
         self.distinct = block.distinct;
+        self.warmed_up = block.warmed_up;
         self.last_block = outcome.recorder.count();
         self.before += outcome.recorder.count() * u64::from(self.case.batch_size);
         self.aborted = outcome.aborted;
@@ -142,15 +154,24 @@ impl CaseRun {
     }
 
     pub async fn prepare(&mut self, context: &Context<'_>) {
+        if self.ended_early.is_some() {
+            return;
+        }
         let target = context.targets.of(&self.case);
         let http = &target.reached.http;
-        let job = job::job(&target.scenario, &target.reached.outputs, &self.at, http.of(&self.at));
+        let mut job = job::job(&target.scenario, &target.reached.outputs, &self.at, http.of(&self.at));
+        // of a server that is warm, new processes have to know no more than their connections
+        if self.is_warm && !self.aborted {
+            job.warmup = Warmup::of_requests(job.warmup.requests);
+        }
         let seats = job::seats(context.fleet, &target.scenario, &self.at);
         match Pool::start(&job, &seats, context.stop).await {
             Ok(pool) => {
-                self.prepared += pool.prepared_requests;
-                self.failed_preparing += pool.prepared_errors;
-                self.distinct = pool.distinct;
+                self.prepared += pool.prepared.requests;
+                self.failed_preparing += pool.prepared.errors;
+                self.distinct = pool.prepared.distinct;
+                self.is_warm = true;
+                self.warmed_up.get_or_insert((pool.prepared.warmed_up, pool.prepared.is_unsteady));
                 self.pool = Some(pool);
             }
             Err(PoolError::Failed(fault)) => self.end(PoolError::Failed(http.explained(&self.case, fault))),
@@ -162,7 +183,7 @@ impl CaseRun {
     /// layout and its server thread for life; reusing it would confound both with the compared axis.
     async fn renew(&mut self, context: &Context<'_>, observer: &mut Observer<'_>) {
         let slots = u64::from(self.at.processes) * u64::from(self.at.concurrency);
-        let preparing = (context.scenario.load.warmup + 1) * slots;
+        let preparing = (context.scenario.load.warmup.requests + 1) * slots;
         let cheap = preparing as f64 <= RENEWAL_COST * self.last_block as f64;
         // after a block without an answer there are no processes, and the server may be back
         // later answers are compared with those that the processes have from before measuring
@@ -294,6 +315,7 @@ impl CaseRun {
             capped: false,
             errors_preparing: 0,
             distinct: self.distinct,
+            warmed_up: self.warmed_up,
             logged,
             spent_ns: 0,
         });
@@ -329,7 +351,8 @@ impl CaseRun {
         self.ended_early.get_or_insert_with(|| (status, format!("{error:#}")));
     }
 
-    fn end(&mut self, error: PoolError) {
+    /// Ends it because of its workers, or of the server.
+    pub fn end(&mut self, error: PoolError) {
         self.pool = None;
         self.ended_early = Some(match error {
             PoolError::Interrupted if self.totals.rounds.is_empty() => (Status::NotRun, STOPPED.to_owned()),
@@ -338,8 +361,8 @@ impl CaseRun {
         });
     }
 
-    /// Its row, and those of the hosts that measured it.
-    pub fn into_records(mut self, context: &Context<'_>, group: &Group) -> (Record, Vec<HostRecord>) {
+    /// Its rows.
+    pub fn into_rows(mut self, context: &Context<'_>, group: &Group) -> CaseRows {
         let unknown = || self.search.as_ref().and_then(CaseSearch::unknown);
         let (status, reason) = match self.ended_early.take() {
             Some(ended) => ended,
@@ -353,10 +376,11 @@ impl CaseRun {
             reason: if status == Status::Ok { String::new() } else { reason },
             requests_planned: planned(context.scenario, group, &self.case),
             errors_preparing: Some(self.failed_preparing),
+            warmed_up_s: self.warmed_up.map(|(time, _)| time.as_secs_f64()),
             distinct_requests: Some(self.distinct).filter(|distinct| *distinct > 0),
             started: self.started.into(),
             ended: self.ended.into(),
-            ..empty_record(context, &self.case, status)
+            ..blank_row(context, &self.case, status)
         };
         let of_host = |host: &str| context.ceilings.of_host(&self.case, host);
         let cores = |host: &str| context.fleet.named(host).and_then(|host| host.environment().cores);
@@ -369,9 +393,12 @@ impl CaseRun {
         // a single host at its limit is lost in the sums over all
         let of_hosts =
             [Flag::ClientCeiling, Flag::ClientCpu].map(|flag| (flag, hosts.iter().any(|host| host.flags.has(flag))));
-        let flags = row.flags.with(of_hosts);
+        let is_unsteady = self.warmed_up.is_some_and(|(_, is_unsteady)| is_unsteady);
+        let row = cold_start_row::told(&self.cold_starts, row);
+        let flags = row.flags.clone().with(of_hosts).with([(Flag::Unsteady, is_unsteady)]);
         let rules = context.scenario.mlperf.as_ref();
-        (mlperf::judged(rules, &self.totals, Record { flags, ..row }), hosts)
+        let stages = self.totals.stage_rows(&context.manifest.scenario, &self.case, &context.scenario.load);
+        CaseRows { record: mlperf::judged(rules, &self.totals, Record { flags, ..row }), hosts, stages }
     }
 }
 
@@ -383,44 +410,5 @@ fn words_of(examples: &[Fault]) -> String {
             let words = several.iter().map(|fault| format!("{}: {}", fault.kind.name(), fault.message));
             words.collect::<Vec<_>>().join("; ")
         }
-    }
-}
-
-/// The row of a case that was not started.
-pub fn not_measured(context: &Context<'_>, group: &Group, case: &Point, status: Status, reason: &str) -> Record {
-    let row = Record {
-        reason: reason.to_owned(),
-        requests_planned: planned(context.scenario, group, case),
-        ..empty_record(context, case, status)
-    };
-    mlperf::not_measured(context.scenario.mlperf.as_ref(), row)
-}
-
-fn empty_record(context: &Context<'_>, case: &Point, status: Status) -> Record {
-    let (manifest, target) = (context.manifest, context.targets.of(case));
-    let now = Timestamp::now().into();
-    let capacity = context.scenario.capacity.as_ref();
-    let goodput = context.scenario.load.goodput.filter(|_| capacity.is_none());
-    let is_open = case.rate.is_some() || capacity.is_some_and(|capacity| capacity.over == Over::Rate);
-    Record {
-        scenario: manifest.scenario.clone(),
-        model: target.scenario.model.name.clone(),
-        server: target.reached.server.name.clone(),
-        server_version: target.reached.server.version.clone(),
-        weights: target.reached.weights(),
-        case: case.clone(),
-        arrival: is_open.then(|| context.scenario.load.arrival.word()),
-        arrival_detail: if is_open { context.scenario.load.arrival.detail() } else { String::new() },
-        described_by: target.reached.described_by,
-        tensors: Some(target.reached.http.of(case)),
-        status,
-        goodput_ms: goodput.map(|good| good.as_secs_f64() * 1e3),
-        warmup: manifest.warmup,
-        quick: manifest.quick,
-        started: now,
-        ended: now,
-        runner_version: manifest.runner_version.clone(),
-        git_revision: manifest.git_revision.clone(),
-        ..Record::default()
     }
 }

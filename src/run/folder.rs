@@ -12,10 +12,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::kept::{self, KeptBlock};
+use super::rows::CaseRows;
 use crate::file;
 use crate::record::{
-    self, BLOCKS, BlockRecord, HISTOGRAMS, HOSTS, HostRecord, LATENESS, MANIFEST, METRICS, Manifest, RECORDS, REQUESTS,
-    RESUME, Record, SCENARIO, SERVICE,
+    self, BLOCKS, BlockRecord, COLD_STARTS, ColdStartRecord, HISTOGRAMS, HOSTS, LATENESS, MANIFEST, METRICS, Manifest,
+    RECORDS, REQUESTS, RESUME, SCENARIO, SERVICE, STAGES,
 };
 use crate::recorder::Recorder;
 
@@ -139,15 +140,35 @@ impl Folder {
         self.path.join(METRICS)
     }
 
+    /// The cold starts that are on file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn cold_starts(&self) -> Result<Vec<ColdStartRecord>> {
+        let path = self.path.join(COLD_STARTS);
+        Ok(if path.exists() { record::read_whole_rows(&path)?.rows } else { Vec::new() })
+    }
+
+    /// Adds a cold start.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn cold_start(&self, start: &ColdStartRecord) -> Result<()> {
+        record::append(&self.path.join(COLD_STARTS), start)
+    }
+
     /// The file for single requests.
     pub fn requests(&self) -> PathBuf {
         self.path.join(REQUESTS)
     }
 
-    /// Adds a measured case, after the parts of hosts in it.
-    pub fn record(&self, record: &Record, hosts: &[HostRecord]) -> Result<()> {
+    /// Adds a measured case, after its parts.
+    pub fn record(&self, CaseRows { record, hosts, stages }: &CaseRows) -> Result<()> {
         if !hosts.is_empty() {
             record::append_all(&self.path.join(HOSTS), hosts)?;
+        }
+        if !stages.is_empty() {
+            record::append_all(&self.path.join(STAGES), stages)?;
         }
         record::append(&self.path.join(RECORDS), record)
     }

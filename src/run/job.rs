@@ -40,7 +40,7 @@ pub fn job(scenario: &Scenario, outputs: &Outputs, case: &Point, tensors: Tensor
         open_loop: case.rate.is_some(),
         arrival: scenario.load.arrival.clone(),
         warmup: scenario.load.warmup,
-        warmup_cap_ms: scenario.load.stop.most.map(|cap| budget::of_warmup(cap).as_millis() as u64),
+        warmup_cap_ms: budget::of_warmup(&scenario.load).map(|cap| cap.as_millis() as u64),
         timeout_ms: scenario.load.timeout.as_millis() as u64,
     }
 }

@@ -1,5 +1,7 @@
 //! The blocks of the group under way, as they are kept so that a run can go on after any end. Must not know files.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,9 @@ pub struct KeptBlock {
     /// Different requests that each of its processes sends; 0 if that is not known.
     #[serde(default)]
     pub distinct: u64,
+    /// How long its processes warmed up before anything was measured, and whether it was unsteady after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmed_up: Option<(Duration, bool)>,
     /// Requests that have a row of their own; `None` if none was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logged: Option<u64>,
@@ -101,6 +106,7 @@ mod tests {
             capped: false,
             errors_preparing: 0,
             distinct: 0,
+            warmed_up: None,
             logged: None,
             spent_ns: 1,
         };

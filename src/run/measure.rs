@@ -8,20 +8,19 @@ use futures_util::future::join_all;
 
 use super::budget::Budget;
 use super::case_run::CaseRun;
+use super::cold_start::cold_starts;
 use super::context::{Context, Listener, Place};
 use super::job::within;
 use super::kept::{self, KeptBlock};
 use super::mlperf;
-use super::rows::BlockMean;
+use super::rows::{BlockMean, CaseRows};
 use super::search;
-use super::targets::{Observers, is_counted_with};
-use crate::matrix::Point;
+use super::targets::{Observers, first_of_targets, is_counted_with};
 use crate::plan::Group;
-use crate::record::{HostRecord, Record};
 use crate::statistics::{self, Sum};
 use crate::worker::pool::Pool;
 
-/// Measures a group, or what is missing of one of which an earlier part of the run measured `kept`. Its rows, and those of hosts,
+/// Measures a group, or what is missing of one of which an earlier part of the run measured `kept`. Its rows
 /// are returned, not yet written; beside them the error that ended the measuring if a block could not be written.
 ///
 /// # Errors
@@ -32,7 +31,7 @@ pub async fn group(
     kept: Vec<KeptBlock>,
     observers: &mut Observers<'_>,
     listener: &mut dyn Listener,
-) -> Result<(Vec<(Record, Vec<HostRecord>)>, Result<()>)> {
+) -> Result<(Vec<CaseRows>, Result<()>)> {
     let capacity = context.scenario.capacity.as_ref();
     let mut running: Vec<CaseRun> = group.cases.iter().map(|case| CaseRun::new(case, capacity)).collect();
     let load = &context.scenario.load;
@@ -41,11 +40,19 @@ pub async fn group(
     for case in &group.cases {
         listener.begins(case, None);
     }
+    cold_starts(context, &mut running, observers).await?;
     let mut before = Vec::new();
     for first in first_of_targets(&group.cases) {
         before.push((first, observers.of(first).read(first.protocol).await));
     }
-    join_all(running.iter_mut().map(|running| running.prepare(context))).await;
+    if load.warmup.is_timed() {
+        // what others send meanwhile would be in the latencies that are to become steady
+        for running in &mut running {
+            running.prepare(context).await;
+        }
+    } else {
+        join_all(running.iter_mut().map(|running| running.prepare(context))).await;
+    }
     budget.prepared(running.iter().map(CaseRun::in_a_row).min().unwrap_or(1));
     // the first block must not count the warmup requests
     for (first, before) in before {
@@ -75,7 +82,7 @@ pub async fn group(
         [first, second] => statistics::ratio_of_means(None, &paired(&first.totals.means, &second.totals.means)),
         _ => None,
     };
-    let mut rows: Vec<_> = running.into_iter().map(|running| running.into_records(context, group)).collect();
+    let mut rows: Vec<_> = running.into_iter().map(|running| running.into_rows(context, group)).collect();
     mlperf::test_repeats(context.scenario.mlperf.as_ref(), ratio, &mut rows);
     Ok((rows, written))
 }
@@ -166,15 +173,4 @@ fn paired(base: &[BlockMean], other: &[BlockMean]) -> Vec<[Sum; 2]> {
         .iter()
         .filter_map(|block| Some([sum(partner(block.round)?), sum(block)]))
         .collect()
-}
-
-/// The first case of each server and model of a group.
-fn first_of_targets(cases: &[Point]) -> Vec<&Point> {
-    let mut first: Vec<&Point> = Vec::new();
-    for case in cases {
-        if !first.iter().any(|known| is_counted_with(known, case)) {
-            first.push(case);
-        }
-    }
-    first
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::rows::CaseTotals;
+use super::rows::{CaseRows, CaseTotals};
 use crate::mlperf::{Compliance, Measured, Outcome, Validity, cached, outcome};
 use crate::protocol::FaultKind;
-use crate::record::{HostRecord, Record, Status, rounded};
+use crate::record::{Record, Status, rounded};
 use crate::scenario::Mlperf;
 use crate::statistics::Interval;
 
@@ -64,9 +64,11 @@ fn same_answers(row: &Record) -> Option<(Compliance, Option<String>)> {
 
 /// TEST04 of a group: fills in the columns of the case that repeats one request. `ratio` is its mean latency over that of the case
 /// with different ones.
-pub fn test_repeats(rules: Option<&Mlperf>, ratio: Option<Interval>, rows: &mut [(Record, Vec<HostRecord>)]) {
+pub fn test_repeats(rules: Option<&Mlperf>, ratio: Option<Interval>, rows: &mut [CaseRows]) {
     let Some(Mlperf { scenario, checks: true, .. }) = rules else { return };
-    let [(different, _), (repeated, _)] = rows else { return };
+    let [CaseRows { record: different, .. }, CaseRows { record: repeated, .. }] = rows else {
+        return;
+    };
     let reason = match different.mean_ms.zip(ratio) {
         None => Some("TEST04: too little was measured to compare".to_owned()),
         Some((different_ms, Interval { value, low, high })) => {
@@ -154,10 +156,10 @@ mod tests {
                 mlperf_reason: reason.to_owned(),
                 ..Record::default()
             };
-            let mut rows = [(record(64, ""), Vec::new()), (record(1, "it is short"), Vec::new())];
+            let mut rows = [record(64, ""), record(1, "it is short")].map(CaseRows::alone);
             let ratio = ratio.map(|[value, low, high]| Interval { value, low, high });
             test_repeats(Some(&rules), ratio, &mut rows);
-            let [(different, _), (repeated, _)] = rows;
+            let [different, repeated] = rows.map(|rows| rows.record);
             assert_eq!((different.mlperf_test04, different.mlperf_reason.as_str()), (None, ""));
             (repeated.mlperf_test04, repeated.mlperf_reason)
         };

@@ -1,11 +1,14 @@
 //! The composition root of a run: load, plan, check, measure, write, report.
 
 pub mod agent;
+mod blank_row;
 mod block_row;
 mod budget;
 mod calibrate;
 mod case_run;
 mod case_search;
+mod cold_start;
+mod cold_start_row;
 mod connect;
 mod context;
 mod cpu_latency;
@@ -60,7 +63,7 @@ pub use fleet::Gathering;
 use folder::Folder;
 use interrupt::stop_on_signals;
 use resume::{Going, Measured, Resume};
-use rows::CaseTotals;
+use rows::{CaseRows, CaseTotals};
 use samplers::Samplers;
 use sweep::Sweep;
 use targets::{Observers, Target, Targets};
@@ -327,14 +330,14 @@ async fn measure_over(
             stop,
         };
         let row = |case: &Point, status: Status, reason: &str| {
-            (case_run::not_measured(&context, group, case, status, reason), Vec::new())
+            CaseRows::alone(blank_row::not_measured(&context, group, case, status, reason))
         };
         let skipped = group
             .cases
             .iter()
             .filter_map(|case| Some(row(case, Status::Skipped, &sweep.skips(case)?)));
         let skipped: Vec<_> = skipped.collect();
-        let (mut records, written) = match sweep::without(group, |case| sweep.skips(case).is_some()) {
+        let (mut rows, written) = match sweep::without(group, |case| sweep.skips(case).is_some()) {
             None => (Vec::new(), Ok(())),
             Some(rest) => match targets.unreachable(&rest.cases, stop).await {
                 Some(reason) => (rest.cases.iter().map(|case| row(case, Status::NotRun, &reason)).collect(), Ok(())),
@@ -343,18 +346,18 @@ async fn measure_over(
                 }
             },
         };
-        records.extend(skipped);
-        records.iter().for_each(|(record, _)| sweep.note(record));
+        rows.extend(skipped);
+        rows.iter().for_each(|rows| sweep.note(&rows.record));
         // told first: whatever becomes of the disk, it is on the terminal
-        records.iter().for_each(|(record, _)| progress.case_done(record));
-        flagged |= records.iter().any(|(record, _)| record.is_doubtful());
+        rows.iter().for_each(|rows| progress.case_done(&rows.record));
+        flagged |= rows.iter().any(|rows| rows.record.is_doubtful());
         let written = written.and_then(|()| {
-            records.iter().try_for_each(|(record, hosts)| folder.record(record, hosts))?;
+            rows.iter().try_for_each(|rows| folder.record(rows))?;
             if *stop.borrow() { Ok(()) } else { folder.group_done() }
         });
         written.map_err(|error| progress.unwritten(error, folder.path()))?;
         progress.group_done(group);
-        states.extend(records.iter().map(|(record, _)| record.status));
+        states.extend(rows.iter().map(|rows| rows.record.status));
     }
     progress.finish(folder.path());
     manifest.metrics = samplers.finish();

@@ -8,7 +8,7 @@ use crate::preflight::Outputs;
 use crate::protocol::control::description::ServerMetadata;
 use crate::protocol::{Fault, FaultKind};
 use crate::report::terminal::say;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Warmup};
 use crate::tensor::Tensors;
 use crate::worker::message::Job;
 use crate::worker::pool::Pool;
@@ -57,7 +57,7 @@ pub async fn http_tensors(
         return HttpTensors::default();
     };
     let case = Point { concurrency: 1, connections: 1, ..case.clone() };
-    let job = |tensors| Job { warmup: 0, ..job::job(scenario, outputs, &case, tensors) };
+    let job = |tensors| Job { warmup: Warmup::default(), ..job::job(scenario, outputs, &case, tensors) };
     let Some(binary) = asked(&job(Tensors::Binary), stop).await else {
         return HttpTensors::default();
     };

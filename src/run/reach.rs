@@ -17,7 +17,7 @@ use crate::protocol::control::Control;
 use crate::protocol::control::description::{ModelConfig, ModelMetadata, ServerMetadata};
 use crate::protocol::{Fault, FaultKind};
 use crate::report::terminal::say;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Warmup};
 use crate::text;
 use crate::worker::pool::Pool;
 use crate::worker::seat::{PoolError, Seat};
@@ -219,7 +219,7 @@ pub async fn try_out(
     stop: &watch::Receiver<bool>,
 ) -> Result<(), PoolError> {
     let mut job = job::job(scenario, outputs, case, http.of(case));
-    (job.warmup, job.concurrency, job.connections) = (0, 1, 1);
+    (job.warmup, job.concurrency, job.connections) = (Warmup::default(), 1, 1);
     Pool::start(&job, &Seat::here(1), stop).await?.stop().await;
     Ok(())
 }

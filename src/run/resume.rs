@@ -2,6 +2,7 @@
 //! be measured again. Must not know how anything is measured.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,8 +17,9 @@ use crate::matrix::{AxisId, Point};
 use crate::plan::{Group, Plan};
 use crate::record::column::Row;
 use crate::record::{
-    self, Asked, BLOCKS, BlockRecord, HISTOGRAMS, HOSTS, HostRecord, METRICS, MODEL_CONFIG, Machine, Manifest,
-    MetricRow, RECORDS, REQUESTS, RESUME, Record, Resumed, SCENARIO, State, Status,
+    self, Asked, BLOCKS, BlockRecord, COLD_STARTS, ColdStartRecord, HISTOGRAMS, HOSTS, HostRecord, METRICS,
+    MODEL_CONFIG, Machine, Manifest, MetricRow, RECORDS, REQUESTS, RESUME, Record, Resumed, SCENARIO, STAGES,
+    StageRecord, State, Status,
 };
 use crate::scenario::Scenario;
 
@@ -235,16 +237,13 @@ fn prune(run: &Path, plan: &Plan, going: &Going) -> Result<()> {
         .collect();
     rewrite(&run.join(BLOCKS), &record::lines(&blocks, true)?)?;
 
-    let mut seen: HashSet<(String, String)> = HashSet::new();
-    let mut hosts: Vec<HostRecord> = rows_of(&run.join(HOSTS))?;
-    // a case that was begun again has them twice: the last are those of its row
-    hosts.reverse();
-    hosts.retain(|row| {
-        let tag = row.case.tag();
-        going.measured.0.contains_key(&tag) && seen.insert((tag, row.host.clone()))
-    });
-    hosts.reverse();
-    rewrite(&run.join(HOSTS), &record::lines(&hosts, true)?)?;
+    let measured = |tag: &String| going.measured.0.contains_key(tag);
+    prune_parts(&run.join(HOSTS), measured, |row: &HostRecord| (row.case.tag(), row.host.clone()))?;
+    prune_parts(&run.join(STAGES), measured, |row: &StageRecord| (row.case.tag(), row.stage))?;
+
+    // none of them is repeated; a last line that was torn must not be added to
+    let starts: Vec<ColdStartRecord> = rows_of(&run.join(COLD_STARTS))?;
+    rewrite(&run.join(COLD_STARTS), &record::lines(&starts, true)?)?;
 
     let histograms = std::fs::read(run.join(HISTOGRAMS)).unwrap_or_default();
     rewrite(
@@ -265,6 +264,24 @@ fn prune(run: &Path, plan: &Plan, going: &Going) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes the parts of cases out of a file that are not measured; `key` tells the case, and which part it is.
+fn prune_parts<T: Row, K: Eq + Hash>(
+    path: &Path,
+    measured: impl Fn(&String) -> bool,
+    key: impl Fn(&T) -> (String, K),
+) -> Result<()> {
+    let mut seen: HashSet<(String, K)> = HashSet::new();
+    let mut rows: Vec<T> = rows_of(path)?;
+    // a case that was begun again has them twice: the last are those of its row
+    rows.reverse();
+    rows.retain(|row| {
+        let key = key(row);
+        measured(&key.0) && seen.insert(key)
+    });
+    rows.reverse();
+    rewrite(path, &record::lines(&rows, true)?)
 }
 
 /// The whole rows of a file, if there is one.

@@ -4,10 +4,13 @@ use super::host_rows::{HostTotals, Limits};
 use crate::matrix::Point;
 use crate::protocol::control::statistics::{Statistics, Sum};
 use crate::record::{
-    Columns, ErrorKinds, Flag, Flags, HostRecord, Record, Status, cpu_a_request, milliseconds, rate, rounded,
+    Columns, ErrorKinds, Flag, Flags, HostRecord, Record, StageRecord, Status, cpu_a_request, milliseconds, rate,
+    rounded,
 };
-use crate::recorder::Recorder;
+use crate::recorder::{Part, Recorder};
 use crate::report::terminal::{SoFar, bars};
+use crate::scenario::Load;
+use crate::scenario::arrival::Ramp;
 use crate::statistics::{self, Batches, Interval};
 use crate::worker::message::{Checks, Judged, Traffic, Usage};
 use crate::worker::outcome::BlockOutcome;
@@ -22,6 +25,23 @@ const STALL_NS: u64 = 100_000_000;
 const RECONNECTS_SHARE: f64 = 0.01;
 /// Little's law: the mean number in flight may be off by this.
 const IN_FLIGHT_OFF: f64 = 0.05;
+
+/// All rows of a case.
+pub struct CaseRows {
+    /// Its own.
+    pub record: Record,
+    /// Those of the hosts that measured it.
+    pub hosts: Vec<HostRecord>,
+    /// Those of the stages of its load.
+    pub stages: Vec<StageRecord>,
+}
+
+impl CaseRows {
+    /// Of a case that was not measured.
+    pub fn alone(record: Record) -> Self {
+        CaseRows { record, hosts: Vec::new(), stages: Vec::new() }
+    }
+}
 
 /// The totals of a case's blocks.
 pub struct CaseTotals {
@@ -57,6 +77,8 @@ pub struct CaseTotals {
     pub hosts: HostTotals,
     /// Requests that were held against the time within which answers are good; of a search's bounds the first.
     judged: Judged,
+    /// What became of the requests of each stage of the schedule.
+    stages: Vec<Part>,
     /// Requests that have a row of their own; `None` if none was asked for.
     pub logged: Option<u64>,
     /// What the server counted over the blocks; `None` if it gives no counts.
@@ -93,6 +115,7 @@ impl Default for CaseTotals {
             unserved: false,
             hosts: HostTotals::default(),
             judged: Judged::default(),
+            stages: Vec::new(),
             logged: None,
             served: Some(Statistics::default()),
         }
@@ -115,6 +138,7 @@ impl CaseTotals {
         if let Some(judged) = &outcome.judged {
             self.judged = std::mem::take(&mut self.judged).with(judged);
         }
+        Part::merge_all(&mut self.stages, &outcome.stages);
         let mean_ms = Columns(&outcome.recorder.latency).mean();
         let requests = outcome.recorder.count();
         self.means.extend(mean_ms.map(|mean_ms| BlockMean { round, mean_ms, requests }));
@@ -255,6 +279,36 @@ impl CaseTotals {
     ) -> Vec<HostRecord> {
         let limits = Limits { cores, ceiling_share: CEILING_SHARE, busy_share: BUSY_SHARE, stall_ns: STALL_NS };
         self.hosts.rows(scenario, case, &limits, ceiling)
+    }
+
+    /// The rows of the stages of its load.
+    pub fn stage_rows(&self, scenario: &str, case: &Point, load: &Load) -> Vec<StageRecord> {
+        let blocks = self.rounds.len() as f64;
+        let ramps = load.arrival.ramps();
+        let names = load.stage_names.iter();
+        let row = |(number, ((part, ramp), name)): (u32, ((&Part, Ramp), &String))| {
+            let latency = Columns(&part.latency);
+            let answered = part.latency.count();
+            StageRecord {
+                scenario: scenario.to_owned(),
+                case: case.clone(),
+                stage: number,
+                stage_name: name.clone(),
+                start_s: rounded(ramp.start_s),
+                duration_s: ramp.duration_s,
+                rate_from: ramp.from,
+                rate_to: ramp.to,
+                requests: answered,
+                errors: part.errors,
+                requests_per_s: (blocks > 0.0).then(|| rounded(answered as f64 / blocks / ramp.duration_s)),
+                mean_ms: latency.mean(),
+                p50_ms: latency.quantile(0.5),
+                p95_ms: latency.quantile(0.95),
+                p99_ms: latency.quantile(0.99),
+                max_ms: latency.max(),
+            }
+        };
+        (0..).zip(self.stages.iter().zip(ramps).zip(names)).map(row).collect()
     }
 
     /// Splits the mean time of a request into parts that add up to it.

@@ -41,6 +41,7 @@ fn done(samples: &[&Sample]) -> BlockDone {
         aborted: false,
         checks: Checks { compared: count, read: 2 * count, verified: 3 * count },
         judged: None,
+        stages: Vec::new(),
         stall_ns: 7,
     }
 }

@@ -105,6 +105,17 @@ pub fn is_counted_with(case: &Point, other: &Point) -> bool {
     (&case.server, &case.model) == (&other.server, &other.model)
 }
 
+/// The first case of each server and model of a group.
+pub fn first_of_targets(cases: &[Point]) -> Vec<&Point> {
+    let mut first: Vec<&Point> = Vec::new();
+    for case in cases {
+        if !first.iter().any(|known| is_counted_with(known, case)) {
+            first.push(case);
+        }
+    }
+    first
+}
+
 fn targets_words(case: &Point) -> String {
     let named = |what: &str, name: &Option<Name>| name.as_ref().map(|name| format!("{what} \"{name}\""));
     let tls = case.tls.map(|tls| format!("tls = \"{tls}\""));
@@ -124,6 +135,8 @@ struct Counted<'a> {
     /// Items in answered requests of the rows, and while preparing.
     measured: u64,
     prepared: u64,
+    /// What both sides counted before the model was loaded again.
+    carried: CountCheck,
 }
 
 impl<'a> Observers<'a> {
@@ -133,7 +146,8 @@ impl<'a> Observers<'a> {
         for target in targets.counted() {
             let mut observer = Observer::new(&target.scenario, stop);
             let before = observer.read(target.scenario.matrix.protocols()[0]).await;
-            of.push(Counted { target, observer, before, measured: 0, prepared: 0 });
+            let carried = CountCheck { server: 0, measured: 0, prepared: 0 };
+            of.push(Counted { target, observer, before, measured: 0, prepared: 0, carried });
         }
         Observers(of)
     }
@@ -141,6 +155,26 @@ impl<'a> Observers<'a> {
     /// The observer of a case's target.
     pub fn of(&mut self, case: &Point) -> &mut Observer<'a> {
         &mut self.counted(case).observer
+    }
+
+    /// Counts no further until [`Observers::go_on`]: the server's counts are about to be lost.
+    pub async fn pause(&mut self, case: &Point) {
+        let counted = self.counted(case);
+        let Some(before) = counted.before.take() else { return };
+        if let Some(check) = counted.check(&before).await {
+            counted.carried = sum(counted.carried, check);
+            (counted.measured, counted.prepared) = (0, 0);
+            counted.before = Some(before);
+        }
+    }
+
+    /// Counts from now on; not if what came before could not be counted.
+    pub async fn go_on(&mut self, case: &Point) {
+        let counted = self.counted(case);
+        if counted.before.is_some() {
+            let protocol = counted.target.scenario.matrix.protocols()[0];
+            counted.before = counted.observer.read(protocol).await;
+        }
     }
 
     /// Notes items in answered requests of a case's row, and those while it was prepared.
@@ -167,21 +201,29 @@ impl<'a> Observers<'a> {
     pub async fn check(&mut self) -> Option<CountCheck> {
         let mut all = CountCheck { server: 0, measured: 0, prepared: 0 };
         for counted in &mut self.0 {
-            let protocol = counted.target.scenario.matrix.protocols()[0];
-            let before = counted.before.as_ref()?;
-            let check = counted
-                .observer
-                .count_check(protocol, before, counted.measured, counted.prepared)
-                .await?;
+            let before = counted.before.take()?;
+            let check = sum(counted.carried, counted.check(&before).await?);
             if !check.agrees() {
                 return Some(check);
             }
-            all = CountCheck {
-                server: all.server + check.server,
-                measured: all.measured + check.measured,
-                prepared: all.prepared + check.prepared,
-            };
+            all = sum(all, check);
         }
         Some(all)
+    }
+}
+
+impl Counted<'_> {
+    /// What both sides counted since `before`; `None` if the server gives no counts.
+    async fn check(&mut self, before: &Statistics) -> Option<CountCheck> {
+        let protocol = self.target.scenario.matrix.protocols()[0];
+        self.observer.count_check(protocol, before, self.measured, self.prepared).await
+    }
+}
+
+fn sum(one: CountCheck, other: CountCheck) -> CountCheck {
+    CountCheck {
+        server: one.server + other.server,
+        measured: one.measured + other.measured,
+        prepared: one.prepared + other.prepared,
     }
 }

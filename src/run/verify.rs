@@ -10,7 +10,7 @@ use super::{Options, Outcome, data, fleet, job};
 use crate::hosts::Fleet;
 use crate::plan::Plan;
 use crate::report;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Warmup};
 use crate::worker::pool::Pool;
 use crate::worker::seat::PoolError;
 
@@ -52,10 +52,10 @@ async fn verify_over(
     for case in plan.cases() {
         let Target { scenario, reached, .. } = targets.of(case);
         let mut job = job::job(scenario, &reached.outputs, case, reached.http.of(case));
-        (job.warmup, job.verify_all) = (0, true);
+        (job.warmup, job.verify_all) = (Warmup::default(), true);
         let words = match Pool::start(&job, &job::seats(fleet, scenario, case), stop).await {
             Ok(pool) => {
-                let distinct = pool.distinct;
+                let distinct = pool.prepared.distinct;
                 pool.stop().await;
                 if distinct > 1 {
                     format!("ok, all {distinct} distinct requests")

@@ -174,6 +174,20 @@ impl ArrivalProcess {
         }
     }
 
+    /// Its stages that take time; empty if it has none.
+    pub fn ramps(&self) -> Vec<Ramp> {
+        match self {
+            ArrivalProcess::Stages { stages, .. } => ramps(stages),
+            _ => Vec::new(),
+        }
+    }
+
+    /// When they end, from a block's start.
+    pub fn stage_ends(&self) -> Vec<Duration> {
+        let end = |ramp: &Ramp| Duration::from_secs_f64(ramp.start_s + ramp.duration_s);
+        self.ramps().iter().map(end).collect()
+    }
+
     /// The file that it is read from.
     pub fn file(&self) -> Option<&Path> {
         match self {
@@ -303,6 +317,8 @@ mod tests {
         }
         assert_eq!((stages().requests(), stages().length()), (Some(15_250), Some(Duration::from_secs(105))));
         assert_eq!(stages().mean_rate(), Some(145.238));
+        let ends = [30, 90, 100, 105].map(Duration::from_secs);
+        assert_eq!((stages().stage_ends(), ArrivalProcess::default().stage_ends()), (ends.to_vec(), Vec::new()));
     }
 
     #[test]

@@ -184,6 +184,9 @@ static LOAD: LazyLock<Vec<Key>> = LazyLock::new(|| {
         optional("stages", Kind::Tables(|| STAGE), "stages = [{duration_s = 30, target = 200}]"),
         optional("arrivals", Kind::Table(|| ARRIVALS), "arrivals = {file = \"arrivals.csv\"}"),
         optional("warmup", Kind::Whole, "warmup = 10"),
+        optional("warmup_s", Kind::Number, "warmup_s = 5"),
+        optional("warmup_until", Kind::Text, "warmup_until = \"5%\""),
+        optional("cold_starts", Kind::Whole, "cold_starts = 5"),
         optional("blocks", Kind::Whole, "blocks = 10"),
         optional("timeout_s", Kind::Number, "timeout_s = 30"),
         optional("on_error", Kind::Word(&words::ON_ERROR), "on_error = \"stop\""),
@@ -209,8 +212,11 @@ const GAMMA: &[Key] = &[required("shape", Kind::Number, "shape = 0.5")];
 
 const ON_OFF: &[Key] = &[required("on_s", Kind::Number, "on_s = 1"), required("off_s", Kind::Number, "off_s = 4")];
 
-const STAGE: &[Key] =
-    &[required("duration_s", Kind::Number, "duration_s = 30"), required("target", Kind::Number, "target = 200")];
+const STAGE: &[Key] = &[
+    required("duration_s", Kind::Number, "duration_s = 30"),
+    required("target", Kind::Number, "target = 200"),
+    optional("name", Kind::Text, "name = \"peak\""),
+];
 
 const ARRIVALS: &[Key] = &[
     required("file", Kind::Text, "file = \"arrivals.csv\""),

@@ -18,6 +18,7 @@ mod shapes;
 mod syntax;
 mod tree;
 mod validate;
+mod warmup;
 mod words;
 
 use std::fs::File;
@@ -37,6 +38,7 @@ pub use keys::keys;
 pub use mlperf::Mlperf;
 pub use overrides::Overrides;
 pub use server::Server;
+pub use warmup::Warmup;
 
 use crate::capacity::Bound;
 use crate::matrix::{AxisId, Matrix, Name, Point, Selection, Value};
@@ -166,8 +168,10 @@ pub struct Load {
     pub stop: StopRule,
     /// Whether `--quick` set it.
     pub quick: bool,
-    /// Requests of one process before measuring starts.
-    pub warmup: u64,
+    /// What a process sends before measuring starts.
+    pub warmup: Warmup,
+    /// How often a model is unloaded and loaded again before anything is measured.
+    pub cold_starts: u32,
     /// Number of interleaved blocks that a case is split into.
     pub blocks: u32,
     /// Rounds go on until every compared ratio of means is known within this part of it.
@@ -184,6 +188,8 @@ pub struct Load {
     pub seed: u64,
     /// How requests arrive, if there is a rate.
     pub arrival: ArrivalProcess,
+    /// The names of its stages, in order; empty where one has none.
+    pub stage_names: Vec<String>,
     /// Whether the scenario says so.
     pub is_arrival_given: bool,
     /// Whether every request has an id.

@@ -65,7 +65,7 @@ impl Scenario {
             self.load.stop.requests = self.checked("--iterations", iterations, ITERATIONS)?;
         }
         if let Some(warmup) = overrides.warmup {
-            self.load.warmup = self.checked("--warmup", warmup, WARMUP)?;
+            self.load.warmup.requests = self.checked("--warmup", warmup, WARMUP)?;
         }
         self.override_capacity(overrides)?;
         self.override_axes(overrides)?;

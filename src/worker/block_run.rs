@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::message::{Checks, Judge, Judged};
 use super::request_log::RequestLog;
+use super::steady::{Settled, Steadiness};
 use crate::protocol::Fault;
-use crate::recorder::{Recorder, RequestTiming};
+use crate::recorder::{Part, Recorder, RequestTiming};
 use crate::scenario::StopRule;
 
 /// A server that fails this often in a row, for at least [`SERVER_WAIT`], gets no more requests in the same block.
@@ -58,8 +59,32 @@ pub struct BlockRun {
     judged: RefCell<Judged>,
     /// Whether so many requests broke a limit that more would not tell more.
     hopeless: Cell<bool>,
+    /// The begin, and whether latencies are steady since, if the block goes on until they are.
+    steadiness: Option<(Instant, RefCell<Steadiness>)>,
+    /// The stages of its schedule, if it has any.
+    stages: Option<Stages>,
     /// The log of its requests, with memory if one is asked for.
     pub(super) log: Rc<RequestLog>,
+}
+
+/// The stages of a block's schedule.
+struct Stages {
+    begin: Instant,
+    /// When they end, from the block's start.
+    ends: Vec<Duration>,
+    /// What became of the requests that were due in each.
+    parts: Rc<RefCell<Vec<Part>>>,
+}
+
+impl Stages {
+    fn note(&self, due: Instant, latency: Option<u64>) {
+        let at = due.saturating_duration_since(self.begin);
+        let mut parts = self.parts.borrow_mut();
+        let stage = self.ends.partition_point(|end| *end <= at).min(parts.len().saturating_sub(1));
+        if let Some(part) = parts.get_mut(stage) {
+            part.record(latency);
+        }
+    }
 }
 
 impl BlockRun {
@@ -74,6 +99,28 @@ impl BlockRun {
         let bad = vec![0; judge.as_ref().map_or(0, |judge| judge.limits.len())];
         let judged = RefCell::new(Judged { requests: 0, bad });
         BlockRun { judge: judge.map(|judge| (begin, judge)), judged, ..self }
+    }
+
+    /// The same block, which goes on until latencies are steady within a part, if one is given; it begins at `begin`.
+    pub fn until_steady(self, begin: Instant, within: Option<f64>) -> Self {
+        let steadiness = within.map(|within| (begin, RefCell::new(Steadiness::new(within))));
+        BlockRun { steadiness, ..self }
+    }
+
+    /// The same block, whose requests are counted by the stages that end at `ends` too, a part each; it begins at `begin`.
+    pub fn staged(self, begin: Instant, ends: Vec<Duration>, parts: Rc<RefCell<Vec<Part>>>) -> Self {
+        let stages = (!ends.is_empty()).then_some(Stages { begin, ends, parts });
+        BlockRun { stages, ..self }
+    }
+
+    /// Whether latencies are steady, where that was asked for.
+    pub fn is_steady(&self) -> bool {
+        self.steadiness.as_ref().is_none_or(|(_, steadiness)| steadiness.borrow().is_steady())
+    }
+
+    /// What came before latencies were steady, if they were waited for and are.
+    pub fn settled(&self) -> Option<Settled> {
+        self.steadiness.as_ref().and_then(|(_, steadiness)| steadiness.borrow().settled())
     }
 
     /// How its requests were held against limits.
@@ -97,7 +144,8 @@ impl BlockRun {
     pub fn is_over(&self, elapsed: impl Fn() -> Duration) -> bool {
         let is_enough = || self.taken.get() >= self.stop.requests;
         let is_time = || self.stop.least.is_none_or(|least| elapsed() >= least);
-        self.aborted.get() || self.hopeless.get() || self.over_at(&elapsed) || is_enough() && is_time()
+        let is_all = || is_enough() && is_time() && self.is_steady();
+        self.aborted.get() || self.hopeless.get() || self.over_at(&elapsed) || is_all()
     }
 
     /// Whether the longest time is over, `elapsed` after the block's start.
@@ -161,12 +209,19 @@ impl BlockRun {
     ) {
         let due = due.unwrap_or(started);
         self.judge(due, outcome.as_ref().ok().map(|_| done.saturating_duration_since(due)));
+        if let Some(stages) = &self.stages {
+            stages.note(due, outcome.as_ref().ok().map(|parts| parts.latency));
+        }
         let (first, last) = self.window.get().unwrap_or((started, done));
         self.window.set(Some((first.min(started), last.max(done))));
         self.finished.set(self.finished.get() + 1);
         match outcome {
             Ok(parts) => {
                 self.failures_in_a_row.set(0);
+                if let Some((begin, steadiness)) = &self.steadiness {
+                    let at = done.saturating_duration_since(*begin);
+                    steadiness.borrow_mut().add(at, parts.latency);
+                }
                 if self.early_until.get().is_some_and(|until| due < until) {
                     self.slowest_early_ns.set(self.slowest_early_ns.get().max(parts.latency));
                 }

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::block_run::{BlockRun, SERVER_WAIT, pause_after};
 use super::deadline::DeadlineTimer;
 use super::generator::{ClientContext, LoadGenerator, too_late};
-use super::message::{Block, BlockDone, Draw, FromWorker, Job, Offered, ToWorker, Usage};
+use super::message::{Block, BlockDone, Draw, FromWorker, Job, Offered, Prepared, ToWorker, Usage};
 use super::pace::PreciseTimer;
 use super::references::References;
 use super::requests::{Order, Requests};
@@ -28,7 +28,8 @@ use crate::protocol::infer::grpc::Grpc;
 use crate::protocol::infer::http::Http;
 use crate::protocol::verify::{has_fixed_sizes, verify};
 use crate::protocol::{Fault, FaultKind, InferClient, Reply};
-use crate::scenario::{ArrivalProcess, StopRule};
+use crate::recorder::Part;
+use crate::scenario::{ArrivalProcess, StopRule, Warmup};
 use crate::tensor::HELD_BYTES_MAX;
 
 /// Attempts at a request that the server answers with an error or a wrong answer, which may happen occasionally.
@@ -73,8 +74,8 @@ pub fn run() -> Result<()> {
 
 async fn run_job<D: InferClient + 'static>(job: Job, messages: &mut mpsc::UnboundedReceiver<String>) -> Result<()> {
     let mut generator = match prepare::<D>(&job).await {
-        Ok(Prepared { generator, requests, errors, distinct }) => {
-            send(&FromWorker::Ready { requests, errors, distinct })?;
+        Ok((generator, prepared)) => {
+            send(&FromWorker::Ready(prepared))?;
             generator
         }
         Err(fault) => return send(&FromWorker::Failed(fault)),
@@ -90,19 +91,8 @@ async fn run_job<D: InferClient + 'static>(job: Job, messages: &mut mpsc::Unboun
     Ok(())
 }
 
-/// A load generator that is connected, verified and warm, with the requests that this took.
-struct Prepared<D: InferClient> {
-    generator: LoadGenerator<D>,
-    /// Requests answered.
-    requests: u64,
-    /// Requests that failed.
-    errors: u64,
-    /// Different requests.
-    distinct: u64,
-}
-
-/// Connects, verifies an answer and warms up.
-async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fault> {
+/// Connects, verifies an answer and warms up. Returns the load generator, and what that took.
+async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<(LoadGenerator<D>, Prepared), Fault> {
     let begin = Instant::now();
     // a header whose value is missing is told before anything connects
     let to = Destination::new(&job.address)?;
@@ -124,9 +114,14 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     drop((first, connections));
     let mut tries = Tries::default();
     let count = requests.len();
+    let asked = Cell::new(Instant::now());
     let (pattern, references) = tries
-        .until_good(&mut clients[0].0, async |client| verified(client, job, &requests, repeats, limit).await)
+        .until_good(&mut clients[0].0, async |client| {
+            asked.set(Instant::now());
+            verified(client, job, &requests, repeats, limit).await
+        })
         .await?;
+    let first = asked.get().elapsed();
     for (client, _) in &mut clients {
         tries.until_good(client, async |client| in_time(limit, client.connect()).await).await?;
         if let Some(pattern) = &pattern {
@@ -162,22 +157,39 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<Prepared<D>, Fau
     let contexts = (0..).zip(clients).map(context).collect();
     tokio::task::spawn_local(deadlines.keep());
     let timer = PreciseTimer::new();
-    let mut generator = LoadGenerator { contexts, timelines, timer, recorder: Rc::default(), log: Rc::default(), spec };
+    let mut generator = LoadGenerator {
+        contexts,
+        timelines,
+        timer,
+        recorder: Rc::default(),
+        stages: Rc::default(),
+        log: Rc::default(),
+        spec,
+    };
     // if verifying took all of that time, the worker is warm enough
     let cap = job.warmup_cap_ms.map(|cap| Duration::from_millis(cap).saturating_sub(begin.elapsed()));
-    let iterations = if cap == Some(Duration::ZERO) { 0 } else { job.warmup };
-    let stop = StopRule { requests: iterations, least: None, most: cap };
-    let block_run = Rc::new(BlockRun::new(stop, generator.recorder.clone()));
+    let warmup = if cap == Some(Duration::ZERO) { Warmup::default() } else { job.warmup };
+    let stop = StopRule { requests: warmup.requests, least: warmup.least, most: cap };
+    let begin = Instant::now();
+    let block_run = Rc::new(BlockRun::new(stop, generator.recorder.clone()).until_steady(begin, warmup.steady));
     // open-loop requests do not wait for answers, and must not pile up during warm-up
     let at_once = if job.open_loop { 1 } else { generator.contexts.len() };
-    generator.closed(&block_run, at_once, Duration::ZERO, Instant::now()).await;
+    generator.closed(&block_run, at_once, Duration::ZERO, begin).await;
+    let warmed_up = begin.elapsed();
     beat.abort();
     if let (true, Some(fault)) = (block_run.aborted.get(), block_run.example.take()) {
         return Err(Fault { message: format!("the warmup failed: {}", fault.message), ..fault });
     }
-    let requests = block_run.recorder().count() + answered;
-    let errors = block_run.recorder().error_count() + u64::from(tries.failed);
-    Ok(Prepared { generator, requests, errors, distinct: count as u64 })
+    let prepared = Prepared {
+        requests: block_run.recorder().count() + answered,
+        errors: block_run.recorder().error_count() + u64::from(tries.failed),
+        distinct: count as u64,
+        warmed_up,
+        is_unsteady: !block_run.is_steady(),
+        first,
+        settled: block_run.settled(),
+    };
+    Ok((generator, prepared))
 }
 
 /// The distinct requests of a job, encoded, at least one; and after how many items the inputs begin again.
@@ -318,6 +330,8 @@ async fn measure<D: InferClient + 'static>(
     arrival: &ArrivalProcess,
     block: Block,
 ) -> Result<BlockDone> {
+    let stage_ends = arrival.stage_ends();
+    Part::clear_all(&mut generator.stages.borrow_mut(), stage_ends.len());
     let schedule = block.arrivals.map(|arrivals| Schedule::new(arrival, &block, &arrivals));
     let (scheduled, length) = (schedule.as_ref().map(Schedule::requests), schedule.as_ref().map(Schedule::length_ns));
     let stop = match scheduled {
@@ -341,7 +355,8 @@ async fn measure<D: InferClient + 'static>(
         Some(begin) => (begun_ns - behind, begin),
         None => (begun_ns, now),
     };
-    let block_run = Rc::new(block_run.judged_by(begin, block.judge));
+    let block_run = block_run.judged_by(begin, block.judge);
+    let block_run = Rc::new(block_run.staged(begin, stage_ends, generator.stages.clone()));
     generator
         .log
         .begin(begin, Duration::from_nanos(begin_ns.saturating_sub(block.start_ns)));
@@ -379,6 +394,7 @@ async fn measure<D: InferClient + 'static>(
         aborted: block_run.aborted.get(),
         checks: block_run.checks.get(),
         judged: block_run.judged(),
+        stages: generator.stages.borrow().iter().map(Part::to_snapshot).collect::<Result<_>>()?,
         stall_ns: stall.get().as_nanos() as u64,
     })
 }

@@ -18,7 +18,7 @@ use super::schedule::Schedule;
 use super::spec::{RequestSpec, Sent};
 use super::timeline::Timeline;
 use crate::protocol::{Fault, FaultKind, InferClient, Reply};
-use crate::recorder::{Recorder, RequestTiming};
+use crate::recorder::{Part, Recorder, RequestTiming};
 
 /// A worker's load generator.
 pub(super) struct LoadGenerator<D: InferClient> {
@@ -29,6 +29,8 @@ pub(super) struct LoadGenerator<D: InferClient> {
     pub(super) timer: PreciseTimer,
     /// Reused from block to block.
     pub(super) recorder: Rc<RefCell<Recorder>>,
+    /// Reused from block to block.
+    pub(super) stages: Rc<RefCell<Vec<Part>>>,
     /// Reused from block to block.
     pub(super) log: Rc<RequestLog>,
     pub(super) spec: Rc<RequestSpec<D>>,
@@ -356,6 +358,7 @@ mod tests {
                 timelines: Vec::new(),
                 timer: PreciseTimer::new(),
                 recorder: Rc::default(),
+                stages: Rc::default(),
                 log: Rc::default(),
                 spec: spec.clone(),
             };

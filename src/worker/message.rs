@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::logged::{LogAnswer, LogAsk};
+use super::steady::Settled;
 use crate::address::Address;
 use crate::matrix::{Encode, Protocol};
 use crate::protocol::Fault;
 use crate::protocol::verify::Expected;
-use crate::recorder::RecorderSnapshot;
-use crate::scenario::{ArrivalProcess, Input, Model, StopRule};
+use crate::recorder::{PartSnapshot, RecorderSnapshot};
+use crate::scenario::{ArrivalProcess, Input, Model, StopRule, Warmup};
 use crate::tensor::{Parameters, Tensors};
 
 /// From the parent to a worker.
@@ -59,8 +60,8 @@ pub struct Job {
     pub open_loop: bool,
     /// How they then arrive; of recorded instants those of one worker.
     pub arrival: ArrivalProcess,
-    /// Requests before measuring starts.
-    pub warmup: u64,
+    /// What is sent before measuring starts.
+    pub warmup: Warmup,
     /// No warm-up request starts later than this after preparation began.
     pub warmup_cap_ms: Option<u64>,
     /// Longest wait for one answer.
@@ -205,14 +206,7 @@ impl Arrivals {
 #[allow(clippy::large_enum_variant)]
 pub enum FromWorker {
     /// Connected, one answer verified, warmed up.
-    Ready {
-        /// Requests answered so far.
-        requests: u64,
-        /// Requests that failed meanwhile and were repeated.
-        errors: u64,
-        /// Different requests that are sent.
-        distinct: u64,
-    },
+    Ready(Prepared),
     /// Still alive. At most once a second.
     Progress {
         /// The completed fraction of the block, from 0 to 1.
@@ -224,6 +218,44 @@ pub enum FromWorker {
     Log(LogAnswer),
     /// The worker cannot go on.
     Failed(Fault),
+}
+
+/// What a worker did until it was ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// Requests answered so far.
+    pub requests: u64,
+    /// Requests that failed meanwhile and were repeated.
+    pub errors: u64,
+    /// Different requests that are sent.
+    pub distinct: u64,
+    /// The time for which it warmed up.
+    #[serde(default)]
+    pub warmed_up: Duration,
+    /// Whether latencies were not steady by then although they should be.
+    #[serde(default)]
+    pub is_unsteady: bool,
+    /// What the first request with a good answer took, its connection included.
+    #[serde(default)]
+    pub first: Duration,
+    /// What came before latencies were steady, if they were waited for.
+    #[serde(default)]
+    pub settled: Option<Settled>,
+}
+
+impl Prepared {
+    /// That of several workers of one case.
+    pub fn with(self, other: Prepared) -> Prepared {
+        Prepared {
+            requests: self.requests.saturating_add(other.requests),
+            errors: self.errors.saturating_add(other.errors),
+            distinct: self.distinct.max(other.distinct),
+            warmed_up: self.warmed_up.max(other.warmed_up),
+            is_unsteady: self.is_unsteady || other.is_unsteady,
+            first: self.first.max(other.first),
+            settled: self.settled.or(other.settled),
+        }
+    }
 }
 
 /// A process's use of the machine; zeros if it cannot be read.
@@ -382,6 +414,9 @@ pub struct BlockDone {
     /// How requests were held against limits; `None` if they were not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judged: Option<Judged>,
+    /// What became of the requests of each stage of the schedule; empty if it has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<PartSnapshot>,
     /// The worst lateness of the worker's timer, in nanoseconds: a pause of the worker, not of the server.
     pub stall_ns: u64,
 }

@@ -15,4 +15,5 @@ mod requests;
 pub mod schedule;
 pub mod seat;
 mod spec;
+pub mod steady;
 mod timeline;

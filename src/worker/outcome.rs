@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::block_run::keep_first;
 use super::message::{BlockDone, Checks, Judged, Offered, Traffic, Usage};
 use crate::protocol::Fault;
-use crate::recorder::{Recorder, RecorderSnapshot};
+use crate::recorder::{Part, Recorder, RecorderSnapshot};
 
 /// The measurements of a case's workers in one block, merged.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,8 @@ pub struct BlockOutcome {
     pub checks: Checks,
     /// How requests were held against limits; `None` if they were not.
     pub judged: Option<Judged>,
+    /// What became of the requests of each stage of the schedule; empty if it has none.
+    pub stages: Vec<Part>,
     /// The longest pause of a worker, in nanoseconds.
     pub stall_ns: u64,
     /// The parts of other hosts; empty if all workers are processes of this machine.
@@ -102,6 +104,7 @@ impl BlockOutcome {
             aborted: self.aborted,
             checks: self.checks,
             judged: self.judged.clone(),
+            stages: self.stages.iter().map(Part::to_snapshot).collect::<Result<_>>()?,
             stall_ns: self.stall_ns,
         })
     }
@@ -151,7 +154,9 @@ impl BlockOutcome {
     /// The histograms are not this program's.
     pub fn add_of(&mut self, host: Option<&str>, done: BlockDone) -> Result<()> {
         let recorder = Recorder::from_snapshot(done.recorder)?;
-        let done = BlockDone { recorder: RecorderSnapshot::default(), ..done };
+        let stages = done.stages.into_iter().map(Part::from_snapshot).collect::<Result<Vec<_>>>()?;
+        let done = BlockDone { recorder: RecorderSnapshot::default(), stages: Vec::new(), ..done };
+        Part::merge_all(&mut self.stages, &stages);
         if let Some(host) = host {
             let place = self.hosts.iter().position(|part| part.host == host).unwrap_or_else(|| {
                 let (host, outcome) = (host.to_owned(), BlockOutcome::of_none());

@@ -9,7 +9,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::watch;
 
 use super::logged::{LogAnswer, LogAsk, LoggedRequest, PIECE};
-use super::message::{Arrivals, Block, Draw, FromWorker, Job, ToWorker};
+use super::message::{Arrivals, Block, Draw, FromWorker, Job, Prepared, ToWorker};
 use super::outcome::{BlockOutcome, HostClock, HostPart};
 use super::seat::{PoolError, Seat, Worker};
 use crate::clock;
@@ -29,12 +29,8 @@ pub struct Pool {
     workers: Vec<Worker>,
     /// The hosts of these workers, once each.
     links: Vec<Arc<Link>>,
-    /// Requests answered while connecting and warming up.
-    pub prepared_requests: u64,
-    /// Requests that failed meanwhile.
-    pub prepared_errors: u64,
-    /// Different requests that a process sends.
-    pub distinct: u64,
+    /// What all of them did while connecting and warming up.
+    pub prepared: Prepared,
 }
 
 impl Pool {
@@ -59,21 +55,16 @@ impl Pool {
         let ready = workers.iter_mut().enumerate().map(async |(index, worker)| {
             loop {
                 match worker.receive(SILENCE_PREPARING, stop).await {
-                    Ok(FromWorker::Ready { requests, errors, distinct }) => return Ok((requests, errors, distinct)),
+                    Ok(FromWorker::Ready(prepared)) => return Ok(prepared),
                     Ok(FromWorker::Progress { .. }) => {}
                     Ok(other) => return Err(worker.named(unexpected(other), index, processes)),
                     Err(error) => return Err(worker.named(error, index, processes)),
                 }
             }
         });
-        let ready: Vec<(u64, u64, u64)> = try_join_all(ready).await?;
-        Ok(Pool {
-            workers,
-            links,
-            prepared_requests: ready.iter().map(|(requests, ..)| requests).sum(),
-            prepared_errors: ready.iter().map(|(_, errors, _)| errors).sum(),
-            distinct: ready.iter().map(|(.., distinct)| *distinct).max().unwrap_or(0),
-        })
+        let ready: Vec<Prepared> = try_join_all(ready).await?;
+        let prepared = ready.into_iter().fold(Prepared::default(), Prepared::with);
+        Ok(Pool { workers, links, prepared })
     }
 
     /// Runs one block on all workers, started simultaneously; fills in the fields that differ between them.

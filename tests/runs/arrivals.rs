@@ -3,7 +3,7 @@
 use std::fs;
 
 use runner::matrix::Arrival;
-use runner::record::{BLOCKS, BlockRecord, Flag, Record, read, read_manifest};
+use runner::record::{BLOCKS, BlockRecord, Flag, Record, STAGES, StageRecord, read, read_manifest};
 
 use crate::case::{Case, SCENARIO, text};
 
@@ -87,6 +87,38 @@ fn a_file_says_when_requests_arrive_and_processes_share_them() {
         "{}",
         text(&output)
     );
+}
+
+#[test]
+fn each_stage_has_a_row_of_the_requests_that_were_due_in_it() {
+    let stages = "[{duration_s = 0, target = 100}, {duration_s = 0.2, target = 300, name = \"up\"}, {duration_s = 0.1, target = 0}, \
+                  {duration_s = 0.1, target = 0}]";
+    let case = case("processes = [2]", &format!("blocks = 3\nstages = {stages}"), &[]);
+    let (records, printed) = rows(&case, &[]);
+    let run = case.newest().unwrap();
+    let rows: Vec<StageRecord> = read(&run.join(STAGES)).unwrap();
+    assert_eq!(rows.len(), 3 * records.len());
+    for record in &records {
+        let of: Vec<&StageRecord> = rows.iter().filter(|row| row.case == record.case).collect();
+        let asked: Vec<_> = of
+            .iter()
+            .map(|row| (row.stage, row.stage_name.as_str(), row.rate_from, row.rate_to))
+            .collect();
+        assert_eq!(asked, [(0, "up", 100.0, 300.0), (1, "", 300.0, 0.0), (2, "", 0.0, 0.0)]);
+        let counted: Vec<_> = of
+            .iter()
+            .map(|row| (row.start_s, row.duration_s, row.requests, row.requests_per_s))
+            .collect();
+        // three blocks of the areas below the rates
+        assert_eq!(counted, [(0.0, 0.2, 120, Some(200.0)), (0.2, 0.1, 45, Some(150.0)), (0.3, 0.1, 0, Some(0.0))]);
+        assert_eq!(of.iter().map(|row| row.requests).sum::<u64>(), record.requests);
+        let most = of.iter().filter_map(|row| row.max_ms).fold(0.0, f64::max);
+        assert_eq!(Some(most), record.max_ms);
+        assert!(of[0].p50_ms.is_some() && of[2].p50_ms.is_none(), "{of:?}");
+    }
+    assert!(printed.contains("arrivals in stages"), "{printed}");
+    let report = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(report.contains("1: up") && report.contains("100 to 300"), "{report}");
 }
 
 #[test]

@@ -15,3 +15,5 @@ mod request_rows;
 mod requests;
 #[cfg(unix)]
 mod resume;
+#[cfg(unix)]
+mod warmup;

@@ -155,7 +155,7 @@ fn the_two_benchmarks_are_what_they_have_to_be() {
         assert_eq!(scenario.matrix.batch_sizes(), [1, 4, 8]);
         assert_eq!(scenario.matrix.values(AxisId::Processes), [1, 3].map(Value::Whole));
         assert_eq!(scenario.matrix.values(AxisId::Concurrency), [Value::Whole(1)]);
-        assert_eq!((scenario.load.stop.requests, scenario.load.warmup), (1000, 10));
+        assert_eq!((scenario.load.stop.requests, scenario.load.warmup.requests), (1000, 10));
         let artifact = scenario.artifact.unwrap();
         assert_eq!(artifact.sha256, "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f");
     }
@@ -174,7 +174,10 @@ fn what_is_left_out_has_the_documented_default() {
     let points: Vec<Point> = scenario.matrix.points().collect();
     assert_eq!(points, [Point::default(), Point { protocol: Protocol::Grpc, ..Point::default() }]);
     let load = &scenario.load;
-    assert_eq!((load.stop.requests, load.warmup, load.blocks, load.seed, load.stop.most), (1000, 10, 10, 1, None));
+    assert_eq!(
+        (load.stop.requests, load.warmup.requests, load.blocks, load.seed, load.stop.most),
+        (1000, 10, 10, 1, None)
+    );
     assert_eq!(load.timeout, Duration::from_secs(30));
     assert!(scenario.artifact.is_none() && scenario.overridden.is_empty());
 }

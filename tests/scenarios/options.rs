@@ -23,7 +23,7 @@ fn options_override_the_file_and_are_remembered() {
         ..Overrides::default()
     };
     let scenario = parse(MINIMAL).unwrap().overridden_by(&overrides).unwrap();
-    assert_eq!((scenario.load.stop.requests, scenario.load.warmup), (20, 0));
+    assert_eq!((scenario.load.stop.requests, scenario.load.warmup.requests), (20, 0));
     assert_eq!(scenario.matrix.batch_sizes(), [2, 16]);
     assert_eq!(scenario.matrix.values(AxisId::Processes), [Value::Whole(5)]);
     assert_eq!(scenario.matrix.protocols(), [Protocol::Grpc]);

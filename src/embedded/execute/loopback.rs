@@ -3,6 +3,8 @@
 //! Its `config.pbtxt` sets `backend: "loopback"` and the parameters that `PARAMETERS` lists. Times have a unit:
 //! `250us`, `4ms`, `1s`. Every execution, of one request or a batch, draws one service time.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,7 @@ pub const PARAMETERS: &[(&str, &str)] = &[
     ("service_time", "constant 2ms | uniform 1ms 3ms | exponential 2ms | bimodal 1ms 10ms 0.1 | pareto 1ms 2.5"),
     ("seed", "of everything that is drawn, a whole number; 1 if not given"),
     ("repeat_time", "service time of the same inputs as the ones before, such as 1ms: as from a cache"),
+    ("warm_up", "50ms for 20 executions; what the first ones take beyond the service time"),
     ("wrong_values_after", "executions after which answers hold other values, a whole number"),
     ("stalls", "1s every 10s | 500ms at 2s, 1s at 7s; since the first request"),
     ("error_share", "share of requests that are answered with an error, 0 to 1"),
@@ -52,6 +55,8 @@ const BETWEEN_STALLS: Duration = Duration::from_millis(1);
 pub struct Loopback {
     config: Arc<Config>,
     service_time: ServiceTime,
+    /// What the first executions take beyond that, and how many are left.
+    warm_up: (Duration, AtomicU64),
     remembered: Remembered,
     stalls: Stalls,
     shares: Vec<(f64, Fault)>,
@@ -131,10 +136,12 @@ impl Loopback {
         let seed = parsed(&config, "seed", |text| text.parse().ok())?.unwrap_or(1);
         let service_time = parsed(&config, "service_time", ServiceTime::parse)?;
         let stalls = parsed(&config, "stalls", Stalls::parse)?;
+        let (beyond, executions) = parsed(&config, "warm_up", warm_up)?.unwrap_or_default();
         let right = parsed(&config, "wrong_values_after", |text| text.parse().ok())?;
         let remembered = Remembered::new(parsed(&config, "repeat_time", time)?, right);
         Ok(Loopback {
             service_time: service_time.unwrap_or(ServiceTime::Constant(Duration::ZERO)),
+            warm_up: (beyond, AtomicU64::new(executions)),
             remembered,
             stalls: stalls.unwrap_or(Stalls::At(Vec::new())),
             shares,
@@ -206,6 +213,8 @@ impl Backend for Loopback {
             (service_time, faults)
         };
         let service_time = self.remembered.repeat_time(requests).unwrap_or(service_time);
+        let is_cold = self.warm_up.1.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        let service_time = if is_cold { service_time + self.warm_up.0 } else { service_time };
         let end = self.stalls.end(clock.started().duration_since(first), service_time);
         wait_until(first + end);
         clock.infer_done();
@@ -269,6 +278,13 @@ impl ServiceTime {
             ServiceTime::Pareto(smallest, index) => at_most(smallest, (1.0 - drawn.random::<f64>()).powf(-1.0 / index)),
         }
     }
+}
+
+/// What the first executions take beyond their service time, and how many these are.
+fn warm_up(text: &str) -> Option<(Duration, u64)> {
+    let (beyond, executions) = text.split_once(" for ")?;
+    let executions = executions.trim().strip_suffix("executions")?.trim().parse().ok()?;
+    Some((time(beyond.trim())?, executions))
 }
 
 /// `factor` times a duration, at most the longest service time.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, LOCATION};
 use prost::{Message, Name};
-use reqwest::Response;
+use reqwest::{Method, Response};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -156,6 +156,44 @@ impl Control {
         ModelConfig::of(config)
     }
 
+    /// Has the server load a model, or load it again; its answer comes when that is done.
+    ///
+    /// # Errors
+    /// The server refuses, as one does that decides itself which models it has; kind `Unsupported` if it has no such call.
+    pub async fn load(&mut self, model: &str) -> Result<(), Fault> {
+        match &mut self.link {
+            Link::Http { client, address } => {
+                let path = ["repository", "models", model, "load"];
+                ask(client, address, Method::POST, &path, self.limit).await.map(drop)
+            }
+            Link::Grpc(unary) => {
+                let asked = proto::RepositoryModelLoadRequest { model_name: model.to_owned(), ..Default::default() };
+                let _: proto::RepositoryModelLoadResponse =
+                    unary.call("RepositoryModelLoad", &asked, self.limit).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Has the server unload a model; its answer may come before that is done.
+    ///
+    /// # Errors
+    /// As [`Control::load`].
+    pub async fn unload(&mut self, model: &str) -> Result<(), Fault> {
+        match &mut self.link {
+            Link::Http { client, address } => {
+                let path = ["repository", "models", model, "unload"];
+                ask(client, address, Method::POST, &path, self.limit).await.map(drop)
+            }
+            Link::Grpc(unary) => {
+                let asked = proto::RepositoryModelUnloadRequest { model_name: model.to_owned(), ..Default::default() };
+                let _: proto::RepositoryModelUnloadResponse =
+                    unary.call("RepositoryModelUnload", &asked, self.limit).await?;
+                Ok(())
+            }
+        }
+    }
+
     /// The model's statistics, summed over its versions.
     ///
     /// # Errors
@@ -194,10 +232,21 @@ fn not_ready(what: &str) -> Fault {
 
 /// Returns the body of a GET.
 async fn get(client: &reqwest::Client, address: &str, path: &[&str], limit: Duration) -> Result<Vec<u8>, Fault> {
+    ask(client, address, Method::GET, path, limit).await
+}
+
+/// Returns the body of an answer to a request without one.
+async fn ask(
+    client: &reqwest::Client,
+    address: &str,
+    method: Method,
+    path: &[&str],
+    limit: Duration,
+) -> Result<Vec<u8>, Fault> {
     let url = url(address, path)?;
-    let question = format!("GET {}", url.path());
+    let question = format!("{method} {}", url.path());
     let exchange = async {
-        let request = reqwest::Request::new(reqwest::Method::GET, url);
+        let request = reqwest::Request::new(method, url);
         let response = client.execute(request).await.map_err(|error| Fault::of_transport(&error))?;
         if !response.status().is_success() {
             return Err(refusal(response).await);
@@ -207,7 +256,7 @@ async fn get(client: &reqwest::Client, address: &str, path: &[&str], limit: Dura
     timeout(limit, exchange).await.map_err(|_| too_late(limit))?
 }
 
-/// The reason why a GET failed: the server's own message, or a description of the answer.
+/// The reason why a request failed: the server's own message, or a description of the answer.
 async fn refusal(mut response: Response) -> Fault {
     let status = response.status();
     let field = |name| {

@@ -21,7 +21,7 @@ use super::table::{Cell, Table};
 use super::tables::{Rows, Style};
 use super::verdicts::{self, Compared};
 use super::words::{Markup, format_ms, status_words};
-use super::{capacity, hosts, layout, mlperf, profile, tables, thresholds};
+use super::{capacity, cold_start, hosts, layout, mlperf, profile, stages, tables, thresholds};
 use crate::file;
 use crate::matrix::AxisId;
 use crate::record::{Flag, RECORDS, Record, SCENARIO};
@@ -98,6 +98,7 @@ fn section(run: &Run, number: usize) -> Html {
     let parts: Vec<(&str, &str, Html)> = [
         ("capacity", "Capacity", page.capacity(&groups)),
         ("mlperf", "By MLPerf's rules", page.mlperf()),
+        ("cold-starts", "Cold starts", page.cold_starts()),
         ("by", "Latency and throughput", page.along()),
         ("numbers", "The numbers", page.numbers()),
         (
@@ -106,6 +107,7 @@ fn section(run: &Run, number: usize) -> Html {
             figures_of(chosen.iter().flat_map(|group| charts::distribution(run, group)).collect()),
         ),
         ("parts", "Where the time goes", page.parts()),
+        ("stages", "The stages", page.stages()),
         ("hosts", "The hosts", page.hosts()),
         (
             "time",
@@ -197,6 +199,15 @@ impl Page<'_> {
 
     fn mlperf(&self) -> Html {
         let told = mlperf::heading(self.run).zip(mlperf::table(self.run));
+        html! { @if let Some((heading, table)) = told { p { (heading) } (drawn(&table)) } }
+    }
+
+    fn stages(&self) -> Html {
+        html! { @if let Some(table) = stages::table(self.run) { (drawn(&table)) } }
+    }
+
+    fn cold_starts(&self) -> Html {
+        let told = cold_start::heading(self.run).zip(cold_start::table(self.run));
         html! { @if let Some((heading, table)) = told { p { (heading) } (drawn(&table)) } }
     }
 

@@ -31,7 +31,11 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
         words::length_words(load.stop.requests, load.stop.least.map(|least| least.as_secs_f64()), load.precision),
         if load.stop.most.is_some() { "at most " } else { "" },
         plan.groups.iter().map(|group| group.rounds.len()).max().unwrap_or(0),
-        load.warmup,
+        words::warmup_words(
+            load.warmup.requests,
+            load.warmup.least.map(|least| least.as_secs_f64()),
+            load.warmup.steady
+        ),
         load.timeout.as_secs_f64(),
         load.seed,
     );

@@ -18,7 +18,7 @@ use crate::report::tables::{self, Style};
 use crate::report::thresholds;
 use crate::report::verdicts::Compared;
 use crate::report::words::Markup;
-use crate::report::{capacity, forecast, markdown};
+use crate::report::{capacity, cold_start, forecast, markdown};
 use crate::text;
 
 /// Where the rest of a table is.
@@ -84,6 +84,7 @@ fn section(run: &Run, style: Style, page: Page) -> String {
         lines.push(String::new());
     }
     lines.extend(by_rules(run, page));
+    lines.extend(cold_starts(run, page));
     for rows in &tables {
         if tables.len() > 1 || rows.is_open() {
             lines.push(rows.heading());
@@ -187,6 +188,21 @@ fn by_rules(run: &Run, page: Page) -> Vec<String> {
         let paint = if case.is_good { Paint::new() } else { Paint::new().red() };
         let words = page.filled("  ", &text::message(&case.words));
         lines.extend(words.iter().map(|line| page.paint(paint.clone(), line)));
+    }
+    if let Some(more) = said.len().checked_sub(ROWS_MAX).filter(|more| *more > 0) {
+        lines.push(format!("  {more} more are {IN_FILES}"));
+    }
+    lines.push(String::new());
+    lines
+}
+
+/// The cold starts, if there were any.
+fn cold_starts(run: &Run, page: Page) -> Vec<String> {
+    let Some(heading) = cold_start::heading(run) else { return Vec::new() };
+    let mut lines = page.filled("", &heading);
+    let said = cold_start::said(run);
+    for words in said.iter().take(ROWS_MAX) {
+        lines.extend(page.filled("  ", &text::message(words)));
     }
     if let Some(more) = said.len().checked_sub(ROWS_MAX).filter(|more| *more > 0) {
         lines.push(format!("  {more} more are {IN_FILES}"));

@@ -23,6 +23,7 @@ const TARGET: RangeInclusive<f64> = 0.0..=1_000_000.0;
 /// Least requests a second, as of a rate.
 const RATE_MIN: f64 = 0.001;
 const STAGES_MAX: usize = 100;
+const NAME_CHARS: RangeInclusive<usize> = 1..=40;
 /// Requests of all stages.
 const REQUESTS: RangeInclusive<u64> = 2..=1_000_000_000;
 const SPEED: RangeInclusive<f64> = 0.001..=1000.0;
@@ -125,6 +126,31 @@ fn stages(document: &Document<'_>, load: &Table<'_>, list: &Spanned<DeValue<'_>>
         return Err(document.error(list.span(), problem, "change their durations or targets"));
     }
     Ok(arrival)
+}
+
+/// The names of the stages that take time; empty where a stage has none.
+pub fn stage_names(document: &Document<'_>, load: &Table<'_>) -> Checked<Vec<String>> {
+    let name = |table: &Table<'_>| {
+        let takes_time = table.number("duration_s").is_none_or(|value| *value.get_ref() > 0.0);
+        match table.text("name") {
+            None => Ok(takes_time.then(String::new)),
+            Some(name) if !takes_time => {
+                Err(document.error(name.span(), "a step, of 0 seconds, has a name", "name the stage after it"))
+            }
+            Some(name)
+                if NAME_CHARS.contains(&name.get_ref().chars().count())
+                    && !name.get_ref().contains(char::is_control) =>
+            {
+                Ok(Some(name.into_inner()))
+            }
+            Some(name) => {
+                let expected = format!("{} to {} characters", NAME_CHARS.start(), NAME_CHARS.end());
+                Err(document.unexpected(&name, &expected, "give a short name, such as \"peak\""))
+            }
+        }
+    };
+    let names = load.tables("stages").iter().map(name).collect::<Checked<Vec<Option<String>>>>()?;
+    Ok(names.into_iter().flatten().collect())
 }
 
 fn of_file(document: &Document<'_>, table: &Table<'_>) -> Checked<ArrivalProcess> {

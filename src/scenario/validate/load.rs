@@ -8,13 +8,15 @@ use toml::Spanned;
 use super::super::error::{Document, Errors};
 use super::super::tree::Table;
 use super::super::words::known;
-use super::super::{ArrivalProcess, Load, OnError, StopRule};
+use super::super::{ArrivalProcess, Load, OnError, StopRule, Warmup};
+use super::arrival::stage_names;
 use super::{Checked, SEED, bounds, number, whole};
 use crate::matrix::Refusal;
 use crate::spelling::Spelled;
 
 pub(in super::super) const ITERATIONS: RangeInclusive<i64> = 1..=1_000_000_000;
 pub(in super::super) const WARMUP: RangeInclusive<i64> = 0..=1_000_000;
+const COLD_STARTS: RangeInclusive<i64> = 0..=1000;
 /// A week.
 pub(in super::super) const DURATION_S: RangeInclusive<f64> = 0.01..=604_800.0;
 const BLOCKS: RangeInclusive<i64> = 1..=1000;
@@ -54,7 +56,11 @@ pub(super) fn load(
     let seed = errors.keep(read("seed", SEED, "any integer from 0 is a seed, such as 7"));
     let verify_every = "give how many answers there are for one whose content is checked, such as 100, or 1 for all";
     let verify_every = errors.keep(read("verify_every", ITERATIONS, verify_every));
-    let precision = errors.keep(precise(document, table));
+    let cold_starts = "give how often a model is unloaded and loaded again before it is measured, such as 5";
+    let cold_starts = errors.keep(read("cold_starts", COLD_STARTS, cold_starts));
+    let stage_names = errors.keep(stage_names(document, table));
+    let precision = errors.keep(percentage(document, table, "precision"));
+    let steady = errors.keep(percentage(document, table, "warmup_until"));
     let times = times(document, table, errors);
     let goodput = "give the milliseconds within which an answer is good, such as 50";
     let goodput = table
@@ -67,7 +73,7 @@ pub(super) fn load(
         None => Some(Vec::new()),
     };
     let max_error_share = errors.keep(max_error_share(document, table));
-    let Times { duration, cap, timeout } = times?;
+    let Times { duration, cap, timeout, warmup: warmup_least } = times?;
     let mut load = Load {
         stop: StopRule {
             requests: iterations?.unwrap_or(if duration.is_some() { 0 } else { ITERATIONS_DEFAULT }),
@@ -76,7 +82,8 @@ pub(super) fn load(
         },
         quick: false,
         precision: None,
-        warmup: warmup?.unwrap_or(10),
+        warmup: Warmup { requests: warmup?.unwrap_or(10), least: warmup_least, steady: steady? },
+        cold_starts: cold_starts?.unwrap_or(0) as u32,
         blocks: blocks?.unwrap_or(10) as u32,
         timeout: timeout.unwrap_or(Duration::from_secs(30)),
         goodput: goodput?.map(|ms| Duration::from_secs_f64(ms / 1e3)),
@@ -84,6 +91,7 @@ pub(super) fn load(
         max_error_share: max_error_share?,
         seed: seed?.unwrap_or(1),
         arrival: arrival?.clone(),
+        stage_names: stage_names?,
         is_arrival_given: table.value("arrival").is_some(),
         request_ids: table.flag("request_ids").unwrap_or(false),
         verify_every: verify_every?.unwrap_or(VERIFY_EVERY_DEFAULT),
@@ -108,12 +116,12 @@ impl Load {
     }
 }
 
-/// Reads the precision.
-fn precise(document: &Document<'_>, table: &Table<'_>) -> Checked<Option<f64>> {
+/// Reads a percentage, as a part.
+fn percentage(document: &Document<'_>, table: &Table<'_>, key: &str) -> Checked<Option<f64>> {
     let read = |text: Spanned<String>| {
         precision(text.get_ref()).map_err(|(expected, help)| document.unexpected(&text, &expected, help))
     };
-    table.text("precision").map(read).transpose()
+    table.text(key).map(read).transpose()
 }
 
 /// A precision such as `2%`, as a part.
@@ -152,6 +160,7 @@ struct Times {
     duration: Option<Duration>,
     cap: Option<Duration>,
     timeout: Option<Duration>,
+    warmup: Option<Duration>,
 }
 
 fn times(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Option<Times> {
@@ -163,7 +172,9 @@ fn times(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Opt
     let cap = "give the seconds after which a case ends whatever is left of it, such as 600";
     let cap = read("max_seconds_per_case", DURATION_S, cap);
     let timeout = read("timeout_s", TIMEOUT_S, "give the seconds that one request may take, such as 30");
-    let times = Times { duration: duration?, cap: cap?, timeout: timeout? };
+    let warmup = "give the seconds that each process sends requests before anything is measured, such as 5";
+    let warmup = read("warmup_s", DURATION_S, warmup);
+    let times = Times { duration: duration?, cap: cap?, timeout: timeout?, warmup: warmup? };
     if let (Some(duration), Some(cap), Some(given)) = (times.duration, times.cap, table.value("max_seconds_per_case"))
         && cap < duration
     {

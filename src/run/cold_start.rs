@@ -1,0 +1,179 @@
+//! Cold starts: a case's model is unloaded, loaded again, and asked one request after the other until latencies are steady. This takes
+//! the model away from everybody else, and is done only where a scenario asks for it.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::budget::{TryTime, UNTIL_STEADY};
+use super::case_run::CaseRun;
+use super::connect::control;
+use super::context::Context;
+use super::interrupt::stopped;
+use super::job;
+use super::targets::{Observers, first_of_targets};
+use crate::matrix::Point;
+use crate::protocol::control::Control;
+use crate::protocol::{Fault, FaultKind};
+use crate::record::{ColdStartRecord, milliseconds};
+use crate::scenario::Warmup;
+use crate::worker::pool::Pool;
+use crate::worker::seat::PoolError;
+use crate::worker::steady::Settled;
+
+/// Longest time for a model to be loaded, and to be unloaded.
+const LOADED_WITHIN: Duration = Duration::from_secs(600);
+/// Pause between two looks whether it is.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Within which part of each other means are steady, if the scenario does not say.
+const STEADY: f64 = 0.05;
+
+/// Starts each case so often as is asked for, in turn, and keeps every start on file. Starts that are on file are not repeated.
+///
+/// # Errors
+/// The file cannot be read or written. A server that refuses is no error but ends the case.
+pub async fn cold_starts(
+    context: &Context<'_>,
+    running: &mut [CaseRun],
+    observers: &mut Observers<'_>,
+) -> anyhow::Result<()> {
+    let asked = context.scenario.load.cold_starts;
+    if asked == 0 {
+        return Ok(());
+    }
+    let known = context.folder.cold_starts()?;
+    // a model that is loaded again counts from zero
+    let cases: Vec<Point> = running.iter().map(|running| running.case.clone()).collect();
+    let models = first_of_targets(&cases);
+    for first in &models {
+        observers.pause(first).await;
+    }
+    let places = (0..asked).flat_map(|number| (0..running.len()).map(move |place| (number, place + number as usize)));
+    for (number, place) in places.collect::<Vec<_>>() {
+        let place = place % running.len();
+        let running = &mut running[place];
+        if running.ended_early.is_some() {
+            continue;
+        }
+        let tag = running.case.tag();
+        let found = known.iter().find(|row| row.cold_start == number && row.case.tag() == tag);
+        match found {
+            Some(row) => running.cold_starts.push(row.clone()),
+            None => match start(context, &running.case, number).await {
+                Ok(row) => {
+                    context.folder.cold_start(&row)?;
+                    running.cold_starts.push(row);
+                }
+                Err(error) => running.end(error),
+            },
+        }
+    }
+    for first in &models {
+        observers.go_on(first).await;
+    }
+    Ok(())
+}
+
+/// One cold start of a case.
+async fn start(context: &Context<'_>, case: &Point, number: u32) -> Result<ColdStartRecord, PoolError> {
+    let target = context.targets.of(case);
+    let mut control = control(&target.scenario, case.protocol, LOADED_WITHIN).map_err(PoolError::Failed)?;
+    let model = &target.scenario.model;
+    let loaded = tokio::select! {
+        loaded = reload(&mut control, &model.name, model.version.as_deref()) => loaded.map_err(PoolError::Failed)?,
+        () = stopped(context.stop) => return Err(PoolError::Interrupted),
+    };
+    let warmup = &context.scenario.load.warmup;
+    let mut job = job::job(&target.scenario, &target.reached.outputs, case, target.reached.http.of(case));
+    (job.concurrency, job.connections) = (1, 1);
+    job.warmup = Warmup { requests: 0, least: None, steady: Some(warmup.steady.unwrap_or(STEADY)) };
+    job.warmup_cap_ms = Some(UNTIL_STEADY.as_millis() as u64);
+    let seat = job::seats(context.fleet, &target.scenario, case)
+        .into_iter()
+        .take(1)
+        .collect::<Vec<_>>();
+    let pool = Pool::start(&job, &seat, context.stop).await?;
+    let prepared = pool.prepared;
+    pool.stop().await;
+    let told = prepared.settled.map(|settled| with_first(settled, prepared.first, job.warmup.steady));
+    let ms = |time: Duration| milliseconds(time.as_nanos() as f64);
+    Ok(ColdStartRecord {
+        scenario: context.manifest.scenario.clone(),
+        case: case.clone(),
+        cold_start: number,
+        load_ms: ms(loaded),
+        first_ms: ms(prepared.first),
+        steady_after_ms: told.map(|told| ms(told.after)),
+        steady_after_requests: told.map(|told| told.requests),
+        beyond_ms: told.map(|told| ms(told.beyond)),
+        steady_mean_ms: told.map(|told| ms(told.mean)),
+    })
+}
+
+/// What came before latencies were steady, with the first request, which came before all of them.
+fn with_first(settled: Settled, first: Duration, within: Option<f64>) -> Settled {
+    let is_off = settled.requests > 0 || first > settled.mean.mul_f64(1.0 + within.unwrap_or(STEADY));
+    match is_off {
+        true => Settled {
+            after: first + settled.after,
+            requests: settled.requests + 1,
+            beyond: settled.beyond + first.saturating_sub(settled.mean),
+            ..settled
+        },
+        false => settled,
+    }
+}
+
+/// Has the server unload the model and load it again. Returns the time from asking for it until the model is ready.
+async fn reload(control: &mut Control, model: &str, version: Option<&str>) -> Result<Duration, Fault> {
+    let refused = |what: &str, fault: Fault| {
+        let remedy = "cold_starts takes a server that loads and unloads models when it is asked to (Triton: --model-control-mode=explicit)";
+        Fault { message: format!("the model cannot be {what}: {fault}: {remedy}"), ..fault }
+    };
+    control.unload(model).await.map_err(|fault| refused("unloaded", fault))?;
+    within_time(async {
+        // whatever it says then, it is not ready
+        while control.model_ready(model, version).await.is_ok() {
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    })
+    .await
+    .map_err(|fault| refused("unloaded", fault))?;
+    let time = TryTime::begin();
+    control.load(model).await.map_err(|fault| refused("loaded", fault))?;
+    within_time(async {
+        loop {
+            match control.model_ready(model, version).await {
+                Err(fault) if fault.kind != FaultKind::Unsupported => sleep(PAUSE).await,
+                _ => return Ok(()),
+            }
+        }
+    })
+    .await
+    .map_err(|fault| refused("loaded", fault))?;
+    Ok(time.spent())
+}
+
+async fn within_time(done: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
+    let seconds = LOADED_WITHIN.as_secs();
+    let late = || Fault::new(FaultKind::Timeout, format!("not done within {seconds} s"));
+    timeout(LOADED_WITHIN, done).await.map_err(|_| late())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_request_counts_where_it_was_slow() {
+        let ms = Duration::from_millis;
+        let steady = Settled { after: ms(0), requests: 0, beyond: ms(0), mean: ms(10) };
+        assert_eq!(with_first(steady, ms(10), Some(0.05)), steady);
+        let slow = with_first(steady, ms(60), Some(0.05));
+        assert_eq!((slow.after, slow.requests, slow.beyond), (ms(60), 1, ms(50)));
+        let later = Settled { after: ms(200), requests: 10, beyond: ms(100), mean: ms(10) };
+        let both = with_first(later, ms(60), None);
+        assert_eq!((both.after, both.requests, both.beyond), (ms(260), 11, ms(150)));
+    }
+}

@@ -1,0 +1,97 @@
+//! What comes before anything is measured: warming up by time or until latencies are steady, and cold starts.
+
+use std::fs;
+
+use runner::record::{COLD_STARTS, ColdStartRecord, Flag, RECORDS, Record, State, Status, read, read_manifest};
+
+use crate::case::{Case, SCENARIO, text};
+
+/// Twenty executions of 32 ms after the model is loaded, and 2 ms from then on.
+const COLD: &str = "parameters { key: \"service_time\" value { string_value: \"constant 2ms\" } }
+    parameters { key: \"warm_up\" value { string_value: \"30ms for 20 executions\" } }";
+
+fn case(load: &str) -> Case {
+    let scenario = SCENARIO.replace("batch_sizes = [1, 4]\n    processes = [1, 2]", "processes = [1]");
+    Case::new(COLD, &scenario.replace("iterations = 50\n    warmup = 3", load))
+}
+
+/// The rows of a run with this `[load]`, and what it printed.
+fn rows(load: &str) -> (Vec<Record>, String) {
+    let case = case(load);
+    let output = case.command(&["--quiet"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let counts = read_manifest(&case.newest().unwrap()).unwrap().counts.unwrap();
+    assert!(counts.agrees(), "{counts:?}");
+    (case.records(), text(&output))
+}
+
+#[test]
+fn processes_warm_up_for_a_time() {
+    let (records, printed) = rows("iterations = 20\nwarmup = 0\nwarmup_s = 0.3");
+    for record in &records {
+        assert_eq!((record.warmup, record.warmup_s, record.requests), (0, Some(0.3), 20), "{record:?}");
+        assert!(record.warmed_up_s >= Some(0.3) && !record.flags.has(Flag::Unsteady), "{record:?}");
+    }
+    assert!(printed.contains("at least 0 requests and 0.3 s before them to warm up"), "{printed}");
+}
+
+#[test]
+fn processes_warm_up_until_latencies_are_steady() {
+    let (records, printed) = rows("iterations = 20\nwarmup = 0\nwarmup_until = \"50%\"");
+    // the first of the two warms the model up: twenty executions, of which verifying was one
+    assert!(records[0].warmed_up_s > Some(19.0 * 0.032), "{records:?}");
+    for record in &records {
+        assert_eq!(record.warmup_until_percent, Some(50.0), "{record:?}");
+        assert!(!record.flags.has(Flag::Unsteady), "{record:?}");
+    }
+    assert!(printed.contains("until latencies were steady within 50 %, before them to warm up"), "{printed}");
+}
+
+#[test]
+fn a_row_that_was_not_steady_in_time_is_flagged() {
+    // a sixth of that is too short to tell
+    let (records, printed) = rows("iterations = 20\nmax_seconds_per_case = 3\nwarmup_until = \"5%\"");
+    assert!(records.iter().all(|record| record.flags.has(Flag::Unsteady)), "{records:?}");
+    assert!(printed.contains("latencies were not steady when measuring began"), "{printed}");
+}
+
+#[test]
+fn cold_starts_tell_what_a_model_takes_after_it_is_loaded() {
+    let case = case("iterations = 20\nwarmup = 0\nwarmup_until = \"50%\"\ncold_starts = 2");
+    let output = case.command(&["--quiet"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let run = case.newest().unwrap();
+    assert!(read_manifest(&run).unwrap().counts.unwrap().agrees());
+    let starts: Vec<ColdStartRecord> = read(&run.join(COLD_STARTS)).unwrap();
+    // in turn, each protocol twice
+    let order: Vec<(u32, String)> = starts.iter().map(|start| (start.cold_start, start.case.tag())).collect();
+    let [http, grpc] = ["http-b1-p1-c1", "grpc-b1-p1-c1"].map(str::to_owned);
+    assert_eq!(order, [(0, http.clone()), (0, grpc.clone()), (1, grpc), (1, http)]);
+    for start in &starts {
+        assert!(start.load_ms > 0.0 && start.first_ms >= 32.0, "{start:?}");
+        assert!(start.steady_after_requests >= Some(20), "{start:?}");
+        assert!(start.steady_after_ms >= Some(20.0 * 32.0) && start.steady_mean_ms >= Some(2.0), "{start:?}");
+        assert!(start.beyond_ms >= Some(20.0 * 15.0), "{start:?}");
+    }
+    for record in case.records() {
+        assert_eq!((record.cold_starts, record.requests), (Some(2), 20), "{record:?}");
+        assert!(record.cold_first_ms >= Some(32.0) && record.cold_beyond_ms >= Some(20.0 * 15.0), "{record:?}");
+    }
+    let printed = text(&output);
+    assert!(
+        printed.contains("Cold starts, after the model was unloaded") && printed.contains("| Loaded in (ms) |"),
+        "{printed}"
+    );
+    let report = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(report.contains("Beyond the Steady Mean"), "{report}");
+
+    // of a run that goes on, none is repeated
+    let mut manifest = read_manifest(&run).unwrap();
+    (manifest.state, manifest.ended) = (State::Interrupted, None);
+    fs::write(run.join("run.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
+    fs::remove_file(run.join(RECORDS)).unwrap();
+    let output = crate::resume::resume(&run, &["--quiet"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(read::<ColdStartRecord>(&run.join(COLD_STARTS)).unwrap(), starts);
+    assert!(case.records().iter().all(|row| row.status == Status::Ok && row.cold_starts == Some(2)));
+}
