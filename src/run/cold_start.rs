@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::budget::{TryTime, UNTIL_STEADY};
@@ -79,10 +80,11 @@ async fn start(context: &Context<'_>, case: &Point, number: u32) -> Result<ColdS
     let target = context.targets.of(case);
     let mut control = control(&target.scenario, case.protocol, LOADED_WITHIN).map_err(PoolError::Failed)?;
     let model = &target.scenario.model;
-    let loaded = tokio::select! {
-        loaded = reload(&mut control, &model.name, model.version.as_deref()) => loaded.map_err(PoolError::Failed)?,
-        () = stopped(context.stop) => return Err(PoolError::Interrupted),
-    };
+    let loaded = reload(&mut control, &model.name, model.version.as_deref(), context.stop).await;
+    if *context.stop.borrow() {
+        return Err(PoolError::Interrupted);
+    }
+    let loaded = loaded.map_err(PoolError::Failed)?;
     let warmup = &context.scenario.load.warmup;
     let mut job = job::job(&target.scenario, &target.reached.outputs, case, target.reached.http.of(case));
     (job.concurrency, job.connections) = (1, 1);
@@ -124,41 +126,48 @@ fn with_first(settled: Settled, first: Duration, within: Option<f64>) -> Settled
     }
 }
 
-/// Has the server unload the model and load it again. Returns the time from asking for it until the model is ready.
-async fn reload(control: &mut Control, model: &str, version: Option<&str>) -> Result<Duration, Fault> {
+/// Has the server unload the model and load it again. Returns the time from asking for it until the model is ready. If the user asks to
+/// stop, the model is loaded all the same, as it was before, and only nothing is waited for.
+async fn reload(
+    control: &mut Control,
+    model: &str,
+    version: Option<&str>,
+    stop: &watch::Receiver<bool>,
+) -> Result<Duration, Fault> {
     let refused = |what: &str, fault: Fault| {
         let remedy = "cold_starts takes a server that loads and unloads models when it is asked to (Triton: --model-control-mode=explicit)";
         Fault { message: format!("the model cannot be {what}: {fault}: {remedy}"), ..fault }
     };
     control.unload(model).await.map_err(|fault| refused("unloaded", fault))?;
-    within_time(async {
+    let unloaded = in_time(stop, async {
         // whatever it says then, it is not ready
         while control.model_ready(model, version).await.is_ok() {
             sleep(PAUSE).await;
         }
-        Ok(())
-    })
-    .await
-    .map_err(|fault| refused("unloaded", fault))?;
+    });
+    let unloaded = unloaded.await;
     let time = TryTime::begin();
     control.load(model).await.map_err(|fault| refused("loaded", fault))?;
-    within_time(async {
-        loop {
-            match control.model_ready(model, version).await {
-                Err(fault) if fault.kind != FaultKind::Unsupported => sleep(PAUSE).await,
-                _ => return Ok(()),
-            }
+    unloaded.map_err(|fault| refused("unloaded", fault))?;
+    let is_ready = in_time(stop, async {
+        while matches!(control.model_ready(model, version).await, Err(fault) if fault.kind != FaultKind::Unsupported) {
+            sleep(PAUSE).await;
         }
-    })
-    .await
-    .map_err(|fault| refused("loaded", fault))?;
+    });
+    is_ready.await.map_err(|fault| refused("loaded", fault))?;
     Ok(time.spent())
 }
 
-async fn within_time(done: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
-    let seconds = LOADED_WITHIN.as_secs();
-    let late = || Fault::new(FaultKind::Timeout, format!("not done within {seconds} s"));
-    timeout(LOADED_WITHIN, done).await.map_err(|_| late())?
+/// Waits for something, but not beyond [`LOADED_WITHIN`], and no longer once the user asks to stop.
+async fn in_time(stop: &watch::Receiver<bool>, done: impl Future<Output = ()>) -> Result<(), Fault> {
+    let waited = async {
+        tokio::select! {
+            () = done => {}
+            () = stopped(stop) => {}
+        }
+    };
+    let late = || Fault::new(FaultKind::Timeout, format!("not done within {} s", LOADED_WITHIN.as_secs()));
+    timeout(LOADED_WITHIN, waited).await.map_err(|_| late())
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! What comes before anything is measured: warming up by time or until latencies are steady, and cold starts.
 
 use std::fs;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
 
 use runner::record::{COLD_STARTS, ColdStartRecord, Flag, RECORDS, Record, State, Status, read, read_manifest};
 
-use crate::case::{Case, SCENARIO, text};
+use crate::case::{Case, SCENARIO, signal, text};
 
 /// Twenty executions of 32 ms after the model is loaded, and 2 ms from then on.
 const COLD: &str = "parameters { key: \"service_time\" value { string_value: \"constant 2ms\" } }
@@ -56,6 +59,30 @@ fn a_row_that_was_not_steady_in_time_is_flagged() {
 }
 
 #[test]
+fn a_run_that_is_stopped_within_a_cold_start_leaves_the_model_loaded() {
+    let case = case("iterations = 20\nwarmup = 0\ncold_starts = 100");
+    let (mut server, http, grpc) = case.other_server();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_runner"));
+    command.arg(case.path("echo.toml")).args(["--quiet", "--http", &http, "--grpc", &grpc]);
+    let run = command.arg("--results").arg(case.path("results")).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = || fs::read_dir(case.path("results/echo")).is_ok_and(|mut runs| runs.next().is_some());
+    while !begun() {
+        sleep(Duration::from_millis(10));
+    }
+    sleep(Duration::from_millis(300));
+    signal("-INT", run.id());
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    // it answers as before
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_runner"));
+    command.arg(case.path("echo.toml")).args(["--verify", "--http", &http, "--grpc", &grpc]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
 fn cold_starts_tell_what_a_model_takes_after_it_is_loaded() {
     let case = case("iterations = 20\nwarmup = 0\nwarmup_until = \"50%\"\ncold_starts = 2");
     let output = case.command(&["--quiet"]).output().unwrap();
@@ -84,6 +111,9 @@ fn cold_starts_tell_what_a_model_takes_after_it_is_loaded() {
     );
     let report = fs::read_to_string(run.join("report.html")).unwrap();
     assert!(report.contains("Beyond the Steady Mean"), "{report}");
+
+    let plan = text(&case.command(&["--list"]).output().unwrap());
+    assert!(plan.contains("before each case its model is unloaded and loaded again, 2 times"), "{plan}");
 
     // of a run that goes on, none is repeated
     let mut manifest = read_manifest(&run).unwrap();

@@ -20,8 +20,9 @@ const COLD_STARTS: RangeInclusive<i64> = 0..=1000;
 /// A week.
 pub(in super::super) const DURATION_S: RangeInclusive<f64> = 0.01..=604_800.0;
 const BLOCKS: RangeInclusive<i64> = 1..=1000;
-/// Precisions, in percent.
-const PRECISION: RangeInclusive<f64> = 0.1..=50.0;
+const PRECISION_HELP: &str = "give how far each ratio of means may be off, such as \"2%\"";
+/// Precisions, and what is steady.
+const PERCENT: RangeInclusive<f64> = 0.1..=50.0;
 /// The longest time of a case that is measured until it is precise, unless the scenario has one.
 const PRECISE_CAP: Duration = Duration::from_secs(600);
 /// What its blocks share to begin with, unless the scenario says.
@@ -59,8 +60,9 @@ pub(super) fn load(
     let cold_starts = "give how often a model is unloaded and loaded again before it is measured, such as 5";
     let cold_starts = errors.keep(read("cold_starts", COLD_STARTS, cold_starts));
     let stage_names = errors.keep(stage_names(document, table));
-    let precision = errors.keep(percentage(document, table, "precision"));
-    let steady = errors.keep(percentage(document, table, "warmup_until"));
+    let precision = errors.keep(percentage(document, table, "precision", PRECISION_HELP));
+    let steady = "give how far mean latencies may be apart when measuring begins, such as \"5%\"";
+    let steady = errors.keep(percentage(document, table, "warmup_until", steady));
     let times = times(document, table, errors);
     let goodput = "give the milliseconds within which an answer is good, such as 50";
     let goodput = table
@@ -117,10 +119,9 @@ impl Load {
 }
 
 /// Reads a percentage, as a part.
-fn percentage(document: &Document<'_>, table: &Table<'_>, key: &str) -> Checked<Option<f64>> {
-    let read = |text: Spanned<String>| {
-        precision(text.get_ref()).map_err(|(expected, help)| document.unexpected(&text, &expected, help))
-    };
+fn percentage(document: &Document<'_>, table: &Table<'_>, key: &str, help: &str) -> Checked<Option<f64>> {
+    let read =
+        |text: Spanned<String>| part(text.get_ref()).map_err(|expected| document.unexpected(&text, &expected, help));
     table.text(key).map(read).transpose()
 }
 
@@ -129,15 +130,16 @@ fn percentage(document: &Document<'_>, table: &Table<'_>, key: &str) -> Checked<
 /// # Errors
 /// What was expected, and the remedy.
 pub(in super::super) fn precision(text: &str) -> Result<f64, Refusal> {
+    part(text).map_err(|expected| (expected, PRECISION_HELP.to_owned()))
+}
+
+/// The part that a percentage such as `2%` is, or what was expected.
+fn part(text: &str) -> Result<f64, String> {
     let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
     percent
-        .filter(|percent| PRECISION.contains(percent))
+        .filter(|percent| PERCENT.contains(percent))
         .map(|percent| percent / 100.0)
-        .ok_or_else(|| {
-            let (least, most) = (PRECISION.start(), PRECISION.end());
-            let help = "give how far each ratio of means may be off, such as \"2%\"".to_owned();
-            (format!("a percentage from {least}% to {most}%"), help)
-        })
+        .ok_or_else(|| format!("a percentage from {}% to {}%", PERCENT.start(), PERCENT.end()))
 }
 
 /// The share of failed requests beyond which a case ends: that of `max_error_share`, or none at all with `on_error = "stop"`.
