@@ -17,6 +17,8 @@ use crate::statistics::{self, DELTA, Interval, Ratio, Verdict};
 const NOTHING: &str = "–";
 /// Width and height of the chart in pixels.
 const SIZE: (u32, u32) = (640, 380);
+/// The line of one capacity is at this part of the height of the one above it.
+const BESIDE: f64 = 0.93;
 
 /// Whether a run searched for capacities.
 pub fn is_searched(run: &Run) -> bool {
@@ -51,7 +53,7 @@ pub fn length_words(run: &Run) -> Option<String> {
         .manifest
         .precision
         .map_or(String::new(), |precision| format!(", until it is known within {} %", rounded(100.0 * precision)));
-    Some(format!("the {} searched for at most {} s a case{precise}", measure(run), searched.budget_s))
+    Some(format!("The {} searched for at most {} s a case{precise}", measure(run), searched.budget_s))
 }
 
 /// A capacity with its interval, where it is known.
@@ -255,14 +257,18 @@ pub fn chart(run: &Run, group: &[&Record], title: String) -> Option<Chart> {
         points.iter().for_each(|point| (least, most) = (least.min(point.x), most.max(point.x)));
         series.push(Series { name: format!("{}, {name}", run.value_of(record)), mark: Mark::Scatter, points });
     }
-    for record in group {
+    for (place, record) in (1..).zip(group) {
         let Some(Interval { value, low, high }) = self::of(record) else { continue };
-        let ends = match record.capacity_concurrency {
-            Some(count) => vec![f64::from(count)],
-            None => vec![low, value, high],
+        // below the bound's line, one below the other, so that each is seen
+        let y = limit * BESIDE.powi(place);
+        let (ends, mark) = match record.capacity_concurrency {
+            Some(count) => (vec![f64::from(count)], Mark::Scatter),
+            None => (vec![low, high], Mark::Line),
         };
-        let points = ends.into_iter().map(|x| Point::at(x, limit)).collect();
-        series.push(Series { name: format!("{}, capacity", run.value_of(record)), mark: Mark::Dots, points });
+        let points = ends.into_iter().map(|x| Point::at(x, y)).collect();
+        let interval =
+            format!("{}: {} ({} to {})", run.value_of(record), format_ms(value), format_ms(low), format_ms(high));
+        series.push(Series { name: interval, mark, points });
     }
     let bound = Series {
         name: format!("bound, {limit} ms"),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::html::charts::{along_axis, titled};
 use super::picture::{Theme, attribute, png, svg};
 use super::run::Run;
-use super::words::{Markup, escaped};
+use super::words::{Markup, distinct, escaped};
 use super::{capacity, verdicts};
 use crate::file;
 use crate::record::Record;
@@ -28,6 +28,10 @@ pub fn section(run: &Run, beside: &Path) -> Result<String> {
     let rows: Vec<&Record> = run.records.iter().collect();
     let groups = verdicts::groups(run.compared, &rows);
     let searched = groups.first().and_then(|group| capacity::chart(run, group, titled(run, &title, group)));
+    let how = match searched {
+        Some(_) => "one dot a block; the lines below the bound are the capacities' 95 % intervals",
+        None => "the lower the better, with 95 % intervals",
+    };
     let mut chart =
         searched.into_iter().chain(along_axis(run, &title)).next().with_context(|| {
             format!("{}: no amount of load varies, so there is nothing to draw", run.path.display())
@@ -55,11 +59,11 @@ pub fn section(run: &Run, beside: &Path) -> Result<String> {
     let asked = &run.manifest;
     let _ = writeln!(
         out,
-        "- {}: {} {}, model {}; the lower the better, with 95 % intervals.",
+        "- {}: {} {}, model {}; {how}.",
         escaped(&title),
         escaped(&asked.server),
         escaped(&asked.server_version),
-        escaped(&asked.model)
+        escaped(&distinct(&run.records, |record| record.model.clone()).join(", "))
     );
     let _ = writeln!(out, "- {}", rows_words(run, Markup::Markdown));
     Ok(out)

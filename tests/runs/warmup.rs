@@ -64,7 +64,12 @@ fn a_run_that_is_stopped_within_a_cold_start_leaves_the_model_loaded() {
     let (mut server, http, grpc) = case.other_server();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_runner"));
     command.arg(case.path("echo.toml")).args(["--quiet", "--http", &http, "--grpc", &grpc]);
-    let run = command.arg("--results").arg(case.path("results")).stderr(Stdio::piped()).spawn().unwrap();
+    let run = command
+        .arg("--results")
+        .arg(case.path("results"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let begun = || fs::read_dir(case.path("results/echo")).is_ok_and(|mut runs| runs.next().is_some());
     while !begun() {
         sleep(Duration::from_millis(10));

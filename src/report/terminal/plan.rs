@@ -40,7 +40,11 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
         load.seed,
     );
     if load.cold_starts > 0 {
-        let times = if load.cold_starts == 1 { "once".to_owned() } else { format!("{} times", load.cold_starts) };
+        let times = if load.cold_starts == 1 {
+            "once".to_owned()
+        } else {
+            format!("{} times", load.cold_starts)
+        };
         let _ = writeln!(out, "before each case its model is unloaded and loaded again, {times}");
     }
     let detail = load.arrival.detail();
