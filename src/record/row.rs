@@ -239,9 +239,10 @@ columns! {
         pub mlperf_test04: Option<Compliance>,
         /// Blocks measured.
         pub blocks: u32,
-        /// Requests of one process before anything was measured, at most: a longest time ends them too. At least, where more is asked for.
+        /// Requests of one process before anything was measured; more where a time or steadiness is asked for too, and fewer where a
+        /// longest time ended them.
         pub warmup: u64,
-        /// Seconds of requests of one process before anything was measured, at least; empty if none were asked for.
+        /// Seconds of requests of one process before anything was measured; fewer where a longest time ended them (`warmed_up_s`). Empty if none were asked for.
         pub warmup_s: Option<f64>,
         /// Within how many percent of each other mean latencies had to stay before anything was measured; empty if that was not asked for.
         pub warmup_until_percent: Option<f64>,

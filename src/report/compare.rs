@@ -226,6 +226,7 @@ fn differences(base: &Run, new: &Run) -> Vec<(String, String, String)> {
     let told = |run: &Run| -> Vec<(&'static str, String)> {
         let manifest = &run.manifest;
         let seconds = |value: Option<f64>| value.map_or("none".to_owned(), |value| format!("{value} s"));
+        let warmup = warmup_words(manifest.warmup, manifest.warmup_s, manifest.warmup_until);
         vec![
             ("options", manifest.overridden.join(" ")),
             ("server", format!("{} {}", manifest.server, manifest.server_version)),
@@ -237,7 +238,7 @@ fn differences(base: &Run, new: &Run) -> Vec<(String, String, String)> {
             ("iterations", manifest.iterations.to_string()),
             ("seconds a case", seconds(manifest.duration_s)),
             ("longest time of a case", seconds(manifest.cap_s)),
-            ("warmup", warmup_words(manifest.warmup, manifest.warmup_s, manifest.warmup_until)),
+            ("warmup", warmup.0 + &warmup.1),
             ("seed", manifest.seed.to_string()),
         ]
     };

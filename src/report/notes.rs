@@ -144,16 +144,17 @@ fn measured(out: &mut Notes, run: &Run) {
         _ => format!("{protocols}; {} interleaved", values.join(", ")),
     };
     let arrivals = distinct(&run.records, |record| (record.arrival, out.markup.text(&record.arrival_detail)));
+    let (warmup, until) = warmup_words(manifest.warmup, manifest.warmup_s, manifest.warmup_until);
     out.add(
         About::Method,
         format!(
-            "{}, {} before them to warm up; {interleaved} in {} blocks; {}.",
+            "{}, {} before them to warm up{until}; {interleaved} in {} blocks; {}.",
             capacity::length_words(run).unwrap_or_else(|| length_words(
                 manifest.iterations,
                 manifest.duration_s,
                 manifest.precision
             )),
-            warmup_words(manifest.warmup, manifest.warmup_s, manifest.warmup_until),
+            warmup,
             blocks_words(run),
             arrivals
                 .iter()

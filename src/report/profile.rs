@@ -207,9 +207,9 @@ pub fn parameters(run: &Run) -> String {
         line("Longest Time of a Case", format!("{cap} s"));
     }
     line("Requests Measured a Case", range_words(run.records.iter().map(|record| record.requests)));
-    let warmup = warmup_words(manifest.warmup, manifest.warmup_s, manifest.warmup_until);
-    let unit = if warmup.parse::<u64>().is_ok() { " requests" } else { "" };
-    line("Warmup", format!("{warmup}{unit} a process"));
+    let (warmup, until) = warmup_words(manifest.warmup, manifest.warmup_s, manifest.warmup_until);
+    let unit = if warmup == manifest.warmup.to_string() { " requests" } else { "" };
+    line("Warmup", format!("{warmup}{unit} a process{until}"));
     line("Blocks", format!("{}, interleaved", blocks_words(run)));
     line("Timeout", format!("{} s", manifest.timeout_s));
     line("Seed", manifest.seed.to_string());

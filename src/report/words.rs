@@ -2,7 +2,7 @@
 
 use super::run::Run;
 use crate::matrix::Arrival;
-use crate::record::{Record, Status};
+use crate::record::{Record, Status, rounded};
 use crate::text;
 
 /// `1000 iterations a process`, `30 s a case`, or both as minimums; or how precise ratios were to be.
@@ -17,15 +17,16 @@ pub fn length_words(iterations: u64, duration_s: Option<f64>, precision: Option<
     }
 }
 
-/// What a process sent before anything was measured: `10` requests, `at least 10 requests and 5 s`, and until when.
-pub fn warmup_words(requests: u64, seconds: Option<f64>, steady: Option<f64>) -> String {
-    let least = match seconds {
-        None if steady.is_none() => return requests.to_string(),
-        None => format!("at least {requests} requests"),
-        Some(seconds) => format!("at least {requests} requests and {seconds} s"),
+/// What a process sent before anything was measured: `10` requests, `at least 10 requests and 5 s`; and until when.
+pub fn warmup_words(requests: u64, seconds: Option<f64>, steady: Option<f64>) -> (String, String) {
+    let least = match (requests, seconds) {
+        (_, None) if steady.is_none() => requests.to_string(),
+        (_, None) => format!("at least {requests} requests"),
+        (0, Some(seconds)) => format!("at least {seconds} s"),
+        (_, Some(seconds)) => format!("at least {requests} requests and {seconds} s"),
     };
-    let until = steady.map(|part| format!(", until latencies were steady within {} %,", 100.0 * part));
-    least + &until.unwrap_or_default()
+    let until = steady.map(|part| format!(", until latencies were steady within {} %", rounded(100.0 * part)));
+    (least, until.unwrap_or_default())
 }
 
 /// The number of measured blocks, which few requests or an early end may reduce: `10`, `7 to 10`.

@@ -7,7 +7,7 @@ use super::job::planned;
 use super::mlperf;
 use crate::matrix::Point;
 use crate::plan::Group;
-use crate::record::{Record, Status};
+use crate::record::{Record, Status, rounded};
 use crate::scenario::Over;
 
 /// The row of a case that was not started.
@@ -42,7 +42,7 @@ pub fn blank_row(context: &Context<'_>, case: &Point, status: Status) -> Record 
         goodput_ms: goodput.map(|good| good.as_secs_f64() * 1e3),
         warmup: manifest.warmup,
         warmup_s: manifest.warmup_s,
-        warmup_until_percent: manifest.warmup_until.map(|part| part * 100.0),
+        warmup_until_percent: manifest.warmup_until.map(|part| rounded(part * 100.0)),
         quick: manifest.quick,
         started: now,
         ended: now,

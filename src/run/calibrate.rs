@@ -20,7 +20,7 @@ use crate::process;
 use crate::protocol::verify::Expected;
 use crate::record::rate;
 use crate::report::terminal;
-use crate::scenario::{Scenario, Server, StopRule};
+use crate::scenario::{Scenario, Server, StopRule, Warmup};
 use crate::tensor::{Datatype, Tensors};
 use crate::worker::message::{Block, Draw};
 use crate::worker::pool::Pool;
@@ -180,7 +180,9 @@ async fn ceiling(
     seats: &[Seat],
     stop: &watch::Receiver<bool>,
 ) -> Result<f64, PoolError> {
-    let job = job::job(null, outputs, case, Tensors::Binary);
+    let mut job = job::job(null, outputs, case, Tensors::Binary);
+    // a server that does nothing has nothing to warm up
+    job.warmup = Warmup::of_requests(job.warmup.requests);
     let mut pool = Pool::start(&job, seats, stop).await?;
     let block = Block {
         stop: StopRule { requests: 1, least: Some(LENGTH), most: None },

@@ -22,10 +22,10 @@ use crate::matrix::Point;
 use crate::plan::{Group, Round};
 use crate::protocol::Fault;
 use crate::protocol::control::statistics::Statistics;
-use crate::record::{ColdStartRecord, Flag, Record, Status};
+use crate::record::{ColdStartRecord, Flag, Record, Status, rounded};
 use crate::scenario::{Capacity, Warmup};
 use crate::worker::block_run::{FAILURES_IN_A_ROW, keep_first};
-use crate::worker::message::{Block, Judge};
+use crate::worker::message::{Block, Judge, Prepared};
 use crate::worker::outcome::BlockOutcome;
 use crate::worker::pool::Pool;
 use crate::worker::request_log;
@@ -171,7 +171,8 @@ impl CaseRun {
                 self.failed_preparing += pool.prepared.errors;
                 self.distinct = pool.prepared.distinct;
                 self.is_warm = true;
-                self.warmed_up.get_or_insert((pool.prepared.warmed_up, pool.prepared.is_unsteady));
+                let Prepared { warmed_up, is_unsteady, .. } = pool.prepared;
+                self.warmed_up.get_or_insert((warmed_up, false)).1 |= is_unsteady;
                 self.pool = Some(pool);
             }
             Err(PoolError::Failed(fault)) => self.end(PoolError::Failed(http.explained(&self.case, fault))),
@@ -376,7 +377,7 @@ impl CaseRun {
             reason: if status == Status::Ok { String::new() } else { reason },
             requests_planned: planned(context.scenario, group, &self.case),
             errors_preparing: Some(self.failed_preparing),
-            warmed_up_s: self.warmed_up.map(|(time, _)| time.as_secs_f64()),
+            warmed_up_s: self.warmed_up.map(|(time, _)| rounded(time.as_secs_f64())),
             distinct_requests: Some(self.distinct).filter(|distinct| *distinct > 0),
             started: self.started.into(),
             ended: self.ended.into(),

@@ -26,6 +26,8 @@ use crate::worker::steady::Settled;
 const LOADED_WITHIN: Duration = Duration::from_secs(600);
 /// Pause between two looks whether it is.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Before a model that could not be loaded is loaded once more.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Within which part of each other means are steady, if the scenario does not say.
 const STEADY: f64 = 0.05;
 
@@ -77,6 +79,9 @@ pub async fn cold_starts(
 
 /// One cold start of a case.
 async fn start(context: &Context<'_>, case: &Point, number: u32) -> Result<ColdStartRecord, PoolError> {
+    if *context.stop.borrow() {
+        return Err(PoolError::Interrupted);
+    }
     let target = context.targets.of(case);
     let mut control = control(&target.scenario, case.protocol, LOADED_WITHIN).map_err(PoolError::Failed)?;
     let model = &target.scenario.model;
@@ -88,8 +93,11 @@ async fn start(context: &Context<'_>, case: &Point, number: u32) -> Result<ColdS
     let warmup = &context.scenario.load.warmup;
     let mut job = job::job(&target.scenario, &target.reached.outputs, case, target.reached.http.of(case));
     (job.concurrency, job.connections) = (1, 1);
-    job.warmup = Warmup { requests: 0, least: None, steady: Some(warmup.steady.unwrap_or(STEADY)) };
-    job.warmup_cap_ms = Some(UNTIL_STEADY.as_millis() as u64);
+    // what is equally slow for longer than these looks steady
+    job.warmup = Warmup { steady: Some(warmup.steady.unwrap_or(STEADY)), ..*warmup };
+    job.warmup_cap_ms = Some(UNTIL_STEADY.max(warmup.least.unwrap_or_default()).as_millis() as u64);
+    // the first requests are the cold ones
+    job.verify_all = false;
     let seat = job::seats(context.fleet, &target.scenario, case)
         .into_iter()
         .take(1)
@@ -138,16 +146,31 @@ async fn reload(
         let remedy = "cold_starts takes a server that loads and unloads models when it is asked to (Triton: --model-control-mode=explicit)";
         Fault { message: format!("the model cannot be {what}: {fault}: {remedy}"), ..fault }
     };
-    control.unload(model).await.map_err(|fault| refused("unloaded", fault))?;
+    let asked = control.unload(model).await.map_err(|fault| refused("unloaded", fault));
+    if asked.as_ref().is_err_and(|fault| fault.kind == FaultKind::Unsupported) {
+        return asked.map(|()| Duration::ZERO);
+    }
+    // a server may unload it and still not say so: it is loaded again in any case
     let unloaded = in_time(stop, async {
         // whatever it says then, it is not ready
-        while control.model_ready(model, version).await.is_ok() {
+        while asked.is_ok() && control.model_ready(model, version).await.is_ok() {
             sleep(PAUSE).await;
         }
     });
     let unloaded = unloaded.await;
-    let time = TryTime::begin();
-    control.load(model).await.map_err(|fault| refused("loaded", fault))?;
+    let mut time = TryTime::begin();
+    let mut loaded = control.load(model).await;
+    if asked.is_ok() && loaded.is_err() {
+        // what it had may not be free yet
+        sleep(AGAIN).await;
+        time = TryTime::begin();
+        loaded = control.load(model).await;
+    }
+    asked?;
+    loaded.map_err(|fault| Fault {
+        message: format!("the model was unloaded and cannot be loaded again, so load it yourself: {fault}"),
+        ..fault
+    })?;
     unloaded.map_err(|fault| refused("unloaded", fault))?;
     let is_ready = in_time(stop, async {
         while matches!(control.model_ready(model, version).await, Err(fault) if fault.kind != FaultKind::Unsupported) {

@@ -35,12 +35,13 @@ pub async fn group(
     let capacity = context.scenario.capacity.as_ref();
     let mut running: Vec<CaseRun> = group.cases.iter().map(|case| CaseRun::new(case, capacity)).collect();
     let load = &context.scenario.load;
+    // not of the time for measuring
+    cold_starts(context, &mut running, observers).await?;
     let mut budget = Budget::begin(load.stop.most, group.cases.len(), group.rounds.len());
     let resumed = restore(&mut running, group, kept, &mut budget)?;
     for case in &group.cases {
         listener.begins(case, None);
     }
-    cold_starts(context, &mut running, observers).await?;
     let mut before = Vec::new();
     for first in first_of_targets(&group.cases) {
         before.push((first, observers.of(first).read(first.protocol).await));
@@ -52,8 +53,8 @@ pub async fn group(
         }
     } else {
         join_all(running.iter_mut().map(|running| running.prepare(context))).await;
+        budget.prepared(running.iter().map(CaseRun::in_a_row).min().unwrap_or(1));
     }
-    budget.prepared(running.iter().map(CaseRun::in_a_row).min().unwrap_or(1));
     // the first block must not count the warmup requests
     for (first, before) in before {
         let of_target = running.iter().filter(|running| is_counted_with(&running.case, first));

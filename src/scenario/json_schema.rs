@@ -53,8 +53,9 @@ fn of_kind(kind: Kind, limit: Option<Limit>) -> Value {
     match kind {
         Kind::Text => json!({"type": "string"}),
         Kind::Word(words) => json!({"enum": words.names}),
-        Kind::Whole => json!({"type": "integer"}),
-        Kind::Number => json!({"type": "number"}),
+        // no number of the format is negative
+        Kind::Whole => json!({"type": "integer", "minimum": 0}),
+        Kind::Number => json!({"type": "number", "minimum": 0}),
         Kind::Flag => json!({"type": "boolean"}),
         Kind::Value => json!({"type": ["string", "number"]}),
         Kind::Texts => list(json!({"type": "string"})),

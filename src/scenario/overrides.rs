@@ -81,6 +81,8 @@ impl Scenario {
             let cap = self.load.stop.most.map_or(QUICK_CAP, |cap| cap.min(QUICK_CAP));
             self.load.stop.most = Some(cap);
             self.load.quick = true;
+            // there is no time to wait for that
+            self.load.warmup.steady = None;
             // a fast model uses all of its time; a number of requests on the command line is the only goal
             if overrides.iterations.is_none() {
                 self.load.stop.requests = 0;

@@ -185,7 +185,7 @@ async fn prepare<D: InferClient + 'static>(job: &Job) -> Result<(LoadGenerator<D
         errors: block_run.recorder().error_count() + u64::from(tries.failed),
         distinct: count as u64,
         warmed_up,
-        is_unsteady: !block_run.is_steady(),
+        is_unsteady: job.warmup.steady.is_some() && !(warmup.steady.is_some() && block_run.is_steady()),
         first,
         settled: block_run.settled(),
     };

@@ -22,6 +22,8 @@ pub struct Steadiness {
     open: Window,
     requests_least: u64,
     time_least: Duration,
+    /// Whether they were steady once: then nobody goes on.
+    is_steady: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,7 +71,14 @@ impl Steadiness {
     /// Nothing is known yet.
     pub fn new(within: f64) -> Self {
         let (windows, open) = (Vec::with_capacity(WINDOWS_MOST), Window::default());
-        Steadiness { within, windows, open, requests_least: REQUESTS_LEAST, time_least: TIME_LEAST }
+        Steadiness {
+            within,
+            windows,
+            open,
+            requests_least: REQUESTS_LEAST,
+            time_least: TIME_LEAST,
+            is_steady: false,
+        }
     }
 
     /// Adds an answer, `at` after the begin.
@@ -80,6 +89,7 @@ impl Steadiness {
         }
         self.windows.push(self.open);
         self.open = Window { begin: at, ..Window::default() };
+        self.is_steady |= self.agrees();
         if self.windows.len() == WINDOWS_MOST {
             self.windows = self.windows.chunks(2).map(|pair| pair[0].with(pair[1])).collect();
             self.requests_least *= 2;
@@ -87,8 +97,12 @@ impl Steadiness {
         }
     }
 
-    /// Whether they are steady.
+    /// Whether they were steady once.
     pub fn is_steady(&self) -> bool {
+        self.is_steady
+    }
+
+    fn agrees(&self) -> bool {
         let part = self.windows.len() / PARTS;
         if part == 0 {
             return false;

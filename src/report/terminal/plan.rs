@@ -9,7 +9,7 @@ use super::{print, say};
 use crate::matrix::{AxisId, Point};
 use crate::plan::{Group, Plan};
 use crate::report::words;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Warmup};
 
 /// Most rounds of a group whose order is printed.
 const ORDERS_MAX: usize = 20;
@@ -23,19 +23,17 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
     let mut out = String::new();
     let models: Vec<&str> = scenario.asked_models().collect();
     let _ = writeln!(out, "{} ({}), model {}", scenario.title, scenario.file.display(), models.join(", "));
+    let Warmup { requests, least, steady } = load.warmup;
+    let (warmup, until) = words::warmup_words(requests, least.map(|least| least.as_secs_f64()), steady);
     let _ = writeln!(
         out,
-        "{} cases in {} groups; {} in {}{} blocks, {} before them to warm up; timeout {} s, seed {}",
+        "{} cases in {} groups; {} in {}{} blocks, {} before them to warm up{until}; timeout {} s, seed {}",
         plan.cases().count(),
         plan.groups.len(),
         words::length_words(load.stop.requests, load.stop.least.map(|least| least.as_secs_f64()), load.precision),
         if load.stop.most.is_some() { "at most " } else { "" },
         plan.groups.iter().map(|group| group.rounds.len()).max().unwrap_or(0),
-        words::warmup_words(
-            load.warmup.requests,
-            load.warmup.least.map(|least| least.as_secs_f64()),
-            load.warmup.steady
-        ),
+        warmup,
         load.timeout.as_secs_f64(),
         load.seed,
     );
