@@ -30,7 +30,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from common import ROOT, add_runner, embedded, run_scenario, spread, verdict, write_loopback
+from common import ROOT, add_runner, embedded, loopback_scenario, run_scenario, spread, verdict, write_loopback
 
 SERVICE_S = 0.002
 # model, percentile, bound in milliseconds: long against what a network adds, short against a block
@@ -47,16 +47,7 @@ SERVICE = {"md1": "constant 2ms", "mm1": "exponential 2ms", "mm2": "exponential 
 INSTANCES = "instance_group [ { count: 2 } ]\n"
 COVERED = 0.93
 
-SCENARIO = """title = "Capacity of a queue"
-[model]
-name = "%s"
-[[input]]
-name = "in"
-datatype = "FP32"
-shape = [16]
-[[output]]
-name = "out"
-[matrix]
+SCENARIO = loopback_scenario("Capacity of a queue", "%s", 16, """[matrix]
 protocols = ["%s"]
 %s
 [load]
@@ -66,25 +57,16 @@ arrival = "%s"
 [capacity]
 bound = {p%d_ms = %g}
 budget_s = %d
-%s"""
+%s""")
 
 # where the model never waits, and where a request is alone
-PLAIN = """title = "What the server adds"
-[model]
-name = "plain"
-[[input]]
-name = "in"
-datatype = "FP32"
-shape = [16]
-[[output]]
-name = "out"
-[matrix]
+PLAIN = loopback_scenario("What the server adds", "plain", 16, """[matrix]
 protocols = ["%s"]
 concurrency = [1, 4]
 [load]
 duration_s = 2
 blocks = 2
-"""
+""")
 
 
 def main():

@@ -300,6 +300,12 @@ def write_loopback(repository, name, inputs, outputs, parameters):
         file.write(LOOPBACK % (name, inputs, outputs) + "".join(PARAMETER % parameter for parameter in parameters.items()))
 
 
+def loopback_scenario(title, model, numbers, rest):
+    """A scenario that asks such a model with so many numbers; `rest` is its tables from [matrix] on."""
+    tensors = '[[input]]\nname = "in"\ndatatype = "FP32"\nshape = [%d]\n[[output]]\nname = "out"\n' % numbers
+    return 'title = "%s"\n[model]\nname = "%s"\n' % (title, model) + tensors + rest
+
+
 @contextlib.contextmanager
 def embedded(runner, repository, *options):
     """The embedded server, as a process that serves meanwhile: host:port of `http` and of `grpc`."""

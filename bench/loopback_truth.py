@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 
-from common import NAMES, add_runner, embedded, run_scenario, spread, verdict, write_loopback
+from common import NAMES, add_runner, embedded, loopback_scenario, run_scenario, spread, verdict, write_loopback
 
 CASES = {
     "constant": {"service_time": "constant 5ms"},
@@ -31,21 +31,12 @@ CASES = {
 METRICS = ["mean", "p50", "p95", "p99"]
 RELATIVE, ABSOLUTE_MS = 0.01, 0.05  # how far off a measured number may be
 
-SCENARIO = """title = "Loopback truth: %s"
-[model]
-name = "%s"
-[[input]]
-name = "in"
-datatype = "FP32"
-shape = [16]
-[[output]]
-name = "out"
-[matrix]
+SCENARIO = loopback_scenario("Loopback truth: %s", "%s", 16, """[matrix]
 batch_sizes = [1]
 [load]
 blocks = 1
 warmup = 20
-"""
+""")
 
 
 def main():

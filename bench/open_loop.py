@@ -39,7 +39,7 @@ import sys
 import tempfile
 import time
 
-from common import NAMES, ROOT, add_runner, binary_body, embedded, post, run_scenario, spread, verdict, write_loopback
+from common import NAMES, ROOT, add_runner, binary_body, embedded, loopback_scenario, post, run_scenario, spread, verdict, write_loopback
 
 PARTS = ["pacing", "files", "stall"]
 
@@ -66,23 +66,14 @@ MODELS = {
     "null": {},
     "stall": {"service_time": "constant %gms" % (SERVICE_S * 1000), "stalls": "%gs every %gs" % (STALL_S, PERIOD_S)},
 }
-SCENARIO = """title = "Open loop: %(model)s"
-[model]
-name = "%(model)s"
-[[input]]
-name = "in"
-datatype = "FP32"
-shape = [256]
-[[output]]
-name = "out"
-[matrix]
+SCENARIO = loopback_scenario("Open loop: %(model)s", "%(model)s", 256, """[matrix]
 batch_sizes = [1]
 %(matrix)s
 [load]
 blocks = 1
 warmup = 50
 %(load)s
-"""
+""")
 SCENARIOS = {
     "pacing": {"model": "null", "matrix": "", "load": 'rate = [%d]\narrival = "poisson"' % RATE},
     "file": {"model": "null", "matrix": "", "load": 'arrivals = {file = "arrivals.csv"}'},

@@ -6,7 +6,7 @@ A model that answers at once is asked by one process or two, with Poisson arriva
 requests were due, answered and counted by the server, the lateness of sending, how many waited because 64 were in flight in a
 process, the memory of the client's processes after a third of the time and near its end, and how busy the machine's cores and
 the client on them were. A rate is kept if 99 of 100 requests are sent within 1 ms of their instants. perf_analyzer gets the same
-rate, asynchronously with Poisson arrivals; told are what it reached and what it says of its own delays.
+rate, asynchronously with Poisson arrivals; the rate that it reached and its own report of delays stand beside.
 """
 
 import argparse
@@ -19,25 +19,16 @@ import tempfile
 import threading
 import time
 
-from common import NAMES, ROOT, add_runner, embedded, peak_memory, run_scenario, spread, verdict, write_loopback
+from common import NAMES, ROOT, add_runner, embedded, loopback_scenario, peak_memory, run_scenario, spread, verdict, write_loopback
 
 LATENESS_LIMIT_MS = 1.0  # of the 99th percentile
 GROWTH = 0.05  # what memory may gain from a third of the time to near its end
-SCENARIO = """title = "High rates"
-[model]
-name = "null"
-[[input]]
-name = "in"
-datatype = "FP32"
-shape = [16]
-[[output]]
-name = "out"
-[matrix]
+SCENARIO = loopback_scenario("High rates", "null", 16, """[matrix]
 [load]
 blocks = 1
 warmup = 50
 arrival = "poisson"
-"""
+""")
 
 
 def main():

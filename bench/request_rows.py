@@ -18,28 +18,19 @@ import statistics
 import sys
 import tempfile
 
-from common import NAMES, add_runner, embedded, run_into, rows_of, verdict, write_loopback
+from common import NAMES, add_runner, embedded, loopback_scenario, rows_of, run_into, verdict, write_loopback
 
 ARMS = {"without": [], "again": [], "with": ["--requests"]}
 MEASURES = {"mean_ms": "mean latency", "p99_ms": "99th percentile", "client_cpu_ms": "CPU a request"}
 JUDGED = ["mean_ms", "p99_ms"]
-SCENARIO = """title = "Requests"
-[model]
-name = "null"
-[[input]]
-name = "in"
-datatype = "FP32"
-shape = [256]
-[[output]]
-name = "out"
-[matrix]
+SCENARIO = loopback_scenario("Requests", "null", 256, """[matrix]
 batch_sizes = [1]
 [load]
 rate = [%g]
 arrival = "poisson"
 blocks = %d
 warmup = 50
-"""
+""")
 
 
 def main():

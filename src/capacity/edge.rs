@@ -317,9 +317,11 @@ fn four_digits(value: f64) -> f64 {
     if unit >= 1.0 { digits * unit } else { digits / (1.0 / unit).round() }
 }
 
-/// What a block counts in a fit that expects so many bad requests of it: less, the more these scatter beyond their number.
-fn weight(block: &Try, expected: f64, level: f64) -> f64 {
-    1.0 / (1.0 + expected / (OVERRUN * level * block.requests as f64))
+/// What is off in a block of which so many bad requests are expected, and these, as a fit counts them: less, the more they scatter beyond
+/// their number.
+fn weighted(block: &Try, expected: f64, level: f64) -> (f64, f64) {
+    let weight = 1.0 / (1.0 + expected / (OVERRUN * level * block.requests as f64));
+    (weight * (block.bad as f64 - expected), weight * expected)
 }
 
 /// Fits the line by quasi-likelihood: bad requests of a block are as many as the line says, with a scatter that follows from their
@@ -341,9 +343,8 @@ fn fit(tries: &[Try], level: f64) -> Option<Line> {
         let mut gradient = [0.0, 0.0];
         let mut curve = [0.0, 0.0, 0.0];
         for block in tries {
-            let (x, mean) = (at(block), expected(block, height, slope));
-            let weight = weight(block, mean, level);
-            let (off, mean) = (weight * (block.bad as f64 - mean), weight * mean);
+            let x = at(block);
+            let (off, mean) = weighted(block, expected(block, height, slope), level);
             gradient = [gradient[0] + off, gradient[1] + off * x];
             curve = [curve[0] + mean, curve[1] + mean * x, curve[2] + mean * x * x];
         }
@@ -363,18 +364,15 @@ fn fit(tries: &[Try], level: f64) -> Option<Line> {
         }
     }
     let place = middle + (level.ln() - height) / slope;
-    let (mut off, mut all) = (0.0, 0.0);
+    let (mut squares, mut all) = (0.0, 0.0);
     for block in tries {
-        let mean = expected(block, height, slope);
-        let weight = weight(block, mean, level);
-        off += (weight * (block.bad as f64 - mean)).powi(2);
-        all += weight * mean;
+        let (off, mean) = weighted(block, expected(block, height, slope), level);
+        squares += off.powi(2);
+        all += mean;
     }
     // no more can come together than there are
-    let most = tries
-        .iter()
-        .map(|block| weight(block, block.requests as f64, level) * block.requests as f64);
-    let bunch = off / all * tries.len() as f64 / (tries.len() as f64 - 2.0);
+    let most = tries.iter().map(|block| weighted(block, block.requests as f64, level).1);
+    let bunch = squares / all * tries.len() as f64 / (tries.len() as f64 - 2.0);
     let bunch = bunch.min(most.fold(1.0, f64::max));
     Some(Line { place, slope, bunch, tries: tries.to_vec(), around: Vec::new() })
 }
@@ -413,14 +411,8 @@ fn contradiction(line: &Line, tries: &[Try], level: f64, place: f64) -> f64 {
     let expected =
         |block: &Try, slope: f64| (level.ln() + slope * at(block)).clamp(-40.0, 0.0).exp() * block.requests as f64;
     // of a block, weighted: what is off, and what is expected
-    let off = |block: &Try, slope: f64| {
-        let mean = expected(block, slope);
-        weight(block, mean, level) * (block.bad as f64 - mean)
-    };
-    let mean = |block: &Try, slope: f64| {
-        let mean = expected(block, slope);
-        weight(block, mean, level) * mean
-    };
+    let off = |block: &Try, slope: f64| weighted(block, expected(block, slope), level).0;
+    let mean = |block: &Try, slope: f64| weighted(block, expected(block, slope), level).1;
     let sum = |of: &dyn Fn(&Try) -> f64| tries.iter().map(of).sum::<f64>();
     for _ in 0..STEPS {
         let gradient = sum(&|block| off(block, slope) * at(block));

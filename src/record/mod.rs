@@ -25,7 +25,7 @@ pub use manifest::{Asked, Asserted, CountCheck, Machine, Manifest, MetricsOf, Me
 pub use parts::{ColdStartRecord, HostRecord, StageRecord};
 pub use request::{Micros, RequestRow};
 pub use row::{BlockRecord, MetricRow, Record, Status};
-pub use table::{Rows, append, append_all, lines, parse, read, read_whole_rows, retain};
+pub use table::{Rows, append, append_all, lines, parse, read, read_if_any, read_whole_rows, retain};
 pub use utc::Utc;
 
 /// `records.csv`: one row a case.

@@ -79,6 +79,17 @@ pub fn read_whole_rows<T: Row>(path: &Path) -> Result<Rows<T>> {
     parse(&bytes).with_context(|| format!("{} is not a file of this program's format", path.display()))
 }
 
+/// The same; none if there is no such file.
+///
+/// # Errors
+/// As [`read_whole_rows`].
+pub fn read_if_any<T: Row>(path: &Path) -> Result<Rows<T>> {
+    match path.exists() {
+        true => read_whole_rows(path),
+        false => Ok(Rows { rows: Vec::new(), torn: false }),
+    }
+}
+
 /// The rows of a CSV file's content that are whole.
 ///
 /// # Errors

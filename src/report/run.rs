@@ -7,7 +7,6 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::matrix::{AxisId, Point};
-use crate::record::column::Row;
 use crate::record::latencies::{self, Latencies};
 use crate::record::{
     self, Asked, BLOCKS, BlockRecord, COLD_STARTS, ColdStartRecord, HOSTS, HostRecord, MODEL_CONFIG, Manifest, RECORDS,
@@ -104,11 +103,11 @@ impl Run {
             Ok((asked, config))
         });
         let asked = asked.collect::<Result<_>>()?;
-        let records: Rows<Record> = rows(&path.join(RECORDS))?;
-        let blocks: Rows<BlockRecord> = rows(&path.join(BLOCKS))?;
-        let hosts: Rows<HostRecord> = rows(&path.join(HOSTS))?;
-        let cold_starts: Rows<ColdStartRecord> = rows(&path.join(COLD_STARTS))?;
-        let stages: Rows<StageRecord> = rows(&path.join(STAGES))?;
+        let records: Rows<Record> = record::read_if_any(&path.join(RECORDS))?;
+        let blocks: Rows<BlockRecord> = record::read_if_any(&path.join(BLOCKS))?;
+        let hosts: Rows<HostRecord> = record::read_if_any(&path.join(HOSTS))?;
+        let cold_starts: Rows<ColdStartRecord> = record::read_if_any(&path.join(COLD_STARTS))?;
+        let stages: Rows<StageRecord> = record::read_if_any(&path.join(STAGES))?;
         let torn = [
             (RECORDS, records.torn),
             (BLOCKS, blocks.torn),
@@ -161,14 +160,5 @@ impl Run {
             State::Complete => "the rows of the others are lost",
         };
         Some(format!("{measured} of {all} cases are measured; {why}"))
-    }
-}
-
-/// The rows of a file. A run whose first case is not measured yet has none.
-fn rows<T: Row>(path: &Path) -> Result<Rows<T>> {
-    if path.exists() {
-        record::read_whole_rows(path)
-    } else {
-        Ok(Rows { rows: Vec::new(), torn: false })
     }
 }

@@ -31,7 +31,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Within which part of each other means are steady, if the scenario does not say.
 const STEADY: f64 = 0.05;
 
-/// Starts each case so often as is asked for, in turn, and keeps every start on file. Starts that are on file are not repeated.
+/// Measures as many cold starts of each case as are asked for, in turn. Each is on file at once; those on file are not repeated.
 ///
 /// # Errors
 /// The file cannot be read or written. A server that refuses is no error but ends the case.

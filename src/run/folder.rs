@@ -145,8 +145,7 @@ impl Folder {
     /// # Errors
     /// The file cannot be read.
     pub fn cold_starts(&self) -> Result<Vec<ColdStartRecord>> {
-        let path = self.path.join(COLD_STARTS);
-        Ok(if path.exists() { record::read_whole_rows(&path)?.rows } else { Vec::new() })
+        Ok(record::read_if_any(&self.path.join(COLD_STARTS))?.rows)
     }
 
     /// Adds a cold start.

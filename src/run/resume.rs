@@ -120,7 +120,7 @@ pub fn take_up(
             differs.join("; ")
         );
     }
-    let measured = Measured::new(plan, rows_of(&run.join(RECORDS))?);
+    let measured = Measured::new(plan, record::read_if_any(&run.join(RECORDS))?.rows);
     let under_way = plan.groups.iter().find(|group| measured.of(group).is_none());
     ensure!(
         under_way.is_some() || before.state == State::Running,
@@ -220,7 +220,7 @@ fn prune(run: &Path, plan: &Plan, going: &Going) -> Result<()> {
     };
     rewrite(&run.join(RECORDS), &record::lines(&going.measured.rows(plan), true)?)?;
 
-    let blocks: Vec<BlockRecord> = rows_of(&run.join(BLOCKS))?;
+    let blocks: Vec<BlockRecord> = record::read_if_any(&run.join(BLOCKS))?.rows;
     // blocks of a search are of one case, at loads of their own
     let searched = going.manifest.capacity.as_ref().and_then(|searched| AxisId::named(&searched.over));
     let case_of = |block: &BlockRecord| searched.map_or(block.case.tag(), |axis| block.case.without(axis).tag());
@@ -242,7 +242,7 @@ fn prune(run: &Path, plan: &Plan, going: &Going) -> Result<()> {
     prune_parts(&run.join(STAGES), measured, |row: &StageRecord| (row.case.tag(), row.stage))?;
 
     // none of them is repeated; a last line that was torn must not be added to
-    let starts: Vec<ColdStartRecord> = rows_of(&run.join(COLD_STARTS))?;
+    let starts: Vec<ColdStartRecord> = record::read_if_any(&run.join(COLD_STARTS))?.rows;
     rewrite(&run.join(COLD_STARTS), &record::lines(&starts, true)?)?;
 
     let histograms = std::fs::read(run.join(HISTOGRAMS)).unwrap_or_default();
@@ -273,7 +273,7 @@ fn prune_parts<T: Row, K: Eq + Hash>(
     key: impl Fn(&T) -> (String, K),
 ) -> Result<()> {
     let mut seen: HashSet<(String, K)> = HashSet::new();
-    let mut rows: Vec<T> = rows_of(path)?;
+    let mut rows: Vec<T> = record::read_if_any(path)?.rows;
     // a case that was begun again has them twice: the last are those of its row
     rows.reverse();
     rows.retain(|row| {
@@ -282,11 +282,6 @@ fn prune_parts<T: Row, K: Eq + Hash>(
     });
     rows.reverse();
     rewrite(path, &record::lines(&rows, true)?)
-}
-
-/// The whole rows of a file, if there is one.
-fn rows_of<T: Row>(path: &Path) -> Result<Vec<T>> {
-    Ok(if path.exists() { record::read_whole_rows(path)?.rows } else { Vec::new() })
 }
 
 /// Replaces a file, if there is one.

@@ -165,7 +165,7 @@ mod tests {
         // twenty slow requests are in the first quarter after three times as long
         let after = steady_after(|number| if number < 20 { 30.0 } else { 3.0 }).unwrap();
         assert!((100..=2000).contains(&after), "{after}");
-        // and a decay has to be nearly over: at what is left the mean is within 5 %
+        // a decay has to be nearly over before means are within 5 %
         let decay = |number: u64| 2.0 + 20.0 * (-(number as f64) / 200.0).exp();
         let after = steady_after(decay).unwrap();
         assert!(decay(after / 4) < 2.0 * 1.5 && after < 10_000, "{after}");

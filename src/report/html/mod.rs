@@ -198,8 +198,7 @@ impl Page<'_> {
     }
 
     fn mlperf(&self) -> Html {
-        let told = mlperf::heading(self.run).zip(mlperf::table(self.run));
-        html! { @if let Some((heading, table)) = told { p { (heading) } (drawn(&table)) } }
+        told(mlperf::heading(self.run), mlperf::table(self.run))
     }
 
     fn stages(&self) -> Html {
@@ -207,8 +206,7 @@ impl Page<'_> {
     }
 
     fn cold_starts(&self) -> Html {
-        let told = cold_start::heading(self.run).zip(cold_start::table(self.run));
-        html! { @if let Some((heading, table)) = told { p { (heading) } (drawn(&table)) } }
+        told(cold_start::heading(self.run), cold_start::table(self.run))
     }
 
     fn along(&self) -> Html {
@@ -398,6 +396,10 @@ fn figures(charts: &[Chart]) -> Html {
         return html! {};
     }
     html! { div.charts { @for chart in charts { figure { (PreEscaped(svg(chart, Theme::Page))) } } } }
+}
+
+fn told(heading: Option<String>, table: Option<Table>) -> Html {
+    html! { @if let Some((heading, table)) = heading.zip(table) { p { (heading) } (drawn(&table)) } }
 }
 
 fn drawn(table: &Table) -> Html {

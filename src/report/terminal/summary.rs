@@ -172,11 +172,15 @@ fn kept(run: &Run, page: Page) -> Vec<String> {
         let [case, threshold, found, kept] = [0, 1, 2, 3].map(|column| text::name(&row[column].text));
         lines.extend(page.filled("  ", &format!("{kept}: {case}: {threshold}, found {found}")));
     }
-    if let Some(more) = table.rows().len().checked_sub(ROWS_MAX).filter(|more| *more > 0) {
-        lines.push(format!("  {more} more are in the files"));
-    }
+    lines.extend(beyond(table.rows().len()));
     lines.push(String::new());
     lines
+}
+
+/// How many of all lines are more than are shown, if any.
+fn beyond(all: usize) -> Option<String> {
+    let more = all.checked_sub(ROWS_MAX).filter(|more| *more > 0)?;
+    Some(format!("  {more} more are {IN_FILES}"))
 }
 
 /// The cases by MLPerf's rules, if the load follows them.
@@ -189,9 +193,7 @@ fn by_rules(run: &Run, page: Page) -> Vec<String> {
         let words = page.filled("  ", &text::message(&case.words));
         lines.extend(words.iter().map(|line| page.paint(paint.clone(), line)));
     }
-    if let Some(more) = said.len().checked_sub(ROWS_MAX).filter(|more| *more > 0) {
-        lines.push(format!("  {more} more are {IN_FILES}"));
-    }
+    lines.extend(beyond(said.len()));
     lines.push(String::new());
     lines
 }
@@ -204,9 +206,7 @@ fn cold_starts(run: &Run, page: Page) -> Vec<String> {
     for words in said.iter().take(ROWS_MAX) {
         lines.extend(page.filled("  ", &text::message(words)));
     }
-    if let Some(more) = said.len().checked_sub(ROWS_MAX).filter(|more| *more > 0) {
-        lines.push(format!("  {more} more are {IN_FILES}"));
-    }
+    lines.extend(beyond(said.len()));
     lines.push(String::new());
     lines
 }
