@@ -6,12 +6,14 @@
 
 mod bound;
 mod edge;
+mod line;
 
 use std::time::Duration;
 
 pub use bound::{Bound, bounds, words};
 
-use edge::{Edge, Try};
+use edge::Edge;
+use line::Try;
 
 /// Of a block's time, the first part is not held against a bound: what came before it still shows.
 pub const SETTLING: f64 = 0.25;
@@ -49,6 +51,8 @@ pub enum Capacity {
         low: f64,
         /// Upper end of it.
         high: f64,
+        /// Whether an end is as far as any may be: no block rules out what is beyond it.
+        assumed: bool,
     },
     /// The tries do not tell yet.
     Unknown,
@@ -151,9 +155,14 @@ impl Search {
             (Capacity::Unknown, _) | (_, Capacity::Unknown) => Capacity::Unknown,
             (Capacity::Above(_), other) | (other, Capacity::Above(_)) => other,
             (
-                Capacity::Between { value, low, high },
-                Capacity::Between { value: other, low: other_low, high: other_high },
-            ) => Capacity::Between { value: value.min(other), low: low.min(other_low), high: high.min(other_high) },
+                Capacity::Between { value, low, high, assumed },
+                Capacity::Between { value: other, low: other_low, high: other_high, assumed: other_assumed },
+            ) => Capacity::Between {
+                value: value.min(other),
+                low: low.min(other_low),
+                high: high.min(other_high),
+                assumed: assumed || other_assumed,
+            },
         };
         // a bound that nothing has broken yet matters no more once a lower edge is known
         let is_broken = |edge: &&Edge| edge.place().is_finite();
@@ -169,10 +178,10 @@ impl Search {
 }
 
 impl Capacity {
-    /// Half of its interval, as a part of it.
+    /// Half of its interval, as a part of it, where blocks tell both ends.
     pub fn precision(&self) -> Option<f64> {
         match self {
-            Capacity::Between { value, low, high } => Some((high - low) / 2.0 / value),
+            Capacity::Between { value, low, high, assumed: false } => Some((high - low) / 2.0 / value),
             _ => None,
         }
     }
@@ -180,7 +189,7 @@ impl Capacity {
     /// Its ends, and the value between them, where they are known.
     pub fn ends(&self) -> (Option<f64>, Option<f64>, Option<f64>) {
         match *self {
-            Capacity::Between { value, low, high } => (Some(low), Some(value), Some(high)),
+            Capacity::Between { value, low, high, .. } => (Some(low), Some(value), Some(high)),
             Capacity::Above(rate) => (Some(rate), None, None),
             Capacity::Below(rate) => (None, None, Some(rate)),
             Capacity::Unknown => (None, None, None),

@@ -251,7 +251,7 @@ fn requests_in_flight_are_whole_numbers() {
             // the share grows with the load, and is 1 % between two whole numbers
             search.add(rate, 10_000, &[(100.0 * (rate / (kept + 0.5)).powi(12)).min(10_000.0) as u64]);
         }
-        let Capacity::Between { value, low, high } = search.capacity() else {
+        let Capacity::Between { value, low, high, .. } = search.capacity() else {
             panic!("{kept}: {:?}", search.capacity())
         };
         assert!(low <= kept && kept <= high, "{kept}: {value} {low} {high}");

@@ -21,6 +21,7 @@ spelled! {
         OtherTraffic = "other_traffic",
         ResponseCache = "response_cache",
         FewRequests = "few_requests",
+        AssumedEnd = "assumed_end",
         Resumed = "resumed",
         Clock = "clock",
         StartSkew = "start_skew",
@@ -55,6 +56,9 @@ impl Flag {
             Flag::OtherTraffic => "the server counted more requests than were sent",
             Flag::ResponseCache => "the response cache answered",
             Flag::FewRequests => "too few independent requests for a percentile of the table",
+            Flag::AssumedEnd => {
+                "an end of the capacity's interval is 0.74 or 1.35 times the capacity: no block rules out what is beyond it"
+            }
             Flag::Clock => {
                 "a host's clock moved against the leader's during a block, or is known too poorly for the throughput: its error is more than 1 % of the time over which answers count"
             }
@@ -112,6 +116,9 @@ impl Flag {
                 "one host's latencies differ from those of the others by more than 20 % and beyond chance (hosts.csv): percentiles \
                  over all hosts are those of a mixture"
             }
+            Flag::AssumedEnd => {
+                "too few blocks for both ends of the capacity's interval: one is 0.74 or 1.35 times the capacity, and it may lie beyond"
+            }
             Flag::ClientCeiling | Flag::FewRequests => return None,
         })
     }
@@ -144,6 +151,7 @@ impl Flag {
             Flag::StartSkew => "see whether that host has cores to spare, and give longer blocks",
             Flag::HostOutlier => "see what is between that host and the server, and what else it does; or leave it out",
             Flag::FewRequests => "measure for longer: 200 independent requests for a 95th percentile, 1000 for a 99th",
+            Flag::AssumedEnd => "search for longer: raise budget_s or --max-seconds",
         }
     }
 }

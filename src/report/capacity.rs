@@ -8,13 +8,11 @@ use super::picture::{Axis, Chart, Mark, Point, Scale, Series};
 use super::run::Run;
 use super::table::{Cell, Table};
 use super::verdicts;
-use super::words::{format_ms, status_words};
+use super::words::{NOTHING, format_ms, ms_if_any, status_words};
 use crate::capacity::{self, Bound};
 use crate::record::{BlockRecord, Record, rounded};
 use crate::statistics::{self, DELTA, Interval, Ratio, Verdict};
 
-/// Shown in cells without a value.
-const NOTHING: &str = "–";
 /// Width and height of the chart in pixels.
 const SIZE: (u32, u32) = (640, 380);
 /// The line of one capacity is at this part of the height of the one above it.
@@ -159,7 +157,7 @@ fn is_highest(cells: &[Compared<'_>], record: &Record) -> bool {
 /// One row a case: its capacity.
 pub fn table(run: &Run) -> Table {
     let cells = compared(run);
-    let layout = Layout::of(run, true);
+    let layout = Layout::of_all(run, &run.records);
     let mut table = Table::default();
     layout.columns(&mut table);
     if is_over_concurrency(run) {
@@ -174,7 +172,6 @@ pub fn table(run: &Run) -> Table {
         table.measured(heading, short);
     }
     for record in &run.records {
-        let number = |value: Option<f64>| value.map_or(NOTHING.to_owned(), format_ms);
         let interval = match (record.capacity_low_per_s, record.capacity_high_per_s) {
             (Some(low), Some(high)) => format!("{} to {}", format_ms(low), format_ms(high)),
             (Some(low), None) => format!("from {}", format_ms(low)),
@@ -185,9 +182,9 @@ pub fn table(run: &Run) -> Table {
         if is_over_concurrency(run) {
             row.push(record.capacity_concurrency.map_or(NOTHING.to_owned(), |count| count.to_string()).into());
         }
-        row.push(Cell { text: number(record.capacity_per_s), is_best: is_highest(&cells, record) });
+        row.push(Cell { text: ms_if_any(record.capacity_per_s), is_best: is_highest(&cells, record) });
         row.push(interval.into());
-        row.push(number(record.capacity_per_s.map(|rate| rate * f64::from(record.case.batch_size))).into());
+        row.push(ms_if_any(record.capacity_per_s.map(|rate| rate * f64::from(record.case.batch_size))).into());
         row.push(record.blocks.to_string().into());
         table.row(row);
     }
@@ -217,7 +214,7 @@ pub fn tries(run: &Run, record: &Record) -> Option<Table> {
         .for_each(|heading| table.numbers(heading));
     table.words("Bounds");
     for block in &blocks {
-        let number = |value: Option<f64>| -> Cell { value.map_or(NOTHING.to_owned(), format_ms).into() };
+        let number = |value: Option<f64>| -> Cell { ms_if_any(value).into() };
         let shares = broken(&bounds, block);
         let is_kept = shares.iter().zip(&bounds).all(|(share, bound)| *share <= bound.level());
         let mut row = vec![

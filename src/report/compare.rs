@@ -15,7 +15,7 @@ use super::json::pretty;
 use super::layout;
 use super::run::Run;
 use super::table::{Cell, Table};
-use super::words::{escaped, format_ms, warmup_words};
+use super::words::{escaped, ms_if_any, warmup_words};
 use crate::record::{Record, SCENARIO, Status};
 use crate::statistics::{self, ALPHA, DELTA, Interval, Ratio, Verdict};
 
@@ -299,8 +299,8 @@ impl Comparison {
         for case in self.changes.chunks_exact(Metric::ALL.len()) {
             let of = |metric: Metric| case.iter().find(|change| change.metric == metric);
             let values = |metric: Metric| {
-                let number = |value: Option<f64>| value.map_or("–".to_owned(), format_ms);
-                of(metric).map_or(String::new(), |change| format!("{} → {}", number(change.base), number(change.new)))
+                of(metric)
+                    .map_or(String::new(), |change| format!("{} → {}", ms_if_any(change.base), ms_if_any(change.new)))
             };
             let said = |metric: Metric| Cell {
                 text: of(metric).map_or(String::new(), |change| change.said.clone()),

@@ -13,7 +13,7 @@ use super::gate::Metric;
 use super::json::pretty;
 use super::layout;
 use super::table::Table;
-use super::words::{escaped, format_ms};
+use super::words::{escaped, format_ms, ms_if_any};
 use crate::record::{self, Manifest, RECORDS, Record, Status, Utc};
 use crate::statistics::{ALPHA, DELTA, SERIES_MIN, change_points};
 
@@ -184,9 +184,8 @@ impl History {
         // the newest first: where there is little room, the oldest are left out
         self.runs[first..].iter().rev().for_each(|run| table.numbers(run.started.day()));
         for case in &self.cases {
-            let value = |value: &Option<f64>| value.map_or("–".to_owned(), format_ms);
             let mut row = vec![case.words.as_str().into()];
-            row.extend(case.values[first..].iter().rev().map(|found| value(found).into()));
+            row.extend(case.values[first..].iter().rev().map(|found| ms_if_any(*found).into()));
             table.row(row);
         }
         let _ = writeln!(out, "{}", table.markdown());

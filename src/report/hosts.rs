@@ -3,18 +3,15 @@
 use super::layout::Layout;
 use super::run::Run;
 use super::table::Table;
-use super::words::format_ms;
+use super::words::{NOTHING, format_ms, ms_if_any};
 use crate::record::{HostRecord, Machine, Manifest};
-
-/// Shown in cells without a value.
-const NOTHING: &str = "–";
 
 /// A row a case and host; `None` if this machine sent all requests.
 pub fn table(run: &Run) -> Option<Table> {
     if run.hosts.is_empty() {
         return None;
     }
-    let layout = Layout::of(run, true);
+    let layout = Layout::of_all(run, &run.records);
     let mut table = Table::default();
     layout.columns(&mut table);
     table.words("Host");
@@ -32,14 +29,13 @@ pub fn table(run: &Run) -> Option<Table> {
     for record in &run.records {
         for host in run.hosts.iter().filter(|host| host.case == record.case) {
             let mut cells = layout.cells(record);
-            let ms = |value: Option<f64>| value.map_or(NOTHING.to_owned(), format_ms);
             cells.push(host.host.clone().into());
             cells.push(host.host_processes.to_string().into());
             cells.push(host.requests_per_s.map_or(NOTHING.to_owned(), |rate| format!("{rate:.1}")).into());
-            cells.push(ms(host.mean_ms).into());
-            cells.push(ms(host.p95_ms).into());
+            cells.push(ms_if_any(host.mean_ms).into());
+            cells.push(ms_if_any(host.p95_ms).into());
             cells.push(over_median(host).into());
-            cells.push(ms(host.start_late_ms).into());
+            cells.push(ms_if_any(host.start_late_ms).into());
             cells.push(format_ms(host.clock_error_ms).into());
             cells.push(host.flags.to_string().replace('_', " ").into());
             table.row(cells);

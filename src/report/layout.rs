@@ -51,11 +51,20 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout; `processes_in_rows` if rows, not columns, distinguish the numbers of processes.
+    /// Of one of the [`tables`] of a run; `processes_in_rows` if rows, not columns, distinguish the numbers of processes.
     pub fn of(run: &Run, processes_in_rows: bool) -> Self {
         let compared = run.compared;
-        let varies = |id: AxisId| distinct(&run.records, |record| record.case.get(id)).len() > 1;
+        let varies = |id: AxisId| varies(id, &run.records);
         let is_shown = |id: AxisId| !PLACED.contains(&id) && varies(id) && (id == compared || !OF_TABLE.contains(&id));
+        Layout::showing(is_shown, processes_in_rows, compared)
+    }
+
+    /// Of the only table that has these rows.
+    pub fn of_all<'a>(run: &Run, rows: impl IntoIterator<Item = &'a Record> + Clone) -> Self {
+        Layout::showing(|id| !PLACED.contains(&id) && varies(id, rows.clone()), true, run.compared)
+    }
+
+    fn showing(is_shown: impl Fn(AxisId) -> bool, processes_in_rows: bool, compared: AxisId) -> Self {
         let others: Vec<AxisId> = AxisId::ALL.iter().copied().filter(|id| is_shown(*id)).collect();
         let processes = processes_in_rows.then_some(AxisId::Processes);
         let (last, between): (Vec<AxisId>, Vec<AxisId>) = others.into_iter().partition(|id| *id == compared);
@@ -79,10 +88,17 @@ impl Layout {
     }
 }
 
+fn varies<'a>(id: AxisId, rows: impl IntoIterator<Item = &'a Record>) -> bool {
+    distinct(rows, |record| record.case.chosen(id)).len() > 1
+}
+
 /// The axes on which the cases of a run differ, without the compared one.
 pub fn varying(run: &Run) -> Vec<AxisId> {
-    let varies = |id: &AxisId| distinct(&run.records, |record| record.case.chosen(*id)).len() > 1;
-    AxisId::ALL.iter().copied().filter(|id| *id != run.compared && varies(id)).collect()
+    AxisId::ALL
+        .iter()
+        .copied()
+        .filter(|id| *id != run.compared && varies(*id, &run.records))
+        .collect()
 }
 
 /// A case's values on some axes, in words: `batch 8, 3 processes`.
@@ -118,8 +134,7 @@ fn in_bytes(bytes: f64) -> String {
 
 /// A case in the words that tell it apart from the others of its run: `HTTP, batch 8, 3 processes`.
 pub fn in_short(records: &[Record]) -> impl Fn(&Record) -> String + use<> {
-    let varies = |id: &AxisId| distinct(records, |record| record.case.chosen(*id)).len() > 1;
-    let axes: Vec<AxisId> = AxisId::ALL.iter().copied().filter(varies).collect();
+    let axes: Vec<AxisId> = AxisId::ALL.iter().copied().filter(|id| varies(*id, records)).collect();
     move |record| if axes.is_empty() { record.case.phrase() } else { place(&axes, record) }
 }
 

@@ -2,12 +2,9 @@
 
 use super::run::Run;
 use super::table::Table;
-use super::words::{distinct, format_ms};
+use super::words::{NOTHING, distinct, format_ms};
 use crate::mlperf::{Compliance, DISCLAIMER, TestScenario, Validity};
 use crate::record::Record;
-
-/// Shown in cells without a value.
-const NOTHING: &str = "–";
 
 /// A case by the rules, in words.
 pub struct Said {

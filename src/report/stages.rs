@@ -3,18 +3,15 @@
 use super::layout::Layout;
 use super::run::Run;
 use super::table::Table;
-use super::words::format_ms;
+use super::words::{NOTHING, ms_if_any};
 use crate::record::{Record, StageRecord};
-
-/// Shown in cells without a value.
-const NOTHING: &str = "–";
 
 /// A row a case and stage; `None` if no load had stages, or too few for a table to say more than the case's own row.
 pub fn table(run: &Run) -> Option<Table> {
     if run.stages.iter().all(|stage| stage.stage == 0) {
         return None;
     }
-    let layout = Layout::of(run, true);
+    let layout = Layout::of_all(run, &run.records);
     let mut table = Table::default();
     layout.columns(&mut table);
     table.words("Stage");
@@ -32,13 +29,12 @@ pub fn table(run: &Run) -> Option<Table> {
     for record in &run.records {
         for stage in of(run, record) {
             let mut cells = layout.cells(record);
-            let ms = |value: Option<f64>| value.map_or(NOTHING.to_owned(), format_ms);
             cells.push(named(stage).into());
             cells.push(asked(stage).into());
             cells.push(stage.requests_per_s.map_or(NOTHING.to_owned(), |rate| format!("{rate:.1}")).into());
             cells.push(stage.errors.to_string().into());
             for value in [stage.mean_ms, stage.p50_ms, stage.p95_ms, stage.p99_ms, stage.max_ms] {
-                cells.push(ms(value).into());
+                cells.push(ms_if_any(value).into());
             }
             table.row(cells);
         }

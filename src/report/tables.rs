@@ -8,7 +8,7 @@ use super::metric::Metric;
 use super::run::Run;
 use super::table::{Cell, Table};
 use super::verdicts::{self, Compared};
-use super::words::{distinct, format_ms, status_words};
+use super::words::{NOTHING, distinct, format_ms, ms_if_any, status_words};
 use crate::record::{Record, Status};
 use crate::statistics::{Interval, Ratio};
 
@@ -18,9 +18,6 @@ pub struct Style {
     /// With the ends of their 95 % intervals.
     pub intervals: bool,
 }
-
-/// Shown in cells without a value.
-const NOTHING: &str = "–";
 
 /// The rows of one table, which share rate, requests in flight and connections, and their comparisons.
 pub struct Rows<'a> {
@@ -89,7 +86,7 @@ impl Rows<'_> {
                 milliseconds(record.service_mean_ms),
                 milliseconds(record.service_p95_ms),
                 milliseconds(record.service_p99_ms),
-                per_second(record.requests_per_s).into(),
+                ms_if_any(record.requests_per_s).into(),
                 milliseconds(record.lateness_p99_ms),
             ]);
             table.row(cells);
@@ -183,7 +180,7 @@ impl Rows<'_> {
             let mut cells = layout.cells(record);
             let share = record.goodput_share.map(|share| format!("{:.2}", 100.0 * share));
             cells.push(share.unwrap_or(NOTHING.to_owned()).into());
-            cells.push(per_second(record.goodput_per_s).into());
+            cells.push(ms_if_any(record.goodput_per_s).into());
             table.row(cells);
         }
         Some(table)
@@ -203,8 +200,7 @@ impl Rows<'_> {
 
         for record in &self.records {
             let mut cells = layout.cells(record);
-            let milliseconds = |value: Option<f64>| value.map_or(NOTHING.to_owned(), format_ms);
-            cells.push(per_second(record.inferences_per_s).into());
+            cells.push(ms_if_any(record.inferences_per_s).into());
             let times = [
                 record.client_ms,
                 record.network_ms,
@@ -213,7 +209,7 @@ impl Rows<'_> {
                 record.compute_infer_ms,
                 record.compute_output_ms,
             ];
-            cells.extend(times.map(|time| milliseconds(time).into()));
+            cells.extend(times.map(|time| ms_if_any(time).into()));
             let few = |value: Option<f64>| Cell::from(value.map_or(NOTHING.to_owned(), |value| format!("{value:.2}")));
             cells.extend([record.avg_batch, in_flight(record), busy(record)].map(few));
             table.row(cells);
@@ -257,8 +253,4 @@ fn busy(record: &Record) -> Option<f64> {
     let parts = [record.compute_input_ms?, record.compute_infer_ms?, record.compute_output_ms?];
     let requests = record.avg_batch? / f64::from(record.case.batch_size);
     Some(record.requests_per_s? * parts.iter().sum::<f64>() / 1e3 / requests.max(1.0))
-}
-
-fn per_second(rate: Option<f64>) -> String {
-    rate.map_or(NOTHING.to_owned(), format_ms)
 }

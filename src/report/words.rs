@@ -79,6 +79,14 @@ pub fn format_ms(milliseconds: f64) -> String {
     format!("{milliseconds:.digits$}")
 }
 
+/// Shown where there is no value.
+pub const NOTHING: &str = "–";
+
+/// As [`format_ms`], where there is a value.
+pub fn ms_if_any(value: Option<f64>) -> String {
+    value.map_or(NOTHING.to_owned(), format_ms)
+}
+
 /// How text is shown, and so what text from outside must be kept from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Markup {

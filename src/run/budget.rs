@@ -3,13 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::scenario::Load;
+use crate::scenario::{Load, WARMUP_PART};
 
 /// Shortest time of a block, which still sends at least one request.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Warmup may take the longest time of a case divided by this.
-const WARMUP_PART: u32 = 6;
 /// The longest warm-up until latencies are steady, if the time of a case is not limited.
 pub const UNTIL_STEADY: Duration = Duration::from_secs(60);
 

@@ -131,8 +131,9 @@ impl CaseSearch {
             Flag::StartSkew,
         ];
         let busy = (Flag::ClientCpu, busiest >= BUSY_SHARE * f64::from(case.processes));
+        let assumed = (Flag::AssumedEnd, matches!(found, Found::Between { assumed: true, .. }));
         Record {
-            flags: row.flags.clone().with(kept.map(|flag| (flag, is_over(flag)))).with([busy]),
+            flags: row.flags.clone().with(kept.map(|flag| (flag, is_over(flag)))).with([busy, assumed]),
             requests: all.requests,
             errors: all.errors,
             error_kinds: all.error_kinds,

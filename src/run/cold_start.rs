@@ -9,11 +9,11 @@ use tokio::time::{sleep, timeout};
 use super::budget::{TryTime, UNTIL_STEADY};
 use super::case_run::CaseRun;
 use super::connect::control;
-use super::context::Context;
+use super::context::{Context, Listener};
 use super::interrupt::stopped;
 use super::job;
 use super::targets::{Observers, first_of_targets};
-use crate::matrix::Point;
+use crate::matrix::{AxisId, Point};
 use crate::protocol::control::Control;
 use crate::protocol::{Fault, FaultKind};
 use crate::record::{ColdStartRecord, milliseconds};
@@ -31,7 +31,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Within which part of each other means are steady, if the scenario does not say.
 const STEADY: f64 = 0.05;
 
-/// Measures as many cold starts of each case as are asked for, in turn. Each is on file at once; those on file are not repeated.
+/// Measures as many cold starts as are asked for, in turn. Each is on file at once; those on file are not repeated. Cases that differ
+/// in their load alone start alike: only the first of them is measured.
 ///
 /// # Errors
 /// The file cannot be read or written. A server that refuses is no error but ends the case.
@@ -39,22 +40,23 @@ pub async fn cold_starts(
     context: &Context<'_>,
     running: &mut [CaseRun],
     observers: &mut Observers<'_>,
+    listener: &mut dyn Listener,
 ) -> anyhow::Result<()> {
     let asked = context.scenario.load.cold_starts;
     if asked == 0 {
         return Ok(());
     }
     let known = context.folder.cold_starts()?;
+    let measured = first_of_start(running, &known);
     // a model that is loaded again counts from zero
     let cases: Vec<Point> = running.iter().map(|running| running.case.clone()).collect();
     let models = first_of_targets(&cases);
     for first in &models {
         observers.pause(first).await;
     }
-    let places = (0..asked).flat_map(|number| (0..running.len()).map(move |place| (number, place + number as usize)));
-    for (number, place) in places.collect::<Vec<_>>() {
-        let place = place % running.len();
-        let running = &mut running[place];
+    let places = (0..asked).flat_map(|number| (0..measured.len()).map(move |place| (number, place + number as usize)));
+    for (number, place) in places {
+        let running = &mut running[measured[place % measured.len()]];
         if running.ended_early.is_some() {
             continue;
         }
@@ -62,19 +64,40 @@ pub async fn cold_starts(
         let found = known.iter().find(|row| row.cold_start == number && row.case.tag() == tag);
         match found {
             Some(row) => running.cold_starts.push(row.clone()),
-            None => match start(context, &running.case, number).await {
-                Ok(row) => {
-                    context.folder.cold_start(&row)?;
-                    running.cold_starts.push(row);
+            None => {
+                listener.starts_cold(&running.case, (number, asked));
+                match start(context, &running.case, number).await {
+                    Ok(row) => {
+                        context.folder.cold_start(&row)?;
+                        running.cold_starts.push(row);
+                    }
+                    Err(error) => running.end(error),
                 }
-                Err(error) => running.end(error),
-            },
+            }
         }
     }
     for first in &models {
         observers.go_on(first).await;
     }
     Ok(())
+}
+
+/// The places of the cases to measure: those that start as another case does, which was measured before or is going to be, are left out.
+fn first_of_start(running: &[CaseRun], known: &[ColdStartRecord]) -> Vec<usize> {
+    let is_first = |place: &usize| {
+        let case = &running[*place].case;
+        let is_begun = known.iter().any(|row| row.case.tag() == case.tag());
+        let before = running[..*place].iter().map(|running| &running.case);
+        let mut others = before.chain(known.iter().map(|row| &row.case));
+        is_begun || !others.any(|other| starts_alike(case, other))
+    };
+    (0..running.len()).filter(is_first).collect()
+}
+
+/// Whether two cases send the same first request to the same model.
+fn starts_alike(one: &Point, other: &Point) -> bool {
+    let matters = |id: &&AxisId| id.axis().is_variant || matches!(id, AxisId::BatchSize | AxisId::Shapes);
+    AxisId::ALL.iter().filter(matters).all(|id| one.get(*id) == other.get(*id))
 }
 
 /// One cold start of a case.
@@ -113,6 +136,7 @@ async fn start(context: &Context<'_>, case: &Point, number: u32) -> Result<ColdS
         cold_start: number,
         load_ms: ms(loaded),
         first_ms: ms(prepared.first),
+        errors: prepared.errors,
         steady_after_ms: told.map(|told| ms(told.after)),
         steady_after_requests: told.map(|told| told.requests),
         beyond_ms: told.map(|told| ms(told.beyond)),

@@ -28,6 +28,8 @@ pub struct Place<'a> {
 pub trait Listener {
     /// A case begins its block of a round, or (without one) its workers prepare.
     fn begins(&mut self, case: &Point, round: Option<Place<'_>>);
+    /// A case's cold start begins: its number from 0, of how many.
+    fn starts_cold(&mut self, case: &Point, start: (u32, u32));
     /// The part of the block under way that is done, from 0 to 1.
     fn progress(&mut self, done: f64);
     /// The block of a case under way has ended, or could not be measured.

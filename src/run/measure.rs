@@ -36,7 +36,7 @@ pub async fn group(
     let mut running: Vec<CaseRun> = group.cases.iter().map(|case| CaseRun::new(case, capacity)).collect();
     let load = &context.scenario.load;
     // not of the time for measuring
-    cold_starts(context, &mut running, observers).await?;
+    cold_starts(context, &mut running, observers, listener).await?;
     let mut budget = Budget::begin(load.stop.most, group.cases.len(), group.rounds.len());
     let resumed = restore(&mut running, group, kept, &mut budget)?;
     for case in &group.cases {

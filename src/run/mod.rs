@@ -422,6 +422,10 @@ impl context::Listener for Progress {
         self.show(case, round.map(|place| (place.index, place.rounds, place.round)));
     }
 
+    fn starts_cold(&mut self, case: &Point, (number, all): (u32, u32)) {
+        self.say_current(case, &format!("cold start {} of {all}", number + 1));
+    }
+
     fn progress(&mut self, done: f64) {
         self.advance(done);
     }

@@ -38,7 +38,7 @@ pub use keys::keys;
 pub use mlperf::Mlperf;
 pub use overrides::Overrides;
 pub use server::Server;
-pub use warmup::Warmup;
+pub use warmup::{PART as WARMUP_PART, Warmup};
 
 use crate::capacity::Bound;
 use crate::matrix::{AxisId, Matrix, Name, Point, Selection, Value};

@@ -83,6 +83,7 @@ impl Scenario {
             self.load.quick = true;
             // there is no time to wait for that
             self.load.warmup.steady = None;
+            self.load.cold_starts = self.load.cold_starts.min(1);
             // a fast model uses all of its time; a number of requests on the command line is the only goal
             if overrides.iterations.is_none() {
                 self.load.stop.requests = 0;

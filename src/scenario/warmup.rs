@@ -17,6 +17,9 @@ pub struct Warmup {
     pub steady: Option<f64>,
 }
 
+/// Warming up takes at most the longest time of a case divided by this.
+pub const PART: u32 = 6;
+
 impl Warmup {
     /// So many requests.
     pub fn of_requests(requests: u64) -> Self {

@@ -14,8 +14,12 @@ const COLD: &str = "parameters { key: \"service_time\" value { string_value: \"c
     parameters { key: \"warm_up\" value { string_value: \"30ms for 20 executions\" } }";
 
 fn case(load: &str) -> Case {
+    case_of(COLD, load)
+}
+
+fn case_of(model: &str, load: &str) -> Case {
     let scenario = SCENARIO.replace("batch_sizes = [1, 4]\n    processes = [1, 2]", "processes = [1]");
-    Case::new(COLD, &scenario.replace("iterations = 50\n    warmup = 3", load))
+    Case::new(model, &scenario.replace("iterations = 50\n    warmup = 3", load))
 }
 
 /// The rows of a run with this `[load]`, and what it printed.
@@ -90,22 +94,25 @@ fn a_run_that_is_stopped_within_a_cold_start_leaves_the_model_loaded() {
 #[test]
 fn cold_starts_tell_what_a_model_takes_after_it_is_loaded() {
     let case = case("iterations = 20\nwarmup = 0\nwarmup_until = \"50%\"\ncold_starts = 2");
-    let output = case.command(&["--quiet"]).output().unwrap();
+    let output = case.command(&["--quiet", "--set", "concurrency=1,2"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     let run = case.newest().unwrap();
     assert!(read_manifest(&run).unwrap().counts.unwrap().agrees());
     let starts: Vec<ColdStartRecord> = read(&run.join(COLD_STARTS)).unwrap();
-    // in turn, each protocol twice
+    // in turn, each protocol twice, and not again with two requests in flight
     let order: Vec<(u32, String)> = starts.iter().map(|start| (start.cold_start, start.case.tag())).collect();
     let [http, grpc] = ["http-b1-p1-c1", "grpc-b1-p1-c1"].map(str::to_owned);
     assert_eq!(order, [(0, http.clone()), (0, grpc.clone()), (1, grpc), (1, http)]);
     for start in &starts {
-        assert!(start.load_ms > 0.0 && start.first_ms >= 32.0, "{start:?}");
+        assert!(start.load_ms > 0.0 && start.first_ms >= 32.0 && start.errors == 0, "{start:?}");
         assert!(start.steady_after_requests >= Some(20), "{start:?}");
         assert!(start.steady_after_ms >= Some(20.0 * 32.0) && start.steady_mean_ms >= Some(2.0), "{start:?}");
         assert!(start.beyond_ms >= Some(20.0 * 15.0), "{start:?}");
     }
-    for record in case.records() {
+    let records = case.records();
+    let (one, two): (Vec<&Record>, Vec<&Record>) = records.iter().partition(|record| record.case.concurrency == 1);
+    assert!(two.len() == 2 && two.iter().all(|record| record.cold_starts.is_none()), "{two:?}");
+    for record in one {
         assert_eq!((record.cold_starts, record.requests), (Some(2), 20), "{record:?}");
         assert!(record.cold_first_ms >= Some(32.0) && record.cold_beyond_ms >= Some(20.0 * 15.0), "{record:?}");
     }
@@ -128,5 +135,18 @@ fn cold_starts_tell_what_a_model_takes_after_it_is_loaded() {
     let output = crate::resume::resume(&run, &["--quiet"]);
     assert!(output.status.success(), "{}", text(&output));
     assert_eq!(read::<ColdStartRecord>(&run.join(COLD_STARTS)).unwrap(), starts);
-    assert!(case.records().iter().all(|row| row.status == Status::Ok && row.cold_starts == Some(2)));
+    for row in case.records() {
+        let cold_starts = (row.case.concurrency == 1).then_some(2);
+        assert_eq!((row.status, row.cold_starts), (Status::Ok, cold_starts), "{row:?}");
+    }
+}
+
+#[test]
+fn requests_that_fail_after_a_cold_start_are_counted() {
+    let model = "parameters { key: \"error_share\" value { string_value: \"0.2\" } }";
+    let case = case_of(model, "iterations = 20\nwarmup = 100\ncold_starts = 1");
+    let output = case.command(&["--quiet"]).output().unwrap();
+    let starts: Vec<ColdStartRecord> = read(&case.newest().unwrap().join(COLD_STARTS)).unwrap();
+    assert!(starts.len() == 2 && starts.iter().all(|start| start.errors > 0), "{starts:?}");
+    assert!(text(&output).contains("| Errors |"), "{}", text(&output));
 }

@@ -132,7 +132,6 @@ impl Progress {
 
     /// Shows the current case and its round: the round's number, the expected number of rounds, if that is known, and the plan.
     pub fn show(&mut self, case: &Point, round: Option<(usize, Option<usize>, &Round)>) {
-        let case_words = format!("{}  {}", self.scenario, case.phrase());
         let doing = match round {
             None => "connecting and warming up".to_owned(),
             Some((index, rounds, round)) => {
@@ -141,7 +140,12 @@ impl Progress {
                 format!("block {}{of}", index + 1)
             }
         };
-        let message = format!("{case_words}  {doing}");
+        self.say_current(case, &doing);
+    }
+
+    /// Says what is done with a case.
+    pub fn say_current(&mut self, case: &Point, doing: &str) {
+        let message = format!("{}  {}  {doing}", self.scenario, case.phrase());
         if let Some(screen) = &mut self.screen {
             screen.current(message.clone());
         }
@@ -161,13 +165,12 @@ impl Progress {
         if let Some(screen) = &mut self.screen {
             screen.block_done(case, so_far.clone());
         }
-        let number = |value: Option<f64>| value.map_or("–".to_owned(), words::format_ms);
         let SoFar { requests, errors, requests_per_s, p50_ms, p95_ms, .. } = so_far;
         let errors_words = match self.errors + errors {
             0 => String::new(),
             errors => format!("  {errors} errors"),
         };
-        let [p50, p95, rate] = [p50_ms, p95_ms, requests_per_s].map(number);
+        let [p50, p95, rate] = [p50_ms, p95_ms, requests_per_s].map(words::ms_if_any);
         self.bar.set_prefix(format!("p50 {p50} p95 {p95} ms  {rate}/s{errors_words}"));
         if self.show == Show::Json {
             self.tell(String::new, || {

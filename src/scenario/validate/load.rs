@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::super::error::{Document, Errors};
 use super::super::tree::Table;
 use super::super::words::known;
-use super::super::{ArrivalProcess, Load, OnError, StopRule, Warmup};
+use super::super::{ArrivalProcess, Load, OnError, StopRule, WARMUP_PART, Warmup};
 use super::arrival::stage_names;
 use super::{Checked, SEED, bounds, number, whole};
 use crate::matrix::Refusal;
@@ -182,6 +182,14 @@ fn times(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Opt
     {
         let expected = format!("at least duration_s, {}", duration.as_secs_f64());
         errors.push(document.unexpected(given, &expected, "raise it, or lower duration_s"));
+        return None;
+    }
+    if let (Some(warmup), Some(cap), Some(given)) = (times.warmup, times.cap, table.value("warmup_s"))
+        && warmup > cap / WARMUP_PART
+    {
+        let most = (cap / WARMUP_PART).as_secs_f64();
+        let expected = format!("at most a sixth of max_seconds_per_case, {most}");
+        errors.push(document.unexpected(given, &expected, "lower it, or raise max_seconds_per_case"));
         return None;
     }
     Some(times)
