@@ -153,16 +153,14 @@ impl Edge {
         let reach = line.as_ref().map(|line| line.reach());
         match (self.crossing(), line, reach) {
             (Crossing::Between(kept, broken), Some(line), Some([Some(below), Some(above)])) => {
-                self.between(line.place, [below, above], [kept, broken], false)
+                self.between(line.place, [Some(below), Some(above)], [kept, broken])
             }
             (Crossing::Between(kept, broken), ..) if self.is_whole && broken - kept <= 1.0 => {
                 self.neighbours(kept, broken)
             }
-            // an end that no block contradicts is as far as any may be
             (Crossing::Between(kept, broken), line, reach) if self.near_edge().len() >= TRIES_LEAST => {
                 let place = line.map_or((kept * broken).ln() / 2.0, |line| line.place);
-                let reach = reach.unwrap_or_default().map(|by| by.unwrap_or(WIDEST));
-                self.between(place, reach, [kept, broken], true)
+                self.between(place, reach.unwrap_or_default(), [kept, broken])
             }
             (Crossing::Above(rate), ..) if rate >= self.to => Capacity::Above(self.to),
             (Crossing::Below, ..) if self.tries.len() >= TRIES_LEAST => Capacity::Below(self.from),
@@ -170,14 +168,15 @@ impl Edge {
         }
     }
 
-    /// A capacity at the logarithm of a rate that ends lie around, no nearer than tries are to each other, or than the rates that are
-    /// just kept and just broken: where requests are all good or all bad, a line is too sure.
-    fn between(&self, place: f64, [below, above]: [f64; 2], [kept, broken]: [f64; 2], assumed: bool) -> Capacity {
-        let ends = [0.0, -below.max(DISTANCE.0), above.max(DISTANCE.0)];
-        let [value, low, high] = ends.map(|by| (place + by).exp());
+    /// A capacity at the logarithm of a rate, with what blocks rule out below and above it: an end that no block contradicts is as far as
+    /// any may be, and none is nearer than tries are to each other, or than the rates that are just kept and just broken: where
+    /// requests are all good or all bad, a line is too sure.
+    fn between(&self, place: f64, reach: [Option<f64>; 2], [kept, broken]: [f64; 2]) -> Capacity {
+        let [below, above] = reach.map(|by| by.unwrap_or(WIDEST).max(DISTANCE.0));
+        let [value, low, high] = [0.0, -below, above].map(|by| (place + by).exp());
         let ends = [value, low.min(kept), high.max(broken)];
         let [value, low, high] = if self.is_whole { ends.map(f64::floor) } else { ends };
-        Capacity::Between { value, low, high, assumed }
+        Capacity::Between { value, low, high, assumed: reach.map(|by| by.is_none()) }
     }
 
     /// The capacity where it is one of two neighbouring whole numbers: the smaller if both are sure, else next to it.
@@ -186,7 +185,7 @@ impl Edge {
         let low = if surely_kept { kept } else { (kept - 1.0).max(self.from) };
         let high = if surely_broken { kept } else { broken };
         match self.tries.len() >= TRIES_LEAST {
-            true => Capacity::Between { value: kept, low, high, assumed: false },
+            true => Capacity::Between { value: kept, low, high, assumed: [false; 2] },
             false => Capacity::Unknown,
         }
     }

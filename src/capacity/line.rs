@@ -14,7 +14,8 @@ const NEAR: f64 = 40.0;
 const OVERRUN: f64 = 10.0;
 /// Tries around the edge before an interval is believed.
 pub const TRIES_LEAST: usize = 8;
-/// The largest distance of an end of the interval, as a logarithm: by then even few blocks would contradict it.
+/// The largest distance of an end of the interval, as a logarithm, which it has where no block contradicts it: farther off, a server
+/// would have behaved otherwise in the blocks that were doubled and halved until the edge was near.
 pub const WIDEST: f64 = 0.3;
 /// By so much the line is moved at once.
 const OUTWARDS: f64 = 0.01;

@@ -51,8 +51,8 @@ pub enum Capacity {
         low: f64,
         /// Upper end of it.
         high: f64,
-        /// Whether an end is as far as any may be: no block rules out what is beyond it.
-        assumed: bool,
+        /// Whether the lower and the upper end are as far as any may be: no block rules out what is beyond them.
+        assumed: [bool; 2],
     },
     /// The tries do not tell yet.
     Unknown,
@@ -154,15 +154,10 @@ impl Search {
             (Capacity::Below(rate), _) | (_, Capacity::Below(rate)) => Capacity::Below(rate),
             (Capacity::Unknown, _) | (_, Capacity::Unknown) => Capacity::Unknown,
             (Capacity::Above(_), other) | (other, Capacity::Above(_)) => other,
-            (
-                Capacity::Between { value, low, high, assumed },
-                Capacity::Between { value: other, low: other_low, high: other_high, assumed: other_assumed },
-            ) => Capacity::Between {
-                value: value.min(other),
-                low: low.min(other_low),
-                high: high.min(other_high),
-                assumed: assumed || other_assumed,
-            },
+            (Capacity::Between { value, .. }, Capacity::Between { value: other_value, .. }) => {
+                let (least, other) = if value <= other_value { (one, other) } else { (other, one) };
+                least.within(other)
+            }
         };
         // a bound that nothing has broken yet matters no more once a lower edge is known
         let is_broken = |edge: &&Edge| edge.place().is_finite();
@@ -178,10 +173,35 @@ impl Search {
 }
 
 impl Capacity {
+    /// The capacity where another bound, whose edge is not below this one's, has to be kept too.
+    fn within(self, other: Capacity) -> Capacity {
+        let Capacity::Between { value, low, high, assumed: [low_assumed, high_assumed] } = self else {
+            return self;
+        };
+        let Capacity::Between { low: other_low, high: other_high, assumed: other_assumed, .. } = other else {
+            return self;
+        };
+        // an end that no block tells says nothing of a lower edge
+        let (low, low_assumed) = match other_low < low && !other_assumed[0] {
+            true => (other_low, false),
+            false => (low, low_assumed),
+        };
+        let (high, high_assumed) = match other_high < high {
+            true => (other_high, other_assumed[1]),
+            false => (high, high_assumed),
+        };
+        Capacity::Between { value, low, high, assumed: [low_assumed, high_assumed] }
+    }
+
+    /// Whether an end of its interval is as far as any may be: no block rules out what is beyond it.
+    pub fn is_assumed(&self) -> bool {
+        matches!(self, Capacity::Between { assumed, .. } if assumed.contains(&true))
+    }
+
     /// Half of its interval, as a part of it, where blocks tell both ends.
     pub fn precision(&self) -> Option<f64> {
         match self {
-            Capacity::Between { value, low, high, assumed: false } => Some((high - low) / 2.0 / value),
+            Capacity::Between { value, low, high, assumed: [false, false] } => Some((high - low) / 2.0 / value),
             _ => None,
         }
     }

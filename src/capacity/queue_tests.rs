@@ -241,6 +241,21 @@ fn of_several_bounds_the_one_that_breaks_first_is_the_capacity() {
 }
 
 #[test]
+fn a_bound_that_only_an_overload_breaks_does_not_widen_the_interval() {
+    let bounds = bounds("p99<50ms,errors<1%").unwrap();
+    let mut search = Search::new((1.0, 1e6), &bounds, false, (None, Duration::from_secs(60)));
+    for _ in 0..40 {
+        let Some(rate) = search.next() else { break };
+        // 1 % is late at 1100 a second; requests fail far beyond that alone
+        let late = (100.0 * (rate / 1100.0_f64).powi(12)).min(10_000.0) as u64;
+        search.add(rate, 10_000, &[late, if rate > 1400.0 { 2000 } else { 0 }]);
+    }
+    let found = search.capacity();
+    let Capacity::Between { low, high, .. } = found else { panic!("{found:?}") };
+    assert!(low > 1050.0 && high < 1150.0 && !found.is_assumed() && search.is_known(0.03), "{found:?}");
+}
+
+#[test]
 fn requests_in_flight_are_whole_numbers() {
     let bounds = bounds("p99<50ms").unwrap();
     for kept in [1.0, 2.0, 3.0, 5.0, 40.0] {

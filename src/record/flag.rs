@@ -57,7 +57,7 @@ impl Flag {
             Flag::ResponseCache => "the response cache answered",
             Flag::FewRequests => "too few independent requests for a percentile of the table",
             Flag::AssumedEnd => {
-                "an end of the capacity's interval is 0.74 or 1.35 times the capacity: no block rules out what is beyond it"
+                "no block rules out a capacity beyond an end of the interval, which is then 0.74 or 1.35 times the load that was found"
             }
             Flag::Clock => {
                 "a host's clock moved against the leader's during a block, or is known too poorly for the throughput: its error is more than 1 % of the time over which answers count"
@@ -117,7 +117,7 @@ impl Flag {
                  over all hosts are those of a mixture"
             }
             Flag::AssumedEnd => {
-                "too few blocks for both ends of the capacity's interval: one is 0.74 or 1.35 times the capacity, and it may lie beyond"
+                "no block rules out a capacity beyond an end of the interval, which is then 0.74 or 1.35 times the load that was found"
             }
             Flag::ClientCeiling | Flag::FewRequests => return None,
         })

@@ -109,7 +109,7 @@ columns! {
         pub load_ms: f64,
         /// What the first request after that took, its connection included; of one that failed, its last attempt.
         pub first_ms: f64,
-        /// Requests without a good answer, attempts of the first one included.
+        /// Requests without a good answer, failed attempts of the first one included.
         pub errors: u64 = 0,
         /// The time of the requests until latencies were steady, the first included; as exact as a quarter of a second or ten requests.
         /// Empty if they were not steady within a minute.

@@ -248,12 +248,12 @@ columns! {
         pub warmup_until_percent: Option<f64>,
         /// How long processes warmed up before the first block: the longest of them.
         pub warmed_up_s: Option<f64>,
-        /// How often the model was unloaded and loaded again before (`cold_starts.csv`); empty if that was not asked for. The following are
-        /// medians over these cold starts.
+        /// How often the model was unloaded and loaded again before (`cold_starts.csv`); empty if that was not asked for, or measured in
+        /// a case that starts alike. The following are medians over these cold starts.
         pub cold_starts: Option<u32>,
         /// From asking the server to load the model until it was ready.
         pub cold_load_ms: Option<f64>,
-        /// What the first request after that took, its connection included.
+        /// What the first request after that took, its connection included; of one that failed, its last attempt.
         pub cold_first_ms: Option<f64>,
         /// The time of the requests, one after the other, until latencies were steady.
         pub cold_steady_after_ms: Option<f64>,

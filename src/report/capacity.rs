@@ -8,7 +8,7 @@ use super::picture::{Axis, Chart, Mark, Point, Scale, Series};
 use super::run::Run;
 use super::table::{Cell, Table};
 use super::verdicts;
-use super::words::{NOTHING, format_ms, ms_if_any, status_words};
+use super::words::{NOTHING, format_ms, number_if_any, status_words};
 use crate::capacity::{self, Bound};
 use crate::record::{BlockRecord, Record, rounded};
 use crate::statistics::{self, DELTA, Interval, Ratio, Verdict};
@@ -40,7 +40,8 @@ pub fn measure(run: &Run) -> String {
     format!("{what} with {bounds}")
 }
 
-fn is_over_concurrency(run: &Run) -> bool {
+/// Whether requests in flight, and not rates, were tried.
+pub fn is_over_concurrency(run: &Run) -> bool {
     run.manifest.capacity.as_ref().is_some_and(|searched| searched.over == "concurrency")
 }
 
@@ -182,9 +183,9 @@ pub fn table(run: &Run) -> Table {
         if is_over_concurrency(run) {
             row.push(record.capacity_concurrency.map_or(NOTHING.to_owned(), |count| count.to_string()).into());
         }
-        row.push(Cell { text: ms_if_any(record.capacity_per_s), is_best: is_highest(&cells, record) });
+        row.push(Cell { text: number_if_any(record.capacity_per_s), is_best: is_highest(&cells, record) });
         row.push(interval.into());
-        row.push(ms_if_any(record.capacity_per_s.map(|rate| rate * f64::from(record.case.batch_size))).into());
+        row.push(number_if_any(record.capacity_per_s.map(|rate| rate * f64::from(record.case.batch_size))).into());
         row.push(record.blocks.to_string().into());
         table.row(row);
     }
@@ -214,7 +215,7 @@ pub fn tries(run: &Run, record: &Record) -> Option<Table> {
         .for_each(|heading| table.numbers(heading));
     table.words("Bounds");
     for block in &blocks {
-        let number = |value: Option<f64>| -> Cell { ms_if_any(value).into() };
+        let number = |value: Option<f64>| -> Cell { number_if_any(value).into() };
         let shares = broken(&bounds, block);
         let is_kept = shares.iter().zip(&bounds).all(|(share, bound)| *share <= bound.level());
         let mut row = vec![
@@ -243,7 +244,7 @@ pub fn chart(run: &Run, group: &[&Record], title: String) -> Option<Chart> {
     let load = |block: &BlockRecord| block.case.rate.unwrap_or(f64::from(block.case.concurrency));
     let mut series = Vec::new();
     let (mut least, mut most) = (f64::INFINITY, 0.0_f64);
-    for record in group {
+    for (place, record) in (1..).zip(group) {
         let mut points: Vec<Point> = run
             .blocks
             .of(record)
@@ -252,20 +253,17 @@ pub fn chart(run: &Run, group: &[&Record], title: String) -> Option<Chart> {
             .collect();
         points.sort_by(|one, other| one.x.total_cmp(&other.x));
         points.iter().for_each(|point| (least, most) = (least.min(point.x), most.max(point.x)));
-        series.push(Series { name: format!("{}, {name}", run.value_of(record)), mark: Mark::Scatter, points });
-    }
-    for (place, record) in (1..).zip(group) {
-        let Some(Interval { value, low, high }) = self::of(record) else { continue };
+        let name = run.value_of(record);
         // below the bound's line, one below the other, so that each is seen
         let y = limit * BESIDE.powi(place);
-        let (ends, mark) = match record.capacity_concurrency {
-            Some(count) => (vec![f64::from(count)], Mark::Scatter),
-            None => (vec![low, high], Mark::Line),
-        };
-        let points = ends.into_iter().map(|x| Point::at(x, y)).collect();
-        let interval =
-            format!("{}: {} ({} to {})", run.value_of(record), format_ms(value), format_ms(low), format_ms(high));
-        series.push(Series { name: interval, mark, points });
+        series.push(match self::of(record) {
+            None => Series { name, mark: Mark::Scatter, points },
+            Some(Interval { value, low, high }) => {
+                let name = format!("{name}: {} ({} to {})", format_ms(value), format_ms(low), format_ms(high));
+                let (from, to) = record.capacity_concurrency.map_or((low, high), |count| (count.into(), count.into()));
+                Series { name, mark: Mark::Together { from, to, y }, points }
+            }
+        });
     }
     let bound = Series {
         name: format!("bound, {limit} ms"),

@@ -3,7 +3,7 @@
 use super::layout::Layout;
 use super::run::Run;
 use super::table::Table;
-use super::words::{NOTHING, format_ms};
+use super::words::{NOTHING, counted, format_ms};
 use crate::record::{ColdStartRecord, Record};
 use crate::statistics;
 
@@ -47,7 +47,7 @@ pub fn said(run: &Run) -> Vec<String> {
         let case = record.case.phrase();
         let errors = match errors(run, record) {
             0 => String::new(),
-            count => format!(", {count} errors"),
+            count => format!(", {}", counted(count, "error")),
         };
         format!(
             "{case}: loaded in {load} ms, first request {first} ms, steady after {after} ms, {beyond} ms beyond the steady mean{errors}"

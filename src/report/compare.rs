@@ -15,7 +15,7 @@ use super::json::pretty;
 use super::layout;
 use super::run::Run;
 use super::table::{Cell, Table};
-use super::words::{escaped, ms_if_any, warmup_words};
+use super::words::{escaped, number_if_any, warmup_words};
 use crate::record::{Record, SCENARIO, Status};
 use crate::statistics::{self, ALPHA, DELTA, Interval, Ratio, Verdict};
 
@@ -299,8 +299,9 @@ impl Comparison {
         for case in self.changes.chunks_exact(Metric::ALL.len()) {
             let of = |metric: Metric| case.iter().find(|change| change.metric == metric);
             let values = |metric: Metric| {
-                of(metric)
-                    .map_or(String::new(), |change| format!("{} → {}", ms_if_any(change.base), ms_if_any(change.new)))
+                of(metric).map_or(String::new(), |change| {
+                    format!("{} → {}", number_if_any(change.base), number_if_any(change.new))
+                })
             };
             let said = |metric: Metric| Cell {
                 text: of(metric).map_or(String::new(), |change| change.said.clone()),

@@ -13,7 +13,7 @@ use super::gate::Metric;
 use super::json::pretty;
 use super::layout;
 use super::table::Table;
-use super::words::{escaped, format_ms, ms_if_any};
+use super::words::{counted, escaped, format_ms, number_if_any};
 use crate::record::{self, Manifest, RECORDS, Record, Status, Utc};
 use crate::statistics::{ALPHA, DELTA, SERIES_MIN, change_points};
 
@@ -142,11 +142,6 @@ impl RunAt {
     }
 }
 
-/// `1 run`, `3 runs`.
-fn counted(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
 /// The changes of a series, of those runs that have a value.
 fn shifts(values: &[Option<f64>], runs: &[RunAt], alpha: f64) -> Vec<Shift> {
     let known: Vec<(usize, f64)> = values
@@ -176,7 +171,7 @@ impl History {
     pub fn markdown(&self) -> String {
         let unit = if self.metric == Metric::Throughput { "requests/s" } else { "ms" };
         let mut out =
-            format!("### {}: {} of {}\n\n", escaped(&self.title), self.metric, counted(self.runs.len(), "run"));
+            format!("### {}: {} of {}\n\n", escaped(&self.title), self.metric, counted(self.runs.len() as u64, "run"));
         self.say(&mut out, unit);
         let first = self.runs.len().saturating_sub(RUNS_SHOWN);
         let mut table = Table::default();
@@ -185,7 +180,7 @@ impl History {
         self.runs[first..].iter().rev().for_each(|run| table.numbers(run.started.day()));
         for case in &self.cases {
             let mut row = vec![case.words.as_str().into()];
-            row.extend(case.values[first..].iter().rev().map(|found| ms_if_any(*found).into()));
+            row.extend(case.values[first..].iter().rev().map(|found| number_if_any(*found).into()));
             table.row(row);
         }
         let _ = writeln!(out, "{}", table.markdown());
@@ -198,7 +193,7 @@ impl History {
             out,
             "- Now {}; {} of the server in these runs.",
             escaped(self.runs.last().map_or("", |run| &run.server)),
-            counted(seen.len(), "version")
+            counted(seen.len() as u64, "version")
         );
         for reason in self.left_out.iter().take(LEFT_OUT_SHOWN) {
             let _ = writeln!(out, "- {}.", escaped(reason));

@@ -3,7 +3,7 @@
 use super::layout::Layout;
 use super::run::Run;
 use super::table::Table;
-use super::words::{NOTHING, format_ms, ms_if_any};
+use super::words::{NOTHING, format_ms, number_if_any};
 use crate::record::{HostRecord, Machine, Manifest};
 
 /// A row a case and host; `None` if this machine sent all requests.
@@ -32,10 +32,10 @@ pub fn table(run: &Run) -> Option<Table> {
             cells.push(host.host.clone().into());
             cells.push(host.host_processes.to_string().into());
             cells.push(host.requests_per_s.map_or(NOTHING.to_owned(), |rate| format!("{rate:.1}")).into());
-            cells.push(ms_if_any(host.mean_ms).into());
-            cells.push(ms_if_any(host.p95_ms).into());
+            cells.push(number_if_any(host.mean_ms).into());
+            cells.push(number_if_any(host.p95_ms).into());
             cells.push(over_median(host).into());
-            cells.push(ms_if_any(host.start_late_ms).into());
+            cells.push(number_if_any(host.start_late_ms).into());
             cells.push(format_ms(host.clock_error_ms).into());
             cells.push(host.flags.to_string().replace('_', " ").into());
             table.row(cells);

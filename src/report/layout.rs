@@ -54,20 +54,19 @@ impl Layout {
     /// Of one of the [`tables`] of a run; `processes_in_rows` if rows, not columns, distinguish the numbers of processes.
     pub fn of(run: &Run, processes_in_rows: bool) -> Self {
         let compared = run.compared;
-        let varies = |id: AxisId| varies(id, &run.records);
-        let is_shown = |id: AxisId| !PLACED.contains(&id) && varies(id) && (id == compared || !OF_TABLE.contains(&id));
+        let is_shown = |id: AxisId| varies(id, &run.records) && (id == compared || !OF_TABLE.contains(&id));
         Layout::showing(is_shown, processes_in_rows, compared)
     }
 
     /// Of the only table that has these rows.
     pub fn of_all<'a>(run: &Run, rows: impl IntoIterator<Item = &'a Record> + Clone) -> Self {
-        Layout::showing(|id| !PLACED.contains(&id) && varies(id, rows.clone()), true, run.compared)
+        Layout::showing(|id| varies(id, rows.clone()), true, run.compared)
     }
 
     fn showing(is_shown: impl Fn(AxisId) -> bool, processes_in_rows: bool, compared: AxisId) -> Self {
-        let others: Vec<AxisId> = AxisId::ALL.iter().copied().filter(|id| is_shown(*id)).collect();
+        let others = AxisId::ALL.iter().copied().filter(|id| !PLACED.contains(id) && is_shown(*id));
         let processes = processes_in_rows.then_some(AxisId::Processes);
-        let (last, between): (Vec<AxisId>, Vec<AxisId>) = others.into_iter().partition(|id| *id == compared);
+        let (last, between): (Vec<AxisId>, Vec<AxisId>) = others.partition(|id| *id == compared);
         let axes = [AxisId::BatchSize]
             .into_iter()
             .chain(processes)

@@ -29,7 +29,10 @@ pub fn section(run: &Run, beside: &Path) -> Result<String> {
     let groups = verdicts::groups(run.compared, &rows);
     let searched = groups.first().and_then(|group| capacity::chart(run, group, titled(run, &title, group)));
     let how = match searched {
-        Some(_) => "one dot a block; the lines below the bound are the capacities' 95 % intervals",
+        Some(_) if capacity::is_over_concurrency(run) => {
+            "one dot a block; the large dots below the bound are the capacities"
+        }
+        Some(_) => "one dot a block; the short lines below the bound are the capacities' 95 % intervals",
         None => "the lower the better, with 95 % intervals",
     };
     let mut chart =

@@ -8,7 +8,7 @@ use super::metric::Metric;
 use super::run::Run;
 use super::table::{Cell, Table};
 use super::verdicts::{self, Compared};
-use super::words::{NOTHING, distinct, format_ms, ms_if_any, status_words};
+use super::words::{NOTHING, distinct, format_ms, number_if_any, status_words};
 use crate::record::{Record, Status};
 use crate::statistics::{Interval, Ratio};
 
@@ -86,7 +86,7 @@ impl Rows<'_> {
                 milliseconds(record.service_mean_ms),
                 milliseconds(record.service_p95_ms),
                 milliseconds(record.service_p99_ms),
-                ms_if_any(record.requests_per_s).into(),
+                number_if_any(record.requests_per_s).into(),
                 milliseconds(record.lateness_p99_ms),
             ]);
             table.row(cells);
@@ -180,7 +180,7 @@ impl Rows<'_> {
             let mut cells = layout.cells(record);
             let share = record.goodput_share.map(|share| format!("{:.2}", 100.0 * share));
             cells.push(share.unwrap_or(NOTHING.to_owned()).into());
-            cells.push(ms_if_any(record.goodput_per_s).into());
+            cells.push(number_if_any(record.goodput_per_s).into());
             table.row(cells);
         }
         Some(table)
@@ -200,7 +200,7 @@ impl Rows<'_> {
 
         for record in &self.records {
             let mut cells = layout.cells(record);
-            cells.push(ms_if_any(record.inferences_per_s).into());
+            cells.push(number_if_any(record.inferences_per_s).into());
             let times = [
                 record.client_ms,
                 record.network_ms,
@@ -209,7 +209,7 @@ impl Rows<'_> {
                 record.compute_infer_ms,
                 record.compute_output_ms,
             ];
-            cells.extend(times.map(|time| ms_if_any(time).into()));
+            cells.extend(times.map(|time| number_if_any(time).into()));
             let few = |value: Option<f64>| Cell::from(value.map_or(NOTHING.to_owned(), |value| format!("{value:.2}")));
             cells.extend([record.avg_batch, in_flight(record), busy(record)].map(few));
             table.row(cells);

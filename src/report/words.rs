@@ -79,11 +79,16 @@ pub fn format_ms(milliseconds: f64) -> String {
     format!("{milliseconds:.digits$}")
 }
 
+/// `1 run`, `3 runs`.
+pub fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Shown where there is no value.
 pub const NOTHING: &str = "–";
 
 /// As [`format_ms`], where there is a value.
-pub fn ms_if_any(value: Option<f64>) -> String {
+pub fn number_if_any(value: Option<f64>) -> String {
     value.map_or(NOTHING.to_owned(), format_ms)
 }
 

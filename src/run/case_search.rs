@@ -131,7 +131,7 @@ impl CaseSearch {
             Flag::StartSkew,
         ];
         let busy = (Flag::ClientCpu, busiest >= BUSY_SHARE * f64::from(case.processes));
-        let assumed = (Flag::AssumedEnd, matches!(found, Found::Between { assumed: true, .. }));
+        let assumed = (Flag::AssumedEnd, found.is_assumed());
         Record {
             flags: row.flags.clone().with(kept.map(|flag| (flag, is_over(flag)))).with([busy, assumed]),
             requests: all.requests,

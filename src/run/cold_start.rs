@@ -28,11 +28,14 @@ const LOADED_WITHIN: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(5);
 /// Before a model that could not be loaded is loaded once more.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Axes that mean nothing where one process sends one request after the other.
+const AT_ONCE: [AxisId; 6] =
+    [AxisId::Processes, AxisId::Hosts, AxisId::Concurrency, AxisId::Connections, AxisId::Rate, AxisId::ThinkTime];
 /// Within which part of each other means are steady, if the scenario does not say.
 const STEADY: f64 = 0.05;
 
-/// Measures as many cold starts as are asked for, in turn. Each is on file at once; those on file are not repeated. Cases that differ
-/// in their load alone start alike: only the first of them is measured.
+/// Measures as many cold starts as are asked for, in turn. Each is on file at once; those on file are not repeated. Cases that start
+/// alike have those of the first of them.
 ///
 /// # Errors
 /// The file cannot be read or written. A server that refuses is no error but ends the case.
@@ -49,30 +52,32 @@ pub async fn cold_starts(
     let known = context.folder.cold_starts()?;
     let measured = first_of_start(running, &known);
     // a model that is loaded again counts from zero
-    let cases: Vec<Point> = running.iter().map(|running| running.case.clone()).collect();
+    let cases: Vec<Point> = measured.iter().map(|place| running[*place].case.clone()).collect();
     let models = first_of_targets(&cases);
     for first in &models {
         observers.pause(first).await;
     }
     let places = (0..asked).flat_map(|number| (0..measured.len()).map(move |place| (number, place + number as usize)));
     for (number, place) in places {
-        let running = &mut running[measured[place % measured.len()]];
-        if running.ended_early.is_some() {
+        let first = &mut running[measured[place % measured.len()]];
+        if first.ended_early.is_some() {
             continue;
         }
-        let tag = running.case.tag();
-        let found = known.iter().find(|row| row.cold_start == number && row.case.tag() == tag);
-        match found {
-            Some(row) => running.cold_starts.push(row.clone()),
-            None => {
-                listener.starts_cold(&running.case, (number, asked));
-                match start(context, &running.case, number).await {
-                    Ok(row) => {
-                        context.folder.cold_start(&row)?;
-                        running.cold_starts.push(row);
-                    }
-                    Err(error) => running.end(error),
-                }
+        let case = first.case.clone();
+        let found = known.iter().find(|row| row.cold_start == number && row.case.tag() == case.tag());
+        if let Some(row) = found {
+            first.cold_starts.push(row.clone());
+            continue;
+        }
+        listener.starts_cold(&case, (number, asked));
+        match start(context, &case, number).await {
+            Ok(row) => {
+                context.folder.cold_start(&row)?;
+                first.cold_starts.push(row);
+            }
+            Err(error) => {
+                let alike = running.iter_mut().filter(|running| starts_alike(&running.case, &case));
+                alike.for_each(|running| running.end(error.clone()));
             }
         }
     }
@@ -94,10 +99,12 @@ fn first_of_start(running: &[CaseRun], known: &[ColdStartRecord]) -> Vec<usize> 
     (0..running.len()).filter(is_first).collect()
 }
 
-/// Whether two cases send the same first request to the same model.
+/// Whether two cases send the same requests one after the other.
 fn starts_alike(one: &Point, other: &Point) -> bool {
-    let matters = |id: &&AxisId| id.axis().is_variant || matches!(id, AxisId::BatchSize | AxisId::Shapes);
-    AxisId::ALL.iter().filter(matters).all(|id| one.get(*id) == other.get(*id))
+    AxisId::ALL
+        .iter()
+        .filter(|id| !AT_ONCE.contains(id))
+        .all(|id| one.get(*id) == other.get(*id))
 }
 
 /// One cold start of a case.

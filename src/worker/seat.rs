@@ -21,7 +21,7 @@ use crate::process::Process;
 use crate::protocol::{Fault, FaultKind};
 
 /// The reason why a case cannot go on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum PoolError {
     /// The user asked to stop.
     Interrupted,

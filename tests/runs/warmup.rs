@@ -125,7 +125,7 @@ fn cold_starts_tell_what_a_model_takes_after_it_is_loaded() {
     assert!(report.contains("Beyond the Steady Mean"), "{report}");
 
     let plan = text(&case.command(&["--list"]).output().unwrap());
-    assert!(plan.contains("before each case its model is unloaded and loaded again, 2 times"), "{plan}");
+    assert!(plan.contains("before a case its model is unloaded and loaded again, 2 times"), "{plan}");
 
     // of a run that goes on, none is repeated
     let mut manifest = read_manifest(&run).unwrap();

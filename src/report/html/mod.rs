@@ -20,7 +20,7 @@ use super::said::{measure, said};
 use super::table::{Cell, Table};
 use super::tables::{Rows, Style};
 use super::verdicts::{self, Compared};
-use super::words::{Markup, ms_if_any, status_words};
+use super::words::{Markup, number_if_any, status_words};
 use super::{capacity, cold_start, hosts, layout, mlperf, profile, stages, tables, thresholds};
 use crate::file;
 use crate::matrix::AxisId;
@@ -342,7 +342,7 @@ impl Page<'_> {
                                     td class=[layout::is_number(*id).then_some("number")] { (layout::cells(&[*id], row)[0].text) }
                                 }
                                 td.number { (row.requests) } td.number { (row.errors) }
-                                @for (_, of) in &told { td.number { (ms_if_any(of(row))) } }
+                                @for (_, of) in &told { td.number { (number_if_any(of(row))) } }
                                 td { (status_words(row.status)) } td { (row.flags) }
                             }
                         }

@@ -50,7 +50,7 @@ pub struct Series {
 }
 
 /// How a series is drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mark {
     /// A line.
     Line,
@@ -58,6 +58,15 @@ pub enum Mark {
     Dots,
     /// A dot at each value.
     Scatter,
+    /// A dot at each value, and a horizontal line of what they say together.
+    Together {
+        /// Where it begins.
+        from: f64,
+        /// Where it ends.
+        to: f64,
+        /// How high it is.
+        y: f64,
+    },
     /// Horizontal bars from `low` to `x`, at the category `y`.
     Bars,
 }
@@ -70,6 +79,20 @@ pub struct Point {
     pub y: f64,
     pub low: f64,
     pub high: f64,
+}
+
+impl Mark {
+    fn has_line(self) -> bool {
+        matches!(self, Mark::Line | Mark::Dots)
+    }
+
+    /// The ends of its own line.
+    fn ends(self) -> Option<[Point; 2]> {
+        match self {
+            Mark::Together { from, to, y } => Some([Point::at(from, y), Point::at(to, y)]),
+            _ => None,
+        }
+    }
 }
 
 impl Point {
@@ -227,13 +250,15 @@ where
     let [ink, line, colours @ ..] = theme.colours();
     let area = head(chart, &area, ink, &colours, times)?;
 
-    let points = || chart.series.iter().flat_map(|series| &series.points);
+    let ends: Vec<Point> = chart.series.iter().filter_map(|series| series.mark.ends()).flatten().collect();
+    let points = || chart.series.iter().flat_map(|series| &series.points).chain(&ends);
     let is_bars = chart.series.iter().any(|series| series.mark == Mark::Bars);
     let xs = points().flat_map(|point| if is_bars { [point.x, point.low] } else { [point.x, point.x] });
     let ys = points().flat_map(|point| if is_bars { [point.y; 3] } else { [point.y, point.low, point.high] });
     let (x, y) = (chart.x.scale.range(xs), chart.y.scale.range(ys));
     let widest = y.ticks.iter().map(|(_, label)| label.chars().count()).max().unwrap_or(0) as i32;
     let mut built = ChartBuilder::on(&area)
+        .margin_left(4 * times)
         .margin_right(18 * times)
         .margin_top(6 * times)
         .x_label_area_size(44 * times)
@@ -265,7 +290,16 @@ where
             continue;
         }
         let points: Vec<&Point> = series.points.iter().filter(|point| can_place(point)).collect();
-        if series.mark != Mark::Scatter {
+        if let Some(ends) = series.mark.ends().filter(|ends| ends.iter().all(can_place)) {
+            let ends = ends.map(|end| place(end.x, end.y));
+            // one value has no length
+            if ends[0] == ends[1] {
+                built.draw_series([Circle::new(ends[0], 5 * times, colour.filled())])?;
+            } else {
+                built.draw_series([PathElement::new(ends.to_vec(), colour.stroke_width(stroke(3)))])?;
+            }
+        }
+        if series.mark.has_line() {
             let line = points.iter().map(|point| place(point.x, point.y));
             built.draw_series(LineSeries::new(line, colour.stroke_width(stroke(2))))?;
         }

@@ -43,7 +43,10 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
         } else {
             format!("{} times", load.cold_starts)
         };
-        let _ = writeln!(out, "before each case its model is unloaded and loaded again, {times}");
+        let _ = writeln!(
+            out,
+            "before a case its model is unloaded and loaded again, {times}; once for cases that start alike"
+        );
     }
     let detail = load.arrival.detail();
     if !detail.is_empty() {

@@ -170,7 +170,7 @@ impl Progress {
             0 => String::new(),
             errors => format!("  {errors} errors"),
         };
-        let [p50, p95, rate] = [p50_ms, p95_ms, requests_per_s].map(words::ms_if_any);
+        let [p50, p95, rate] = [p50_ms, p95_ms, requests_per_s].map(words::number_if_any);
         self.bar.set_prefix(format!("p50 {p50} p95 {p95} ms  {rate}/s{errors_words}"));
         if self.show == Show::Json {
             self.tell(String::new, || {

@@ -107,6 +107,18 @@ pub(super) fn load(
     Some(load)
 }
 
+/// Whether a case has the time to warm up.
+pub(super) fn warms_up_in_time(document: &Document<'_>, table: &Table<'_>, load: &Load) -> Checked<()> {
+    let most = load.stop.most.map(|cap| cap / WARMUP_PART);
+    match (load.warmup.least, most, table.value("warmup_s")) {
+        (Some(asked), Some(most), Some(given)) if asked > most => {
+            let expected = format!("at most a sixth of max_seconds_per_case, {:.3}", most.as_secs_f64());
+            Err(document.unexpected(given, &expected, "lower it, or raise max_seconds_per_case"))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Load {
     /// Measures until it is precise. Blocks share ten seconds, unless the scenario gives a case another length.
     pub(in super::super) fn until_precise(&mut self, precision: f64, has_iterations: bool) {
@@ -182,14 +194,6 @@ fn times(document: &Document<'_>, table: &Table<'_>, errors: &mut Errors) -> Opt
     {
         let expected = format!("at least duration_s, {}", duration.as_secs_f64());
         errors.push(document.unexpected(given, &expected, "raise it, or lower duration_s"));
-        return None;
-    }
-    if let (Some(warmup), Some(cap), Some(given)) = (times.warmup, times.cap, table.value("warmup_s"))
-        && warmup > cap / WARMUP_PART
-    {
-        let most = (cap / WARMUP_PART).as_secs_f64();
-        let expected = format!("at most a sixth of max_seconds_per_case, {most}");
-        errors.push(document.unexpected(given, &expected, "lower it, or raise max_seconds_per_case"));
         return None;
     }
     Some(times)

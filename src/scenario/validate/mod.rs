@@ -76,6 +76,9 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
     }
     let server = server(document, &file.table("server"), &mut errors);
     let load = load::load(document, &load_table, arrival.as_ref(), &mut errors);
+    if let (false, Some(load)) = (is_searched, &load) {
+        errors.keep(load::warms_up_in_time(document, &load_table, load));
+    }
     let hosts = hosts::hosts(document, &file.table("hosts"), &mut errors);
     if let (true, Some(rules)) = (is_searched, file.value("mlperf")) {
         let help = "leave one of the two tables out: MLPerf's rules search for nothing";
