@@ -20,11 +20,17 @@ pub const WIDEST: f64 = 0.3;
 /// By so much the line is moved at once.
 const OUTWARDS: f64 = 0.01;
 /// The smallest and the largest slope of a line.
-const SLOPES: (f64, f64) = (0.5, 500.0);
+const SLOPES: [f64; 2] = [0.5, 500.0];
+/// A moved line is at most so many times as steep or as flat: where a server breaks down at once, a flat line fits nothing at all, and so
+/// would be contradicted by nothing.
+const TURNS: f64 = 4.0;
 /// By this factor more has to be off for either of two tests: together they err more often than one.
 const TOGETHER: f64 = 1.05;
-/// Steps of the fit.
-const STEPS: usize = 50;
+/// So far beyond all tries, as a logarithm, the line may cross what is allowed.
+const BEYOND: f64 = 0.6;
+/// Most steps to a root, and how near to it is near enough.
+const STEPS: usize = 60;
+const CLOSE: f64 = 1e-6;
 
 /// A block at a rate, held against one bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,49 +112,37 @@ fn weighted(block: &Try, expected: f64, level: f64) -> (f64, f64) {
     (weight * (block.bad as f64 - expected), weight * expected)
 }
 
+/// The bad requests of a block that a line expects: no more than there are.
+fn expected(block: &Try, (place, slope): (f64, f64), level: f64) -> f64 {
+    (level.ln() + slope * (block.rate.ln() - place)).clamp(-40.0, 0.0).exp() * block.requests as f64
+}
+
 /// Fits the line by quasi-likelihood: bad requests of a block are as many as the line says, with a scatter that follows from their
 /// number. Its uncertainty is from the scatter itself.
 fn fit(tries: &[Try], level: f64) -> Option<Line> {
-    let middle = tries.iter().map(|block| block.rate.ln()).sum::<f64>() / tries.len() as f64;
-    let at = |block: &Try| block.rate.ln() - middle;
+    let rates: Vec<f64> = tries.iter().map(|block| block.rate.ln()).collect();
+    let (least, most) =
+        (rates.iter().copied().fold(f64::INFINITY, f64::min), rates.iter().copied().fold(f64::NEG_INFINITY, f64::max));
     // a line needs two places, and something bad
-    let spread = tries.iter().map(|block| at(block).powi(2)).sum::<f64>();
-    if tries.len() < 3 || spread < 1e-9 || tries.iter().all(|block| block.bad == 0) {
+    if tries.len() < 3 || most - least < 1e-5 || tries.iter().all(|block| block.bad == 0) {
         return None;
     }
-    let (mut height, mut slope) = (level.ln(), 10.0);
-    let expected = |block: &Try, height: f64, slope: f64| {
-        let share = (height + slope * at(block)).clamp(-40.0, 0.0).exp();
-        share * block.requests as f64
+    let off = |block: &Try, line: (f64, f64)| weighted(block, expected(block, line, level), level).0;
+    // for each slope there is one place at which all blocks together are right, and one slope at which each is
+    let place = |slope: f64| {
+        root((least - BEYOND, most + BEYOND), |place| {
+            -tries.iter().map(|block| off(block, (place, slope))).sum::<f64>()
+        })
     };
-    for _ in 0..STEPS {
-        let mut gradient = [0.0, 0.0];
-        let mut curve = [0.0, 0.0, 0.0];
-        for block in tries {
-            let x = at(block);
-            let (off, mean) = weighted(block, expected(block, height, slope), level);
-            gradient = [gradient[0] + off, gradient[1] + off * x];
-            curve = [curve[0] + mean, curve[1] + mean * x, curve[2] + mean * x * x];
-        }
-        let determinant = curve[0] * curve[2] - curve[1] * curve[1];
-        if determinant <= 0.0 || !determinant.is_finite() {
-            return None;
-        }
-        let steps = [
-            (curve[2] * gradient[0] - curve[1] * gradient[1]) / determinant,
-            (curve[0] * gradient[1] - curve[1] * gradient[0]) / determinant,
-        ];
-        // no leaps: the share is far from straight elsewhere
-        height += steps[0].clamp(-1.0, 1.0);
-        slope = (slope + steps[1].clamp(-10.0, 10.0)).clamp(SLOPES.0, SLOPES.1);
-        if steps.iter().all(|step| step.abs() < 1e-10) {
-            break;
-        }
-    }
-    let place = middle + (level.ln() - height) / slope;
+    let slope = root(SLOPES.map(f64::ln).into(), |slope| {
+        let (slope, place) = (slope.exp(), place(slope.exp()));
+        tries.iter().map(|block| off(block, (place, slope)) * (block.rate.ln() - place)).sum()
+    });
+    let slope = slope.exp();
+    let place = place(slope);
     let (mut squares, mut all) = (0.0, 0.0);
     for block in tries {
-        let (off, mean) = weighted(block, expected(block, height, slope), level);
+        let (off, mean) = weighted(block, expected(block, (place, slope), level), level);
         squares += off.powi(2);
         all += mean;
     }
@@ -159,34 +153,50 @@ fn fit(tries: &[Try], level: f64) -> Option<Line> {
     Some(Line { place, slope, bunch, tries: tries.to_vec(), around: Vec::new(), level })
 }
 
+/// Where a function that falls from `low` to `high` is zero, or the end that is nearer to it (regula falsi, Illinois, with bisections in
+/// between). Where blocks are all good or all bad, its slope tells nothing, and Newton's method does not end.
+fn root((low, high): (f64, f64), falls: impl Fn(f64) -> f64) -> f64 {
+    let (mut low, mut high) = ((low, falls(low)), (high, falls(high)));
+    if low.1 <= 0.0 || high.1 >= 0.0 {
+        return if low.1 <= 0.0 { low.0 } else { high.0 };
+    }
+    for step in 1..=STEPS {
+        let middle = match step % 3 {
+            0 => (low.0 + high.0) / 2.0,
+            _ => (low.0 * high.1 - high.0 * low.1) / (high.1 - low.1),
+        };
+        let value = falls(middle);
+        if value > 0.0 {
+            (low, high.1) = ((middle, value), high.1 / 2.0);
+        } else {
+            (high, low.1) = ((middle, value), low.1 / 2.0);
+        }
+        if high.0 - low.0 < CLOSE || value == 0.0 {
+            return middle;
+        }
+    }
+    (low.0 + high.0) / 2.0
+}
+
 /// By how many standard errors blocks have more bad requests than a line that crosses the level at `place`, the logarithm of a
 /// rate, with the slope that fits best. The standard error is from the blocks' own scatter (a robust score test).
 fn contradiction(line: &Line, tries: &[Try], place: f64) -> f64 {
     let level = line.level;
-    let mut slope = line.slope;
     let at = |block: &Try| block.rate.ln() - place;
-    let expected =
-        |block: &Try, slope: f64| (level.ln() + slope * at(block)).clamp(-40.0, 0.0).exp() * block.requests as f64;
-    // of a block, weighted: what is off, and what is expected
-    let off = |block: &Try, slope: f64| weighted(block, expected(block, slope), level).0;
-    let mean = |block: &Try, slope: f64| weighted(block, expected(block, slope), level).1;
+    let of = |block: &Try, slope: f64| weighted(block, expected(block, (place, slope), level), level);
     let sum = |of: &dyn Fn(&Try) -> f64| tries.iter().map(of).sum::<f64>();
-    for _ in 0..STEPS {
-        let gradient = sum(&|block| off(block, slope) * at(block));
-        let curve = sum(&|block| mean(block, slope) * at(block).powi(2));
-        let step = gradient / curve;
-        slope = (slope + step.clamp(-10.0, 10.0)).clamp(SLOPES.0, SLOPES.1);
-        if step.abs() < 1e-9 || !step.is_finite() {
-            break;
-        }
-    }
-    let turn = sum(&|block| mean(block, slope) * at(block)) / sum(&|block| mean(block, slope) * at(block).powi(2));
+    let slopes = [(line.slope / TURNS).max(SLOPES[0]), (line.slope * TURNS).min(SLOPES[1])];
+    let slope = root(slopes.map(f64::ln).into(), |slope| sum(&|block| of(block, slope.exp()).0 * at(block))).exp();
+    // of a block, weighted: what is off, and what is expected
+    let off = |block: &Try| of(block, slope).0;
+    let mean = |block: &Try| of(block, slope).1;
+    let turn = sum(&|block| mean(block) * at(block)) / sum(&|block| mean(block) * at(block).powi(2));
     let of_place = |block: &Try| 1.0 - turn * at(block);
-    let total = sum(&|block| off(block, slope) * of_place(block));
+    let total = sum(&|block| off(block) * of_place(block));
     // of what was expected, and not of what was seen: blocks that happen to have no bunch of bad requests do not show how large
     // bunches are
-    let bunch = sum(&|block| off(block, slope).powi(2)) / sum(&|block| mean(block, slope));
+    let bunch = sum(&|block| off(block).powi(2)) / sum(&|block| mean(block));
     let bunch = (bunch * tries.len() as f64 / (tries.len() as f64 - 1.0)).max(line.bunch).max(1.0);
-    let variance = bunch * sum(&|block| mean(block, slope) * of_place(block).powi(2));
+    let variance = bunch * sum(&|block| mean(block) * of_place(block).powi(2));
     total / variance.sqrt()
 }

@@ -220,6 +220,21 @@ fn a_server_without_late_requests_until_it_breaks_down_has_a_bracket_and_no_fals
 }
 
 #[test]
+fn where_nearly_all_is_good_or_bad_the_capacity_is_between() {
+    // as measured: arrivals at constant distances, a model of 2.1 ms
+    let mut search = search(1.0, 1e6, 0.012, 0.05);
+    let good = [362.0, 430.5, 461.9, 465.7, 465.9, 468.1, 469.5, 471.1].map(|rate| (rate, 0));
+    let bad = [(476.8, 561), (476.8, 560), (492.0, 706), (512.0, 754), (498.4, 726), (499.9, 731), (503.3, 742)];
+    for (rate, bad) in good.into_iter().chain(bad) {
+        search.add(rate, (1.5 * rate) as u64, &[bad]);
+    }
+    let Capacity::Between { value, low, high, .. } = search.capacity() else {
+        panic!("{:?}", search.capacity())
+    };
+    assert!((471.0..477.0).contains(&value) && low > 450.0 && high < 485.0, "{value} {low} {high}");
+}
+
+#[test]
 fn of_several_bounds_the_one_that_breaks_first_is_the_capacity() {
     let bounds = bounds("p95<12ms,p99<20ms,errors<1%").unwrap();
     let mut search = Search::new((20.0, 2000.0), &bounds, false, (None, Duration::from_secs(60)));
