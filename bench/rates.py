@@ -27,6 +27,7 @@ SCENARIO = loopback_scenario("High rates", "null", 16, """[matrix]
 [load]
 blocks = 1
 warmup = 50
+rate = [10000]
 arrival = "poisson"
 """)
 
