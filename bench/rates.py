@@ -100,6 +100,8 @@ def measured(protocol, rate, processes, directory, options):
             before = cpu_times()
             for place, part in enumerate((1 / 3, 0.9)):
                 time.sleep(max(0.0, begin + part * options.seconds - time.monotonic()))
+                if process.poll() is not None:
+                    return  # it failed, which whoever waits for it says
                 memory[place] = max((peak_memory(pid, "VmRSS") for pid in children(process.pid)), default=0) / 1e6
             idle, all_times = (after - first for after, first in zip(cpu_times(), before))
             busy[0] = 1 - idle / all_times
@@ -126,7 +128,7 @@ def cpu_times():
 
 
 def perf_analyzer(protocol, rate, directory, options):
-    """The rate that it reached, its 99th percentile in milliseconds, and what it says of delays."""
+    """The rate that it reached, its 99th percentile in milliseconds, what it says of delays, and the most sockets it had open."""
     peers = os.path.join(ROOT, ".venv-peers")
     with embedded(options.runner, os.path.join(directory, "models")) as hosts:
         command = [
@@ -135,14 +137,32 @@ def perf_analyzer(protocol, rate, directory, options):
             "--measurement-interval", str(options.seconds * 1000 // 3), "--stability-percentage", "999", "--max-trials", "3",
         ]  # fmt: skip
         environment = dict(os.environ, LD_LIBRARY_PATH=os.path.join(peers, "perf_analyzer-libraries"))
-        ended = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    reached = re.search(r"throughput: ([0-9.]+) infer/sec", ended.stdout)
-    p99 = re.search(r"p99 latency: (\d+) usec", ended.stdout)
-    delayed = re.search(r"([0-9.]+)% of the requests were delayed", ended.stdout)
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+            sockets = most_sockets(process, 3 * options.seconds)
+            output.seek(0)
+            text = output.read()
+    reached = re.search(r"Throughput: ([0-9.]+) infer/sec", text)
+    p99 = re.search(r"p99 latency: (\d+) usec", text)
+    delayed = re.search(r"([0-9.]+)% of the requests were delayed", text)
     if not reached:
-        print("perf_analyzer told nothing:\n%s" % ended.stdout[-1500:], file=sys.stderr)
+        print("perf_analyzer ended with code %d and %d sockets at most, and told nothing:\n%s" % (process.returncode, sockets, text[-1500:]), file=sys.stderr)
     number = lambda match, unit: float(match.group(1)) * unit if match else None
-    return number(reached, 1), number(p99, 1e-3), number(delayed, 1)
+    return number(reached, 1), number(p99, 1e-3), number(delayed, 1), sockets
+
+
+def most_sockets(process, seconds):
+    """The most descriptors that a process had open until it ended; it is killed after some seconds."""
+    most, end = 0, time.monotonic() + seconds
+    while process.poll() is None:
+        if time.monotonic() > end:
+            process.kill()
+        try:
+            most = max(most, len(os.listdir("/proc/%d/fd" % process.pid)))
+        except OSError:
+            pass  # it ends
+        time.sleep(0.5)
+    return most
 
 
 # --- what comes out ---
@@ -150,12 +170,12 @@ def perf_analyzer(protocol, rate, directory, options):
 
 def report(found, peers, options):
     print("%d turns of %d s each, on the cores of the server; median (smallest to largest)\n" % (options.rounds, options.seconds))
-    print("| Protocol | Requests/s | Processes | Due, answered, counted | Late p50 (ms) | Late p99 (ms) | Held back | Memory, a third and nine tenths in (MB) | Cores busy (%) | Client (%) | perf_analyzer reached (requests/s) | its p99 (ms) | it delayed (%) |")
-    print("|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print("| Protocol | Requests/s | Processes | Due, answered, counted | Late p50 (ms) | Late p99 (ms) | Held back | Memory, a third and nine tenths in (MB) | Cores busy (%) | Client (%) | perf_analyzer reached (requests/s) | its p99 (ms) | it delayed (%) | its sockets |")
+    print("|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for (protocol, rate, processes), turns in found.items():
         all_of = lambda of, form: spread([of(turn) for turn in turns], form)
         whole = "all %d, each turn" % turns[0].due if all(turn.is_whole() for turn in turns) else "; ".join("%d, %d, %d" % (turn.due, turn.answered, turn.counted) for turn in turns)
-        others = [spread(list(values), form) for values, form in zip(zip(*peers[protocol, rate]) if peers[protocol, rate] else [[], [], []], ("%.0f", "%.2f", "%.1f"))]
+        others = [spread(list(values), form) for values, form in zip(zip(*peers[protocol, rate]) if peers[protocol, rate] else [[], [], [], []], ("%.0f", "%.2f", "%.1f", "%.0f"))]
         print("| %s |" % " | ".join([
             NAMES[protocol], str(rate), str(processes), whole, all_of(lambda turn: turn.lateness_p50_ms, "%.4f"), all_of(lambda turn: turn.lateness_p99_ms, "%.3f"),
             all_of(lambda turn: turn.held_back, "%d"), ", ".join(all_of(lambda turn: turn.memory[place], "%.1f") for place in (0, 1)),
