@@ -13,6 +13,8 @@ const SPREAD: f64 = 2.5;
 const ABOVE: f64 = 2.4;
 /// Tries at a rate that is so much farther off, as a logarithm, say nothing of the edge.
 const FARTHEST: f64 = 0.56;
+/// Fewer bad requests than this prove nothing, whatever their share: at low rates a block has a handful of requests.
+const BAD_LEAST: u64 = 3;
 /// The smallest and the largest distance of a rate from the edge, as a part of it.
 const DISTANCE: (f64, f64) = (0.005, 0.15);
 
@@ -34,7 +36,7 @@ enum Crossing {
     None,
     /// Beyond the highest rate that was tried.
     Above(f64),
-    /// Below all rates that were tried.
+    /// Below all rates that were tried, as far as these tell.
     Below,
     /// Between these rates.
     Between(f64, f64),
@@ -93,6 +95,8 @@ impl Edge {
     pub fn is_far(&self) -> bool {
         match self.crossing() {
             Crossing::Between(low, high) => high / low > BRACKET && !(self.is_whole && high - low <= 1.0),
+            // a little more than a server can do shows in long blocks alone
+            Crossing::Above(rate) => rate < self.to,
             _ => true,
         }
     }
@@ -101,9 +105,9 @@ impl Edge {
     pub fn next(&self) -> Option<f64> {
         let (low, high) = match self.crossing() {
             Crossing::None => return Some(self.from),
-            Crossing::Above(rate) => return (rate < self.to).then_some((2.0 * rate).min(self.to)),
-            // one bad block proves nothing of the lowest rate
-            Crossing::Below => return (self.tries.len() < TRIES_LEAST).then_some(self.from),
+            Crossing::Above(rate) if rate < self.to => return Some((2.0 * rate).min(self.to)),
+            Crossing::Above(_) => return (!self.keeps_the_highest()).then_some(self.to),
+            Crossing::Below => return (!self.breaks_the_lowest()).then_some(self.from),
             Crossing::Between(low, high) => (low, high),
         };
         if self.is_whole && high - low <= 1.0 && high / low > BRACKET {
@@ -122,6 +126,16 @@ impl Edge {
         let places = [-1.0, ABOVE, -0.4, 0.4 * ABOVE];
         let place = places[self.tries.len() % places.len()];
         Some(self.possible(edge * (place * distance).exp()))
+    }
+
+    /// Whether the highest rate surely keeps the bound.
+    fn keeps_the_highest(&self) -> bool {
+        self.sides(self.to, self.to).1
+    }
+
+    /// Whether the lowest rate surely breaks the bound: a single block proves nothing.
+    fn breaks_the_lowest(&self) -> bool {
+        self.tries.len() >= TRIES_LEAST && self.sides(self.from, self.from).0
     }
 
     /// Whether all blocks that kept the bound are below all that broke it.
@@ -162,8 +176,8 @@ impl Edge {
                 let place = line.map_or((kept * broken).ln() / 2.0, |line| line.place);
                 self.between(place, reach.unwrap_or_default(), [kept, broken])
             }
-            (Crossing::Above(rate), ..) if rate >= self.to => Capacity::Above(self.to),
-            (Crossing::Below, ..) if self.tries.len() >= TRIES_LEAST => Capacity::Below(self.from),
+            (Crossing::Above(_), ..) if self.keeps_the_highest() => Capacity::Above(self.to),
+            (Crossing::Below, ..) if self.breaks_the_lowest() => Capacity::Below(self.from),
             _ => Capacity::Unknown,
         }
     }
@@ -181,7 +195,7 @@ impl Edge {
 
     /// The capacity where it is one of two neighbouring whole numbers: the smaller if both are sure, else next to it.
     fn neighbours(&self, kept: f64, broken: f64) -> Capacity {
-        let [(_, surely_kept), (surely_broken, _)] = [kept, broken].map(|rate| self.sides(rate));
+        let [(_, surely_kept), (surely_broken, _)] = [kept, broken].map(|rate| self.sides(rate, rate));
         let low = if surely_kept { kept } else { (kept - 1.0).max(self.from) };
         let high = if surely_broken { kept } else { broken };
         match self.tries.len() >= TRIES_LEAST {
@@ -190,9 +204,9 @@ impl Edge {
         }
     }
 
-    /// Whether the blocks at a rate have surely more, or surely less, than the allowed share of bad requests.
-    fn sides(&self, rate: f64) -> (bool, bool) {
-        let blocks: Vec<&Try> = self.tries.iter().filter(|block| block.rate == rate).collect();
+    /// Whether the blocks from one rate to another have surely more, or surely less, than the allowed share of bad requests.
+    fn sides(&self, from: f64, to: f64) -> (bool, bool) {
+        let blocks: Vec<&Try> = self.tries.iter().filter(|block| (from..=to).contains(&block.rate)).collect();
         let expected = |block: &Try| self.level * block.requests as f64;
         let all = blocks.iter().map(|block| expected(block)).sum::<f64>();
         let bad = blocks.iter().map(|block| block.bad as f64).sum::<f64>();
@@ -213,16 +227,22 @@ impl Edge {
     fn crossing(&self) -> Crossing {
         let mut tries = self.tries.clone();
         tries.sort_by(|one, other| one.rate.total_cmp(&other.rate));
-        // neighbours whose shares fall are pooled
+        // equal rates are pooled, and neighbours whose shares fall
         let mut pools: Vec<Pool> = Vec::new();
         for block in tries {
             let mut pool = Pool { first: block.rate, last: block.rate, requests: block.requests, bad: block.bad };
-            while let Some(before) = pools.pop_if(|before| before.share() > pool.share()) {
+            while let Some(before) = pools.pop_if(|before| before.last == pool.first || before.share() > pool.share()) {
                 pool = before.with(&pool);
             }
             pools.push(pool);
         }
-        let Some(broken) = pools.iter().position(|pool| pool.share() > self.level) else {
+        // the lowest rates are tried again, as below them there is nothing; once that tells nothing, higher ones have to
+        let is_broken = |(place, pool): (usize, &Pool)| {
+            let is_lowest = place == 0 && (pool.first < pool.last || self.tries.len() >= TRIES_LEAST);
+            let is_proven = pool.bad >= BAD_LEAST && (!is_lowest || self.sides(pool.first, pool.last).0);
+            pool.share() > self.level && is_proven
+        };
+        let Some(broken) = pools.iter().enumerate().position(is_broken) else {
             return pools.last().map_or(Crossing::None, |pool| Crossing::Above(pool.last));
         };
         match broken.checked_sub(1) {

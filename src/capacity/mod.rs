@@ -116,7 +116,12 @@ impl Search {
 
     /// The rate to try next; `None` once the ends of the range are all that can be said.
     pub fn next(&self) -> Option<f64> {
-        self.lowest()?.next()
+        if let Capacity::Below(_) = self.capacity() {
+            return None;
+        }
+        // where no bound is broken, each has to be surely kept
+        let place = self.lowest()?.place();
+        self.edges.iter().filter(|edge| edge.place() == place).find_map(Edge::next)
     }
 
     /// How long a block at a rate should be; `rate` is in requests a second, if that is known.
@@ -125,7 +130,7 @@ impl Search {
             return block;
         }
         let is_far = self.lowest().is_none_or(Edge::is_far);
-        let level = self.edges.iter().map(Edge::level).fold(1.0, f64::min);
+        let level = self.level();
         let of_requests = |count: f64| {
             let seconds = rate.map_or(0.0, |rate| count / rate);
             Duration::try_from_secs_f64(seconds).unwrap_or(self.budget)
@@ -136,6 +141,14 @@ impl Search {
             false => SHORTEST[0].max(near).max(of_requests(BAD_EXPECTED / level)),
         }
         .min(self.budget / PART)
+    }
+
+    /// The share of bad requests that the bound which breaks first allows, or where none is broken, the strictest.
+    fn level(&self) -> f64 {
+        match self.lowest() {
+            Some(lowest) if lowest.place().is_finite() => lowest.level(),
+            _ => self.edges.iter().map(Edge::level).fold(1.0, f64::min),
+        }
     }
 
     /// How many of so many requests may break each bound before it is clear that it is broken.

@@ -25,7 +25,7 @@ impl Cell for Micros {
 columns! {
     /// One request that was timed, answered or not.
     pub struct RequestRow {
-        /// The tag of the case.
+        /// The tag of the case; in a search for a capacity without the load, which `blocks.csv` has of each block.
         pub case: String,
         /// Number of the round, from 0.
         pub block: u32,

@@ -139,7 +139,8 @@ columns! {
         pub lateness_p99_ms: Option<f64>,
         /// Largest lateness.
         pub lateness_max_ms: Option<f64>,
-        /// Requests that started late because `concurrency` were in flight; empty in a closed loop.
+        /// Requests that started late because `concurrency` were in flight; empty in a closed loop. Of a search for a capacity, those at
+        /// loads up to it.
         pub held_back: Option<u64>,
         /// Mean of what the client took until a request's last byte was handed to the system; empty where requests share a
         /// connection.
@@ -211,9 +212,10 @@ columns! {
         pub capacity_bound: String = String::new(),
         /// Highest rate at which the bounds are kept, in requests a second; over `concurrency` the throughput there.
         pub capacity_per_s: Option<f64>,
-        /// Lower end of its 95 % interval; alone if even the highest load that may be tried keeps the bounds.
+        /// Lower end of its 95 % interval; alone if even the highest load that may be tried surely keeps the bounds. Over `concurrency` the
+        /// ends are those of the throughput with as many requests in flight as may be the most.
         pub capacity_low_per_s: Option<f64>,
-        /// Upper end of it; alone if even the lowest load breaks a bound.
+        /// Upper end of it; alone if even the lowest load surely breaks a bound.
         pub capacity_high_per_s: Option<f64>,
         /// Most requests in flight in one process at which the bounds are kept, if those were searched.
         pub capacity_concurrency: Option<u32>,

@@ -31,7 +31,7 @@ pub fn table(run: &Run) -> Option<Table> {
             let mut cells = layout.cells(record);
             cells.push(host.host.clone().into());
             cells.push(host.host_processes.to_string().into());
-            cells.push(host.requests_per_s.map_or(NOTHING.to_owned(), |rate| format!("{rate:.1}")).into());
+            cells.push(number_if_any(host.requests_per_s).into());
             cells.push(number_if_any(host.mean_ms).into());
             cells.push(number_if_any(host.p95_ms).into());
             cells.push(over_median(host).into());

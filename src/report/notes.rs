@@ -296,7 +296,7 @@ fn of_row(out: &mut Notes, record: &Record) {
         out.add(About::Doubt, format!("{}: {:.1} requests/s, and the client reaches {ceiling:.1} where a server answers at once: the client may be \
              the bottleneck.",
             record.case.phrase(),
-            record.requests_per_s.unwrap_or_default()));
+            record.requests_per_s.or(record.capacity_per_s).unwrap_or_default()));
     }
     if let Some(held_back) = record.held_back.filter(|held_back| *held_back > 0) {
         out.add(

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::capacity;
 use super::run::Run;
 use super::words::{blocks_words, distinct, escaped, length_words, range_words, warmup_words, weights_words};
 use crate::matrix::{AxisId, Point};
@@ -202,7 +203,8 @@ pub fn parameters(run: &Run) -> String {
         let Some(arrival) = arrival else { continue };
         line("Arrivals", if detail.is_empty() { arrival.to_string() } else { format!("{arrival}: {detail}") });
     }
-    line("Length", length_words(manifest.iterations, manifest.duration_s, manifest.precision));
+    let length = || length_words(manifest.iterations, manifest.duration_s, manifest.precision);
+    line("Length", capacity::length_words(run).unwrap_or_else(length));
     if let Some(cap) = manifest.cap_s {
         line("Longest Time of a Case", format!("{cap} s"));
     }

@@ -3,7 +3,7 @@
 use super::layout::Layout;
 use super::run::Run;
 use super::table::Table;
-use super::words::{NOTHING, number_if_any};
+use super::words::number_if_any;
 use crate::record::{Record, StageRecord};
 
 /// A row a case and stage; `None` if no load had stages, or too few for a table to say more than the case's own row.
@@ -31,7 +31,7 @@ pub fn table(run: &Run) -> Option<Table> {
             let mut cells = layout.cells(record);
             cells.push(named(stage).into());
             cells.push(asked(stage).into());
-            cells.push(stage.requests_per_s.map_or(NOTHING.to_owned(), |rate| format!("{rate:.1}")).into());
+            cells.push(number_if_any(stage.requests_per_s).into());
             cells.push(stage.errors.to_string().into());
             for value in [stage.mean_ms, stage.p50_ms, stage.p95_ms, stage.p99_ms, stage.max_ms] {
                 cells.push(number_if_any(value).into());

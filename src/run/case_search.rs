@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use super::rows::BUSY_SHARE;
+use super::rows::{BUSY_SHARE, CEILING_SHARE};
 use crate::capacity::{self, Capacity as Found, SETTLING, Search};
 use crate::matrix::Point;
 use crate::record::{Flag, Record, rounded};
 use crate::scenario::{Capacity, Over};
+use crate::statistics::{self, Interval};
 use crate::worker::message::Judge;
 use crate::worker::outcome::BlockOutcome;
 
@@ -27,6 +28,8 @@ pub struct CaseSearch {
 struct Try {
     load: f64,
     requests_per_s: f64,
+    /// Requests that were sent late because as many as may be were in flight.
+    held_back: u64,
     /// The part of its time that a client process computed.
     busy: f64,
 }
@@ -89,7 +92,7 @@ impl CaseSearch {
         let seconds = (outcome.window_ns() as f64 / 1e9).max(1e-9);
         let requests_per_s = outcome.recorder.count() as f64 / seconds;
         let busy = outcome.usage.cpu_ns() as f64 / 1e9 / seconds;
-        self.tries.push(Try { load, requests_per_s, busy });
+        self.tries.push(Try { load, requests_per_s, held_back: outcome.held_back, busy });
     }
 
     /// Why the capacity is not known.
@@ -110,7 +113,7 @@ impl CaseSearch {
     pub fn row(&self, case: &Point, all: Record, row: Record) -> Record {
         let found = self.search.capacity();
         let ends = found.ends();
-        let per_s = |load: Option<f64>| load.and_then(|load| self.requests_per_s(load)).map(rounded);
+        let [low, value, high] = self.per_s(found);
         let near = |load: f64| ends.1.or(ends.0).is_some_and(|edge| (load / edge - 1.0).abs() <= NEAR);
         let busiest = self
             .tries
@@ -118,6 +121,14 @@ impl CaseSearch {
             .filter(|block| near(block.load))
             .map(|block| block.busy)
             .fold(0.0, f64::max);
+        // beyond the capacity, requests are held back by the server
+        let kept_within = ends.1.or(ends.0).unwrap_or(0.0);
+        let held_back = self
+            .tries
+            .iter()
+            .filter(|block| block.load <= kept_within)
+            .map(|block| block.held_back)
+            .sum();
         let is_over = |flag: Flag| all.flags.has(flag);
         let kept = [
             Flag::ClientStall,
@@ -131,9 +142,17 @@ impl CaseSearch {
             Flag::StartSkew,
         ];
         let busy = (Flag::ClientCpu, busiest >= BUSY_SHARE * f64::from(case.processes));
+        // that of a closed loop with as many in flight as there may be
+        let ceiling = all.client_ceiling_per_s.filter(|_| self.asked.over == Over::Rate);
+        let limited = ceiling.is_some_and(|ceiling| value.or(low).is_some_and(|rate| rate >= CEILING_SHARE * ceiling));
+        let limited = (Flag::ClientCeiling, limited);
         let assumed = (Flag::AssumedEnd, found.is_assumed());
         Record {
-            flags: row.flags.clone().with(kept.map(|flag| (flag, is_over(flag)))).with([busy, assumed]),
+            flags: row
+                .flags
+                .clone()
+                .with(kept.map(|flag| (flag, is_over(flag))))
+                .with([busy, limited, assumed]),
             requests: all.requests,
             errors: all.errors,
             error_kinds: all.error_kinds,
@@ -141,9 +160,10 @@ impl CaseSearch {
             answers_compared: all.answers_compared,
             answers_read: all.answers_read,
             answers_verified: all.answers_verified,
-            held_back: (self.asked.over == Over::Rate).then_some(all.held_back).flatten(),
+            held_back: (self.asked.over == Over::Rate).then_some(held_back),
             server_requests: all.server_requests,
             server_cache_hits: all.server_cache_hits,
+            client_ceiling_per_s: ceiling,
             client_cpu_ms: all.client_cpu_ms,
             client_user_s: all.client_user_s,
             client_system_s: all.client_system_s,
@@ -157,27 +177,43 @@ impl CaseSearch {
             clock_error_ms: all.clock_error_ms,
             blocks: all.blocks,
             capacity_bound: self.asked.bounds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            capacity_per_s: per_s(ends.1),
-            capacity_low_per_s: per_s(ends.0),
-            capacity_high_per_s: per_s(ends.2),
+            capacity_per_s: value.map(rounded),
+            capacity_low_per_s: low.map(rounded),
+            capacity_high_per_s: high.map(rounded),
             capacity_concurrency: ends.1.filter(|_| self.asked.over == Over::Concurrency).map(|load| load as u32),
             ..row
         }
     }
 
-    /// Requests a second at a load: over requests in flight what was measured at the nearest number of them.
-    fn requests_per_s(&self, load: f64) -> Option<f64> {
+    /// Lower end, capacity and upper end in requests a second. Over requests in flight these are rates that were measured with as
+    /// many as the ends, and how surely: more in flight may well be answered no faster.
+    fn per_s(&self, found: Found) -> [Option<f64>; 3] {
+        let (low, value, high) = found.ends();
         if self.asked.over == Over::Rate {
-            return Some(load);
+            return [low, value, high];
         }
+        let of = |load: Option<f64>| load.and_then(|load| self.measured_at(load));
+        let (of_low, of_value, of_high) = (of(low), of(value), of(high));
+        let all = || [of_low, of_value, of_high].into_iter().flatten();
+        let least = all().map(|rate| rate.low).min_by(f64::total_cmp);
+        let most = all().map(|rate| rate.high).max_by(f64::total_cmp);
+        [low.and(least), of_value.map(|rate| rate.value), high.and(most)]
+    }
+
+    /// Requests a second at the number of requests in flight that was tried and is nearest to one: the mean of its blocks with its 95 %
+    /// interval, which a single block does not have.
+    fn measured_at(&self, load: f64) -> Option<Interval> {
         let off = |block: &&Try| (block.load / load).ln().abs();
         let nearest = self.tries.iter().min_by(|one, other| off(one).total_cmp(&off(other)))?.load;
-        let of_nearest: Vec<f64> = self
+        let blocks: Vec<f64> = self
             .tries
             .iter()
             .filter(|block| block.load == nearest)
             .map(|block| block.requests_per_s)
             .collect();
-        Some(of_nearest.iter().sum::<f64>() / of_nearest.len() as f64)
+        match statistics::mean(&blocks) {
+            Some(mean) => Some(Interval { low: mean.low.max(0.0), ..mean }),
+            None => blocks.first().map(|only| Interval { value: *only, low: *only, high: *only }),
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::worker::message::{Checks, Judged, Traffic, Usage};
 use crate::worker::outcome::BlockOutcome;
 
 /// From this fraction of the client's ceiling on, the client may limit the rate.
-const CEILING_SHARE: f64 = 0.8;
+pub const CEILING_SHARE: f64 = 0.8;
 /// From this fraction of a core on, a client process may be the bottleneck.
 pub const BUSY_SHARE: f64 = 0.9;
 /// From this length on, scheduling does not explain a stall of a client process.

@@ -12,6 +12,8 @@ use crate::spelling::spelled;
 const BUDGET: Duration = Duration::from_secs(300);
 /// The same with `--quick`.
 const QUICK_BUDGET: Duration = Duration::from_secs(30);
+/// A search has the time for so many blocks at least.
+pub(super) const BLOCKS_LEAST: u32 = 8;
 /// Within this part the capacity is known well enough, unless the scenario says.
 const PRECISION: f64 = 0.03;
 
@@ -82,6 +84,29 @@ impl Scenario {
         self.capacity = Some(capacity);
     }
 
+    /// Checks that blocks can tell whether a bound is kept.
+    ///
+    /// # Errors
+    /// The problem, and the remedy.
+    pub(super) fn check_search(&self) -> Result<(), (String, String)> {
+        let Some(capacity) = &self.capacity else { return Ok(()) };
+        let timeout = self.load.timeout;
+        if let Some(bound) = capacity.bounds.iter().find(|bound| bound.limit().is_some_and(|limit| limit > timeout)) {
+            let timeout_s = timeout.as_secs_f64();
+            return Err((
+                format!("the search has the bound {bound}, and requests time out after {timeout_s} s"),
+                "raise timeout_s in [load], or lower the bound".to_owned(),
+            ));
+        }
+        match self.load.arrival {
+            ArrivalProcess::OnOff { .. } => Err((
+                "the search has blocks of any length, and `on_off` has periods".to_owned(),
+                "search with bursts as arrival = {gamma = {shape = 0.5}}".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Limits the search to what `--quick` and the longest time of a case allow.
     pub(super) fn limit_search(&mut self) {
         let quick = self.load.quick.then_some(QUICK_BUDGET);
@@ -89,6 +114,7 @@ impl Scenario {
         // --quick has a longest time of its own, too short for a search
         let most = quick.or(self.load.stop.most);
         capacity.budget = most.map_or(capacity.budget, |most| capacity.budget.min(most));
+        capacity.block = capacity.block.map(|block| block.min(capacity.budget / BLOCKS_LEAST));
         self.load.stop = Default::default();
     }
 }

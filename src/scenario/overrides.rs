@@ -14,6 +14,9 @@ use crate::capacity::bounds;
 use crate::matrix::{Arm, AxisId, CASES_MAX, Limit, Selection, Value, range};
 use crate::threshold::Threshold;
 
+/// Why a number of requests in flight is not taken for a limit of them.
+const IN_FLIGHT: &str = "the scenario's concurrency says how many requests are in flight, not how many at most: give --concurrency \
+                         too, such as --concurrency 64";
 /// `--quick`: the longest time of a case, its preparation included.
 const QUICK_CAP: Duration = Duration::from_secs(3);
 /// `--quick`: most blocks of a case. Each costs at least one request; with fewer, cases could not be told apart.
@@ -114,6 +117,7 @@ impl Scenario {
             return Err(format!("with the options of the command line {problem}: {help}"));
         }
         self.check_requests()
+            .and(self.check_search().map_err(|(problem, help)| format!("{problem}: {help}")))
             .map_err(|words| format!("with the options of the command line {words}"))?;
         Ok(self)
     }
@@ -131,6 +135,11 @@ impl Scenario {
                 return Err(format!(
                     "--capacity: `{key}` in [load] says how many requests arrive, and when: leave one of the two out"
                 ));
+            }
+            let is_given = |id: AxisId| !self.matrix.given(id).is_empty();
+            let gives = overrides.axes.iter().any(|(id, _)| *id == AxisId::Concurrency);
+            if self.capacity.is_none() && is_given(AxisId::Concurrency) && !is_given(AxisId::Rate) && !gives {
+                return Err(format!("--capacity: {IN_FLIGHT}"));
             }
             let capacity = match self.capacity.take() {
                 Some(known) => Capacity { bounds, ..known },
@@ -174,11 +183,7 @@ impl Scenario {
         let gives = |id: AxisId| overrides.axes.iter().any(|(given, _)| *given == id);
         let closed = self.matrix.given(AxisId::Rate).is_empty() && !self.matrix.given(AxisId::Concurrency).is_empty();
         if gives(AxisId::Rate) && closed && !gives(AxisId::Concurrency) {
-            return Err(
-                "--rate: the scenario's concurrency says how many requests are in flight, not how many at most: give \
-                        --concurrency too, such as --concurrency 64"
-                    .to_owned(),
-            );
+            return Err(format!("--rate: {IN_FLIGHT}"));
         }
         for (id, texts) in &overrides.axes {
             let mut values: Vec<Value> = Vec::new();
@@ -275,7 +280,11 @@ impl Scenario {
         }
         if let Some(text) = &overrides.precision {
             let wrong = |(expected, help)| format!("--precision {}: expected {expected}: {help}", text.escape_debug());
-            self.load.until_precise(precision(text).map_err(wrong)?, true);
+            let precision = precision(text).map_err(wrong)?;
+            match self.capacity {
+                Some(_) => self.load.precision = Some(precision),
+                None => self.load.until_precise(precision, true),
+            }
             self.overridden.push(format!("--precision {text}"));
         }
         Ok(())

@@ -11,13 +11,16 @@ use crate::protocol::FaultKind;
 /// Memory for a block that time alone ends is reserved for this many requests a second: more than a process can send.
 const RATE_MAX: f64 = 50_000.0;
 
+/// Where the rate changes or a file says when, processes that take turns may have so many more than their mean, rounded.
+const UNEVEN: u64 = 2;
+
 /// For a number that is not known.
 const NONE: u64 = u64::MAX;
 
 /// How many requests of a block a process can log at most: all of them, if it has no more than [`LOGGED_MAX`].
 pub fn capacity(block: &Block) -> u64 {
     let wanted = match &block.arrivals {
-        Some(arrivals) => block.scheduled(arrivals),
+        Some(arrivals) => block.scheduled(arrivals) + UNEVEN,
         None => {
             let of_time = block.stop.least.unwrap_or_default().as_secs_f64() * RATE_MAX;
             block.stop.requests.max(of_time as u64)
@@ -175,7 +178,9 @@ impl From<&Slot> for LoggedRequest {
 mod tests {
     use super::*;
     use crate::scenario::StopRule;
+    use crate::scenario::arrival::{ArrivalProcess, Distances, Stage};
     use crate::worker::message::{Arrivals, Draw};
+    use crate::worker::schedule::Schedule;
 
     fn block(requests: u64, seconds: Option<u64>, arrivals: Option<Arrivals>) -> Block {
         let stop = StopRule { requests, least: seconds.map(Duration::from_secs), most: None };
@@ -198,7 +203,23 @@ mod tests {
         assert_eq!(capacity(&block(0, Some(3600), None)), LOGGED_MAX);
         assert_eq!(capacity(&block(u64::MAX, None, None)), LOGGED_MAX);
         let arrivals = Arrivals { rate: 30.0, seed: 1, block: 0, process: 0, processes: 3 };
-        assert_eq!(capacity(&block(7, Some(2), Some(arrivals))), 20);
+        assert_eq!(capacity(&block(7, Some(2), Some(arrivals))), 20 + UNEVEN);
+    }
+
+    #[test]
+    fn there_is_memory_for_all_requests_of_processes_that_take_turns() {
+        for (target, duration_s) in [(11.0, 10.0), (55.0, 1.0), (7.0, 0.5), (1000.1, 3.3)] {
+            let stages = vec![Stage { duration_s, target }];
+            let arrival = ArrivalProcess::Stages { stages, distances: Distances::Constant };
+            let rate = arrival.mean_rate().unwrap();
+            for process in 0..3 {
+                let arrivals = Arrivals { rate, seed: 1, block: 0, process, processes: 3 };
+                let block = block(0, None, Some(arrivals));
+                let block = Block { stop: StopRule { least: arrival.length(), ..block.stop }, ..block };
+                let requests = Schedule::new(&arrival, &block, &arrivals).requests();
+                assert!(requests <= capacity(&block), "{requests} of {}", capacity(&block));
+            }
+        }
     }
 
     /// A log of so many requests with memory for some, and the instant from which its times count.

@@ -56,6 +56,50 @@ fn a_rate_needs_no_other_option_where_nothing_is_said_of_requests_in_flight() {
 }
 
 #[test]
+fn a_search_takes_a_number_of_requests_in_flight_for_a_limit_only_beside_a_rate() {
+    let searched = |load: &str, matrix: &str, axes: Vec<(AxisId, Vec<String>)>| {
+        let overrides = Overrides { capacity: Some("p99<50ms".to_owned()), axes, ..Overrides::default() };
+        with("[matrix]", &format!("[load]\n{load}\n[matrix]\n{matrix}"))
+            .unwrap()
+            .overridden_by(&overrides)
+    };
+    let error = searched("", "concurrency = [1, 4]", Vec::new()).unwrap_err();
+    assert!(error.contains("--capacity: the scenario's concurrency") && error.contains("--concurrency 64"), "{error}");
+    for (load, matrix, axes) in [
+        ("", "concurrency = [4]", vec![axis(AxisId::Concurrency, &["64"])]),
+        ("rate = [5]", "concurrency = [64]", Vec::new()),
+        ("", "", Vec::new()),
+    ] {
+        let scenario = searched(load, matrix, axes).unwrap();
+        assert!(scenario.matrix.points().all(|point| (point.rate, point.concurrency) == (None, 64)), "{matrix}");
+    }
+    let error = searched("timeout_s = 0.04", "", Vec::new()).unwrap_err();
+    assert!(error.contains("p99_ms <= 50") && error.contains("raise timeout_s"), "{error}");
+}
+
+#[test]
+fn a_search_has_its_budget_however_precise_it_is_to_be() {
+    let search = "[load]\nprecision = \"1%\"\n[capacity]\nbound = {p99_ms = 50}\nbudget_s = 3600\nblock_s = 100";
+    let scenario = |overrides: Overrides| {
+        with("name = \"y\"", &format!("name = \"y\"\n{search}"))
+            .unwrap()
+            .overridden_by(&overrides)
+            .unwrap()
+    };
+    let found = |overrides| {
+        let scenario = scenario(overrides);
+        let search = scenario.capacity.unwrap();
+        (search.budget.as_secs(), search.block.map(|block| block.as_millis()), scenario.load.precision)
+    };
+    assert_eq!(found(Overrides::default()), (3600, Some(100_000), Some(0.01)));
+    let precise = Overrides { precision: Some("2%".to_owned()), ..Overrides::default() };
+    assert_eq!(found(precise), (3600, Some(100_000), Some(0.02)));
+    // a search takes many blocks
+    let quick = Overrides { quick: true, ..Overrides::default() };
+    assert_eq!(found(quick), (30, Some(3750), Some(0.01)));
+}
+
+#[test]
 fn a_quick_case_lasts_as_long_as_it_may_unless_requests_are_asked_for() {
     let seconds = |seconds: f64| Some(Duration::from_secs_f64(seconds));
     let quick = || Overrides { quick: true, ..Overrides::default() };

@@ -6,10 +6,12 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{print, say};
+use crate::capacity;
 use crate::matrix::{AxisId, Point};
 use crate::plan::{Group, Plan};
+use crate::record::rounded;
 use crate::report::words;
-use crate::scenario::{Scenario, Warmup};
+use crate::scenario::{Capacity, Scenario, Warmup};
 
 /// Most rounds of a group whose order is printed.
 const ORDERS_MAX: usize = 20;
@@ -27,16 +29,18 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
     let (warmup, until) = words::warmup_words(requests, least.map(|least| least.as_secs_f64()), steady);
     let _ = writeln!(
         out,
-        "{} cases in {} groups; {} in {}{} blocks, {} before them to warm up{until}; timeout {} s, seed {}",
+        "{} cases in {} groups; {}, {} before them to warm up{until}; timeout {} s, seed {}",
         plan.cases().count(),
         plan.groups.len(),
-        words::length_words(load.stop.requests, load.stop.least.map(|least| least.as_secs_f64()), load.precision),
-        if load.stop.most.is_some() { "at most " } else { "" },
-        plan.groups.iter().map(|group| group.rounds.len()).max().unwrap_or(0),
+        length(scenario, plan),
         warmup,
         load.timeout.as_secs_f64(),
         load.seed,
     );
+    if let Some(Capacity { over, bounds, range: (from, to), .. }) = &scenario.capacity {
+        let bounds = capacity::words(bounds);
+        let _ = writeln!(out, "searched: the highest {over} from {from} to {to} with {bounds}");
+    }
     if load.cold_starts > 0 {
         let times = if load.cold_starts == 1 {
             "once".to_owned()
@@ -91,6 +95,27 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
         let _ = writeln!(out, "  order of blocks: {}{more}", orders.collect::<Vec<_>>().join(" | "));
     }
     print(&out)
+}
+
+/// How long a case is measured, in words.
+fn length(scenario: &Scenario, plan: &Plan) -> String {
+    let load = &scenario.load;
+    match &scenario.capacity {
+        Some(Capacity { budget, .. }) => {
+            let known = 100.0 * load.precision.unwrap_or_default();
+            format!(
+                "at most {} s a case, until its capacity is known within {} %",
+                budget.as_secs_f64(),
+                rounded(known)
+            )
+        }
+        None => {
+            let least = load.stop.least.map(|least| least.as_secs_f64());
+            let length = words::length_words(load.stop.requests, least, load.precision);
+            let blocks = plan.groups.iter().map(|group| group.rounds.len()).max().unwrap_or(0);
+            format!("{length} in {}{blocks} blocks", if load.stop.most.is_some() { "at most " } else { "" })
+        }
+    }
 }
 
 /// Requests of all processes in a case; 0 where their number is not known.

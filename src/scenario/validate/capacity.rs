@@ -5,7 +5,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::super::capacity::{Capacity, Over};
+use super::super::capacity::{BLOCKS_LEAST, Capacity, Over};
 use super::super::error::{Document, Errors};
 use super::super::tree::{self, Table};
 use super::load::DURATION_S;
@@ -38,9 +38,9 @@ pub(super) fn capacity(
     let defaults = Capacity::within(bounds, over);
     let budget = budget.unwrap_or(defaults.budget);
     if let (Some(block), Some(given)) = (block, table.value("block_s"))
-        && block * 8 > budget
+        && block * BLOCKS_LEAST > budget
     {
-        let expected = format!("at most an eighth of budget_s, {}", budget.as_secs_f64() / 8.0);
+        let expected = format!("at most an eighth of budget_s, {}", (budget / BLOCKS_LEAST).as_secs_f64());
         errors.push(document.unexpected(given, &expected, "lower it, or raise budget_s: a search takes many blocks"));
         return None;
     }

@@ -40,7 +40,7 @@ const VERIFY_EVERY_DEFAULT: u64 = 100;
 pub(super) fn load(
     document: &Document<'_>,
     table: &Table<'_>,
-    arrival: Option<&ArrivalProcess>,
+    (arrival, is_searched): (Option<&ArrivalProcess>, bool),
     errors: &mut Errors,
 ) -> Option<Load> {
     let read = |key, range: RangeInclusive<i64>, help: &str| {
@@ -101,8 +101,11 @@ pub(super) fn load(
     if let Some(length) = load.arrival.length() {
         (load.stop.requests, load.stop.least) = (0, Some(length * load.blocks));
     }
-    if let Some(precision) = precision? {
-        load.until_precise(precision, iterations.flatten().is_some());
+    match precision? {
+        // the budget of a search is its longest time
+        Some(precision) if is_searched => load.precision = Some(precision),
+        Some(precision) => load.until_precise(precision, iterations.flatten().is_some()),
+        None => {}
     }
     Some(load)
 }

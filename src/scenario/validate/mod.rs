@@ -75,7 +75,7 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
         errors.keep(batches_fit(document, &matrix_table));
     }
     let server = server(document, &file.table("server"), &mut errors);
-    let load = load::load(document, &load_table, arrival.as_ref(), &mut errors);
+    let load = load::load(document, &load_table, (arrival.as_ref(), is_searched), &mut errors);
     if let (false, Some(load)) = (is_searched, &load) {
         errors.keep(load::warms_up_in_time(document, &load_table, load));
     }
@@ -130,6 +130,10 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
         let place = matrix_table.value(AxisId::Tls.axis().key).map_or(matrix_table.span(), Spanned::span);
         let (problem, help) = problem.rsplit_once(": ").unwrap_or((&problem, "change it"));
         return Err(document.error(place, problem.trim_start_matches("tls: "), help));
+    }
+    if let Some(Err((problem, help))) = scenario.as_ref().map(Scenario::check_search) {
+        let place = file.value("capacity").map_or(file.span(), Spanned::span);
+        return Err(document.error(place, problem, help));
     }
     scenario.ok_or_else(|| document.error(0..0, "the file cannot be read as a scenario", "check it"))
 }
