@@ -81,9 +81,9 @@ pub struct Found {
     pub that: Threshold,
     /// The number, with its 95 % interval where it has one.
     pub value: Option<f64>,
-    /// See `value`.
+    /// See `value`; alone of a capacity that is at least this.
     pub low: Option<f64>,
-    /// See `value`.
+    /// See `value`; alone of a capacity that is below this.
     pub high: Option<f64>,
     /// Whether it holds.
     pub kept: Kept,
@@ -139,13 +139,16 @@ impl RunReport {
                 }
             })
         });
-        let thresholds = thresholds::judged(run).into_iter().map(|judged| Found {
-            case: judged.record.case.tag(),
-            that: judged.threshold,
-            value: judged.found.map(|found| found.value),
-            low: judged.found.map(|found| found.low),
-            high: judged.found.map(|found| found.high),
-            kept: judged.kept,
+        let thresholds = thresholds::judged(run).into_iter().map(|judged| {
+            let [value, low, high] = judged.found;
+            Found {
+                case: judged.record.case.tag(),
+                that: judged.threshold,
+                value,
+                low,
+                high,
+                kept: judged.kept,
+            }
         });
         let notes = notes(run, &cells, Markup::Plain)
             .into_iter()
