@@ -163,3 +163,52 @@ fn answers_have_the_ratio_that_comparisons_have() {
         assert!((answer - row).abs() < 1e-5, "{name}: {answer} {row}");
     }
 }
+
+#[test]
+fn a_history_of_searches_is_that_of_their_capacities() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for day in 1..=20_u32 {
+        // up to 1 % from run to run
+        let noise = 1.0 + 0.01 * (f64::from(day * 7 % 20) - 9.5) / 9.5;
+        let capacity = |value: f64| known(value, 0.95 * value, 1.05 * value);
+        let first = capacity(noise * if day < 10 { 400.0 } else { 480.0 });
+        let second = if day == 18 { at_least(1000.0) } else { capacity(200.0 * noise) };
+        let name = format!("results/scrfd_batching/2026-03-{day:02}T120000Z");
+        run(folder, &name, [first, second], |manifest| {
+            manifest.started = format!("2026-03-{day:02}T12:00:00Z").parse().unwrap();
+            if day == 1 {
+                bounds(&["p99_ms <= 100"])(manifest);
+            }
+        });
+    }
+    let (code, shown) = runner(folder, &["history", "scrfd_batching"]);
+    assert_eq!(code, Some(0), "{shown}");
+    for expected in [
+        ": capacity of 19 runs\n",
+        " since 2026-03-10T12:00:00.000Z (",
+        " requests/s)",
+        " | at least 1000 | ",
+        "- Capacities over the rate with p99\\_ms \\<= 1000, in requests/s, with their 95 % intervals.\n",
+        "- Where a search found one side alone (at least, below), the run is left out where changes are looked for.\n",
+        "its capacity is another one (rate with p99\\_ms \\<= 100 instead of rate with p99\\_ms \\<= 1000).\n",
+    ] {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+    assert_eq!(shown.matches("- **").count(), 1, "{shown}");
+    // day 20: 7 * 20 % 20 is 0, and so 1 % less than 480
+    assert!(shown.contains(" | 475.2 (451.4 to 499.0) | "), "{shown}");
+    let (_, json) = runner(folder, &["history", "scrfd_batching", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["metric"], json["cases"][1]["ends"][16][0].as_f64()), (&"capacity".into(), Some(1000.0)));
+    assert!(json["cases"][1]["values"][16].is_null());
+    let (code, shown) = runner(folder, &["history", "scrfd_batching", "--metric", "p95"]);
+    assert!(code == Some(2) && shown.contains("p95 is asked for, and the runs searched for capacities"), "{shown}");
+    // a run that searched for nothing is of another series, whichever is asked for
+    let plain = |manifest: &mut Manifest| manifest.capacity = None;
+    run(folder, "results/scrfd_batching/2026-03-21T120000Z", [known(1.0, 1.0, 1.0); 2], plain);
+    let (_, shown) = runner(folder, &["history", "scrfd_batching", "--metric", "capacity"]);
+    assert!(shown.contains(": capacity of 19 runs\n"), "{shown}");
+    let (_, shown) = runner(folder, &["history", "scrfd_batching"]);
+    assert!(shown.contains(": mean of 1 run\n"), "{shown}");
+}
