@@ -41,9 +41,9 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Of the reciprocal of a positive number.
-    pub fn reciprocal(self) -> Self {
-        Interval { value: 1.0 / self.value, low: 1.0 / self.high, high: 1.0 / self.low }
+    /// The estimate and both ends, where others may lack some.
+    pub fn parts(self) -> [Option<f64>; 3] {
+        [self.value, self.low, self.high].map(Some)
     }
 }
 

@@ -14,9 +14,13 @@ spelled! {
         P90Ms = "p90_ms",
         P95Ms = "p95_ms",
         P99Ms = "p99_ms",
+        P999Ms = "p99_9_ms",
         MaxMs = "max_ms",
         RequestsPerS = "requests_per_s",
         InferencesPerS = "inferences_per_s",
+        GoodputPerS = "goodput_per_s",
+        GoodputShare = "goodput_share",
+        CapacityPerS = "capacity_per_s",
         Errors = "errors",
         /// Errors divided by all requests, from 0 to 1. Computed, as `records.csv` has no such column.
         ErrorShare = "error_share",
@@ -70,7 +74,7 @@ impl Threshold {
         };
         let bound = bound.trim().parse::<f64>().ok().filter(|bound| bound.is_finite());
         let bound = bound.ok_or_else(|| {
-            let help = "write the number alone: milliseconds for latencies, a part from 0 to 1 for error_share";
+            let help = "write the number alone: milliseconds for latencies, a part from 0 to 1 for shares";
             ("a number as the bound".to_owned(), help.to_owned())
         })?;
         Ok(Threshold { number, side, bound })
@@ -117,6 +121,9 @@ mod tests {
             ("p95_ms < 50", Number::P95Ms, Side::Below, 50.0),
             ("mean_ms<=1e1", Number::MeanMs, Side::AtMost, 10.0),
             (" requests_per_s >= 8.5 ", Number::RequestsPerS, Side::AtLeast, 8.5),
+            ("capacity_per_s > 400", Number::CapacityPerS, Side::Above, 400.0),
+            ("p99_9_ms < 100", Number::P999Ms, Side::Below, 100.0),
+            ("goodput_share >= 0.99", Number::GoodputShare, Side::AtLeast, 0.99),
             ("errors > -1", Number::Errors, Side::Above, -1.0),
         ] {
             let read = Threshold::read(text).unwrap();

@@ -139,7 +139,7 @@ fn what_cannot_be_compared_is_one_clear_error() {
         (
             &base,
             &["--fail-if", "p99 > 5%"],
-            "\"p99\" is no number that is compared: there are mean, p50, p95, throughput",
+            "\"p99\" is no number that is compared: there are mean, p50, p95, throughput, capacity",
         ),
         (&base, &["--fail-if", "p95 > 5"], "\"5\" is no change in percent: write it as 5%"),
         (&base, &["--fail-if", "p95"], "such as \"p95 > 5%\""),

@@ -18,7 +18,7 @@ pub struct Arguments {
     /// The other run, of the same scenario
     pub new: PathBuf,
     /// Exit code 99 if a case changed by more than this and beyond chance, such as "p95 > 5%" or "throughput < -5%"; of mean,
-    /// p50, p95 and throughput; may be given several times
+    /// p50, p95 and throughput; of runs that searched for it, of capacity; may be given several times
     #[arg(long, value_name = "CHANGE", value_parser = Gate::parse)]
     pub fail_if: Vec<Gate>,
     /// Print JSON

@@ -15,9 +15,9 @@ use crate::run::Outcome;
 pub struct Arguments {
     /// The scenario's name, such as scrfd
     pub scenario: String,
-    /// The number to follow: mean, p50, p95 or throughput
-    #[arg(long, value_name = "NUMBER", default_value = "mean", value_parser = super::word::<Metric>)]
-    pub metric: Metric,
+    /// The number to follow: mean, p50, p95 or throughput; of runs that searched for it, capacity [default: mean, or capacity]
+    #[arg(long, value_name = "NUMBER", value_parser = super::word::<Metric>)]
+    pub metric: Option<Metric>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -112,6 +112,15 @@ pub struct Searched {
     pub budget_s: f64,
 }
 
+impl Searched {
+    /// What was searched, the same for searches whose capacities can be compared: `rate with p99_ms <= 50`.
+    pub fn what(&self) -> String {
+        let mut bounds = self.bounds.clone();
+        bounds.sort();
+        format!("{} with {}", self.over, bounds.join(", "))
+    }
+}
+
 /// A machine that sent requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {

@@ -101,6 +101,8 @@ columns! {
         pub p95_ms: Option<f64>,
         /// 99th percentile of the latency.
         pub p99_ms: Option<f64>,
+        /// 99.9th percentile of the latency; empty in files of earlier versions.
+        pub p99_9_ms: Option<f64>,
         /// Largest latency.
         pub max_ms: Option<f64>,
         /// Independent requests that the answered ones are worth.
@@ -121,6 +123,10 @@ columns! {
         pub p99_low_ms: Option<f64>,
         /// Upper end of it.
         pub p99_high_ms: Option<f64>,
+        /// Lower end of the 99.9th percentile's interval.
+        pub p99_9_low_ms: Option<f64>,
+        /// Upper end of it.
+        pub p99_9_high_ms: Option<f64>,
         /// Mean service time: from the request's actual start; empty in a closed loop, where it is the latency.
         pub service_mean_ms: Option<f64>,
         /// Median service time.

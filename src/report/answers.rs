@@ -35,10 +35,10 @@ pub struct Answer {
     pub place: String,
     /// `2.9 times as fast (2.8 to 3.0)`.
     pub words: String,
-    /// The verdict on the mean latency; `None` if it cannot be compared.
+    /// The verdict on the mean latency, or on the capacity; `None` if it cannot be compared.
     pub verdict: Option<Verdict>,
-    /// The ratio of the means, with its interval.
-    pub ratio: Option<Interval>,
+    /// The ratio of the other's to the base's, and the ends of its interval, as far as they are known.
+    pub ratio: [Option<f64>; 3],
 }
 
 /// A line about one pair of cases, or about many.
@@ -70,7 +70,7 @@ pub fn said(run: &Run, cells: &[Compared<'_>]) -> Said {
             place: sized_place(&varying, mean.pair.other),
             words: words(run, mean, p95),
             verdict: mean.verdict,
-            ratio: mean.ratio.map(|ratio| ratio.interval),
+            ratio: mean.ratio.map_or([None; 3], |ratio| ratio.interval.parts()),
         };
         match answers.iter_mut().find(|known| known.question == question) {
             Some(known) => known.answers.push(answer),
@@ -151,12 +151,12 @@ pub fn of_interval(interval: Interval, verdict: Option<Verdict>, corrected: Opti
     in_words(interval, verdict, corrected, difference)
 }
 
-/// What a ratio of two capacities says, from what a request takes at the most.
-pub fn of_rates(time: Interval, verdict: Option<Verdict>, corrected: Option<f64>) -> String {
-    in_words(time, verdict, corrected, difference_of_rates)
+/// What a ratio of two capacities says.
+pub fn of_rates(interval: Interval, verdict: Option<Verdict>, corrected: Option<f64>) -> String {
+    in_words(interval, verdict, corrected, difference_of_rates)
 }
 
-/// What a ratio of times says; `difference` puts one into words.
+/// What a ratio says; `difference` puts one into words.
 fn in_words(
     interval: Interval,
     verdict: Option<Verdict>,
@@ -195,8 +195,7 @@ pub fn bound(Interval { low, high, .. }: Interval) -> String {
 }
 
 /// `8.2 % more requests a second (4.0 to 12 %)`, `2.1 times as many requests a second (1.9 to 2.3)`.
-fn difference_of_rates(time: Interval) -> String {
-    let Interval { value, low, high } = time.reciprocal();
+fn difference_of_rates(Interval { value, low, high }: Interval) -> String {
     match value {
         _ if value >= MULTIPLE => {
             format!("{} times as many requests a second ({} to {})", multiple(value), multiple(low), multiple(high))
@@ -257,20 +256,27 @@ impl Answer {
 
     fn kind(&self) -> &'static str {
         let [less, more, equal, unclear, none] = KINDS;
-        match (self.verdict, self.ratio) {
-            (_, None) => none,
-            (Some(Verdict::Faster), _) => less,
-            (Some(Verdict::Slower), _) => more,
-            (Some(Verdict::Equal), _) => equal,
+        match self.verdict {
+            // of capacities, ends alone may tell
+            _ if self.ratio == [None; 3] => none,
+            Some(Verdict::Faster) => less,
+            Some(Verdict::Slower) => more,
+            Some(Verdict::Equal) => equal,
             _ => unclear,
         }
+    }
+
+    /// The ratio, where it and both ends are known.
+    fn interval(&self) -> Option<Interval> {
+        let [Some(value), Some(low), Some(high)] = self.ratio else { return None };
+        Some(Interval { value, low, high })
     }
 }
 
 /// The least and the largest difference of answers of one kind, or the largest that may exist.
 fn extremes(answers: &[&Answer]) -> String {
-    let known = || answers.iter().filter(|answer| answer.ratio.is_some());
-    let off = |answer: &&&Answer| answer.ratio.map_or(0.0, |ratio| ratio.value.ln().abs());
+    let known = || answers.iter().filter(|answer| answer.interval().is_some());
+    let off = |answer: &&&Answer| answer.interval().map_or(0.0, |ratio| ratio.value.ln().abs());
     let least = known().min_by(|a, b| off(a).total_cmp(&off(b)));
     let most = known().max_by(|a, b| off(a).total_cmp(&off(b)));
     let (Some(least), Some(most)) = (least, most) else { return String::new() };
@@ -279,8 +285,9 @@ fn extremes(answers: &[&Answer]) -> String {
             format!(": least where {}, {}; most where {}, {}", least.place, least.words, most.place, most.words)
         }
         _ => {
-            let reach = |answer: &&&Answer| answer.ratio.map_or(0.0, |it| it.high.max(1.0 / it.low));
-            let widest = known().max_by(|a, b| reach(a).total_cmp(&reach(b))).and_then(|answer| answer.ratio);
+            let reach = |answer: &&&Answer| answer.interval().map_or(0.0, |it| it.high.max(1.0 / it.low));
+            let widest = known().max_by(|a, b| reach(a).total_cmp(&reach(b)));
+            let widest = widest.and_then(|answer| answer.interval());
             widest.map_or(String::new(), |interval| format!("; if there is one, it is below {}", bound(interval)))
         }
     }
@@ -365,14 +372,15 @@ mod tests {
 
     #[test]
     fn answers_are_of_five_kinds() {
-        let ratio = Some(Interval { value: 1.0, low: 0.9, high: 1.1 });
+        let ratio = [1.0, 0.9, 1.1].map(Some);
         let answer = |verdict, ratio| Answer { place: String::new(), words: String::new(), verdict, ratio };
         let kinds = [Some(Verdict::Faster), Some(Verdict::Slower), Some(Verdict::Equal), Some(Verdict::Unclear)];
         assert_eq!(kinds.map(|verdict| answer(verdict, ratio).kind()), KINDS[..4]);
-        assert_eq!(answer(Some(Verdict::Faster), None).kind(), "no answer");
+        assert_eq!(answer(Some(Verdict::Faster), [None; 3]).kind(), "no answer");
+        assert_eq!(answer(Some(Verdict::Slower), [None, None, Some(0.5)]).kind(), "more time");
         assert_eq!(kinds.map(|verdict| answer(verdict, ratio).line().is_faster), [true, false, false, false]);
         // of many without a difference, the widest interval bounds it, on either side
-        let wide = |low, high| answer(Some(Verdict::Unclear), Some(Interval { value: 1.0, low, high }));
+        let wide = |low, high| answer(Some(Verdict::Unclear), [1.0, low, high].map(Some));
         let [narrow, below, above] = [wide(0.97, 1.02), wide(0.9, 1.05), wide(0.95, 1.2)];
         assert_eq!(extremes(&[&narrow, &below]), "; if there is one, it is below 10 %");
         assert_eq!(extremes(&[&below, &above, &narrow]), "; if there is one, it is below 20 %");
@@ -388,7 +396,7 @@ mod tests {
                 place: format!("batch {at}"),
                 words: difference(ratio),
                 verdict: Some(verdict),
-                ratio: Some(ratio),
+                ratio: ratio.parts(),
             }
         };
         let all = Answers { question: String::new(), answers: (0..20).map(answer).collect() };

@@ -63,18 +63,108 @@ pub fn of(record: &Record) -> Option<Interval> {
     }
 }
 
+/// The ends of a capacity's interval, as far as they are known.
+pub fn ends(record: &Record) -> [Option<f64>; 2] {
+    [record.capacity_low_per_s, record.capacity_high_per_s]
+}
+
+/// A capacity with its ends, in requests a second: `412.3 (398.0 to 431.1)`, `at least 1000`, `below 5.000`; `None` where nothing is known.
+pub fn number(value: Option<f64>, ends: [Option<f64>; 2]) -> Option<String> {
+    match (value, ends) {
+        (Some(value), [Some(low), Some(high)]) => {
+            Some(format!("{} ({} to {})", format_ms(value), format_ms(low), format_ms(high)))
+        }
+        (None, [Some(low), None]) => Some(format!("at least {}", format_ms(low))),
+        (None, [None, Some(high)]) => Some(format!("below {}", format_ms(high))),
+        _ => None,
+    }
+}
+
 /// A capacity in words: `412.3 (398.0 to 431.1) requests/s`.
 pub fn words(record: &Record) -> String {
-    let at_once = record
-        .capacity_concurrency
-        .map_or(String::new(), |count| format!(" with {count} in flight"));
-    match (of(record), record.capacity_low_per_s, record.capacity_high_per_s) {
-        (Some(Interval { value, low, high }), ..) => {
-            format!("{} ({} to {}) requests/s{at_once}", format_ms(value), format_ms(low), format_ms(high))
+    let Some(number) = number(record.capacity_per_s, ends(record)) else {
+        return format!("not known ({})", status_words(record.status));
+    };
+    let tail = match (record.capacity_concurrency, ends(record)) {
+        (Some(count), _) => format!(" with {count} in flight"),
+        (None, [Some(_), None]) => ", the most that was tried".to_owned(),
+        (None, [None, Some(_)]) => ", the least that was tried".to_owned(),
+        _ => String::new(),
+    };
+    format!("{number} requests/s{tail}")
+}
+
+/// The ratio of two capacities that were searched apart, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Apart {
+    /// Of two that have an interval each.
+    Known(Ratio),
+    /// Of two whose intervals do not both exist, or have no width: at least this where it is above 1, at most this where it is below.
+    Beyond(f64),
+}
+
+impl Apart {
+    /// The other's over the base's; the intervals are of at least so many blocks.
+    pub fn of(base: &Record, other: &Record, blocks: usize) -> Option<Self> {
+        let both = of(other).zip(of(base));
+        if let Some(ratio) = both.and_then(|(other, base)| statistics::ratio_of_intervals(other, base, blocks)) {
+            return Some(Apart::Known(ratio));
         }
-        (None, Some(low), None) => format!("at least {} requests/s, the most that was tried", format_ms(low)),
-        (None, None, Some(high)) => format!("below {} requests/s, the least that was tried", format_ms(high)),
-        _ => format!("not known ({})", status_words(record.status)),
+        let ([base_low, base_high], [low, high]) = (ends(base), ends(other));
+        let beyond = |own: Option<f64>, its: Option<f64>| Some(own? / its?).filter(|ratio| ratio.is_normal());
+        let above = beyond(low, base_high).filter(|ratio| *ratio > 1.0 + DELTA);
+        let below = || beyond(high, base_low).filter(|ratio| *ratio < 1.0 - DELTA);
+        above.or_else(below).map(Apart::Beyond)
+    }
+
+    /// The ratio with its interval, if it has one.
+    pub fn ratio(self) -> Option<Ratio> {
+        match self {
+            Apart::Known(ratio) => Some(ratio),
+            Apart::Beyond(_) => None,
+        }
+    }
+
+    /// Its value and the ends of its interval, as far as they are known.
+    pub fn parts(self) -> [Option<f64>; 3] {
+        match self {
+            Apart::Known(ratio) => ratio.interval.parts(),
+            Apart::Beyond(end) if end > 1.0 => [None, Some(end), None],
+            Apart::Beyond(end) => [None, None, Some(end)],
+        }
+    }
+}
+
+/// The verdicts on all others' capacities of one table, each with its p-value after Holm's correction. Where an end alone tells, there
+/// is no p-value, and none is made up for the correction: that the most that was tried keeps the bounds, or the least breaks them, is
+/// what blocks there showed, and no test.
+pub fn judged(all: &[Option<Apart>]) -> Vec<(Option<f64>, Option<Verdict>)> {
+    let ratios: Vec<Option<Ratio>> = all.iter().map(|apart| apart.and_then(Apart::ratio)).collect();
+    let told = |(apart, (corrected, verdict)): (&Option<Apart>, (_, Verdict))| match apart {
+        // more is better
+        Some(Apart::Known(_)) => (corrected, Some(verdict.reversed())),
+        Some(Apart::Beyond(end)) => (None, Some(if *end > 1.0 { Verdict::Faster } else { Verdict::Slower })),
+        None => (None, None),
+    };
+    all.iter().zip(statistics::verdicts(&ratios, DELTA)).map(told).collect()
+}
+
+/// What is said of the second of two named capacities beside the first.
+pub fn beside(
+    apart: Option<Apart>,
+    (corrected, verdict): (Option<f64>, Option<Verdict>),
+    named: [(&str, &Record); 2],
+) -> String {
+    let both = || named.map(|(name, row)| format!("{name} {}", words(row))).join(", ");
+    match apart {
+        Some(Apart::Known(ratio)) => of_rates(ratio.interval, verdict, corrected),
+        Some(Apart::Beyond(end)) => {
+            let (side, factor) = if end > 1.0 { ("higher", end) } else { ("lower", 1.0 / end) };
+            // rounded down, as it is a least
+            let factor = (100.0 * factor + 1e-9).floor() / 100.0;
+            format!("{side} by at least a factor of {factor}, by the ends of the searches alone: {}", both())
+        }
+        None => format!("no answer: {}", both()),
     }
 }
 
@@ -82,11 +172,11 @@ pub fn words(record: &Record) -> String {
 pub struct Compared<'a> {
     /// The two cases.
     pub pair: Pair<'a>,
-    /// The baseline's over the other's: what a request takes at the most, so that less is better.
-    pub time: Option<Ratio>,
+    /// The other's over the baseline's.
+    pub apart: Option<Apart>,
     /// Its p-value after Holm's correction.
     pub corrected: Option<f64>,
-    /// The verdict on the other's.
+    /// The verdict on the other's: `Faster` if it is higher.
     pub verdict: Option<Verdict>,
 }
 
@@ -94,20 +184,11 @@ pub struct Compared<'a> {
 pub fn compared(run: &Run) -> Vec<Compared<'_>> {
     let rows: Vec<&Record> = run.records.iter().collect();
     let pairs = verdicts::pairs(run.compared, &rows);
-    let times: Vec<Option<Ratio>> = pairs.iter().map(|pair| time(run, pair)).collect();
-    let judged = statistics::verdicts(&times, DELTA);
-    let told = |(pair, (time, (corrected, verdict)))| {
-        let verdict = Option::map(time, |_: Ratio| verdict);
-        Compared { pair, time, corrected, verdict }
-    };
-    pairs.into_iter().zip(times.into_iter().zip(judged)).map(told).collect()
-}
-
-/// The ratio of two independent capacities (the method of variance estimates recovery: G. Zou, A. Donner, 2008).
-fn time(run: &Run, pair: &Pair<'_>) -> Option<Ratio> {
-    let (base, other) = (of(pair.base)?, of(pair.other)?);
-    let blocks = [pair.base, pair.other].map(|row| run.blocks.of(row).len());
-    statistics::ratio_of_intervals(base, other, blocks[0].min(blocks[1]))
+    let blocks = |row: &Record| run.blocks.of(row).len();
+    let of_pair = |Pair { base, other, .. }: &Pair<'_>| Apart::of(base, other, blocks(base).min(blocks(other)));
+    let all: Vec<Option<Apart>> = pairs.iter().map(of_pair).collect();
+    let told = |(pair, (apart, (corrected, verdict)))| Compared { pair, apart, corrected, verdict };
+    pairs.into_iter().zip(all.iter().copied().zip(judged(&all))).map(told).collect()
 }
 
 /// What the capacities say.
@@ -116,20 +197,14 @@ pub fn said(run: &Run) -> Said {
     let mut answers: Vec<Answers> = Vec::new();
     let cells = compared(run);
     for cell in cells.iter().filter(|cell| cell.pair.is_of_baseline) {
-        let Compared { pair, time, corrected, verdict } = cell;
-        let question = format!("{} against {}", run.value_of(pair.other), run.value_of(pair.base));
-        let ratio = time.map(|time| time.interval);
+        let Compared { pair, apart, corrected, verdict } = cell;
+        let [base, other] = [pair.base, pair.other].map(|row| run.value_of(row));
+        let question = format!("{other} against {base}");
         let answer = Answer {
             place: layout::sized_place(&varying, pair.other),
-            words: match ratio {
-                Some(interval) => of_rates(interval, *verdict, *corrected),
-                None => {
-                    let one = |row: &Record| format!("{} {}", run.value_of(row), words(row));
-                    format!("no answer: {}, {}", one(pair.base), one(pair.other))
-                }
-            },
+            words: beside(*apart, (*corrected, *verdict), [(&base, pair.base), (&other, pair.other)]),
             verdict: *verdict,
-            ratio,
+            ratio: apart.map_or([None; 3], Apart::parts),
         };
         match answers.iter_mut().find(|known| known.question == question) {
             Some(known) => known.answers.push(answer),

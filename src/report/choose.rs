@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::run::Run;
-use crate::record::{self, MANIFEST, Manifest, Record, State};
+use crate::record::{self, MANIFEST, Manifest, Record, Searched, State};
 
 /// Options that change neither what is measured nor how long.
 const HARMLESS: [&str; 1] = ["--awake"];
@@ -32,7 +32,7 @@ pub fn find(results: &Path, word: &str) -> Result<Choice> {
     if is_folder(word) {
         return Ok(Choice { run: Run::open(Path::new(word))?, notes: Vec::new() });
     }
-    newest(results, word)
+    newest(results, word, |_| true)
 }
 
 /// Whether a word names a run's folder.
@@ -40,10 +40,13 @@ pub fn is_folder(word: &str) -> bool {
     Path::new(word).join(MANIFEST).is_file()
 }
 
-/// The newest complete run of a scenario. Prefers a full run to one changed on the command line, and that to a quick
-/// run or one of the embedded server.
-fn newest(results: &Path, scenario: &str) -> Result<Choice> {
+/// The newest complete run of a scenario, of those that are wanted if there are any. Prefers a full run to one changed on the command
+/// line, and that to a quick run or one of the embedded server.
+fn newest(results: &Path, scenario: &str, is_wanted: impl Fn(&Manifest) -> bool) -> Result<Choice> {
     let (mut runs, mut notes) = complete(results, scenario)?;
+    if runs.iter().any(|(_, manifest)| is_wanted(manifest)) {
+        runs.retain(|(_, manifest)| is_wanted(manifest));
+    }
     let newest = runs.first().cloned();
     while !runs.is_empty() {
         let (index, _) = runs
@@ -82,7 +85,7 @@ pub fn successor(results: &Path, scenario: &str, shown: &Path, document: &Path) 
     let by_name = |path: &Path| format!("runner report --splice {} {}", document.display(), path.display());
     let here = results.join(scenario).join(name);
     let Some(before) = [here.as_path(), shown].into_iter().find_map(|path| Run::open(path).ok()) else {
-        let choice = newest(results, scenario)?;
+        let choice = newest(results, scenario, |_| true)?;
         let (path, reasons) = (&choice.run.path, shortcomings(&choice.run.manifest));
         ensure!(
             reasons.is_empty(),
@@ -112,13 +115,17 @@ pub fn successor(results: &Path, scenario: &str, shown: &Path, document: &Path) 
     Ok(Choice { run: before, notes })
 }
 
-/// The complete runs of a scenario that are like the one which reports show, oldest first; and the others, each with why it is
-/// not one of them. A server's or the program's version may differ.
+/// The complete runs of a scenario that are like the one which reports show, or like the best of those that are wanted, oldest first;
+/// and the others, each with why it is not one of them. A server's or the program's version may differ.
 ///
 /// # Errors
 /// There is no complete run.
-pub fn alike(results: &Path, scenario: &str) -> Result<(Vec<Candidate>, Vec<String>)> {
-    let shown = newest(results, scenario)?.run;
+pub fn alike(
+    results: &Path,
+    scenario: &str,
+    is_wanted: impl Fn(&Manifest) -> bool,
+) -> Result<(Vec<Candidate>, Vec<String>)> {
+    let shown = newest(results, scenario, is_wanted)?.run;
     let (runs, mut notes) = complete(results, scenario)?;
     let mut alike = Vec::new();
     for (path, manifest) in runs {
@@ -143,6 +150,7 @@ fn unlike(manifest: &Manifest, shown: &Manifest) -> Vec<String> {
         other("server", &server(manifest), &server(shown)),
         other("model", &manifest.model, &shown.model),
         other("machine", &machine(manifest), &machine(shown)),
+        other("capacity", &searched(manifest), &searched(shown)),
         (changed(manifest) != changed(shown))
             .then(|| format!("it was run with {} instead of {}", changed(manifest), changed(shown))),
     ];
@@ -253,6 +261,7 @@ fn objections(run: &Run, before: &Run) -> Vec<String> {
         other("server", &server(new), &server(old)).filter(|_| !is_embedded(new)),
         other("weights", &new.weights, &old.weights),
         other("machine", &machine(new), &machine(old)),
+        other("capacity", &searched(new), &searched(old)),
     ];
     reasons.into_iter().flatten().collect()
 }
@@ -273,6 +282,11 @@ fn other(what: &str, new: &str, old: &str) -> Option<String> {
 fn server(manifest: &Manifest) -> String {
     let host = manifest.http.rsplit_once(':').map_or(manifest.http.as_str(), |(host, _)| host);
     format!("{} at {}", manifest.server, if manifest.one_machine { "this machine" } else { host })
+}
+
+/// What was searched for the capacity.
+fn searched(manifest: &Manifest) -> String {
+    manifest.capacity.as_ref().map_or("none".to_owned(), Searched::what)
 }
 
 /// The client's machine, by what upgrades do not change.

@@ -5,19 +5,20 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
 use super::answers;
+use super::capacity::{self, Apart};
 use super::gate::{Gate, Metric};
 use super::hosts;
 use super::json::pretty;
 use super::layout;
 use super::run::Run;
 use super::table::{Cell, Table};
-use super::words::{escaped, number_if_any, warmup_words};
+use super::words::{NOTHING, escaped, number_if_any, warmup_words};
 use crate::record::{Record, SCENARIO, Status};
-use crate::statistics::{self, ALPHA, DELTA, Interval, Ratio, Verdict};
+use crate::statistics::{self, ALPHA, DELTA, Interval, Verdict};
 
 /// Sizes of requests that differ by more than this part are no like loads.
 const ALIKE: f64 = 0.01;
@@ -35,32 +36,33 @@ pub struct Change {
     pub base: Option<f64>,
     #[allow(missing_docs)]
     pub new: Option<f64>,
-    /// The new one over the base's, by the geometric means of their blocks, with the 95 % interval of Welch's t.
+    /// Of a capacity the ends of their 95 % intervals, as far as they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_ends: Option<[Option<f64>; 2]>,
+    #[allow(missing_docs)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_ends: Option<[Option<f64>; 2]>,
+    /// The new one over the base's, by the geometric means of their blocks, with the 95 % interval of Welch's t; of capacities by
+    /// the intervals of both.
     #[serde(flatten)]
     pub ratio: Option<Ends>,
     /// The p-value after Holm's correction over all changes.
     pub p_holm: Option<f64>,
     /// What the change says, in words.
     pub said: String,
-    /// `faster`, `slower`, `equal` or `unclear`, of a latency.
+    /// `faster`, `slower`, `equal` or `unclear`, of a latency or a capacity (`faster`: higher).
     pub verdict: &'static str,
     /// The thresholds that it breaks.
     pub breaks: Vec<String>,
 }
 
-/// A ratio and the ends of its interval.
+/// A ratio and the ends of its interval; of capacities an end may be all that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Ends {
-    pub ratio: f64,
-    pub ratio_low: f64,
-    pub ratio_high: f64,
-}
-
-impl From<Interval> for Ends {
-    fn from(Interval { value, low, high }: Interval) -> Self {
-        Ends { ratio: value, ratio_low: low, ratio_high: high }
-    }
+    pub ratio: Option<f64>,
+    pub ratio_low: Option<f64>,
+    pub ratio_high: Option<f64>,
 }
 
 /// Two runs side by side.
@@ -72,6 +74,9 @@ pub struct Comparison {
     pub new: PathBuf,
     /// What the runs have in common.
     pub title: String,
+    /// What was searched, in words, where both runs searched for capacities, which are then all that is compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<String>,
     /// What is known to differ, beside the numbers.
     pub differences: Vec<(String, String, String)>,
     /// Cases of one run alone.
@@ -87,7 +92,8 @@ pub struct Comparison {
 /// Reads and compares two runs: folders, or their `records.csv`.
 ///
 /// # Errors
-/// A folder is no run; the runs are of different scenarios; no case can be compared.
+/// A folder is no run; the runs are of different scenarios, or searched for different capacities; they have no such number as a gate
+/// asks for; no case can be compared.
 pub fn compare(base: &Path, new: &Path, gates: &[Gate]) -> Result<Comparison> {
     let (base, new) = (open(base)?, open(new)?);
     let names = [&base, &new].map(|run| &run.manifest.scenario);
@@ -97,6 +103,10 @@ pub fn compare(base: &Path, new: &Path, gates: &[Gate]) -> Result<Comparison> {
         names[0].escape_debug(),
         names[1].escape_debug()
     );
+    let is_searched = is_searched(&base, &new)?;
+    for gate in gates {
+        gate.metric.check(is_searched).with_context(|| format!("--fail-if \"{gate}\""))?;
+    }
     let (old, current) = (by_tag(&base), by_tag(&new));
     let named = layout::in_short(&[&base.records[..], &new.records].concat());
     let missing = |run: &Run, other: &HashMap<String, &Record>| -> Vec<String> {
@@ -109,7 +119,7 @@ pub fn compare(base: &Path, new: &Path, gates: &[Gate]) -> Result<Comparison> {
         let Some(after) = current.get(&before.case.tag()).copied() else { continue };
         match is_unlike(before, after) {
             Some(reason) => unlike.push((named(before), reason)),
-            None => numbers.extend(Metric::ALL.iter().map(|(_, metric)| (before, after, *metric))),
+            None => numbers.extend(Metric::of_run(is_searched).map(|metric| (before, after, metric))),
         }
     }
     let reasons: Vec<String> = unlike.iter().map(|(case, reason)| format!("{case}: {reason}")).collect();
@@ -117,16 +127,27 @@ pub fn compare(base: &Path, new: &Path, gates: &[Gate]) -> Result<Comparison> {
     let of_blocks = |run: &Run, record: &Record, metric: Metric| -> Vec<f64> {
         run.blocks.of(record).into_iter().filter_map(|block| metric.of_block(block)).collect()
     };
-    let ratio = |(before, after, metric): &(&Record, &Record, Metric)| {
-        statistics::ratio_of_independent(&of_blocks(&base, before, *metric), &of_blocks(&new, after, *metric))
+    let apart = |(before, after, metric): &(&Record, &Record, Metric)| match metric {
+        Metric::Capacity => Apart::of(before, after, before.blocks.min(after.blocks) as usize),
+        _ => statistics::ratio_of_independent(&of_blocks(&base, before, *metric), &of_blocks(&new, after, *metric))
+            .map(Apart::Known),
     };
-    let ratios: Vec<Option<Ratio>> = numbers.iter().map(ratio).collect();
-    let judged = numbers.iter().zip(&ratios).zip(statistics::verdicts(&ratios, DELTA));
+    let apart: Vec<Option<Apart>> = numbers.iter().map(apart).collect();
+    let judged = match is_searched {
+        true => capacity::judged(&apart),
+        false => {
+            let ratios: Vec<_> = apart.iter().map(|apart| apart.and_then(Apart::ratio)).collect();
+            let judged = statistics::verdicts(&ratios, DELTA).into_iter();
+            judged.map(|(p_holm, verdict)| (p_holm, Some(verdict))).collect()
+        }
+    };
+    let judged = numbers.iter().zip(&apart).zip(judged);
     let changes = judged
-        .map(|((number, ratio), verdict)| Change::new(number, named(number.0), *ratio, verdict, gates))
+        .map(|((number, apart), verdict)| Change::new(number, named(number.0), *apart, verdict, gates))
         .collect();
     Ok(Comparison {
         title: base.manifest.title.clone(),
+        capacity: is_searched.then(|| capacity::measure(&base)),
         differences: differences(&base, &new),
         vanished,
         added,
@@ -155,6 +176,27 @@ fn open(path: &Path) -> Result<Run> {
     Run::open(folder).with_context(|| format!("{} is not a run's folder, nor a file in one", path.display()))
 }
 
+/// Whether both runs searched for capacities, and for the same.
+fn is_searched(base: &Run, new: &Run) -> Result<bool> {
+    match (&base.manifest.capacity, &new.manifest.capacity) {
+        (None, None) => Ok(false),
+        (Some(old), Some(current)) if old.what() == current.what() => Ok(true),
+        (Some(old), Some(current)) => bail!(
+            "the base run searched for the highest {}, and the new one for the highest {}: these capacities cannot be compared, search \
+             both times within the same bounds",
+            old.what(),
+            current.what()
+        ),
+        (old, _) => {
+            let (one, other) = if old.is_some() { ("base", "new") } else { ("new", "base") };
+            bail!(
+                "the {one} run searched for capacities, and the {other} one did not: compare two that did ([capacity], --capacity), or two \
+                 that did not"
+            )
+        }
+    }
+}
+
 /// Why two cases are no like loads, or have no numbers.
 fn is_unlike(before: &Record, after: &Record) -> Option<String> {
     for (record, which) in [(before, "base"), (after, "new")] {
@@ -168,9 +210,13 @@ fn is_unlike(before: &Record, after: &Record) -> Option<String> {
     if before.tensors != after.tensors {
         return Some("tensors travelled in different ways".to_owned());
     }
-    let size = |record: &Record| record.bytes_sent as f64 / record.requests.max(1) as f64;
-    let (old, new) = (size(before), size(after));
-    let off = old > 0.0 && (new / old - 1.0).abs() > ALIKE;
+    // of requests that failed, as they do beyond a capacity, any part may have been sent
+    let sizes = |record: &Record| {
+        let of = |requests: u64| record.bytes_sent as f64 / requests.max(1) as f64;
+        (of(record.requests + record.errors), of(record.requests))
+    };
+    let ((old_least, old), (new_least, new)) = (sizes(before), sizes(after));
+    let off = old > 0.0 && (new_least / old > 1.0 + ALIKE || new / old_least < 1.0 - ALIKE);
     off.then(|| format!("a request had {old:.0} bytes and has {new:.0}"))
 }
 
@@ -178,30 +224,52 @@ impl Change {
     fn new(
         (before, after, metric): &(&Record, &Record, Metric),
         words: String,
-        ratio: Option<Ratio>,
-        (p_holm, verdict): (Option<f64>, Verdict),
+        apart: Option<Apart>,
+        (p_holm, verdict): (Option<f64>, Option<Verdict>),
         gates: &[Gate],
     ) -> Self {
-        let is_latency = *metric != Metric::Throughput;
-        let ratio = ratio.map(|ratio| ratio.interval);
-        let said = match ratio {
-            Some(interval) if is_latency => answers::of_interval(interval, Some(verdict), p_holm),
-            Some(interval) => rate(interval, p_holm),
-            None => "too few blocks to say".to_owned(),
+        let ratio = apart.and_then(Apart::ratio).map(|ratio| ratio.interval);
+        let said = match (metric, ratio) {
+            (Metric::Capacity, _) => capacity::beside(apart, (p_holm, verdict), [("base", before), ("new", after)]),
+            (_, None) => "too few blocks to say".to_owned(),
+            (Metric::Throughput, Some(interval)) => rate(interval, p_holm),
+            (_, Some(interval)) => answers::of_interval(interval, verdict, p_holm),
         };
-        let broken = gates.iter().filter(|gate| gate.is_broken_by(*metric, ratio, p_holm));
+        let broken = gates.iter().filter(|gate| match apart {
+            // ends that lie apart tell, without a test
+            Some(Apart::Beyond(end)) => {
+                gate.is_broken_by(*metric, Some(Interval { value: end, low: end, high: end }), Some(0.0))
+            }
+            _ => gate.is_broken_by(*metric, ratio, p_holm),
+        });
+        let is_capacity = *metric == Metric::Capacity;
+        let verdict = verdict.filter(|_| apart.is_some() && *metric != Metric::Throughput);
         Change {
             case: before.case.tag(),
             words,
             metric: *metric,
             base: metric.of_case(before),
             new: metric.of_case(after),
-            ratio: ratio.map(Ends::from),
+            base_ends: is_capacity.then(|| capacity::ends(before)),
+            new_ends: is_capacity.then(|| capacity::ends(after)),
+            ratio: apart.map(|apart| {
+                let [ratio, ratio_low, ratio_high] = apart.parts();
+                Ends { ratio, ratio_low, ratio_high }
+            }),
             p_holm,
             said,
-            verdict: if is_latency && ratio.is_some() { verdict.name() } else { "" },
+            verdict: verdict.map_or("", Verdict::name),
             breaks: broken.map(Gate::to_string).collect(),
         }
+    }
+
+    /// Both values, as tables show them.
+    fn values(&self) -> String {
+        let one = |value: Option<f64>, ends: Option<[Option<f64>; 2]>| match ends {
+            Some(ends) => capacity::number(value, ends).unwrap_or(NOTHING.to_owned()),
+            None => number_if_any(value),
+        };
+        format!("{} → {}", one(self.base, self.base_ends), one(self.new, self.new_ends))
     }
 }
 
@@ -290,26 +358,26 @@ impl Comparison {
         if !broken.is_empty() {
             out.push('\n');
         }
+        let (headings, values, said): (&[&str], &[Metric], &[Metric]) = match self.capacity {
+            Some(_) => (&["Case", "Capacity (requests/s)", "Change"], &[Metric::Capacity], &[Metric::Capacity]),
+            None => (
+                &["Case", "Mean (ms)", "P95 (ms)", "Mean Latency", "P95 Latency", "Throughput"],
+                &[Metric::Mean, Metric::P95],
+                &[Metric::Mean, Metric::P95, Metric::Throughput],
+            ),
+        };
         let mut table = Table::default();
-        ["Case", "Mean (ms)", "P95 (ms)", "Mean Latency", "P95 Latency", "Throughput"]
-            .into_iter()
-            .for_each(|heading| {
-                table.words(heading);
-            });
-        for case in self.changes.chunks_exact(Metric::ALL.len()) {
-            let of = |metric: Metric| case.iter().find(|change| change.metric == metric);
-            let values = |metric: Metric| {
-                of(metric).map_or(String::new(), |change| {
-                    format!("{} → {}", number_if_any(change.base), number_if_any(change.new))
-                })
-            };
-            let said = |metric: Metric| Cell {
-                text: of(metric).map_or(String::new(), |change| change.said.clone()),
-                is_best: of(metric).is_some_and(|change| change.verdict == Verdict::Faster.name()),
-            };
+        headings.iter().for_each(|heading| table.words(*heading));
+        for case in self.changes.chunk_by(|one, next| one.case == next.case) {
+            let of = |metric: &Metric| case.iter().find(|change| change.metric == *metric);
             let mut row: Vec<Cell> = vec![case[0].words.clone().into()];
-            row.extend([Metric::Mean, Metric::P95].map(|metric| Cell::from(values(metric))));
-            row.extend([Metric::Mean, Metric::P95, Metric::Throughput].map(said));
+            row.extend(values.iter().filter_map(of).map(|change| Cell::from(change.values())));
+            row.extend(
+                said.iter().filter_map(of).map(|change| Cell {
+                    text: change.said.clone(),
+                    is_best: change.verdict == Verdict::Faster.name(),
+                }),
+            );
             table.row(row);
         }
         let _ = writeln!(out, "{}", table.markdown());
@@ -324,10 +392,21 @@ impl Comparison {
         for (name, before, after) in &self.differences {
             let _ = writeln!(out, "- Differs: {name}: {} → {}.", or_nothing(before), or_nothing(after));
         }
+        if let Some(capacity) = &self.capacity {
+            let _ = writeln!(
+                out,
+                "- Compared is the {}; latencies and throughputs are not, as blocks are at different loads.",
+                escaped(capacity)
+            );
+        }
+        let intervals = match self.capacity {
+            Some(_) => "of a ratio by those of both capacities",
+            None => "Welch's t over the blocks",
+        };
         let _ = writeln!(
             out,
             "- Measured one after the other, not interleaved: what else changed meanwhile cannot be told from the numbers. \
-             Intervals of 95 %, Welch's t over the blocks; Holm's correction over all changes."
+             Intervals of 95 %, {intervals}; Holm's correction over all changes."
         );
         out
     }

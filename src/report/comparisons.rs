@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 
+use super::capacity::{self, Apart};
 use super::metric::Pair;
 use super::run::Run;
+use super::tables;
 use super::verdicts::Compared;
-use super::{capacity, tables};
 use crate::record::column::columns;
 use crate::record::{lines, rounded};
 use crate::statistics::{Ratio, Verdict};
@@ -25,9 +26,9 @@ columns! {
         pub other_value: Option<f64>,
         /// The other's over the baseline's; empty where there is too little to tell.
         pub ratio: Option<f64>,
-        /// Lower end of the ratio's 95 % interval.
+        /// Lower end of the ratio's 95 % interval; alone where it is at least this (`ends`).
         pub ratio_low: Option<f64>,
-        /// Upper end of it.
+        /// Upper end of it; alone where it is at most this.
         pub ratio_high: Option<f64>,
         /// How probable so large a difference is if the two are the same: exact sign-flip test over the blocks.
         pub p: Option<f64>,
@@ -39,7 +40,8 @@ columns! {
         /// Pairs of blocks.
         pub blocks: Option<usize>,
         /// `pooled`: of the ratio of the two numbers, by the paired jackknife; `blocks`: of the mean of the blocks' ratios, as the
-        /// files lack their histograms. `searches`: of the ratio of two capacities, by the intervals of both.
+        /// files lack their histograms. `searches`: of the ratio of two capacities, by the intervals of both. `ends`: one of the two has no
+        /// interval, and an end of it lies beyond the other's; without a p-value.
         pub interval: String,
     }
 }
@@ -61,10 +63,16 @@ fn row(cell: &Compared<'_>) -> Comparison {
 
 /// The comparison of two capacities.
 fn searched(cell: &capacity::Compared<'_>) -> Comparison {
-    // the other's over the baseline's, as everywhere
-    let ratio = cell.time.map(|time| Ratio { interval: time.interval.reciprocal(), ..time });
     let values = [cell.pair.base, cell.pair.other].map(|record| record.capacity_per_s);
-    written(&cell.pair, ("capacity_per_s", values), (ratio, "searches"), cell.corrected, cell.verdict)
+    let ratio = cell.apart.and_then(Apart::ratio);
+    let row = written(&cell.pair, ("capacity_per_s", values), (ratio, "searches"), cell.corrected, cell.verdict);
+    match cell.apart {
+        Some(apart @ Apart::Beyond(_)) => {
+            let [_, ratio_low, ratio_high] = apart.parts().map(|end| end.map(rounded));
+            Comparison { ratio_low, ratio_high, interval: "ends".to_owned(), ..row }
+        }
+        _ => row,
+    }
 }
 
 /// The row of a metric of two cases, with the values of both; a ratio comes with the kind of its interval.

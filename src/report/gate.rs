@@ -1,5 +1,7 @@
 //! The numbers that are compared between runs, and the changes of them that end a comparison with exit code 99.
 
+use anyhow::{Result, bail};
+
 use crate::record::{BlockRecord, Record};
 use crate::spelling::{Spelled, spelled};
 use crate::statistics::{ALPHA, Interval};
@@ -15,6 +17,8 @@ spelled! {
         P95 = "p95",
         /// Answered requests a second.
         Throughput = "throughput",
+        /// The capacity, in requests a second; of runs that searched for it, the only number.
+        Capacity = "capacity",
     }
 }
 
@@ -26,25 +30,59 @@ impl Metric {
             Metric::P50 => record.p50_ms,
             Metric::P95 => record.p95_ms,
             Metric::Throughput => record.requests_per_s,
+            Metric::Capacity => record.capacity_per_s,
         }
     }
 
-    /// Its value in one block.
+    /// Its value in one block, if a block has one.
     pub fn of_block(self, block: &BlockRecord) -> Option<f64> {
         match self {
             Metric::Mean => block.mean_ms,
             Metric::P50 => block.p50_ms,
             Metric::P95 => block.p95_ms,
             Metric::Throughput => block.requests_per_s,
+            Metric::Capacity => None,
+        }
+    }
+
+    /// Its unit.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Metric::Throughput | Metric::Capacity => "requests/s",
+            _ => "ms",
+        }
+    }
+
+    /// The numbers of a run: one that searched for capacities has no others, as its blocks are at different loads.
+    pub fn of_run(is_searched: bool) -> impl Iterator<Item = Metric> {
+        let all = Metric::ALL.iter().map(|(_, metric)| *metric);
+        all.filter(move |metric| (*metric == Metric::Capacity) == is_searched)
+    }
+
+    /// Whether a run has it.
+    ///
+    /// # Errors
+    /// It does not; the message has the remedy.
+    pub fn check(self, is_searched: bool) -> Result<()> {
+        match (self == Metric::Capacity, is_searched) {
+            (false, true) => bail!(
+                "{self} is asked for, and the runs searched for capacities: their blocks are at different loads, so that {self} over all \
+                 of them means nothing; ask for capacity"
+            ),
+            (true, false) => bail!(
+                "capacity is asked for, and the runs searched for none: measure with [capacity], or --capacity \"p99<50ms\""
+            ),
+            _ => Ok(()),
         }
     }
 }
 
 /// A threshold that ends the command with exit code 99 where a change is beyond it, and beyond chance: `p95 > 5%`,
-/// `throughput < -5%`.
+/// `throughput < -5%`, `capacity < -5%`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gate {
-    metric: Metric,
+    /// The number that changes.
+    pub metric: Metric,
     is_more: bool,
     /// The change, as a part.
     threshold: f64,

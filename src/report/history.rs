@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
+use super::capacity;
 use super::choose;
 use super::gate::Metric;
 use super::json::pretty;
 use super::layout;
 use super::table::Table;
-use super::words::{counted, escaped, format_ms, number_if_any};
-use crate::record::{self, Manifest, RECORDS, Record, Status, Utc};
+use super::words::{NOTHING, counted, escaped, format_ms, number_if_any};
+use crate::record::{self, Manifest, RECORDS, Record, Searched, Status, Utc};
 use crate::statistics::{ALPHA, DELTA, SERIES_MIN, change_points};
 
 /// Most runs that the table shows; the newest.
@@ -33,6 +34,9 @@ pub struct History {
     pub title: String,
     /// The number that is followed.
     pub metric: Metric,
+    /// What was searched, where that is the capacity: `rate with p99_ms <= 50`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub searched: Option<String>,
     /// The runs, oldest first.
     pub runs: Vec<RunAt>,
     /// Runs that are not of the series, and why.
@@ -62,6 +66,9 @@ pub struct Case {
     pub words: String,
     /// The number in each run, in milliseconds or requests a second; `None` where it was not measured.
     pub values: Vec<Option<f64>>,
+    /// Of a capacity the ends of its 95 % interval in each run; one is alone where the search found that it is at least or below that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<[Option<f64>; 2]>,
     /// Where it changed.
     pub shifts: Vec<Shift>,
 }
@@ -81,13 +88,18 @@ pub struct Shift {
     pub new: Vec<String>,
 }
 
-/// Reads the runs of a scenario.
+/// Reads the runs of a scenario. The number is the mean, or the capacity where that was searched, unless another one is given.
 ///
 /// # Errors
-/// There is no complete run; a file cannot be read.
-pub fn history(results: &Path, scenario: &str, metric: Metric) -> Result<History> {
-    let (mut found, left_out) = choose::alike(results, scenario)?;
+/// There is no complete run; they have no such number; a file cannot be read.
+pub fn history(results: &Path, scenario: &str, metric: Option<Metric>) -> Result<History> {
+    let has_it = |manifest: &Manifest| metric.is_none_or(|metric| metric.check(manifest.capacity.is_some()).is_ok());
+    let (mut found, left_out) = choose::alike(results, scenario, has_it)?;
     found.drain(..found.len().saturating_sub(RUNS_MAX));
+    // runs that are alike all searched for the same
+    let searched = found.last().and_then(|(_, manifest)| manifest.capacity.as_ref()).map(Searched::what);
+    let metric = metric.unwrap_or(if searched.is_some() { Metric::Capacity } else { Metric::Mean });
+    metric.check(searched.is_some())?;
     let mut runs = Vec::new();
     let mut rows: Vec<HashMap<String, Record>> = Vec::new();
     let mut order: Vec<(String, String)> = Vec::new();
@@ -100,21 +112,19 @@ pub fn history(results: &Path, scenario: &str, metric: Metric) -> Result<History
     }
     ensure!(!order.is_empty(), "the newest run of {scenario} has no cases");
     let alpha = ALPHA / order.len() as f64;
-    let values = |tag: &str| -> Vec<Option<f64>> {
-        let value = |rows: &HashMap<String, Record>| {
-            let record = rows.get(tag).filter(|record| record.status == Status::Ok)?;
-            metric.of_case(record).filter(|value| *value > 0.0)
-        };
-        rows.iter().map(value).collect()
-    };
     let cases = order.iter().map(|(tag, words)| {
-        let values = values(tag);
+        let measured = || rows.iter().map(|rows| rows.get(tag).filter(|record| record.status == Status::Ok));
+        let value = |record: Option<&Record>| metric.of_case(record?).filter(|value| *value > 0.0);
+        let values: Vec<Option<f64>> = measured().map(value).collect();
+        let ends = measured()
+            .filter(|_| searched.is_some())
+            .map(|record| record.map_or([None; 2], capacity::ends));
         let shifts = shifts(&values, &runs, alpha);
-        Case { case: tag.clone(), words: words.clone(), values, shifts }
+        Case { case: tag.clone(), words: words.clone(), values, ends: ends.collect(), shifts }
     });
     let cases = cases.collect();
     let title = found.last().map(|(_, manifest)| manifest.title.clone()).unwrap_or_default();
-    Ok(History { scenario: scenario.to_owned(), title, metric, runs, left_out, cases })
+    Ok(History { scenario: scenario.to_owned(), title, metric, searched, runs, left_out, cases })
 }
 
 impl RunAt {
@@ -166,10 +176,20 @@ fn shifts(values: &[Option<f64>], runs: &[RunAt], alpha: f64) -> Vec<Shift> {
     shifts
 }
 
+impl Case {
+    /// The number in a run, as tables show it.
+    fn shown(&self, run: usize) -> String {
+        match self.ends.get(run) {
+            Some(ends) => capacity::number(self.values[run], *ends).unwrap_or(NOTHING.to_owned()),
+            None => number_if_any(self.values[run]),
+        }
+    }
+}
+
 impl History {
     /// In Markdown: what changed, the newest runs in a table, and the runs that are left out.
     pub fn markdown(&self) -> String {
-        let unit = if self.metric == Metric::Throughput { "requests/s" } else { "ms" };
+        let unit = self.metric.unit();
         let mut out =
             format!("### {}: {} of {}\n\n", escaped(&self.title), self.metric, counted(self.runs.len() as u64, "run"));
         self.say(&mut out, unit);
@@ -180,13 +200,23 @@ impl History {
         self.runs[first..].iter().rev().for_each(|run| table.numbers(run.started.day()));
         for case in &self.cases {
             let mut row = vec![case.words.as_str().into()];
-            row.extend(case.values[first..].iter().rev().map(|found| number_if_any(*found).into()));
+            row.extend((first..self.runs.len()).rev().map(|run| case.shown(run).into()));
             table.row(row);
         }
         let _ = writeln!(out, "{}", table.markdown());
         if first > 0 {
             let _ =
                 writeln!(out, "- The newest {RUNS_SHOWN} runs, the newest first, in {unit}; --json has all of them.");
+        }
+        if let Some(searched) = &self.searched {
+            let _ = writeln!(out, "- Capacities over the {}, in {unit}, with their 95 % intervals.", escaped(searched));
+        }
+        let is_alone = |(value, ends): (&Option<f64>, &[Option<f64>; 2])| value.is_none() && *ends != [None; 2];
+        if self.cases.iter().any(|case| case.values.iter().zip(&case.ends).any(is_alone)) {
+            let _ = writeln!(
+                out,
+                "- Where a search found one side alone (at least, below), the run is left out where changes are looked for."
+            );
         }
         let seen: HashSet<&str> = self.runs.iter().map(|run| run.server.as_str()).collect();
         let _ = writeln!(
@@ -267,9 +297,9 @@ mod tests {
         };
         let runs: Vec<RunAt> = (0..values.len()).map(run).collect();
         let shifts = shifts(&values, &runs, ALPHA);
-        let case = Case { case: "http".to_owned(), words: "HTTP".to_owned(), values, shifts };
+        let case = Case { case: "http".to_owned(), words: "HTTP".to_owned(), values, ends: Vec::new(), shifts };
         let (scenario, title) = ("s".to_owned(), "S".to_owned());
-        History { scenario, title, metric, runs, left_out: Vec::new(), cases: vec![case] }
+        History { scenario, title, metric, searched: None, runs, left_out: Vec::new(), cases: vec![case] }
     }
 
     /// Three levels, with a noise of 0.2 % and a run without a value before each.

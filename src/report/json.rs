@@ -63,11 +63,12 @@ pub struct Answer {
     pub words: String,
     /// `faster`, `slower`, `equal` or `unclear`; none if it cannot be compared.
     pub verdict: Option<String>,
-    /// The ratio of the means with its 95 % interval.
+    /// The ratio of the means, or of the capacities, with its 95 % interval: of what is held against the baseline to the baseline, as in
+    /// `comparisons.csv`.
     pub ratio: Option<f64>,
-    /// See `ratio`.
+    /// See `ratio`; alone where all that is known of two capacities is that it is at least this.
     pub ratio_low: Option<f64>,
-    /// See `ratio`.
+    /// See `ratio`; alone where it is at most this.
     pub ratio_high: Option<f64>,
 }
 
@@ -80,9 +81,9 @@ pub struct Found {
     pub that: Threshold,
     /// The number, with its 95 % interval where it has one.
     pub value: Option<f64>,
-    /// See `value`.
+    /// See `value`; alone of a capacity that is at least this.
     pub low: Option<f64>,
-    /// See `value`.
+    /// See `value`; alone of a capacity that is below this.
     pub high: Option<f64>,
     /// Whether it holds.
     pub kept: Kept,
@@ -125,23 +126,29 @@ impl RunReport {
         let cells = tables::cells(&tables);
         let answers = said(run, &cells).answers.into_iter().flat_map(|answers| {
             let question = answers.question;
-            answers.answers.into_iter().map(move |answer| Answer {
-                question: question.clone(),
-                place: answer.place,
-                words: answer.words,
-                verdict: answer.verdict.map(|verdict| verdict.name().to_owned()),
-                ratio: answer.ratio.map(|ratio| ratio.value),
-                ratio_low: answer.ratio.map(|ratio| ratio.low),
-                ratio_high: answer.ratio.map(|ratio| ratio.high),
+            answers.answers.into_iter().map(move |answer| {
+                let [ratio, ratio_low, ratio_high] = answer.ratio;
+                Answer {
+                    question: question.clone(),
+                    place: answer.place,
+                    words: answer.words,
+                    verdict: answer.verdict.map(|verdict| verdict.name().to_owned()),
+                    ratio,
+                    ratio_low,
+                    ratio_high,
+                }
             })
         });
-        let thresholds = thresholds::judged(run).into_iter().map(|judged| Found {
-            case: judged.record.case.tag(),
-            that: judged.threshold,
-            value: judged.found.map(|found| found.value),
-            low: judged.found.map(|found| found.low),
-            high: judged.found.map(|found| found.high),
-            kept: judged.kept,
+        let thresholds = thresholds::judged(run).into_iter().map(|judged| {
+            let [value, low, high] = judged.found;
+            Found {
+                case: judged.record.case.tag(),
+                that: judged.threshold,
+                value,
+                low,
+                high,
+                kept: judged.kept,
+            }
         });
         let notes = notes(run, &cells, Markup::Plain)
             .into_iter()

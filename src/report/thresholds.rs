@@ -1,8 +1,9 @@
 //! Whether the cases of a run keep the thresholds of their scenario. A number with an interval breaks its threshold only if the whole
-//! interval does. Must not know how that is shown.
+//! interval does. Of a run that searched for capacities these alone are judged. Must not know how that is shown.
 
 use std::collections::HashSet;
 
+use super::capacity;
 use super::run::Run;
 use super::table::Table;
 use super::words::format_ms;
@@ -20,6 +21,8 @@ spelled! {
         Broken = "broken",
         /// The interval has the bound in it.
         Open = "cannot be told",
+        /// Such a run has no such number: its cases were searched for their capacities, or were not.
+        Unjudged = "not judged",
     }
 }
 
@@ -30,8 +33,8 @@ pub struct Judged<'a> {
     pub record: &'a Record,
     /// The threshold.
     pub threshold: Threshold,
-    /// The number with its 95 % interval, where it has one; without, both ends are the number.
-    pub found: Option<Interval>,
+    /// The number and the ends of its 95 % interval, as far as they are known; without an interval, both ends are the number.
+    pub found: [Option<f64>; 3],
     /// What can be said.
     pub kept: Kept,
 }
@@ -59,16 +62,31 @@ pub fn is_broken(judged: &[Judged<'_>]) -> bool {
 }
 
 fn judge<'a>(run: &Run, record: &'a Record, threshold: Threshold) -> Judged<'a> {
-    let found = found(run, record, threshold.number);
-    let kept = match found.map(|Interval { low, high, .. }| (threshold.holds(low), threshold.holds(high))) {
-        Some((true, true)) => Kept::Holds,
-        Some((false, false)) | None => Kept::Broken,
-        Some(_) => Kept::Open,
+    let found = match threshold.number {
+        Number::CapacityPerS => {
+            let [low, high] = capacity::ends(record);
+            [record.capacity_per_s, low, high]
+        }
+        number => found(run, record, number).map_or([None; 3], Interval::parts),
+    };
+    // of a capacity one end may be all that is known
+    let holds = |end: Option<f64>, otherwise: f64| threshold.holds(end.unwrap_or(otherwise));
+    let kept = match (holds(found[1], 0.0), holds(found[2], f64::INFINITY)) {
+        _ if !is_had(run, threshold.number) => Kept::Unjudged,
+        _ if found == [None; 3] => Kept::Broken,
+        (true, true) => Kept::Holds,
+        (false, false) => Kept::Broken,
+        _ => Kept::Open,
     };
     Judged { record, threshold, found, kept }
 }
 
-/// A number of a case; `None` if it was not measured.
+/// Whether such a run has a number: where loads below and above the capacity were tried, all others are of no load in particular.
+fn is_had(run: &Run, number: Number) -> bool {
+    (number == Number::CapacityPerS) == capacity::is_searched(run)
+}
+
+/// A number of a case but its capacity; `None` if it was not measured.
 fn found(run: &Run, record: &Record, number: Number) -> Option<Interval> {
     let within = |value: Option<f64>, low: Option<f64>, high: Option<f64>| {
         let value = value?;
@@ -82,7 +100,11 @@ fn found(run: &Run, record: &Record, number: Number) -> Option<Interval> {
         Number::P90Ms => alone(record.p90_ms),
         Number::P95Ms => within(record.p95_ms, record.p95_low_ms, record.p95_high_ms),
         Number::P99Ms => within(record.p99_ms, record.p99_low_ms, record.p99_high_ms),
+        Number::P999Ms => within(record.p99_9_ms, record.p99_9_low_ms, record.p99_9_high_ms),
         Number::MaxMs => alone(record.max_ms),
+        Number::GoodputPerS => alone(record.goodput_per_s),
+        Number::GoodputShare => alone(record.goodput_share),
+        Number::CapacityPerS => None,
         Number::RequestsPerS => rate(run, record, record.requests_per_s),
         Number::InferencesPerS => rate(run, record, record.inferences_per_s),
         _ if matches!(record.status, Status::NotRun | Status::Skipped) => None,
@@ -110,8 +132,9 @@ pub fn summary(run: &Run, judged: &[Judged<'_>]) -> Option<String> {
     }
     let count = |kept: Kept| judged.iter().filter(|judged| judged.kept == kept).count();
     let (holding, broken, open) = (count(Kept::Holds), count(Kept::Broken), count(Kept::Open));
-    let mut words = match judged.len() {
-        0 => return Some("No case of this run has a threshold".to_owned()),
+    let mut words = match holding + broken + open {
+        0 if judged.is_empty() => return Some("No case of this run has a threshold".to_owned()),
+        0 => "No threshold is judged".to_owned(),
         all => format!("{holding} of {all} thresholds hold"),
     };
     for (number, what) in [(broken, "broken"), (open, "cannot be told, as their intervals have the bound in them")] {
@@ -119,31 +142,43 @@ pub fn summary(run: &Run, judged: &[Judged<'_>]) -> Option<String> {
             words.push_str(&format!(", {number} {what}"));
         }
     }
+    let unjudged: Vec<&str> = Number::ALL
+        .iter()
+        .filter(|(_, number)| judged.iter().any(|it| it.kept == Kept::Unjudged && it.threshold.number == *number))
+        .map(|(word, _)| *word)
+        .collect();
+    if !unjudged.is_empty() {
+        let why = match capacity::is_searched(run) {
+            true => "this run searched for capacities, at loads below and above them",
+            false => "this run searched for no capacity (--capacity)",
+        };
+        words.push_str(&format!("; not judged: {}, as {why}", unjudged.join(", ")));
+    }
     Some(words)
 }
 
-/// The thresholds that do not hold, or of which that cannot be told; `None` if all do.
+/// The thresholds that do not hold, or of which that cannot be told; `None` if all do, or are not judged.
 pub fn table(judged: &[Judged<'_>]) -> Option<Table> {
     let mut table = Table::default();
     ["Case", "Threshold", "Found", ""].into_iter().for_each(|heading| table.words(heading));
-    for Judged { record, threshold, found, kept } in judged.iter().filter(|judged| judged.kept != Kept::Holds) {
-        let found = match found {
-            None => format!("no number ({})", record.status),
-            Some(Interval { value, low, high }) => {
-                let shown = |value: f64| {
-                    if threshold.number == Number::ErrorShare {
-                        format!("{value:.4}")
-                    } else {
-                        format_ms(value)
-                    }
-                };
-                let of_count = threshold.number == Number::Errors;
-                match low < high {
-                    true => format!("{} ({} to {})", shown(*value), shown(*low), shown(*high)),
-                    false if of_count => format!("{value}"),
-                    false => shown(*value),
-                }
+    let is_shown = |judged: &&Judged<'_>| matches!(judged.kept, Kept::Broken | Kept::Open);
+    for Judged { record, threshold, found, kept } in judged.iter().filter(is_shown) {
+        let shown = |value: f64| match threshold.number {
+            Number::ErrorShare | Number::GoodputShare => format!("{value:.4}"),
+            Number::Errors => format!("{value}"),
+            _ => format_ms(value),
+        };
+        let found = match *found {
+            [Some(value), Some(low), Some(high)] if low < high => {
+                format!("{} ({} to {})", shown(value), shown(low), shown(high))
             }
+            [Some(value), ..] => shown(value),
+            [None, Some(low), _] => format!("at least {}", shown(low)),
+            [None, None, Some(high)] => format!("below {}", shown(high)),
+            [None, None, None] => match (threshold.number, record.goodput_ms) {
+                (Number::GoodputPerS | Number::GoodputShare, None) => "no number (no goodput_ms in [load])".to_owned(),
+                _ => format!("no number ({})", record.status),
+            },
         };
         table.row(vec![record.case.phrase().into(), threshold.to_string().into(), found.into(), kept.name().into()]);
     }
@@ -155,7 +190,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::record::{Asserted, BlockRecord};
+    use crate::record::{Asserted, BlockRecord, Searched};
 
     /// A run of one case whose mean is known to be from 9 to 11 ms, with five blocks of 90 to 110 requests/s.
     fn run(that: &[&str]) -> Run {
@@ -204,6 +239,70 @@ mod tests {
         ] {
             assert_eq!(kept(that), expected, "{that}");
         }
+    }
+
+    /// The same where capacities were searched, and that of the case is known as far as given.
+    fn searched(that: &[&str], capacity: [Option<f64>; 3]) -> Run {
+        let mut run = run(that);
+        let (over, bounds) = ("rate".to_owned(), vec!["p99_ms <= 50".to_owned()]);
+        run.manifest.capacity = Some(Searched { over, bounds, from: 1.0, to: 1000.0, budget_s: 60.0 });
+        let record = &mut run.records[0];
+        [record.capacity_per_s, record.capacity_low_per_s, record.capacity_high_per_s] = capacity;
+        run
+    }
+
+    #[test]
+    fn a_capacity_is_judged_by_what_is_known_of_it() {
+        let between = [412.0, 398.0, 431.0].map(Some);
+        let (least, most) = ([None, Some(500.0), None], [None, None, Some(100.0)]);
+        for (capacity, that, expected) in [
+            (between, "capacity_per_s > 397", Kept::Holds),
+            (between, "capacity_per_s > 400", Kept::Open),
+            (between, "capacity_per_s > 431", Kept::Broken),
+            (between, "capacity_per_s < 398", Kept::Broken),
+            (least, "capacity_per_s >= 500", Kept::Holds),
+            (least, "capacity_per_s > 600", Kept::Open),
+            (least, "capacity_per_s < 400", Kept::Broken),
+            (most, "capacity_per_s > 400", Kept::Broken),
+            (most, "capacity_per_s > 50", Kept::Open),
+            (most, "capacity_per_s < 150", Kept::Holds),
+            // it is not known
+            ([None; 3], "capacity_per_s > 1", Kept::Broken),
+        ] {
+            assert_eq!(judged(&searched(&[that], capacity))[0].kept, expected, "{capacity:?} {that}");
+        }
+        let run = searched(&["capacity_per_s > 600", "capacity_per_s < 400"], least);
+        let table = table(&judged(&run)).unwrap();
+        assert!(table.rows().iter().all(|row| row[2].text == "at least 500.0"), "{table:?}");
+    }
+
+    #[test]
+    fn of_a_search_the_capacity_alone_is_judged_and_without_one_all_but_that() {
+        let search = searched(&["mean_ms < 1", "errors < 1", "capacity_per_s > 1"], [Some(2.0); 3]);
+        let all = judged(&search);
+        assert_eq!(all.iter().map(|it| it.kept).collect::<Vec<_>>(), [Kept::Unjudged, Kept::Unjudged, Kept::Holds]);
+        assert!(!is_broken(&all) && table(&all).is_none());
+        let words = "1 of 1 thresholds hold; not judged: mean_ms, errors, as this run searched for capacities, at loads \
+                     below and above them";
+        assert_eq!(summary(&search, &all).unwrap(), words);
+        let plain = run(&["capacity_per_s > 1"]);
+        let all = judged(&plain);
+        let words =
+            "No threshold is judged; not judged: capacity_per_s, as this run searched for no capacity (--capacity)";
+        assert_eq!((is_broken(&all), summary(&plain, &all).unwrap().as_str()), (false, words));
+    }
+
+    #[test]
+    fn goodput_and_the_farthest_percentile_have_thresholds() {
+        let mut run = run(&["goodput_share >= 0.99", "goodput_per_s > 90", "p99_9_ms < 40", "p99_9_ms < 20"]);
+        let without = judged(&run);
+        assert!(without.iter().all(|it| it.kept == Kept::Broken));
+        assert_eq!(table(&without[..1]).unwrap().rows()[0][2].text, "no number (no goodput_ms in [load])");
+        let record = &mut run.records[0];
+        (record.goodput_ms, record.goodput_share, record.goodput_per_s) = (Some(50.0), Some(0.985), Some(98.5));
+        (record.p99_9_ms, record.p99_9_low_ms, record.p99_9_high_ms) = (Some(30.0), Some(20.0), Some(39.0));
+        let kept: Vec<Kept> = judged(&run).iter().map(|it| it.kept).collect();
+        assert_eq!(kept, [Kept::Broken, Kept::Holds, Kept::Holds, Kept::Broken]);
     }
 
     #[test]

@@ -184,11 +184,12 @@ impl CaseTotals {
         let used = (self.usage.cpu_ns() > 0).then_some(self.usage);
         let requests_per_s = rate(&self.recorder, self.window_ns);
         let effective = self.effective();
-        let [mean, p50, p95, p99] = [
+        let [mean, p50, p95, p99, p99_9] = [
             statistics::mean(&self.means_ms()),
             self.around(effective, 0.50),
             self.around(effective, 0.95),
             self.around(effective, 0.99),
+            self.around(effective, 0.999),
         ];
         let low = |interval: Option<Interval>| interval.map(|interval| interval.low);
         let high = |interval: Option<Interval>| interval.map(|interval| interval.high);
@@ -209,6 +210,7 @@ impl CaseTotals {
             p90_ms: latency.quantile(0.90),
             p95_ms: latency.quantile(0.95),
             p99_ms: latency.quantile(0.99),
+            p99_9_ms: latency.quantile(0.999),
             max_ms: latency.max(),
             effective_requests: (self.recorder.count() > 0).then(|| (effective * 10.0).round() / 10.0),
             mean_low_ms: low(mean).map(rounded),
@@ -219,6 +221,8 @@ impl CaseTotals {
             p95_high_ms: high(p95),
             p99_low_ms: low(p99),
             p99_high_ms: high(p99),
+            p99_9_low_ms: low(p99_9),
+            p99_9_high_ms: high(p99_9),
             service_mean_ms: service.mean(),
             service_p50_ms: service.quantile(0.50),
             service_p95_ms: service.quantile(0.95),

@@ -81,6 +81,8 @@ fn of_requests(row: Record) -> Record {
         p95_high_ms: None,
         p99_low_ms: None,
         p99_high_ms: None,
+        p99_9_low_ms: None,
+        p99_9_high_ms: None,
         effective_requests: None,
         requests_per_s: None,
         inferences_per_s: None,

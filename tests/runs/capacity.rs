@@ -68,10 +68,15 @@ fn a_range_without_the_capacity_says_on_which_side_it_is() {
         let more =
             format!("protocols = [\"grpc\"]\n[capacity]\nbound = {{{bound}}}\n{range}\nbudget_s = 30\nblock_s = 1");
         let case = Case::new(SERVICE, &scenario(&more));
-        let (row, _, told) = searched(&case, &[]);
+        // latencies are over loads beyond it, and no reason to end with 99
+        let (row, _, told) = searched(&case, &["--assert", "p95_ms < 0.001", "--assert", "capacity_per_s > 4"]);
         assert_eq!((row.capacity_low_per_s, row.capacity_high_per_s), expected);
         assert_eq!(row.capacity_per_s, None);
-        assert!(told.contains("that was tried"), "{told}");
+        assert!(told.contains("that was tried") && told.contains("not judged: p95_ms"), "{told}");
+        if expected.1.is_some() {
+            let broken = case.command(&["--assert", "capacity_per_s > 10"]).output().unwrap();
+            assert_eq!(broken.status.code(), Some(99), "{}", text(&broken));
+        }
     }
 }
 
