@@ -141,6 +141,14 @@ pub fn quantile_bounds(effective: f64, q: f64) -> Option<(f64, f64)> {
     (low >= 0.0 && high <= 1.0).then_some((low, high))
 }
 
+/// The 95 % interval of a share, of which so many of all were seen (E. B. Wilson, 1927).
+pub fn share(part: u64, all: u64) -> Interval {
+    let (value, all) = (part as f64 / all.max(1) as f64, all.max(1) as f64);
+    let middle = (value + Z95 * Z95 / (2.0 * all)) / (1.0 + Z95 * Z95 / all);
+    let reach = Z95 / (1.0 + Z95 * Z95 / all) * (value * (1.0 - value) / all + Z95 * Z95 / (4.0 * all * all)).sqrt();
+    Interval { value, low: middle - reach, high: middle + reach }
+}
+
 /// The mean of independent values, with its interval by Student's t. `None` with fewer than two.
 pub fn mean(values: &[f64]) -> Option<Interval> {
     let count = values.len() as f64;

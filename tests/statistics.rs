@@ -246,3 +246,19 @@ proptest! {
         prop_assert!((ours.p - theirs.p).abs() < 1e-12);
     }
 }
+
+#[test]
+fn intervals_of_a_share_are_wilsons() {
+    // statsmodels' proportion_confint(part, all, method="wilson")
+    for (part, all, low, high) in [
+        (10, 100, 0.055_229, 0.174_366),
+        (0, 100, 0.0, 0.036_995),
+        (30, 30, 0.886_486, 1.0),
+        (500, 100_000, 0.004_581, 0.005_457),
+    ] {
+        let found = share(part, all);
+        assert!((found.low - low).abs() < 2e-5 && (found.high - high).abs() < 2e-5, "{part} of {all}: {found:?}");
+        assert_eq!(found.value, part as f64 / all as f64);
+    }
+    assert!(share(0, 0).low.abs() < 1e-9 && share(0, 0).high > 0.5);
+}

@@ -1,8 +1,8 @@
 //! Where the share of bad requests crosses what one bound allows: which load to try next, and what is known of the edge. Pure: knows
 //! neither clocks nor servers.
 
-use super::Capacity;
 use super::line::{Line, TRIES_LEAST, Try, WIDEST};
+use super::{BAD_LEAST, Capacity};
 use crate::statistics;
 
 /// From this ratio of a rate that kept the bound to one that broke it, the search goes on around the edge.
@@ -13,8 +13,6 @@ const SPREAD: f64 = 2.5;
 const ABOVE: f64 = 2.4;
 /// Tries at a rate that is so much farther off, as a logarithm, say nothing of the edge.
 const FARTHEST: f64 = 0.56;
-/// Fewer bad requests than this prove nothing, whatever their share: at low rates a block has a handful of requests.
-const BAD_LEAST: u64 = 3;
 /// The smallest and the largest distance of a rate from the edge, as a part of it.
 const DISTANCE: (f64, f64) = (0.005, 0.15);
 
@@ -206,21 +204,8 @@ impl Edge {
 
     /// Whether the blocks from one rate to another have surely more, or surely less, than the allowed share of bad requests.
     fn sides(&self, from: f64, to: f64) -> (bool, bool) {
-        let blocks: Vec<&Try> = self.tries.iter().filter(|block| (from..=to).contains(&block.rate)).collect();
-        let expected = |block: &Try| self.level * block.requests as f64;
-        let all = blocks.iter().map(|block| expected(block)).sum::<f64>();
-        let bad = blocks.iter().map(|block| block.bad as f64).sum::<f64>();
-        // a mean of the blocks' own, as bad requests come in bunches
-        let share = bad / all.max(f64::MIN_POSITIVE);
-        let off = blocks
-            .iter()
-            .map(|block| (block.bad as f64 - share * expected(block)).powi(2))
-            .sum::<f64>();
-        let free = blocks.len() as f64 - 1.0;
-        let Some(most) = statistics::student(free) else { return (false, false) };
-        let bunch = (off / bad.max(1.0) * blocks.len() as f64 / free).max(1.0);
-        let distance = (bad - all) / (bunch * bad.max(all)).sqrt();
-        (distance > most, distance < -most)
+        let blocks = self.tries.iter().filter(|block| (from..=to).contains(&block.rate));
+        sides(blocks.map(|block| (block.requests, block.bad)).collect(), self.level)
     }
 
     /// Between which rates the share crosses what is allowed, if it only grows with the rate (isotonic regression).
@@ -265,6 +250,22 @@ impl Edge {
     fn line(&self) -> Option<Line> {
         Line::through(self.near_edge(), self.level)
     }
+}
+
+/// Whether blocks of so many requests, of which so many are bad, have surely more, or surely less, than an allowed share of them. How sure
+/// that is follows from how the blocks scatter, as bad requests come in bunches.
+pub fn sides(blocks: Vec<(u64, u64)>, level: f64) -> (bool, bool) {
+    let expected = |requests: u64| level * requests as f64;
+    let all = blocks.iter().map(|(requests, _)| expected(*requests)).sum::<f64>();
+    let bad = blocks.iter().map(|(_, bad)| *bad as f64).sum::<f64>();
+    let share = bad / all.max(f64::MIN_POSITIVE);
+    let off = |(requests, bad): &(u64, u64)| (*bad as f64 - share * expected(*requests)).powi(2);
+    let off = blocks.iter().map(off).sum::<f64>();
+    let free = blocks.len() as f64 - 1.0;
+    let Some(most) = statistics::student(free) else { return (false, false) };
+    let bunch = (off / bad.max(1.0) * blocks.len() as f64 / free).max(1.0);
+    let distance = (bad - all) / (bunch * bad.max(all)).sqrt();
+    (distance > most, distance < -most)
 }
 
 /// A number that is easily read.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub use bound::{Bound, bounds, words};
 
-use edge::Edge;
+use edge::{Edge, sides};
 use line::Try;
 
 /// Of a block's time, the first part is not held against a bound: what came before it still shows.
@@ -31,10 +31,18 @@ const BAD_EXPECTED: f64 = 25.0;
 /// A block takes at most this part of the budget.
 const PART: u32 = 15;
 
+/// Fewer bad requests than this prove nothing, whatever their share: at low rates a block has a handful of requests.
+const BAD_LEAST: u64 = 3;
 /// Blocks before a capacity counts as known.
 const TRIES_LEAST: usize = 10;
 /// After so many blocks in a row it has to be known well enough: an interval may be short by chance.
 const IN_A_ROW: usize = 3;
+
+/// Whether a bound is surely broken in blocks of so many requests, of which so many broke it. A single block proves nothing.
+pub fn is_broken(bound: &Bound, blocks: Vec<(u64, u64)>) -> bool {
+    let bad = blocks.iter().map(|(_, bad)| *bad).sum::<u64>();
+    bad >= BAD_LEAST && sides(blocks, bound.level()).0
+}
 
 /// What is known of the capacity.
 #[derive(Clone, Copy, Debug, PartialEq)]

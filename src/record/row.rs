@@ -308,7 +308,8 @@ columns! {
         pub p99_ms: Option<f64>,
         /// Largest latency.
         pub max_ms: Option<f64>,
-        /// Requests that were held against the bounds of a capacity: those of the block's last three quarters.
+        /// Requests that were held against the bounds of a capacity, those of the block's last three quarters; against those of a sweep and
+        /// `goodput_ms`, all.
         pub bound_requests: Option<u64>,
         /// Those of them that broke each bound, such as `p99_ms=12`.
         pub bound_broken: ErrorKinds = ErrorKinds::default(),

@@ -267,13 +267,25 @@ pub fn table(run: &Run) -> Table {
     table
 }
 
-/// The share of a block's requests that broke each bound.
-fn broken(bounds: &[Bound], block: &BlockRecord) -> Vec<f64> {
-    let all = block.bound_requests.unwrap_or(0).max(1) as f64;
-    bounds.iter().map(|bound| block.bound_broken.of(&bound.key()) as f64 / all).collect()
+/// The share of a block's requests that broke each bound, with its interval.
+fn broken(bounds: &[Bound], block: &BlockRecord) -> Vec<Interval> {
+    let share =
+        |bound: &Bound| statistics::share(block.bound_broken.of(&bound.key()), block.bound_requests.unwrap_or(0));
+    bounds.iter().map(share).collect()
 }
 
-/// Every load that was tried in a case, from the lowest: whether the bounds were kept. `None` if nothing was.
+/// What a block alone says of the bounds.
+fn kept(bounds: &[Bound], shares: &[Interval]) -> &'static str {
+    let all = || shares.iter().zip(bounds);
+    match () {
+        () if all().any(|(share, bound)| share.low > bound.level()) => "broken",
+        () if all().all(|(share, bound)| share.high <= bound.level()) => "kept",
+        () => "undecided",
+    }
+}
+
+/// Every load that was tried in a case, from the lowest: whether the bounds were kept, as far as a block alone says so. `None` if nothing
+/// was.
 pub fn tries(run: &Run, record: &Record) -> Option<Table> {
     let bounds = bounds(run);
     let mut blocks = run.blocks.of(record);
@@ -292,16 +304,15 @@ pub fn tries(run: &Run, record: &Record) -> Option<Table> {
     for block in &blocks {
         let number = |value: Option<f64>| -> Cell { number_if_any(value).into() };
         let shares = broken(&bounds, block);
-        let is_kept = shares.iter().zip(&bounds).all(|(share, bound)| *share <= bound.level());
         let mut row = vec![
             format_ms(load(block)).into(),
             block.block.to_string().into(),
             number(block.requests_per_s),
             block.bound_requests.unwrap_or(0).to_string().into(),
         ];
-        row.extend(shares.iter().map(|share| Cell::from(format!("{:.2}", 100.0 * share))));
+        row.extend(shares.iter().map(|share| Cell::from(format!("{:.2}", 100.0 * share.value))));
         row.extend([block.p50_ms, block.p95_ms, block.p99_ms].map(number));
-        row.push(if is_kept { "kept" } else { "broken" }.into());
+        row.push(kept(&bounds, &shares).into());
         table.row(row);
     }
     (!blocks.is_empty()).then_some(table)
@@ -357,4 +368,25 @@ pub fn chart(run: &Run, group: &[&Record], title: String) -> Option<Chart> {
         series: series.into_iter().chain([bound]).collect(),
         size: SIZE,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_alone_may_leave_a_bound_undecided() {
+        let bounds = capacity::bounds("p99<50ms,errors<1%").unwrap();
+        for (requests, late, failed, expected) in [
+            (0, 0, 0, "undecided"),
+            (30, 0, 0, "undecided"),
+            (30, 1, 0, "undecided"),
+            (1000, 0, 0, "kept"),
+            (1000, 100, 0, "broken"),
+            (1000, 100, 100, "broken"),
+        ] {
+            let shares = [late, failed].map(|bad| statistics::share(bad, requests));
+            assert_eq!(kept(&bounds, &shares), expected, "{late} and {failed} of {requests}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use super::mlperf;
 use super::observer::Observer;
 use super::request_rows;
 use super::rows::{CaseRows, CaseTotals, status};
+use crate::capacity::Bound;
 use crate::matrix::Point;
 use crate::plan::{Group, Round};
 use crate::protocol::Fault;
@@ -238,8 +239,11 @@ impl CaseRun {
         if self.totals.rounds.is_empty() {
             self.started = Timestamp::now();
         }
-        let good = context.scenario.load.goodput.map(Judge::within);
-        let judge = self.search.as_ref().map(|search| search.judge(&self.at, round.stop.least)).or(good);
+        let load = &context.scenario.load;
+        let judge = match &self.search {
+            Some(search) => Some(search.judge(&self.at, round.stop.least)),
+            None => Judge::of_all(load.sweep_until.iter().map(Bound::limit).chain(load.goodput.map(Some)).collect()),
+        };
         let block = Block { judge, ..block(context.scenario, &self.at, round, place.0 as u32) };
         if context.logs_requests
             && let Err(error) = pool.reserve_log(request_log::capacity(&block), context.stop).await
@@ -295,8 +299,7 @@ impl CaseRun {
         logged: Option<u64>,
         place: (usize, usize),
     ) -> Result<()> {
-        let bounds = context.scenario.capacity.as_ref().map_or(&[][..], |capacity| &capacity.bounds);
-        let (row, start) = block_row(&context.scenario.name, &self.at, &outcome, place, bounds);
+        let (row, start) = block_row(&context.scenario.name, &self.at, &outcome, place, context.scenario.bounds());
         let length = Duration::from_nanos(outcome.window_ns());
         // first, as what cannot be written is told all the same
         self.totals.add(place.0, &outcome, served);

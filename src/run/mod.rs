@@ -48,7 +48,7 @@ use tokio::sync::watch;
 
 use crate::environment::Environment;
 use crate::hosts::Fleet;
-use crate::matrix::{AxisId, Point};
+use crate::matrix::Point;
 use crate::plan::Plan;
 use crate::record::{Manifest, State, Status};
 use crate::report;
@@ -307,10 +307,10 @@ async fn measure_over(
     let samplers = Samplers::start(targets, &folder, stop).await;
     let mut progress = Progress::new(options.show, scenario, plan, &manifest);
     let (mut states, mut flagged) = (Vec::new(), false);
-    let mut sweep = Sweep::new(&scenario.load.sweep_until, !scenario.matrix.given(AxisId::Rate).is_empty());
+    let mut sweep = Sweep::new(scenario);
     for group in &plan.groups {
         if let Some(records) = measured.of(group) {
-            records.iter().for_each(|record| sweep.note(record));
+            sweep.note(records.iter().copied(), folder.path())?;
             records.iter().for_each(|record| progress.case_done(record));
             progress.group_done(group);
             states.extend(records.iter().map(|record| record.status));
@@ -347,7 +347,7 @@ async fn measure_over(
             },
         };
         rows.extend(skipped);
-        rows.iter().for_each(|rows| sweep.note(&rows.record));
+        sweep.note(rows.iter().map(|rows| &rows.record), folder.path())?;
         // told first: whatever becomes of the disk, it is on the terminal
         rows.iter().for_each(|rows| progress.case_done(&rows.record));
         flagged |= rows.iter().any(|rows| rows.record.is_doubtful());

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::folder::Folder;
 use super::kept::{self, KeptBlock};
 use super::request_rows;
+use super::sweep::{self, Sweep};
 use super::targets::Targets;
 use crate::environment::Environment;
 use crate::file;
@@ -130,7 +131,10 @@ pub fn take_up(
     );
     let kept = kept::read(&std::fs::read(run.join(RESUME)).unwrap_or_default());
     // there is one group under way at most
-    let kept = under_way.map_or(Vec::new(), |group| kept::of_group(group, kept).1);
+    let kept = match under_way {
+        Some(group) => of_group(group, (scenario, plan, &measured), kept, run)?,
+        None => Vec::new(),
+    };
     let mut going = Going { folder, manifest: before, measured, kept };
     prune(run, plan, &going)?;
     going.folder.keep_only(&going.kept)?;
@@ -143,6 +147,19 @@ pub fn take_up(
     going.manifest.ended = None;
     going.folder.manifest(&going.manifest)?;
     Ok(going)
+}
+
+/// The blocks of the group under way, without those cases that its sweep skips.
+fn of_group(
+    group: &Group,
+    (scenario, plan, measured): (&Scenario, &Plan, &Measured),
+    kept: Vec<KeptBlock>,
+    run: &Path,
+) -> Result<Vec<KeptBlock>> {
+    let mut sweep = Sweep::new(scenario);
+    sweep.note(&measured.rows(plan), run)?;
+    let rest = sweep::without(group, |case| sweep.skips(case).is_some());
+    Ok(rest.map_or(Vec::new(), |rest| kept::of_group(&rest, kept).1))
 }
 
 /// What is not as before, each in a few words.

@@ -75,7 +75,7 @@ pub struct CaseTotals {
     pub unserved: bool,
     /// The parts of hosts.
     pub hosts: HostTotals,
-    /// Requests that were held against the time within which answers are good; of a search's bounds the first.
+    /// Requests that were held against bounds, and at last against the time within which answers are good.
     judged: Judged,
     /// What became of the requests of each stage of the schedule.
     stages: Vec<Part>,
@@ -260,7 +260,7 @@ impl CaseTotals {
 
     /// Requests that were answered in time.
     fn good(&self) -> u64 {
-        self.judged.requests.saturating_sub(self.judged.bad.first().copied().unwrap_or(0))
+        self.judged.requests.saturating_sub(self.judged.bad.last().copied().unwrap_or(0))
     }
 
     /// Their part of all.

@@ -1,11 +1,15 @@
 //! A sweep over a load ends where a bound is broken: higher loads of the same case are skipped. Must not know how cases are measured.
 
 use std::collections::HashMap;
+use std::path::Path;
 
-use crate::capacity::Bound;
+use anyhow::Result;
+
+use crate::capacity::{self, Bound};
 use crate::matrix::{AxisId, Point};
 use crate::plan::{Group, Round};
-use crate::record::{Record, Status};
+use crate::record::{self, BLOCKS, BlockRecord, Record, Status};
+use crate::scenario::Scenario;
 
 /// The bounds of a sweep, and where they were broken.
 pub struct Sweep {
@@ -16,22 +20,44 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// A sweep over the rates, if there are any, else over requests in flight.
-    pub fn new(bounds: &[Bound], is_open: bool) -> Self {
-        let axis = if is_open { AxisId::Rate } else { AxisId::Concurrency };
-        Sweep { bounds: bounds.to_vec(), axis, broken: HashMap::new() }
+    /// The sweep of a scenario.
+    pub fn new(scenario: &Scenario) -> Self {
+        Sweep {
+            bounds: scenario.load.sweep_until.clone(),
+            axis: scenario.swept(),
+            broken: HashMap::new(),
+        }
     }
 
     fn place(&self, case: &Point) -> String {
         case.without(self.axis).tag()
     }
 
-    /// Notes a measured case.
-    pub fn note(&mut self, record: &Record) {
-        let is_measured = matches!(record.status, Status::Ok | Status::Errors);
-        let Some(how) = self.bounds.iter().find_map(|bound| broken(bound, record)).filter(|_| is_measured) else {
-            return;
+    /// Notes cases that were measured, and the blocks of a run.
+    ///
+    /// # Errors
+    /// The blocks cannot be read.
+    pub fn note<'a>(&mut self, rows: impl IntoIterator<Item = &'a Record>, run: &Path) -> Result<()> {
+        if self.bounds.is_empty() {
+            return Ok(());
+        }
+        let blocks = record::read_if_any::<BlockRecord>(&run.join(BLOCKS))?.rows;
+        for row in rows {
+            let tag = row.case.tag();
+            let of_case: Vec<&BlockRecord> = blocks.iter().filter(|block| block.case.tag() == tag).collect();
+            self.note_case(row, &of_case);
+        }
+        Ok(())
+    }
+
+    fn note_case(&mut self, record: &Record, blocks: &[&BlockRecord]) {
+        let how = match record.status {
+            Status::Ok | Status::Errors => self.bounds.iter().find_map(|bound| broken(bound, blocks)),
+            // it may be the load that the server did not survive
+            Status::Failed => Some("the case failed".to_owned()),
+            Status::Skipped | Status::Interrupted | Status::NotRun => None,
         };
+        let Some(how) = how else { return };
         let load = record.case.load_on(self.axis);
         let place = self.place(&record.case);
         let known = self.broken.get(&place).is_some_and(|(lower, _)| *lower <= load);
@@ -47,25 +73,17 @@ impl Sweep {
             AxisId::Rate => format!("at {load} requests/s"),
             _ => format!("with {load} in flight"),
         };
-        (case.load_on(self.axis) > *load).then(|| format!("{at} {how} already (sweep_until)"))
+        (case.load_on(self.axis) > *load).then(|| format!("{at} {how} (sweep_until)"))
     }
 }
 
-/// How a case breaks a bound, beyond chance where its interval is known.
-fn broken(bound: &Bound, record: &Record) -> Option<String> {
-    let Some(limit) = bound.limit() else {
-        let share = record.errors as f64 / (record.errors + record.requests).max(1) as f64;
-        return (share > bound.level()).then(|| format!("{:.2} % of the requests failed", 100.0 * share));
-    };
-    let limit_ms = limit.as_secs_f64() * 1e3;
-    let (value, low) = match bound.key().as_str() {
-        "p50_ms" => (record.p50_ms, record.p50_low_ms),
-        "p90_ms" => (record.p90_ms, None),
-        "p95_ms" => (record.p95_ms, record.p95_low_ms),
-        _ => (record.p99_ms, record.p99_low_ms),
-    };
-    let value = value.filter(|value| low.unwrap_or(*value) > limit_ms)?;
-    Some(format!("{} was {value:.1} ms, above {limit_ms}", bound.key().trim_end_matches("_ms")))
+/// How a case's blocks break a bound beyond chance, if they do.
+fn broken(bound: &Bound, blocks: &[&BlockRecord]) -> Option<String> {
+    let held = |block: &&BlockRecord| (block.bound_requests.unwrap_or(0), block.bound_broken.of(&bound.key()));
+    let counts: Vec<(u64, u64)> = blocks.iter().map(held).collect();
+    let (all, bad) = counts.iter().fold((0, 0), |sum, block| (sum.0 + block.0, sum.1 + block.1));
+    let percent = 100.0 * bad as f64 / all.max(1) as f64;
+    capacity::is_broken(bound, counts).then(|| format!("{percent:.2} % of the requests broke {}", bound.words()))
 }
 
 /// A group without some of its cases; `None` if none is left.
@@ -83,28 +101,65 @@ pub fn without(group: &Group, is_left_out: impl Fn(&Point) -> bool) -> Option<Gr
 mod tests {
     use super::*;
     use crate::capacity::bounds;
+    use crate::record::ErrorKinds;
     use crate::scenario::StopRule;
 
-    fn row(concurrency: u32, p99_ms: f64, p99_low_ms: f64) -> Record {
-        let case = Point { concurrency, connections: concurrency, ..Point::default() };
-        let (p99_ms, p99_low_ms) = (Some(p99_ms), Some(p99_low_ms));
-        Record { case, status: Status::Ok, requests: 100, p99_ms, p99_low_ms, ..Record::default() }
+    fn case(concurrency: u32) -> Point {
+        Point { concurrency, connections: concurrency, ..Point::default() }
+    }
+
+    /// Blocks of 100 requests of which so many took longer than a bound of p99, and so many failed.
+    fn noted(sweep: &mut Sweep, concurrency: u32, late: &[u64], failed: u64) {
+        let record = Record { case: case(concurrency), status: Status::Ok, ..Record::default() };
+        let block = |late: &u64| BlockRecord {
+            case: case(concurrency),
+            bound_requests: Some(100),
+            bound_broken: ErrorKinds::new(
+                &[("p99_ms".to_owned(), late + failed), ("errors".to_owned(), failed)]
+                    .into_iter()
+                    .collect(),
+            ),
+            ..BlockRecord::default()
+        };
+        let blocks: Vec<BlockRecord> = late.iter().map(block).collect();
+        sweep.note_case(&record, &blocks.iter().collect::<Vec<_>>());
+    }
+
+    fn sweep() -> Sweep {
+        Sweep {
+            bounds: bounds("p99<50ms,errors<2%").unwrap(),
+            axis: AxisId::Concurrency,
+            broken: HashMap::new(),
+        }
     }
 
     #[test]
     fn loads_above_one_that_breaks_a_bound_beyond_chance_are_skipped() {
-        let mut sweep = Sweep::new(&bounds("p99<50ms,errors<1%").unwrap(), false);
-        sweep.note(&row(8, 60.0, 49.0));
-        assert_eq!(sweep.skips(&row(16, 0.0, 0.0).case), None);
-        sweep.note(&row(16, 70.0, 51.0));
-        sweep.note(&row(4, 10.0, 9.0));
-        let words = "with 16 in flight p99 was 70.0 ms, above 50 already (sweep_until)";
-        assert_eq!(sweep.skips(&row(32, 0.0, 0.0).case).as_deref(), Some(words));
-        assert_eq!(sweep.skips(&row(8, 0.0, 0.0).case), None);
-        let other = Point { batch_size: 4, ..row(32, 0.0, 0.0).case };
-        assert_eq!(sweep.skips(&other), None);
-        sweep.note(&Record { errors: 2, ..row(2, 1.0, 1.0) });
-        assert!(sweep.skips(&row(4, 0.0, 0.0).case).unwrap().contains("% of the requests failed"));
+        let mut sweep = sweep();
+        // a few slow requests, or a single slow block, may be chance
+        noted(&mut sweep, 8, &[0, 2, 0, 1, 0, 3, 0, 1, 2, 2], 0);
+        noted(&mut sweep, 8, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 90], 0);
+        noted(&mut sweep, 8, &[100], 0);
+        assert_eq!(sweep.skips(&case(16)), None);
+        noted(&mut sweep, 16, &[5, 9, 4, 8, 6, 7, 5, 4, 9, 3], 0);
+        noted(&mut sweep, 4, &[0; 10], 0);
+        let words = "with 16 in flight 6.00 % of the requests broke p99 within 50 ms (sweep_until)";
+        assert_eq!(sweep.skips(&case(32)).as_deref(), Some(words));
+        assert_eq!(sweep.skips(&case(8)), None);
+        assert_eq!(sweep.skips(&Point { batch_size: 4, ..case(32) }), None);
+    }
+
+    #[test]
+    fn failures_break_every_bound_and_a_case_that_failed_ends_its_sweep() {
+        let mut shed = sweep();
+        noted(&mut shed, 2, &[0; 10], 50);
+        assert!(shed.skips(&case(4)).unwrap().contains("50.00 % of the requests broke p99"));
+        let mut dead = sweep();
+        for (concurrency, status) in [(1, Status::NotRun), (2, Status::Interrupted), (8, Status::Failed)] {
+            dead.note_case(&Record { case: case(concurrency), status, ..Record::default() }, &[]);
+        }
+        assert_eq!(dead.skips(&case(4)), None);
+        assert_eq!(dead.skips(&case(16)).as_deref(), Some("with 8 in flight the case failed (sweep_until)"));
     }
 
     #[test]

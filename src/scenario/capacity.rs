@@ -84,6 +84,11 @@ impl Scenario {
         self.capacity = Some(capacity);
     }
 
+    /// What the requests of each block are held against: the bounds of a search, or those that end a sweep.
+    pub fn bounds(&self) -> &[Bound] {
+        self.capacity.as_ref().map_or(&self.load.sweep_until, |capacity| &capacity.bounds)
+    }
+
     /// Checks that blocks can tell whether a bound is kept.
     ///
     /// # Errors
@@ -104,6 +109,37 @@ impl Scenario {
                 "search with bursts as arrival = {gamma = {shape = 0.5}}".to_owned(),
             )),
             _ => Ok(()),
+        }
+    }
+
+    /// The load of a sweep: the rates, if there are any, else requests in flight.
+    pub fn swept(&self) -> AxisId {
+        match self.matrix.given(AxisId::Rate) {
+            [] => AxisId::Concurrency,
+            _ => AxisId::Rate,
+        }
+    }
+
+    /// Checks that `sweep_until` can leave loads out.
+    ///
+    /// # Errors
+    /// The problem, and the remedy.
+    pub(super) fn check_sweep(&self) -> Result<(), (String, String)> {
+        if self.load.sweep_until.is_empty() {
+            return Ok(());
+        }
+        if self.capacity.is_some() {
+            let help = "leave sweep_until out: a search finds the load at which its own bounds are broken";
+            return Err(("the load is searched, and sweep_until ends a sweep".to_owned(), help.to_owned()));
+        }
+        let swept = self.swept();
+        let is_compared = self.matrix.compared() == swept && self.matrix.values(swept).len() > 1;
+        match is_compared {
+            true => Err((
+                format!("values of {} are compared, so measured side by side: none can be left out", swept.axis().key),
+                "compare something else, or leave sweep_until out".to_owned(),
+            )),
+            false => Ok(()),
         }
     }
 

@@ -118,9 +118,10 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Every request is held against one limit, and none ends the block.
-    pub fn within(limit: Duration) -> Self {
-        Judge { after: Duration::ZERO, limits: vec![Some(limit)], hopeless: vec![u64::MAX] }
+    /// Every request is held against limits, and none ends the block. `None` without limits.
+    pub fn of_all(limits: Vec<Option<Duration>>) -> Option<Self> {
+        let hopeless = vec![u64::MAX; limits.len()];
+        (!limits.is_empty()).then_some(Judge { after: Duration::ZERO, limits, hopeless })
     }
 }
 

@@ -16,4 +16,6 @@ mod requests;
 #[cfg(unix)]
 mod resume;
 #[cfg(unix)]
+mod sweeps;
+#[cfg(unix)]
 mod warmup;
