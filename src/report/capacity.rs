@@ -45,14 +45,19 @@ pub fn is_over_concurrency(run: &Run) -> bool {
     run.manifest.capacity.as_ref().is_some_and(|searched| searched.over == "concurrency")
 }
 
-/// How long was searched, in words.
+/// What was searched, and for how long, in words.
 pub fn length_words(run: &Run) -> Option<String> {
+    Some(format!("The {} searched for {}", measure(run), length(run)?))
+}
+
+/// How long was searched: `at most 300 s a case, until it is known within 3 %`.
+pub fn length(run: &Run) -> Option<String> {
     let searched = run.manifest.capacity.as_ref()?;
     let precise = run
         .manifest
         .precision
         .map_or(String::new(), |precision| format!(", until it is known within {} %", rounded(100.0 * precision)));
-    Some(format!("The {} searched for at most {} s a case{precise}", measure(run), searched.budget_s))
+    Some(format!("at most {} s a case{precise}", searched.budget_s))
 }
 
 /// A capacity with its interval, where it is known.

@@ -204,7 +204,7 @@ pub fn parameters(run: &Run) -> String {
         line("Arrivals", if detail.is_empty() { arrival.to_string() } else { format!("{arrival}: {detail}") });
     }
     let length = || length_words(manifest.iterations, manifest.duration_s, manifest.precision);
-    line("Length", capacity::length_words(run).unwrap_or_else(length));
+    line("Length", capacity::length(run).unwrap_or_else(length));
     if let Some(cap) = manifest.cap_s {
         line("Longest Time of a Case", format!("{cap} s"));
     }

@@ -29,9 +29,9 @@ pub fn plan(scenario: &Scenario, plan: &Plan) -> Result<()> {
     let (warmup, until) = words::warmup_words(requests, least.map(|least| least.as_secs_f64()), steady);
     let _ = writeln!(
         out,
-        "{} cases in {} groups; {}, {} before them to warm up{until}; timeout {} s, seed {}",
-        plan.cases().count(),
-        plan.groups.len(),
+        "{} in {}; {}, {} before them to warm up{until}; timeout {} s, seed {}",
+        words::counted(plan.cases().count() as u64, "case"),
+        words::counted(plan.groups.len() as u64, "group"),
         length(scenario, plan),
         warmup,
         load.timeout.as_secs_f64(),
