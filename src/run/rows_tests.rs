@@ -133,3 +133,18 @@ fn requests_of_short_blocks_that_depend_on_each_other_are_few() {
     let independent = of(|block, request| 10 * MS + (25 * block + request) * 7919 % 101 * MS / 1000);
     assert!(!independent.flags.has(Flag::FewRequests), "{independent:?}");
 }
+
+#[test]
+fn one_in_five_hundred_is_beyond_the_99th_percentile_and_not_beyond_the_farthest() {
+    let mut totals = CaseTotals::default();
+    let mut outcome = block(1000);
+    for _ in 0..2 {
+        outcome.recorder.record(RequestTiming { latency: 30 * MS, service: None, split: None });
+    }
+    (0..10).for_each(|round| totals.add(round, &outcome, None));
+    let row = totals.fill(&case(None), None, Record::default());
+    let near = |value: Option<f64>, expected: f64| value.is_some_and(|value| (value / expected - 1.0).abs() < 0.01);
+    assert!(near(row.p99_ms, 10.0) && near(row.p99_9_ms, 30.0), "{row:?}");
+    assert!(row.p99_9_low_ms <= row.p99_9_ms && row.p99_9_ms <= row.p99_9_high_ms, "{row:?}");
+    assert!(row.p99_9_low_ms.is_some(), "{row:?}");
+}
