@@ -30,7 +30,8 @@ columns! {
         pub ratio_low: Option<f64>,
         /// Upper end of it; alone where it is at most this.
         pub ratio_high: Option<f64>,
-        /// How probable so large a difference is if the two are the same: exact sign-flip test over the blocks.
+        /// How probable so large a difference is if the two are the same: exact sign-flip test over the blocks; of capacities from the intervals
+        /// of both, and empty where an end alone tells.
         pub p: Option<f64>,
         /// The same after Holm's correction over the table.
         pub p_holm: Option<f64>,

@@ -77,8 +77,12 @@ impl Going {
 pub struct Measured(HashMap<String, Record>);
 
 impl Measured {
-    fn new(plan: &Plan, rows: Vec<Record>) -> Self {
-        let is_measured = |row: &Record| matches!(row.status, Status::Ok | Status::Errors | Status::Skipped);
+    fn new(plan: &Plan, rows: Vec<Record>, is_skipped: impl Fn(&Point) -> bool) -> Self {
+        let is_measured = |row: &Record| match row.status {
+            Status::Ok | Status::Errors => true,
+            Status::Skipped => is_skipped(&row.case),
+            Status::Failed | Status::Interrupted | Status::NotRun => false,
+        };
         let rows = rows.into_iter().filter(is_measured).map(|row| (row.case.tag(), row)).collect();
         let mut found = Measured(rows);
         let whole = plan.groups.iter().filter_map(|group| found.of(group));
@@ -121,7 +125,12 @@ pub fn take_up(
             differs.join("; ")
         );
     }
-    let measured = Measured::new(plan, record::read_if_any(&run.join(RECORDS))?.rows);
+    let rows: Vec<Record> = record::read_if_any(&run.join(RECORDS))?.rows;
+    // what failed is measured again, and what was skipped because of it
+    let mut sweep = Sweep::new(scenario);
+    sweep.note(rows.iter().filter(|row| row.status != Status::Failed), run)?;
+    let skips = |case: &Point| sweep.skips(case).is_some();
+    let measured = Measured::new(plan, rows, skips);
     let under_way = plan.groups.iter().find(|group| measured.of(group).is_none());
     ensure!(
         under_way.is_some() || before.state == State::Running,
@@ -131,10 +140,8 @@ pub fn take_up(
     );
     let kept = kept::read(&std::fs::read(run.join(RESUME)).unwrap_or_default());
     // there is one group under way at most
-    let kept = match under_way {
-        Some(group) => of_group(group, (scenario, plan, &measured), kept, run)?,
-        None => Vec::new(),
-    };
+    let under_way = under_way.and_then(|group| sweep::without(group, skips));
+    let kept = under_way.map_or(Vec::new(), |group| kept::of_group(&group, kept).1);
     let mut going = Going { folder, manifest: before, measured, kept };
     prune(run, plan, &going)?;
     going.folder.keep_only(&going.kept)?;
@@ -147,19 +154,6 @@ pub fn take_up(
     going.manifest.ended = None;
     going.folder.manifest(&going.manifest)?;
     Ok(going)
-}
-
-/// The blocks of the group under way, without those cases that its sweep skips.
-fn of_group(
-    group: &Group,
-    (scenario, plan, measured): (&Scenario, &Plan, &Measured),
-    kept: Vec<KeptBlock>,
-    run: &Path,
-) -> Result<Vec<KeptBlock>> {
-    let mut sweep = Sweep::new(scenario);
-    sweep.note(&measured.rows(plan), run)?;
-    let rest = sweep::without(group, |case| sweep.skips(case).is_some());
-    Ok(rest.map_or(Vec::new(), |rest| kept::of_group(&rest, kept).1))
 }
 
 /// What is not as before, each in a few words.

@@ -84,65 +84,6 @@ impl Scenario {
         self.capacity = Some(capacity);
     }
 
-    /// What the requests of each block are held against: the bounds of a search, or those that end a sweep.
-    pub fn bounds(&self) -> &[Bound] {
-        self.capacity.as_ref().map_or(&self.load.sweep_until, |capacity| &capacity.bounds)
-    }
-
-    /// Checks that blocks can tell whether a bound is kept.
-    ///
-    /// # Errors
-    /// The problem, and the remedy.
-    pub(super) fn check_search(&self) -> Result<(), (String, String)> {
-        let Some(capacity) = &self.capacity else { return Ok(()) };
-        let timeout = self.load.timeout;
-        if let Some(bound) = capacity.bounds.iter().find(|bound| bound.limit().is_some_and(|limit| limit > timeout)) {
-            let timeout_s = timeout.as_secs_f64();
-            return Err((
-                format!("the search has the bound {bound}, and requests time out after {timeout_s} s"),
-                "raise timeout_s in [load], or lower the bound".to_owned(),
-            ));
-        }
-        match self.load.arrival {
-            ArrivalProcess::OnOff { .. } => Err((
-                "the search has blocks of any length, and `on_off` has periods".to_owned(),
-                "search with bursts as arrival = {gamma = {shape = 0.5}}".to_owned(),
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// The load of a sweep: the rates, if there are any, else requests in flight.
-    pub fn swept(&self) -> AxisId {
-        match self.matrix.given(AxisId::Rate) {
-            [] => AxisId::Concurrency,
-            _ => AxisId::Rate,
-        }
-    }
-
-    /// Checks that `sweep_until` can leave loads out.
-    ///
-    /// # Errors
-    /// The problem, and the remedy.
-    pub(super) fn check_sweep(&self) -> Result<(), (String, String)> {
-        if self.load.sweep_until.is_empty() {
-            return Ok(());
-        }
-        if self.capacity.is_some() {
-            let help = "leave sweep_until out: a search finds the load at which its own bounds are broken";
-            return Err(("the load is searched, and sweep_until ends a sweep".to_owned(), help.to_owned()));
-        }
-        let swept = self.swept();
-        let is_compared = self.matrix.compared() == swept && self.matrix.values(swept).len() > 1;
-        match is_compared {
-            true => Err((
-                format!("values of {} are compared, so measured side by side: none can be left out", swept.axis().key),
-                "compare something else, or leave sweep_until out".to_owned(),
-            )),
-            false => Ok(()),
-        }
-    }
-
     /// Limits the search to what `--quick` and the longest time of a case allow.
     pub(super) fn limit_search(&mut self) {
         let quick = self.load.quick.then_some(QUICK_BUDGET);

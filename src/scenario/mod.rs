@@ -4,6 +4,7 @@
 pub mod arrival;
 pub mod arrival_file;
 mod artifact;
+mod bounds;
 mod capacity;
 mod distinct;
 mod error;

@@ -117,11 +117,7 @@ impl Scenario {
             return Err(format!("with the options of the command line {problem}: {help}"));
         }
         self.check_requests()
-            .and(
-                self.check_search()
-                    .and(self.check_sweep())
-                    .map_err(|(problem, help)| format!("{problem}: {help}")),
-            )
+            .and(self.check_bounds().map_err(|(_, problem, help)| format!("{problem}: {help}")))
             .map_err(|words| format!("with the options of the command line {words}"))?;
         Ok(self)
     }

@@ -61,6 +61,12 @@ fn a_case_that_fails_ends_its_sweep() {
         [Status::Failed, Status::Skipped, Status::Skipped]
     );
     assert_eq!(rows[1].reason, "with 1 in flight the case failed (sweep_until)");
+    // the model is mended: what was skipped because of it is no more
+    let config = case.path("models/echo/config.pbtxt");
+    fs::write(&config, fs::read_to_string(&config).unwrap().replace("\"0.6\"", "\"0\"")).unwrap();
+    let output = resume(&case.newest().unwrap(), &["--quiet", "--resume-anyway"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(case.records().iter().map(|row| row.status).collect::<Vec<_>>(), [Status::Ok; 3]);
 }
 
 #[test]

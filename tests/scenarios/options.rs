@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use runner::matrix::{AxisId, Point, Protocol, Value};
 use runner::scenario::Overrides;
+use runner::threshold::Threshold;
 
 use crate::{MINIMAL, axis, parse, with};
 
@@ -142,6 +143,10 @@ fn wrong_options_name_option_value_and_remedy() {
         (axes(&[axis(AxisId::Rate, &["0"]), axis(AxisId::Concurrency, &["8"])]), ["--rate 0", "from 0.001 to 1000000"]),
         (Overrides { duration_s: Some(f64::NAN), ..none() }, ["--duration NaN", "from 0.01 to 604800"]),
         (Overrides { precision: text("60%"), ..none() }, ["--precision 60%", "from 0.1% to 50%"]),
+        (
+            Overrides { asserts: vec![Threshold::read("goodput_share > 0.99").unwrap()], ..none() },
+            ["goodput_share > 0.99", "add goodput_ms"],
+        ),
         (Overrides { server: text("gpu-box:8000"), ..none() }, ["--server gpu-box:8000", "without scheme, port"]),
         (Overrides { server: text("http://gpu-box"), ..none() }, ["--server http://gpu-box", "such as gpu-box"]),
         (Overrides { server: text("user:secret@gpu-box"), ..none() }, ["--server ***@gpu-box", "such as gpu-box"]),

@@ -131,14 +131,9 @@ pub(super) fn scenario(document: &Document<'_>) -> Checked<Scenario> {
         let (problem, help) = problem.rsplit_once(": ").unwrap_or((&problem, "change it"));
         return Err(document.error(place, problem.trim_start_matches("tls: "), help));
     }
-    let of_load = [
-        (scenario.as_ref().map(Scenario::check_search), file.value("capacity")),
-        (scenario.as_ref().map(Scenario::check_sweep), load_table.value("sweep_until")),
-    ];
-    for (checked, given) in of_load {
-        if let Some(Err((problem, help))) = checked {
-            return Err(document.error(given.map_or(file.span(), Spanned::span), problem, help));
-        }
+    if let Some(Err((key, problem, help))) = scenario.as_ref().map(Scenario::check_bounds) {
+        let given = [&file, &load_table].iter().find_map(|table| table.value(key));
+        return Err(document.error(given.map_or(file.span(), Spanned::span), problem, help));
     }
     scenario.ok_or_else(|| document.error(0..0, "the file cannot be read as a scenario", "check it"))
 }
