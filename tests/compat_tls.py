@@ -288,7 +288,7 @@ def with_tokens(checks, certificates, ports, log):
         # one that is stopped, and goes on
         process = started(folder, environment, "tls.toml", "--duration", "5")
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # which no shell in the background has ignored
         process.wait()
         (newest, *_) = sorted(folder.glob("results/tls/*"), reverse=True)
         process = started(folder, environment, "--resume", newest.relative_to(folder))
