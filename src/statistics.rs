@@ -141,7 +141,7 @@ pub fn quantile_bounds(effective: f64, q: f64) -> Option<(f64, f64)> {
     (low >= 0.0 && high <= 1.0).then_some((low, high))
 }
 
-/// The 95 % interval of a share, of which so many of all were seen (E. B. Wilson, 1927).
+/// The share that a part is of all, with its 95 % interval (E. B. Wilson, 1927).
 pub fn share(part: u64, all: u64) -> Interval {
     let (value, all) = (part as f64 / all.max(1) as f64, all.max(1) as f64);
     let middle = (value + Z95 * Z95 / (2.0 * all)) / (1.0 + Z95 * Z95 / all);

@@ -136,9 +136,7 @@ impl Scenario {
                     "--capacity: `{key}` in [load] says how many requests arrive, and when: leave one of the two out"
                 ));
             }
-            let is_given = |id: AxisId| !self.matrix.given(id).is_empty();
-            let gives = overrides.axes.iter().any(|(id, _)| *id == AxisId::Concurrency);
-            if self.capacity.is_none() && is_given(AxisId::Concurrency) && !is_given(AxisId::Rate) && !gives {
+            if self.capacity.is_none() && self.is_without_limit(overrides) {
                 return Err(format!("--capacity: {IN_FLIGHT}"));
             }
             let capacity = match self.capacity.take() {
@@ -179,10 +177,16 @@ impl Scenario {
         }
     }
 
+    /// Whether the scenario's closed loop says how many requests are in flight, and no option says how many there may be at most.
+    fn is_without_limit(&self, overrides: &Overrides) -> bool {
+        let is_given = |id: AxisId| !self.matrix.given(id).is_empty();
+        let has_option = overrides.axes.iter().any(|(id, _)| *id == AxisId::Concurrency);
+        is_given(AxisId::Concurrency) && !is_given(AxisId::Rate) && !has_option
+    }
+
     fn override_axes(&mut self, overrides: &Overrides) -> Result<(), String> {
         let gives = |id: AxisId| overrides.axes.iter().any(|(given, _)| *given == id);
-        let closed = self.matrix.given(AxisId::Rate).is_empty() && !self.matrix.given(AxisId::Concurrency).is_empty();
-        if gives(AxisId::Rate) && closed && !gives(AxisId::Concurrency) {
+        if gives(AxisId::Rate) && self.is_without_limit(overrides) {
             return Err(format!("--rate: {IN_FLIGHT}"));
         }
         for (id, texts) in &overrides.axes {
